@@ -1,0 +1,1 @@
+"""Automatic search of compute schedules for diffusion transformers."""

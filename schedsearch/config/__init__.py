@@ -1,0 +1,1 @@
+"""Reads search space files strictly, with line numbers."""

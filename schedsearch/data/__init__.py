@@ -1,0 +1,1 @@
+"""Real images: training data and reference of FID."""

@@ -1,0 +1,1 @@
+"""Solvers of the reverse process; each sees only a denoiser."""

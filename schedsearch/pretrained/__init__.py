@@ -1,0 +1,1 @@
+"""Weights that ship (safetensors); made by commands in the README."""

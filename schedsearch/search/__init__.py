@@ -1,0 +1,1 @@
+"""The study: proposes, runs and records trials."""

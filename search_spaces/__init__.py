@@ -1,0 +1,1 @@
+"""Search spaces that ship; ``schedsearch run NAME`` finds them here."""
