@@ -1,1 +1,51 @@
-"""Automatic search of compute schedules for diffusion transformers."""
+"""Automatic search of compute schedules for diffusion transformers.
+
+Importing this package loads nothing heavy: every public name is imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from schedsearch.version import __version__
+
+if TYPE_CHECKING:
+    from schedsearch.hand_made import presets
+    from schedsearch.sampling_api import load_backbone, sample
+    from schedsearch.schedule import ExitSchedule
+    from schedsearch.schedule_file import load_schedule
+    from schedsearch.space import SearchSpace
+
+__all__ = [
+    "ExitSchedule",
+    "SearchSpace",
+    "__version__",
+    "load_backbone",
+    "load_schedule",
+    "presets",
+    "sample",
+]
+
+_HOMES = {
+    "ExitSchedule": "schedule",
+    "SearchSpace": "space",
+    "load_backbone": "sampling_api",
+    "load_schedule": "schedule_file",
+    "presets": "hand_made",
+    "sample": "sampling_api",
+}
+"""Module that each public name lives in. No module may carry a public name: importing it would
+put the module in the name's place."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # the next access does not come here again
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

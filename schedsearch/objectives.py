@@ -46,6 +46,8 @@ class Evaluation:
     """Digest of everything that must agree for two values to compare."""
     sample_std: float
     """Pixel standard deviation of the samples; few-step solvers can hide damage in FID."""
+    class_accuracy: float | None = None
+    """Share of samples that the extractor recognises as their label, where it can tell."""
 
     @property
     def values(self) -> tuple[float, float]:

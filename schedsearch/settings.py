@@ -143,7 +143,7 @@ class SearchSettings:
     n_trials: Count
     """Different schedules with a complete result, presets and full depth included."""
     seed: Seed = 0
-    sampler: Literal["stratified", "uniform", "tpe", "nsga2"] = "stratified"
+    sampler: Literal["additive", "stratified", "uniform", "tpe", "nsga2"] = "additive"
     storage: str | None = None
     """Any Optuna storage URL; null keeps ``study.db`` in the run folder."""
     max_retries: Annotated[int, Field(ge=0)] = 2

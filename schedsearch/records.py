@@ -1,0 +1,192 @@
+"""What a worker is given and what is kept of every trial: plain data, one JSON line each."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from schedsearch.objectives import Evaluation
+from schedsearch.schedule import ExitSchedule
+
+
+class TrialState(StrEnum):
+    """How a trial ended; an interrupted one is no record, its schedule runs again."""
+
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialJob:
+    """Everything that a worker needs to fine-tune and measure one schedule."""
+
+    number: int
+    """Number of the Optuna trial, and of its folder."""
+    depths: tuple[int, ...]
+    label: str | None
+    """Name of a warm start such as ``D3-DiT``; None for a schedule that the search proposed."""
+    settings: str
+    """The resolved search space file."""
+    run_dir: str
+    """The run folder; every worker must see it."""
+    predicted_latency_ms: float
+    """What the latency table says of this schedule."""
+    measure_latency: bool
+    """Whether the worker owns its device and measures latency in place."""
+    resume_from: int | None = None
+    """Interrupted trial of the same schedule whose saved progress is continued."""
+
+    @property
+    def schedule(self) -> ExitSchedule:
+        """The schedule to run."""
+        return ExitSchedule(self.depths)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "trial", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmJob:
+    """Measures the kept weights of a finished trial once more, with a fresh seed."""
+
+    number: int
+    depths: tuple[int, ...]
+    label: str | None
+    settings: str
+    run_dir: str
+    seed: int
+    """Evaluation seed: noise of the samples, the same for every trial."""
+    num_samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "confirm", **asdict(self)}
+
+
+Job = TrialJob | ConfirmJob
+
+
+def job_from_dict(data: Mapping[str, Any]) -> Job:
+    """The job that :meth:`TrialJob.to_dict` or :meth:`ConfirmJob.to_dict` came from."""
+    values = {key: value for key, value in data.items() if key != "kind"}
+    values["depths"] = tuple(values["depths"])
+    return TrialJob(**values) if data["kind"] == "trial" else ConfirmJob(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """Outcome of a trial; ``evaluation`` is set exactly when the state is complete."""
+
+    number: int
+    depths: tuple[int, ...]
+    label: str | None = None
+    state: TrialState
+    evaluation: Evaluation | None = None
+    stage: str | None = None
+    """Stage that failed: load, fine-tune, sample, fid, latency, save or worker."""
+    reason: str | None = None
+    """Why it failed, one line."""
+    retry: bool = False
+    """Whether a new attempt may succeed (a lost worker, memory); never with bad numbers."""
+    started: str
+    """UTC time, ISO 8601."""
+    seconds: float
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    worker: str = ""
+    """Host and process."""
+    device: str = ""
+    final_loss: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.state is TrialState.COMPLETE) != (self.evaluation is not None):
+            raise ValueError(
+                "A record has an evaluation exactly when it is complete, but got "
+                f"state={self.state.value!r}, evaluation={self.evaluation!r}."
+            )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the trial has a result."""
+        return self.state is TrialState.COMPLETE
+
+    @property
+    def schedule(self) -> ExitSchedule:
+        """The schedule that ran."""
+        return ExitSchedule(self.depths)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Read a line of :meth:`to_json`.
+
+        Raises:
+            ValueError: If the line is no record.
+        """
+        data = json.loads(line)
+        if not isinstance(data, dict):
+            raise ValueError(f"A trial record is a JSON object, but got {line[:40]!r}.")
+        _check(cls, data)
+        if data["evaluation"] is not None:
+            _check(Evaluation, data["evaluation"])
+            data["evaluation"] = Evaluation(**data["evaluation"])
+        if not isinstance(data["depths"], list):
+            raise ValueError(f"TrialRecord.depths: expected a list, got {data['depths']!r}.")
+        data["depths"] = ExitSchedule(tuple(data["depths"])).depths
+        data["state"] = TrialState(data["state"])
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmRecord:
+    """FID and KID of a finished trial at one fresh seed."""
+
+    number: int
+    seed: int
+    num_samples: int
+    fid: float
+    kid: float
+    features: str
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Read a line of :meth:`to_json`; ValueError when it is no such record."""
+        data = json.loads(line)
+        if not isinstance(data, dict):
+            raise ValueError(f"A confirmation is a JSON object, but got {line[:40]!r}.")
+        _check(cls, data)
+        return cls(**data)
+
+
+def _check(cls: type[Any], data: Mapping[str, Any]) -> None:
+    """Refuse missing and unknown keys, and scalars of another type."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{cls.__name__}: expected an object, got {data!r}.")
+    hints = typing.get_type_hints(cls)
+    names = {f.name for f in fields(cls)}
+    if wrong := sorted(names.symmetric_difference(data)):
+        raise ValueError(f"{cls.__name__}: missing or unknown keys {', '.join(wrong)}.")
+    for name, value in data.items():
+        options = typing.get_args(hints[name]) if _is_union(hints[name]) else (hints[name],)
+        scalars = tuple(o for o in options if o in (int, float, str, bool, type(None)))
+        if len(scalars) == len(options) and not isinstance(value, scalars):
+            whole = isinstance(value, int) and float in scalars
+            if not whole:
+                raise ValueError(f"{cls.__name__}.{name}: unexpected value {value!r}.")
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)

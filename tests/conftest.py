@@ -1,0 +1,45 @@
+"""Settings for all tests."""
+
+import os
+
+# One thread per process, set before torch is imported: pytest-xdist runs a process per core, and
+# threads that wait for each other's cores make everything many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_runs import only_once, run_cli, write_space
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that lives as long as the session, one for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def complete_run(shared_folder: Path) -> Path:
+    """A finished run of the tiny space, made once per session; only to be read.
+
+    Beside it lie ``space.yaml``, and ``out.txt`` and ``err.txt`` with what it printed.
+    """
+    with only_once(shared_folder, "complete") as (folder, is_new):
+        if is_new:
+            space = write_space(
+                folder, evaluation={"confirm_seeds": 2}, resources={"num_workers": 2}
+            )
+            done = run_cli("run", space, "--output", folder / "run")
+            assert done.code == 0, done.err
+            (folder / "out.txt").write_text(done.out)
+            (folder / "err.txt").write_text(done.err)
+        return folder / "run"
+
+
+@pytest.fixture
+def run_copy(complete_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may change; its space file lies beside it."""
+    shutil.copy(complete_run.parent / "space.yaml", tmp_path / "space.yaml")
+    return Path(shutil.copytree(complete_run, tmp_path / "run"))

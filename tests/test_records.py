@@ -1,0 +1,108 @@
+"""Jobs and records as plain data."""
+
+import json
+
+import pytest
+from driving import confirm_of, record_of
+
+from schedsearch.records import (
+    ConfirmJob,
+    ConfirmRecord,
+    TrialJob,
+    TrialRecord,
+    TrialState,
+    job_from_dict,
+)
+from schedsearch.schedule import ExitSchedule
+
+DEPTHS = (10, 9, 8)
+
+
+def test_jobs_survive_a_pipe() -> None:
+    trial = TrialJob(
+        number=7,
+        depths=DEPTHS,
+        label=None,
+        settings="name: tiny",
+        run_dir="runs/tiny",
+        predicted_latency_ms=1.5,
+        measure_latency=False,
+        resume_from=3,
+    )
+    confirm = ConfirmJob(
+        number=7, depths=DEPTHS, label="D2", settings="", run_dir="r", seed=1, num_samples=64
+    )
+    for job in (trial, confirm):
+        assert job_from_dict(json.loads(json.dumps(job.to_dict()))) == job
+    assert trial.schedule == ExitSchedule(DEPTHS)
+
+
+@pytest.mark.parametrize("fid", [2.5, None])
+def test_records_survive_a_line(fid: float | None) -> None:
+    record = record_of(
+        3, DEPTHS, fid, label="D2", stage_seconds={"load": 0.5}, versions={"torch": "2"}
+    )
+    line = record.to_json()
+    assert "\n" not in line
+    assert TrialRecord.from_json(line) == record
+    assert record.complete == (fid is not None)
+    confirmation = confirm_of(3, 1, 2.5)
+    assert ConfirmRecord.from_json(confirmation.to_json()) == confirmation
+
+
+def test_state_and_evaluation_agree() -> None:
+    with pytest.raises(ValueError, match="an evaluation exactly when it is complete"):
+        record_of(0, DEPTHS, state=TrialState.FAILED)
+    with pytest.raises(ValueError, match="an evaluation exactly when it is complete"):
+        record_of(0, DEPTHS, evaluation=None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"number": "7"},
+        {"number": None},
+        {"number": 1.5},
+        {"depths": 5},
+        {"depths": "10 9 8"},
+        {"depths": []},
+        {"depths": [10, "9"]},
+        {"depths": [10, -1]},
+        {"label": 3},
+        {"state": "running"},
+        {"state": "failed"},
+        {"evaluation": 5},
+        {"evaluation": "good"},
+        {"evaluation": {"fid": 1.0}},
+        {"seconds": "long"},
+        {"retry": 1},
+        {"surprise": 1},
+    ],
+    ids=str,
+)
+def test_a_wrong_record_is_refused(change: dict[str, object]) -> None:
+    data = json.loads(record_of(3, DEPTHS).to_json()) | change
+    with pytest.raises(ValueError):  # noqa: PT011 - any, as for JSON itself
+        TrialRecord.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("key", ["fid", "latency_ms", "features"])
+def test_a_wrong_evaluation_is_refused(key: str) -> None:
+    data = json.loads(record_of(3, DEPTHS).to_json())
+    data["evaluation"][key] = [1]
+    with pytest.raises(ValueError, match=f"Evaluation.{key}: unexpected value"):
+        TrialRecord.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "7", "null", '"text"'])
+def test_what_is_no_record(line: str) -> None:
+    for cls in (TrialRecord, ConfirmRecord):
+        with pytest.raises(ValueError):  # noqa: PT011 - any, as for JSON itself
+            cls.from_json(line)
+
+
+def test_no_prefix_of_a_record_is_a_record() -> None:
+    line = record_of(3, DEPTHS).to_json()
+    for cut in range(len(line)):
+        with pytest.raises(ValueError):  # noqa: PT011 - any, as for JSON itself
+            TrialRecord.from_json(line[:cut])

@@ -1,0 +1,71 @@
+"""``schedsearch.load_backbone`` and ``schedsearch.sample``."""
+
+import pytest
+import torch
+from tiny_runs import TINY, write_space
+
+import schedsearch
+from schedsearch.exceptions import ConfigError
+
+
+@pytest.fixture(scope="module")
+def net():
+    return schedsearch.load_backbone(TINY["backbone"])
+
+
+D3 = schedsearch.ExitSchedule((10, 10, 9, 9, 7, 7, 6, 6, 4, 4))
+
+
+def test_a_file_its_section_and_a_shipped_name_are_the_same(net, tmp_path) -> None:
+    for space in (write_space(tmp_path), str(write_space(tmp_path)), "digits_dit"):
+        other = schedsearch.load_backbone(space)
+        assert not other.training
+        for ours, theirs in zip(net.parameters(), other.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_the_call_of_the_contract(net) -> None:
+    x, y = torch.randn(4, 1, 8, 8), torch.arange(4)
+    t = torch.tensor([0, 350, 650, 999])
+    with torch.no_grad():
+        eps = net(x, t, y, exit_depth=D3.depths_at(t))
+        for i in range(4):
+            alone = net(x[i : i + 1], t[i : i + 1], y[i : i + 1], exit_depth=D3.depth_at(t[i]))
+            torch.testing.assert_close(eps[i : i + 1], alone, atol=1e-5, rtol=1e-4)
+    assert eps.shape == x.shape
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm_solver"])
+def test_samples(net, solver: str) -> None:
+    images = schedsearch.sample(net, D3, solver=solver, num_steps=5, num=6, seed=1)
+    assert images.shape == (6, 1, 8, 8)
+    assert images.dtype == torch.float32
+    again = schedsearch.sample(net, D3, solver=solver, num_steps=5, num=3, seed=1, batch_size=2)
+    torch.testing.assert_close(again, images[:3], atol=1e-4, rtol=1e-4)
+    other = schedsearch.sample(net, D3, solver=solver, num_steps=5, num=3, seed=2)
+    assert not torch.allclose(other, images[:3])
+    full = schedsearch.ExitSchedule.flat(10)
+    deeper = schedsearch.sample(net, full, solver=solver, num_steps=5, num=3, seed=1)
+    assert not torch.allclose(deeper, images[:3])
+
+
+def test_labels_guidance_and_noise(net) -> None:
+    noise = torch.randn(3, 1, 8, 8)
+
+    def run(**changes):
+        return schedsearch.sample(net, D3, num_steps=3, noise=noise, **changes)
+
+    threes = run(labels=torch.tensor([3, 3, 3]))
+    assert not torch.allclose(threes, run(labels=torch.tensor([4, 4, 4])))
+    assert not torch.allclose(threes, run(labels=torch.tensor([3, 3, 3]), cfg_scale=3.0))
+    torch.testing.assert_close(run(), run(labels=torch.tensor([0, 1, 2])))
+
+
+def test_a_schedule_that_is_too_deep(net) -> None:
+    with pytest.raises(ValueError, match="runs up to 28 blocks, but the network has 10"):
+        schedsearch.sample(net, schedsearch.ExitSchedule.flat(28))
+
+
+def test_a_section_with_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="familly"):
+        schedsearch.load_backbone({"familly": "dit"})
