@@ -1,1 +1,29 @@
-"""Reads search space files strictly, with line numbers."""
+"""Reads search space files strictly, with line numbers; imports neither torch nor Ray."""
+
+from schedsearch.config.backbone_rules import num_exit_blocks_of
+from schedsearch.config.problems import Findings, InvalidFileError, Problem
+from schedsearch.config.reading import (
+    ModelSettings,
+    find_space,
+    read_model_settings,
+    read_settings,
+    settings_from_text,
+    shipped_spaces,
+)
+from schedsearch.config.writing import differing_keys, dump_settings, dump_yaml
+
+__all__ = [
+    "Findings",
+    "InvalidFileError",
+    "ModelSettings",
+    "Problem",
+    "differing_keys",
+    "dump_settings",
+    "dump_yaml",
+    "find_space",
+    "num_exit_blocks_of",
+    "read_model_settings",
+    "read_settings",
+    "settings_from_text",
+    "shipped_spaces",
+]
