@@ -1,0 +1,293 @@
+"""DiT with early exits: a diffusion transformer that can stop after any block (ASE, Sec. 3.2).
+
+Written on timm's layers with the official parameter names, so that released weights load
+strictly. Exit rule: after block b the final layer is applied directly; there are no extra heads.
+
+Shapes: N batch, T tokens, D width, C/H/W image, P patch side.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from timm.layers import Attention, Mlp, PatchEmbed
+from torch import Tensor, nn
+
+NORM_EPS = 1e-6
+"""Epsilon of every LayerNorm (the released model's setting)."""
+
+TIME_FREQUENCIES = 256
+"""Width of the sinusoidal time embedding (the released model's setting)."""
+
+
+class TimeEmbedder(nn.Module):
+    """Sinusoidal features of a timestep, then two linear layers: (N,) -> (N, D).
+
+    The features hold ``cos`` before ``sin`` and divide by the half width itself (diffusers'
+    embedding divides by one less), as the released weights need.
+    """
+
+    def __init__(self, width: int, num_features: int = TIME_FREQUENCIES) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.mlp = nn.Sequential(
+            nn.Linear(num_features, width), nn.SiLU(), nn.Linear(width, width)
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed timesteps on the clock 0..999, (N,), integers or floats."""
+        half = self.num_features // 2
+        # Rebuilt at every call, because a buffer would lose digits in a bfloat16 model.
+        exponent = torch.arange(half, dtype=torch.float32, device=t.device) / half
+        angle = t.float()[:, None] * torch.exp(-math.log(10_000.0) * exponent)  # (N, F/2)
+        features = torch.cat([torch.cos(angle), torch.sin(angle)], dim=-1)  # (N, F)
+        embedded: Tensor = self.mlp(features.to(next(self.mlp.parameters()).dtype))
+        return embedded
+
+
+class LabelEmbedder(nn.Module):
+    """One row per class and, where labels may be dropped, a last row for "no class"."""
+
+    def __init__(self, num_rows: int, width: int) -> None:
+        super().__init__()
+        self.embedding_table = nn.Embedding(num_rows, width)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Embed labels, (N,) -> (N, D)."""
+        rows: Tensor = self.embedding_table(y)
+        return rows
+
+
+class DiTBlock(nn.Module):
+    """Transformer block conditioned by adaLN-zero (DiT, Sec. 3.2)."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=NORM_EPS)
+        self.attn = Attention(width, num_heads=num_heads, qkv_bias=True)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=NORM_EPS)
+        self.mlp = Mlp(
+            width, int(width * mlp_ratio), act_layer=lambda: nn.GELU(approximate="tanh")
+        )
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """Transform tokens (N, T, D) under the condition (N, D)."""
+        modulation: Tensor = self.adaLN_modulation(c)[:, None]  # (N, 1, 6D)
+        shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = modulation.chunk(6, -1)
+        x = x + gate_msa * self.attn(self.norm1(x) * (1 + scale_msa) + shift_msa)
+        mlp: Tensor = self.mlp(self.norm2(x) * (1 + scale_mlp) + shift_mlp)
+        return x + gate_mlp * mlp
+
+
+class FinalLayer(nn.Module):
+    """adaLN and a linear layer to pixels; every exit goes through it."""
+
+    def __init__(self, width: int, num_outputs: int) -> None:
+        super().__init__()
+        self.norm_final = nn.LayerNorm(width, elementwise_affine=False, eps=NORM_EPS)
+        self.linear = nn.Linear(width, num_outputs)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """Tokens (N, T, D) and condition (N, D) -> pixels of each patch, (N, T, P * P * C)."""
+        shift, scale = self.adaLN_modulation(c)[:, None].chunk(2, -1)
+        pixels: Tensor = self.linear(self.norm_final(x) * (1 + scale) + shift)
+        return pixels
+
+
+class DiT(nn.Module):
+    """Diffusion transformer whose depth is chosen per call or per sample.
+
+    The arguments have their official names. Label dropout is left to the trainer: the label
+    ``num_classes`` means "no class".
+
+    Args:
+        input_size: Height and width of the input.
+        patch_size: Side of a patch; divides ``input_size``.
+        in_channels: Channels of the input: 4 for latents, 1 or 3 for pixels.
+        hidden_size: Width D of a token; a multiple of 4 and of ``num_heads``.
+        depth: Number of blocks.
+        num_heads: Attention heads.
+        mlp_ratio: Hidden width of the MLP over D.
+        class_dropout_prob: Only whether it is 0 matters here: above 0 the label table has a
+            row for "no class".
+        num_classes: Number of classes; 0 builds an unconditional model.
+        learn_sigma: Predict a variance beside the noise, so 2C output channels.
+
+    Raises:
+        ValueError: If the sizes do not fit together.
+    """
+
+    pos_embed: Tensor
+
+    def __init__(
+        self,
+        input_size: int = 32,
+        patch_size: int = 2,
+        in_channels: int = 4,
+        hidden_size: int = 1152,
+        depth: int = 28,
+        num_heads: int = 16,
+        mlp_ratio: float = 4.0,
+        class_dropout_prob: float = 0.1,
+        num_classes: int = 1000,
+        learn_sigma: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_sizes(input_size, patch_size, hidden_size, depth, num_heads, num_classes)
+        self.num_exit_blocks = depth
+        self.in_shape = (in_channels, input_size, input_size)
+        self.num_classes = num_classes or None
+        self.null_label = num_classes if class_dropout_prob > 0 or num_classes == 0 else None
+        self.patch_size = patch_size
+        self.out_channels = in_channels * 2 if learn_sigma else in_channels
+
+        num_rows = num_classes + (self.null_label is not None)
+        self.x_embedder = PatchEmbed(input_size, patch_size, in_channels, hidden_size, bias=True)
+        self.t_embedder = TimeEmbedder(hidden_size)
+        self.y_embedder = LabelEmbedder(num_rows, hidden_size)
+        grid = input_size // patch_size
+        self.register_buffer("pos_embed", sincos_position_embedding(hidden_size, grid)[None])
+        self.blocks = nn.ModuleList(
+            DiTBlock(hidden_size, num_heads, mlp_ratio) for _ in range(depth)
+        )
+        self.final_layer = FinalLayer(hidden_size, patch_size**2 * self.out_channels)
+        self.initialize_weights()
+
+    def initialize_weights(self) -> None:
+        """Xavier layers, small embeddings, and zeros where adaLN-zero asks for them (Sec. 3.2)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        # A patch embedding is a linear layer in the shape of a convolution.
+        nn.init.xavier_uniform_(self.x_embedder.proj.weight.flatten(1))
+        nn.init.zeros_(self.x_embedder.proj.bias)
+        nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02)
+        for layer in (self.t_embedder.mlp[0], self.t_embedder.mlp[2]):
+            assert isinstance(layer, nn.Linear)
+            nn.init.normal_(layer.weight, std=0.02)
+        for name, parameter in self.named_parameters():
+            if "adaLN_modulation" in name or name.startswith("final_layer."):
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self, x: Tensor, t: Tensor, y: Tensor | None = None, *, exit_depth: int | Tensor
+    ) -> Tensor:
+        """Predict the noise, running ``exit_depth`` blocks.
+
+        With one depth per sample a block runs only on the samples that still need it; the
+        result is the one of running each sample on its own.
+
+        Args:
+            x: Noisy inputs, (N, C, H, W).
+            t: Timesteps 0..999, (N,).
+            y: Labels, (N,) int64; None for an unconditional model.
+            exit_depth: Blocks to run, 1..depth: an int, or (N,) integers.
+
+        Returns:
+            The prediction, (N, C, H, W), or (N, 2C, H, W) when variances are learned.
+
+        Raises:
+            ValueError: If a depth lies outside 1..depth or labels are missing.
+        """
+        tokens = self.x_embedder(x) + self.pos_embed  # (N, T, D)
+        c = self.t_embedder(t) + self.y_embedder(self._labels(y, x))  # (N, D)
+        if isinstance(exit_depth, Tensor):
+            tokens = self._run_per_sample(tokens, c, exit_depth)
+        else:
+            self._check_depth(exit_depth)
+            for block in self.blocks[:exit_depth]:
+                tokens = block(tokens, c)
+        return self._unpatchify(self.final_layer(tokens, c))
+
+    def _run_per_sample(self, tokens: Tensor, c: Tensor, exit_depth: Tensor) -> Tensor:
+        """Run the blocks on a batch sorted by depth, dropping samples as they exit."""
+        if exit_depth.shape != (tokens.shape[0],):
+            raise ValueError(
+                f"exit_depth needs one integer per sample, shape ({tokens.shape[0]},), "
+                f"but got {tuple(exit_depth.shape)}."
+            )
+        if not len(tokens):
+            return tokens
+        depths, order = torch.sort(exit_depth, descending=True, stable=True)
+        depth_list: list[int] = depths.tolist()  # the only wait for the device
+        self._check_depth(depth_list[0])
+        self._check_depth(depth_list[-1])
+        order = order.to(tokens.device)
+        alive_tokens, alive_c = tokens[order], c[order]
+        exited: list[Tensor] = []
+        for run, block in enumerate(self.blocks[: depth_list[0]], start=1):
+            alive_tokens = block(alive_tokens, alive_c)
+            num_alive = len(alive_tokens)
+            while num_alive and depth_list[num_alive - 1] == run:
+                num_alive -= 1
+            if num_alive < len(alive_tokens):
+                alive_tokens, leaving = alive_tokens.tensor_split((num_alive,))
+                alive_c = alive_c[:num_alive]
+                exited.append(leaving)
+        return torch.cat(exited[::-1])[torch.argsort(order)]
+
+    def _labels(self, y: Tensor | None, x: Tensor) -> Tensor:
+        if y is not None:
+            return y
+        if self.num_classes is not None:
+            raise ValueError(
+                f"This model is conditioned on {self.num_classes} classes and needs labels y; "
+                f'the label {self.null_label} means "no class".'
+            )
+        return torch.zeros(len(x), dtype=torch.long, device=x.device)
+
+    def _check_depth(self, depth: int) -> None:
+        if not 1 <= depth <= self.num_exit_blocks:
+            raise ValueError(
+                f"exit_depth must lie in 1..{self.num_exit_blocks} for this model, got {depth}."
+            )
+
+    def _unpatchify(self, pixels: Tensor) -> Tensor:
+        """(N, T, P * P * C) -> (N, C, H, W)."""
+        side, P = self.in_shape[1] // self.patch_size, self.patch_size
+        grid = pixels.reshape(len(pixels), side, side, P, P, self.out_channels)
+        return grid.permute(0, 5, 1, 3, 2, 4).reshape(
+            len(pixels), self.out_channels, side * P, side * P
+        )
+
+
+def sincos_position_embedding(width: int, side: int) -> Tensor:
+    """Fixed position embedding of a square grid of patches.
+
+    The first half of the channels encodes the column and the second half the row, each as
+    ``sin`` then ``cos`` (the order in released checkpoints).
+
+    Args:
+        width: Width D, a multiple of 4.
+        side: Patches per side.
+
+    Returns:
+        Embedding, (side * side, D) float32, rows first.
+    """
+    quarter = width // 4
+    omega = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    angle = torch.arange(side, dtype=torch.float64)[:, None] * omega  # (side, D/4)
+    line = torch.cat([angle.sin(), angle.cos()], dim=1)  # (side, D/2)
+    columns = line[None, :].expand(side, side, -1)
+    rows = line[:, None].expand(side, side, -1)
+    return torch.cat([columns, rows], dim=-1).reshape(side * side, width).float()
+
+
+def _check_sizes(
+    input_size: int, patch_size: int, width: int, depth: int, num_heads: int, num_classes: int
+) -> None:
+    if input_size % patch_size:
+        raise ValueError(f"patch_size={patch_size} must divide input_size={input_size}.")
+    if width % 4 or width % num_heads:
+        raise ValueError(
+            f"hidden_size={width} must be a multiple of 4 and of num_heads={num_heads}."
+        )
+    if depth < 1 or num_classes < 0:
+        raise ValueError(
+            f"A DiT needs depth >= 1 and num_classes >= 0, got depth={depth}, "
+            f"num_classes={num_classes}."
+        )

@@ -1,0 +1,163 @@
+"""Builds backbones from their settings: by registry name, family, or import string."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+from schedsearch.exceptions import ConfigError
+from schedsearch.settings import BackboneSettings
+
+_SIZES = {  # hidden size, depth, heads: DiT, Table 1
+    "S": (384, 12, 6),
+    "B": (768, 12, 12),
+    "L": (1024, 24, 16),
+    "XL": (1152, 28, 16),
+}
+
+REGISTRY: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        f"DiT-{size}/{patch_size}": (
+            "dit",
+            MappingProxyType(
+                {
+                    "hidden_size": hidden_size,
+                    "depth": depth,
+                    "num_heads": num_heads,
+                    "patch_size": patch_size,
+                }
+            ),
+        )
+        for size, (hidden_size, depth, num_heads) in _SIZES.items()
+        for patch_size in (2, 4, 8)
+    }
+)
+"""Registry name -> family and arguments; ``config`` may override or add arguments."""
+
+FAMILIES = ("dit",)
+"""Families that ship; anything else is ``package.module:Class``."""
+
+INIT_SEED = 0
+"""Seed of weights that no checkpoint replaces, so that every worker starts from the same."""
+
+
+def build_backbone(settings: BackboneSettings) -> nn.Module:
+    """A backbone with random weights, the same ones in every process.
+
+    Raises:
+        ConfigError: If the settings name no backbone, or one that cannot be built or does not
+            meet the Backbone protocol.
+    """
+    family, config = _family_and_config(settings)
+    build = _constructor(family)
+    _check_arguments(build, config, family)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(INIT_SEED)
+        try:
+            net = build(**config)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"backbone: {family} cannot be built: {error}") from error
+    return _checked(net, family)
+
+
+def family_of(settings: BackboneSettings) -> str:
+    """Family of a backbone, also when it is given by a registry name."""
+    return _family_and_config(settings)[0]
+
+
+def _family_and_config(settings: BackboneSettings) -> tuple[str, dict[str, Any]]:
+    if (settings.name is None) == (settings.family is None):
+        raise ConfigError(
+            "backbone needs either a registry name or a family with its config, but has "
+            f"name={settings.name!r} and family={settings.family!r}."
+        )
+    if settings.name is not None:
+        if settings.name not in REGISTRY:
+            raise ConfigError(
+                f"backbone.name {settings.name!r} is unknown{_near(settings.name, REGISTRY)}. "
+                f"Known names: {', '.join(REGISTRY)}."
+            )
+        family, sizes = REGISTRY[settings.name]
+        return family, {**sizes, **settings.config}
+    assert settings.family is not None
+    return settings.family, dict(settings.config)
+
+
+def _constructor(family: str) -> Callable[..., Any]:
+    if family == "dit":
+        from schedsearch.backbones.dit import DiT
+
+        return DiT
+    module_name, colon, class_name = family.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"backbone.family {family!r} is unknown{_near(family, FAMILIES)}. "
+            f"Use {', '.join(FAMILIES)} or 'package.module:Class'."
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(
+            f"backbone.family {family!r}: the module {module_name!r} cannot be imported "
+            f"({error}). It must be installed or on PYTHONPATH."
+        ) from error
+    if not hasattr(module, class_name):
+        raise ConfigError(
+            f"backbone.family {family!r}: {module_name} has no {class_name!r}"
+            f"{_near(class_name, vars(module))}."
+        )
+    build: Callable[..., Any] = getattr(module, class_name)
+    return build
+
+
+def _check_arguments(build: Callable[..., Any], config: Mapping[str, Any], family: str) -> None:
+    """Name an unknown argument before Python does, with the nearest known one."""
+    try:
+        parameters = inspect.signature(build).parameters
+    except (TypeError, ValueError):  # built in C; its own error has to do
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in config:
+        if key not in parameters:
+            raise ConfigError(
+                f"backbone.config: {family} has no argument {key!r}{_near(key, parameters)}."
+            )
+
+
+def _checked(net: object, family: str) -> nn.Module:
+    """Check the attributes of the Backbone protocol, which Python would miss only later."""
+    rule = f"backbone.family {family!r} must give"
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"{rule} a torch.nn.Module, not a {type(net).__name__}.")
+    num_exit_blocks = getattr(net, "num_exit_blocks", None)
+    if not isinstance(num_exit_blocks, int) or num_exit_blocks < 1:
+        raise ConfigError(f"{rule} num_exit_blocks, an integer >= 1, not {num_exit_blocks!r}.")
+    in_shape = getattr(net, "in_shape", None)
+    if not (
+        isinstance(in_shape, tuple)
+        and len(in_shape) == 3
+        and all(isinstance(size, int) and size > 0 for size in in_shape)
+    ):
+        raise ConfigError(f"{rule} in_shape, three integers (C, H, W), not {in_shape!r}.")
+    num_classes = getattr(net, "num_classes", "missing")
+    if num_classes is not None and not isinstance(num_classes, int):
+        raise ConfigError(f"{rule} num_classes, an integer or None, not {num_classes!r}.")
+    parameters = inspect.signature(net.forward).parameters
+    if "exit_depth" not in parameters and not any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    ):
+        raise ConfigError(f"{rule} forward(x, t, y, *, exit_depth); exit_depth is missing.")
+    return net
+
+
+def _near(value: str, known: Iterable[str]) -> str:
+    match = difflib.get_close_matches(value, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
