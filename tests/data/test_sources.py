@@ -1,0 +1,223 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from schedsearch.data.image_folder import ImageFolder
+from schedsearch.data.loading import check_labels_fit, load_source
+from schedsearch.data.pixels import to_float, to_uint8
+from schedsearch.data.sources import ImageSource
+from schedsearch.exceptions import ConfigError
+from schedsearch.settings import DataSettings
+
+SHAPE = (3, 6, 6)
+
+
+def write_images(folder: Path, count: int, size: tuple[int, int] = (9, 7)) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(list(folder.name.encode()))
+    for index in range(count):
+        pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+
+
+def write_npz(path: Path, **arrays: object) -> DataSettings:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return DataSettings(source="npz", path=str(path))
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    for name, count in (("bird", 3), ("ant", 5), ("cat", 2)):
+        write_images(tmp_path / "images" / name, count)
+    return tmp_path / "images"
+
+
+@pytest.fixture(params=["digits", "image_folder", "flat", "npz"])
+def source(request: pytest.FixtureRequest, tmp_path: Path, class_folders: Path) -> ImageSource:
+    if request.param == "digits":
+        return load_source(DataSettings(source="digits"), (1, 8, 8))
+    if request.param == "npz":
+        images = np.random.default_rng(0).integers(0, 256, (10, 6, 6, 3), dtype=np.uint8)
+        settings = write_npz(tmp_path / "a.npz", images=images, labels=np.arange(10) % 4)
+        return load_source(settings, SHAPE)
+    path = class_folders
+    if request.param == "flat":
+        path = tmp_path / "flat"
+        write_images(path, 10)
+    return load_source(DataSettings(source="image_folder", path=str(path)), SHAPE)
+
+
+def test_contract_of_every_source(source: ImageSource) -> None:
+    source.verify()
+    everything = torch.cat(list(source.uint8_batches(4)))
+    assert everything.dtype == torch.uint8
+    assert len(everything) == source.num_images
+    images, labels = source.batch(7, torch.Generator().manual_seed(3))
+    assert images.shape == (7, *everything.shape[1:])
+    assert images.dtype == torch.float32
+    assert -1.0 <= float(images.min()) < float(images.max()) <= 1.0
+    known = {image.numpy().tobytes() for image in everything}
+    assert all(image.numpy().tobytes() in known for image in to_uint8(images))
+    if source.num_classes is None:
+        assert labels is None
+    else:
+        assert labels is not None
+        assert labels.dtype == torch.int64
+        assert labels.shape == (7,)
+        assert 0 <= int(labels.min()) <= int(labels.max()) < source.num_classes
+    again, _ = source.batch(7, torch.Generator().manual_seed(3))
+    assert torch.equal(images, again)
+    other, _ = source.batch(7, torch.Generator().manual_seed(4))
+    assert not torch.equal(images, other)
+    assert source.fingerprint.startswith("sha256:")
+
+
+def test_digits_are_the_real_ones() -> None:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    digits = load_source(DataSettings(source="digits"), (1, 8, 8))
+    everything = torch.cat(list(digits.uint8_batches(1000)))
+    assert everything.shape == (1797, 1, 8, 8)
+    assert digits.num_classes == 10
+    assert (int(everything.min()), int(everything.max())) == (0, 255)
+    expected = np.round(bunch.images * 255 / 16)
+    assert np.array_equal(everything[:, 0].numpy(), expected)
+    # Labels belong to their images.
+    images, labels = digits.batch(50, torch.Generator().manual_seed(0))
+    target = {image.tobytes(): label for image, label in zip(expected, bunch.target, strict=True)}
+    for image, label in zip(to_uint8(images)[:, 0].double().numpy(), labels, strict=True):
+        assert target[image.tobytes()] == int(label)
+
+
+def test_classes_are_sorted_folders_with_their_own_images(class_folders: Path) -> None:
+    folder = ImageFolder(class_folders, SHAPE)
+    assert folder.classes == ["ant", "bird", "cat"]
+    everything = torch.cat(list(folder.uint8_batches(3)))
+    of_class = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
+    images, labels = folder.batch(40, torch.Generator().manual_seed(0))
+    assert labels is not None
+    for image, label in zip(to_uint8(images), labels, strict=True):
+        matches = (everything == image).flatten(1).all(1)
+        assert of_class[matches].tolist() == [int(label)]
+
+
+def test_centre_crop_and_resize(tmp_path: Path) -> None:
+    wide = np.zeros((6, 18, 3), dtype=np.uint8)
+    wide[:, 6:12] = (10, 200, 30)  # only the centre survives the crop
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    pixels = next(ImageFolder(tmp_path, SHAPE).uint8_batches(1))[0]
+    assert pixels.flatten(1).unique(dim=1).flatten().tolist() == [10, 200, 30]  # (C, H, W), RGB
+    grey = next(ImageFolder(tmp_path, (1, 3, 3)).uint8_batches(1))[0]
+    assert grey.shape == (1, 3, 3)
+
+
+def test_fingerprint_changes_with_the_images(class_folders: Path) -> None:
+    before = ImageFolder(class_folders, SHAPE).fingerprint
+    assert ImageFolder(class_folders, SHAPE).fingerprint == before
+    assert ImageFolder(class_folders, (3, 5, 5)).fingerprint != before
+    write_images(class_folders / "cat", 3)
+    assert ImageFolder(class_folders, SHAPE).fingerprint != before
+
+
+def test_images_are_read_on_demand(class_folders: Path) -> None:
+    folder = ImageFolder(class_folders, SHAPE)
+    (class_folders / "ant" / "0.png").write_bytes(b"not an image")
+    with pytest.raises(ConfigError, match=r"ant/0\.png cannot be read"):
+        next(folder.uint8_batches(10))
+
+
+def test_preflight_finds_a_cut_off_image(class_folders: Path) -> None:
+    file = class_folders / "cat" / "1.png"
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ConfigError, match=r"cat/1\.png cannot be read.*Replace or remove"):
+        ImageFolder(class_folders, SHAPE).verify()
+
+
+def test_image_folder_errors(tmp_path: Path, class_folders: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a folder"):
+        ImageFolder(tmp_path / "nowhere", SHAPE)
+    with pytest.raises(ConfigError, match=r"4.*latents"):
+        ImageFolder(class_folders, (4, 6, 6))
+    (class_folders / "empty").mkdir()
+    with pytest.raises(ConfigError, match="'empty' holds no images"):
+        ImageFolder(class_folders, SHAPE)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ConfigError, match="holds no images"):
+        ImageFolder(tmp_path / "none", SHAPE)
+
+
+def test_grey_npz_with_the_short_keys(tmp_path: Path) -> None:
+    images = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
+    source = load_source(write_npz(tmp_path / "a.npz", x=images, y=np.array([1, 0])), (1, 4, 4))
+    assert torch.equal(next(source.uint8_batches(2))[:, 0], torch.from_numpy(images))
+    assert source.num_classes == 2
+
+
+IMAGES = np.zeros((4, 6, 6, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": IMAGES}, "needs the key 'images'.*has pictures"),
+        ({"images": IMAGES.astype(np.float32)}, "must be uint8"),
+        ({"images": IMAGES[:, :5]}, r"wants images \(N, 6, 6, 3\).*\(4, 5, 6, 3\)"),
+        ({"images": IMAGES[:0]}, "wants images"),
+        ({"images": IMAGES.transpose(0, 3, 1, 2)}, "wants images"),
+        ({"images": IMAGES, "labels": np.arange(3)}, "must be 4 integers"),
+        ({"images": IMAGES, "labels": np.arange(4.0)}, "must be 4 integers"),
+        ({"images": IMAGES, "labels": np.arange(4) - 1}, "start at 0"),
+        ({"images": np.array([{}, {}], dtype=object)}, "cannot be read as npz"),
+    ],
+)
+def test_npz_errors(tmp_path: Path, arrays: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_source(write_npz(tmp_path / "a.npz", **arrays), SHAPE)
+
+
+def test_damaged_npz(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    settings = write_npz(path, images=IMAGES)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ConfigError, match="cannot be read as npz"):
+        load_source(settings, SHAPE)
+    path.unlink()
+    with pytest.raises(ConfigError, match="is not a file"):
+        load_source(settings, SHAPE)
+
+
+def test_wrong_shape_or_missing_path() -> None:
+    with pytest.raises(ConfigError, match="set in_channels: 1 and input_size: 8"):
+        load_source(DataSettings(source="digits"), (3, 8, 8))
+    with pytest.raises(ConfigError, match=r"needs data\.path"):
+        load_source(DataSettings(source="npz"), SHAPE)
+
+
+class _Classes:
+    num_exit_blocks, in_shape = 1, SHAPE
+
+    def __init__(self, num_classes: int | None) -> None:
+        self.num_classes = num_classes
+
+
+def test_labels_must_fit_the_backbone(tmp_path: Path, class_folders: Path) -> None:
+    labelled = ImageFolder(class_folders, SHAPE)
+    check_labels_fit(labelled, _Classes(3))  # type: ignore[arg-type]
+    check_labels_fit(labelled, _Classes(None))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="3 classes, but the backbone only 2"):
+        check_labels_fit(labelled, _Classes(2))  # type: ignore[arg-type]
+    unlabelled = ImageFolder(class_folders / "ant", SHAPE)
+    with pytest.raises(ConfigError, match="the data has no labels"):
+        check_labels_fit(unlabelled, _Classes(3))  # type: ignore[arg-type]
+
+
+def test_pixels_round_trip_and_clamp() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(to_float(levels)), levels)
+    assert to_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+    assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
