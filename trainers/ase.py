@@ -1,0 +1,228 @@
+"""The short fine-tune of ASE: every sample exits where its own timestep says (ASE, Sec. 3.3)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from schedsearch.backbones.guidance import null_label_of
+from schedsearch.diffusion.losses import eps_mse
+from schedsearch.exceptions import ConfigError, TrialError
+from schedsearch.protocols import Backbone, ExitRule, NoiseProcess, Progress, TrainingData
+from schedsearch.schedule import CLOCK_END
+from schedsearch.settings import RecipeSettings
+from trainers.ema import averaged_net, resolve_decay, share_left, start_ema
+from trainers.lambda_weighting import LambdaWeighting
+
+STAGE = "fine-tune"
+
+
+class AseTrainer:
+    """Fine-tunes a backbone for an exit rule and returns its EMA copy.
+
+    eps loss times lambda(t), AdamW, a constant EMA decay, label dropout. One generator drives
+    data, timesteps, noise, dropout and exits, in an order that no schedule changes: two trials
+    with the same seed see the same batches, which makes them comparable as a pair.
+    """
+
+    def finetune(
+        self,
+        backbone: Backbone,
+        exits: ExitRule,
+        data: TrainingData,
+        process: NoiseProcess,
+        recipe: RecipeSettings,
+        progress: Progress,
+        seed: int,
+    ) -> Backbone:
+        """Run ``recipe`` from the weights of ``backbone``, which is changed in place.
+
+        Args:
+            backbone: Network to start from; it trains on the device where it is.
+            exits: Chooses each sample's exit depth.
+            data: Images and labels.
+            process: Adds the noise.
+            recipe: Numbers of the fine-tune; 0 steps give the backbone back as it is.
+            progress: Where to report, save and resume.
+            seed: Seed of the generator.
+
+        Returns:
+            The EMA network, in eval mode.
+
+        Raises:
+            TrialError: If the loss or its gradient is not finite; the message holds the step.
+            ConfigError: If the recipe asks for something that the backbone does not have.
+        """
+        net = cast(nn.Module, backbone)
+        if recipe.num_steps == 0:
+            return cast(Backbone, net.eval())
+        run = _Run(net, exits, data, process, recipe, seed)
+        state = progress.restore()
+        if state is not None:
+            run.load_state(state)
+            progress.note(f"resumed after step {run.step} of {recipe.num_steps}")
+        elif (left := share_left(run.decay, recipe.num_steps)) > 0.5:
+            progress.note(
+                f"warning: with ema_decay={run.decay:g}, {100 * left:.0f} % of the EMA are still "
+                f"the pretrained weights after {recipe.num_steps} steps; 'auto' leaves 10 %"
+            )
+        while run.step < recipe.num_steps:
+            values = run.train_step()
+            progress.report(run.step, values.pop("loss"), **values)
+            if (line := run.weighting.observe(run.step, values["eps_mse"])) is not None:
+                progress.note(line)
+            progress.save(run.step, run.state)
+        return cast(Backbone, averaged_net(run.ema))
+
+
+class _Run:
+    """State of one fine-tune: everything that must survive an interruption."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        exits: ExitRule,
+        data: TrainingData,
+        process: NoiseProcess,
+        recipe: RecipeSettings,
+        seed: int,
+    ) -> None:
+        self.net, self.exits, self.data, self.process = net.train(), exits, data, process
+        self.recipe = recipe
+        self.step = 0
+        self.num_classes = cast(Backbone, net).num_classes
+        self.null_label = _check_label_dropout(cast(Backbone, net), recipe)
+        if recipe.freeze_time_embedder:
+            _freeze_time_embedder(net)
+        self.parameters = [p for p in net.parameters() if p.requires_grad]
+        self.device = self.parameters[0].device
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            recipe.lr,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+            fused=True,  # one pass over the weights instead of a loop over 160 tensors
+        )
+        self.decay = resolve_decay(recipe.ema_decay, recipe.num_steps)
+        self.ema = start_ema(net, self.decay)
+        self.weighting = LambdaWeighting(recipe.lambda_weighting, recipe.num_steps)
+        # On the CPU whatever the device, so that every device sees the same batches.
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def train_step(self) -> dict[str, float]:
+        """One optimizer step; returns what to report."""
+        x0, labels, t, noise, depths = self._draw_batch()
+        step = self.step + 1
+        x_t = self.process.q_sample(x0, t, noise)
+        # Depths stay on the CPU, where they were drawn: sorting them there needs no wait.
+        per_sample = eps_mse(self.net(x_t, t, labels, exit_depth=depths), noise)
+        clock = t * (CLOCK_END / self.process.num_timesteps)
+        loss = (per_sample * self.weighting.weights(clock, step)).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        max_norm = math.inf if self.recipe.grad_clip is None else self.recipe.grad_clip
+        grad_norm = torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
+        # One wait for the device per step, before anything non-finite reaches the weights.
+        report = torch.stack([loss.detach(), per_sample.detach().mean(), grad_norm]).tolist()
+        values = dict(zip(("loss", "eps_mse", "grad_norm"), report, strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise TrialError(
+                    f"{name} is {value} at step {step} of {self.recipe.num_steps}; "
+                    "lower recipe.lr or set recipe.grad_clip.",
+                    stage=STAGE,
+                )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step)
+        values["lr"] = self.optimizer.param_groups[0]["lr"]
+        self.optimizer.step()
+        self.ema.update_parameters(self.net)
+        self.step = step
+        return values
+
+    def _draw_batch(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
+        """Data, labels, timesteps, noise and exit depths; the exit rule draws last."""
+        recipe, generator = self.recipe, self.generator
+        x0, labels = self.data.batch(recipe.batch_size, generator)
+        t = torch.randint(self.process.num_timesteps, (len(x0),), generator=generator)
+        noise = torch.randn(x0.shape, generator=generator)
+        dropped = torch.rand(len(x0), generator=generator) < recipe.label_dropout
+        depths = self.exits(t * (CLOCK_END / self.process.num_timesteps), generator)
+        if self.num_classes is None:
+            labels = None
+        elif labels is None:
+            raise ConfigError(
+                f"The backbone has {self.num_classes} classes, but the data has no labels."
+            )
+        else:
+            if self.null_label is not None:
+                labels = torch.where(dropped, self.null_label, labels)
+            labels = labels.to(self.device)
+        x0, t, noise = (value.to(self.device) for value in (x0, t, noise))
+        return x0, labels, t, noise, depths
+
+    def state(self) -> dict[str, Any]:
+        """A copy of everything that :meth:`load_state` needs, tensors on the CPU."""
+        state = {
+            "step": self.step,
+            "model": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "lambda": self.weighting.state_dict(),
+        }
+        return {name: _on_cpu(part) for name, part in state.items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self.step = state["step"]
+        self.net.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.weighting.load_state_dict(state["lambda"])
+
+
+def learning_rate(recipe: RecipeSettings, step: int) -> float:
+    """Learning rate of the optimizer step after ``step`` others; cosine falls to 0 at the end."""
+    if recipe.lr_schedule == "constant":
+        return recipe.lr
+    return recipe.lr * 0.5 * (1.0 + math.cos(math.pi * step / recipe.num_steps))
+
+
+def _check_label_dropout(net: Backbone, recipe: RecipeSettings) -> int | None:
+    """The "no class" label when labels are to be dropped, else None."""
+    if net.num_classes is None or recipe.label_dropout == 0:
+        return None
+    null_label = null_label_of(net)
+    if null_label is None:
+        raise ConfigError(
+            f"recipe.label_dropout is {recipe.label_dropout}, but the backbone has no 'no class' "
+            "label (class_dropout_prob = 0); set label_dropout to 0."
+        )
+    return null_label
+
+
+def _freeze_time_embedder(net: nn.Module) -> None:
+    embedder = getattr(net, "t_embedder", None)
+    if not isinstance(embedder, nn.Module):
+        raise ConfigError(
+            "recipe.freeze_time_embedder needs a backbone with the submodule 't_embedder', but "
+            f"{type(net).__name__} has none; set it to false."
+        )
+    embedder.requires_grad_(False)
+
+
+def _on_cpu(value: Any) -> Any:
+    """A deep copy with every tensor on the CPU, so that later steps cannot change it."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_on_cpu(item) for item in value]
+    return copy.deepcopy(value)

@@ -1,0 +1,98 @@
+"""lambda(t): a loss weight that is larger near the noise at first, then 1 (ASE, Sec. 3.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schedsearch.settings import LambdaSettings
+
+NUM_INTERVALS = 10
+"""Intervals over which lambda rises (ASE, Sec. 3.2)."""
+
+PLATEAU_WINDOW_SHARE = 0.1
+"""Length of the loss windows that are compared, as a share of the steps."""
+MIN_PLATEAU_WINDOW = 10
+"""Shortest window in steps; a shorter mean is mostly noise."""
+PLATEAU_THRESHOLD = 0.01
+"""Relative improvement of a window's mean loss below which the loss counts as flat."""
+
+
+class LambdaWeighting:
+    """Weights of the samples' losses during one fine-tune.
+
+    The paper does not say how large lambda is, nor when progress counts as flat; we let it rise
+    linearly over the ten intervals, from 1 next to the data to ``max`` in the last one, and
+    return to 1 everywhere either after a fixed fraction of the steps or at a plateau. Plateau:
+    the steps are cut into windows of a tenth of the fine-tune (at least 10 steps); at the end
+    of a window whose mean unweighted loss is less than 1 % below that of the window before,
+    lambda becomes 1 and stays there.
+
+    Args:
+        settings: Shape, size and end of the weighting.
+        num_steps: Optimizer steps of the fine-tune.
+    """
+
+    def __init__(self, settings: LambdaSettings, num_steps: int) -> None:
+        self._until = settings.until
+        self._window = max(MIN_PLATEAU_WINDOW, round(PLATEAU_WINDOW_SHARE * num_steps))
+        largest = settings.max if settings.kind == "linear" else 1.0
+        self._table = torch.linspace(1.0, largest, NUM_INTERVALS)
+        self._last_step = num_steps
+        if not isinstance(self._until, str):
+            self._last_step = round(self._until * num_steps)
+        self._flat = False
+        self._losses: list[float] = []
+        self._previous_mean: float | None = None
+
+    def weights(self, t: Tensor, step: int) -> Tensor:
+        """Weights of one batch.
+
+        Args:
+            t: Times on the clock [0, 1000], (N,).
+            step: Optimizer step, counted from 1.
+
+        Returns:
+            Weights, (N,) float32, on the device of ``t``.
+        """
+        if self._flat or step > self._last_step:
+            return torch.ones(t.shape, device=t.device)
+        interval = (t.double() / (1000.0 / NUM_INTERVALS)).long().clamp(0, NUM_INTERVALS - 1)
+        return self._table.to(t.device)[interval]
+
+    def observe(self, step: int, loss: float) -> str | None:
+        """Take note of the unweighted loss of a step.
+
+        Returns:
+            A line for the log at the step where a plateau ends the weighting, else None.
+        """
+        if self._until != "plateau" or self._flat:
+            return None
+        self._losses.append(loss)
+        if len(self._losses) < self._window:
+            return None
+        mean, previous = sum(self._losses) / len(self._losses), self._previous_mean
+        self._losses, self._previous_mean = [], mean
+        if previous is None or mean < (1.0 - PLATEAU_THRESHOLD) * previous:
+            return None
+        self._flat = True
+        return (
+            f"step {step}: the loss is flat ({previous:.4g} -> {mean:.4g} over "
+            f"{self._window} steps each); lambda(t) is 1 from here on"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed fine-tune needs to go on alike."""
+        return {
+            "flat": self._flat,
+            "losses": list(self._losses),
+            "previous_mean": self._previous_mean,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self._flat = state["flat"]
+        self._losses = list(state["losses"])
+        self._previous_mean = state["previous_mean"]
