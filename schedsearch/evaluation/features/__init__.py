@@ -1,1 +1,105 @@
-"""Feature extractors: images -> features."""
+"""Feature extractors: images -> vectors that FID and KID are computed on."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from schedsearch.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_REQUIRED = ("name", "dim", "sha256")
+
+
+@runtime_checkable
+class FeatureExtractor(Protocol):
+    """A frozen network whose features FID and KID compare.
+
+    A class of your own is created as ``Class(features_path, device)``.
+    """
+
+    name: str
+    """Name shown to people, for example ``digits CNN``."""
+    dim: int
+    """Number of features D."""
+    sha256: str
+    """Digest of the weights; two values compare only when it is equal."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features of images, (N, C, H, W) uint8 -> (N, D) float32, on any device."""
+        ...
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """An extractor that also names classes: accuracy of samples is a sanity figure."""
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Class logits of images, (N, C, H, W) uint8 -> (N, num_classes) float32."""
+        ...
+
+
+def build_extractor(
+    features: str, features_path: str | None, device: torch.device | str = "cpu"
+) -> FeatureExtractor:
+    """Build the extractor that a search space names.
+
+    Args:
+        features: ``digits``, ``inception`` or ``package.module:Class``.
+        features_path: Weights of ``inception`` (see :mod:`.inception`), or what a class of
+            your own wants; ``digits`` ships with its weights.
+        device: Where the network runs.
+
+    Raises:
+        ConfigError: If the name is unknown, or the weights are missing or not the pinned ones.
+    """
+    import torch
+
+    device = torch.device(device)
+    if features == "digits":
+        from schedsearch.evaluation.features.digits_cnn import DigitsExtractor
+
+        return DigitsExtractor(device)
+    if features == "inception":
+        from schedsearch.evaluation.features.inception import InceptionExtractor
+
+        return InceptionExtractor(features_path, device)
+    return _build_custom(features, features_path, device)
+
+
+def iterate_batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Cut images, (N, C, H, W), into batches; the last one may be smaller."""
+    for start in range(0, images.shape[0], batch_size):
+        yield images[start : start + batch_size]
+
+
+def extract_features(extractor: FeatureExtractor, batches: Iterable[Tensor]) -> Tensor:
+    """Features of all batches of uint8 images, (N, D) float32 on the CPU."""
+    import torch
+
+    with torch.inference_mode():
+        return torch.cat([extractor(batch).float().cpu() for batch in batches])
+
+
+def _build_custom(features: str, path: str | None, device: torch.device) -> FeatureExtractor:
+    module_name, _, class_name = features.partition(":")
+    if not module_name or not class_name:
+        raise ConfigError(
+            f"Unknown features '{features}'. Use 'digits', 'inception' or 'package.module:Class'."
+        )
+    try:
+        made = getattr(importlib.import_module(module_name), class_name)(path, device)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"Cannot create the feature extractor '{features}' as {class_name}(features_path, "
+            f"device): {error}."
+        ) from error
+    missing = [name for name in _REQUIRED if not hasattr(made, name)]
+    if missing or not isinstance(made, FeatureExtractor):
+        wanted = ", ".join(missing) or "__call__"
+        raise ConfigError(f"The feature extractor '{features}' lacks {wanted}.")
+    return made

@@ -1,0 +1,146 @@
+"""Quality of one network with one schedule: FID, KID and figures that expose a broken FID."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from schedsearch.data.pixels import to_uint8
+from schedsearch.evaluation.features import (
+    Classifier,
+    FeatureExtractor,
+    extract_features,
+    iterate_batches,
+)
+from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
+from schedsearch.evaluation.kid import kernel_distance
+from schedsearch.evaluation.reference import Reference
+from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
+from schedsearch.exceptions import TrialError
+from schedsearch.protocols import Backbone, Solver
+from schedsearch.schedule import ExitSchedule
+from schedsearch.settings import SolverSettings
+
+GRID_IMAGES = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """How good the samples of one network with one schedule are."""
+
+    fid: float
+    kid: float
+    sample_std: float
+    """Pixel standard deviation of the raw samples, before clipping to [-1, 1]. With few
+    solver steps errors can cancel in FID; then this leaves the reference's ``pixel_std``."""
+    num_samples: int
+    rank_deficient: bool
+    """Whether there were no more images than features: the FID is then a rough figure."""
+    class_accuracy: float | None
+    """Share of samples that the extractor recognises as their label, where it can tell."""
+    samples: Tensor
+    """The first images for a grid, (<= 80, C, H, W) uint8."""
+
+
+def measure_quality(
+    net: Backbone,
+    schedule: ExitSchedule,
+    solver: Solver,
+    *,
+    seed: int,
+    num_samples: int,
+    cfg_scale: float,
+    batch_size: int,
+    extractor: FeatureExtractor,
+    reference: Reference,
+) -> Quality:
+    """Sample ``num_samples`` images and compare them with the real ones.
+
+    Equal seeds give equal noise and labels to every schedule (common random numbers), which
+    halves the noise of the difference between similar schedules.
+
+    Args:
+        net: The network, in eval mode.
+        schedule: Blocks to run per interval.
+        solver: Integrates the reverse process.
+        seed: Of the starting noise.
+        num_samples: Images; FID is biased in it, so only equal numbers compare.
+        cfg_scale: Classifier-free guidance; 1 is off.
+        batch_size: Images at once, for the network and the extractor.
+        extractor: The one that made ``reference``.
+        reference: Statistics of the real images.
+
+    Raises:
+        TrialError: If samples (stage ``sample``) or features (stage ``fid``) are not finite.
+        ValueError: If another extractor made the reference.
+    """
+    if extractor.sha256 != reference.extractor_sha256:
+        raise ValueError(
+            f"The reference was made by {reference.extractor}, not by {extractor.name} with "
+            "these weights; the distance would mean nothing."
+        )
+    noise = starting_noise(seed, num_samples, net.in_shape)
+    labels = balanced_labels(num_samples, net.num_classes)
+    raw = generate(net, schedule, solver, noise, labels, cfg_scale, batch_size)
+    _check_finite(raw)
+    images = to_uint8(raw)
+    features = extract_features(extractor, iterate_batches(images, batch_size))
+    distance = frechet_distance(feature_statistics(features), reference.statistics)
+    return Quality(
+        fid=distance.value,
+        kid=kernel_distance(features, reference.features),
+        sample_std=float(raw.double().std(correction=0)),
+        num_samples=num_samples,
+        rank_deficient=distance.rank_deficient,
+        class_accuracy=_class_accuracy(extractor, images, labels, batch_size),
+        samples=images[:GRID_IMAGES].clone(),
+    )
+
+
+def protocol_digest(
+    *,
+    extractor_sha256: str,
+    reference_digest: str,
+    num_samples: int,
+    solver: SolverSettings,
+    seed: int,
+) -> str:
+    """Digest of all that must agree for two qualities to compare, 16 hex digits."""
+    protocol = {
+        "extractor": extractor_sha256,
+        "reference": reference_digest,
+        "num_samples": num_samples,
+        "solver": solver.name,
+        "num_steps": solver.num_steps,
+        "spacing": solver.spacing,
+        "cfg_scale": float(solver.cfg_scale),
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check_finite(samples: Tensor) -> None:
+    finite = torch.isfinite(samples).flatten(1).all(1)
+    if not bool(finite.all()):
+        raise TrialError(
+            f"{int((~finite).sum())} of {len(samples)} samples are not finite: the network or "
+            "its fine-tune has diverged.",
+            stage="sample",
+        )
+
+
+def _class_accuracy(
+    extractor: FeatureExtractor, images: Tensor, labels: Tensor | None, batch_size: int
+) -> float | None:
+    if labels is None or not isinstance(extractor, Classifier):
+        return None
+    with torch.inference_mode():
+        found = [
+            extractor.classify(batch).argmax(1).cpu()
+            for batch in iterate_batches(images, batch_size)
+        ]
+    return float((torch.cat(found) == labels).double().mean())

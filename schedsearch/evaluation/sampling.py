@@ -1,0 +1,80 @@
+"""Seeded sampling: the noise of an image depends on its number and nothing else."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from schedsearch.backbones.guidance import ScheduledDenoiser
+from schedsearch.protocols import Backbone, Solver
+from schedsearch.schedule import ExitSchedule
+
+
+def starting_noise(seed: int, num: int, in_shape: tuple[int, int, int]) -> Tensor:
+    """Gaussian noise to sample from.
+
+    Every image has a generator of its own (as in NVlabs/edm2), so the first images of a large
+    evaluation are those of a small one, and no batch size changes a result.
+
+    Args:
+        seed: Evaluation seed, >= 0.
+        num: Number of images.
+        in_shape: Shape (C, H, W) of one input.
+
+    Returns:
+        (num, C, H, W) float32 on the CPU.
+    """
+    noise = np.empty((num, *in_shape), dtype=np.float32)
+    for index in range(num):
+        noise[index] = np.random.default_rng([seed, index]).standard_normal(
+            in_shape, dtype=np.float32
+        )
+    return torch.from_numpy(noise)
+
+
+def balanced_labels(num: int, num_classes: int | None) -> Tensor | None:
+    """Class of each image, (num,) int64: ``index % num_classes``; None if unconditional."""
+    return None if num_classes is None else torch.arange(num) % num_classes
+
+
+def device_of(net: Backbone) -> torch.device:
+    """Device of the network's weights; the CPU for a network without any."""
+    weight = next(cast(nn.Module, net).parameters(), None)
+    return torch.device("cpu") if weight is None else weight.device
+
+
+@torch.inference_mode()
+def generate(
+    net: Backbone,
+    schedule: ExitSchedule,
+    solver: Solver,
+    noise: Tensor,
+    labels: Tensor | None,
+    cfg_scale: float,
+    batch_size: int,
+) -> Tensor:
+    """Sample with a schedule.
+
+    Args:
+        net: The network, in eval mode, on the device to use.
+        schedule: Blocks to run per interval.
+        solver: Integrates the reverse process.
+        noise: Starting noise, (N, C, H, W).
+        labels: Class labels, (N,), or None for an unconditional model.
+        cfg_scale: Classifier-free guidance; 1 is off.
+        batch_size: Images at once; changes the result only by float rounding.
+
+    Returns:
+        The solver's output, (N, C, H, W) float32 on the CPU, in the range of the data.
+    """
+    device = device_of(net)
+    samples = []
+    for start in range(0, len(noise), batch_size):
+        rows = slice(start, start + batch_size)
+        batch_labels = None if labels is None else labels[rows].to(device)
+        denoiser = ScheduledDenoiser(net, schedule, batch_labels, cfg_scale)
+        samples.append(solver.sample(denoiser, noise[rows].to(device)).float().cpu())
+    return torch.cat(samples) if samples else noise.float()

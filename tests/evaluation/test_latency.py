@@ -1,0 +1,243 @@
+import json
+import statistics
+
+import numpy as np
+import pytest
+import torch
+
+from schedsearch.evaluation.latency import (
+    CpuClock,
+    LatencyProtocol,
+    build_clock,
+    latency_protocol,
+    measure_interleaved,
+    median_half_width,
+    summarise,
+    time_rounds,
+)
+from schedsearch.evaluation.latency_table import (
+    LatencyTable,
+    fit_table,
+    measure_table,
+    table_depths,
+)
+from schedsearch.schedule import ExitSchedule
+from schedsearch.settings import EvaluationSettings, SolverSettings
+
+from .conftest import FakeClock, TinyNet
+
+TIGHT = ExitSchedule((5, 5, 4, 4, 3, 3, 2, 2, 1, 1))
+
+
+def _cost(schedule, solver):
+    """What the fake network and solver of conftest charge for one run."""
+    return 7 + sum(2 + 3 * schedule.depth_at(t) for t in solver.times)
+
+
+# ---- rounds and statistics ----------------------------------------------------------------
+
+
+def test_every_round_runs_everything_once_in_an_order_of_its_own(meter):
+    ran = []
+    work = {name: (lambda name=name: ran.append(name)) for name in "abcdef"}
+    times = time_rounds(work, FakeClock(meter, num_warmups=2), repeats=4)
+    warmups, rounds = ran[:12], [tuple(ran[12 + 6 * k : 18 + 6 * k]) for k in range(4)]
+    assert sorted(warmups) == sorted("abcdef" * 2)
+    assert all(sorted(order) == list("abcdef") for order in rounds)
+    assert len(set(rounds)) > 1
+    assert {name: len(ms) for name, ms in times.items()} == dict.fromkeys("abcdef", 4)
+
+
+def test_zero_repeats_are_refused(meter):
+    with pytest.raises(ValueError, match="at least one repeat"):
+        time_rounds({}, FakeClock(meter), repeats=0)
+
+
+def test_half_width_covers_the_median_of_gaussian_rounds():
+    rng = np.random.default_rng(0)
+    samples = rng.normal(100, 5, (400, 25))
+    covered = [
+        abs(statistics.median(row) - 100) <= median_half_width(row.tolist()) for row in samples
+    ]
+    assert 0.88 < np.mean(covered) < 0.99
+    assert median_half_width([3.0] * 7) == 0
+
+
+def test_summary_pairs_the_rounds_and_flags_unstable_times():
+    baseline = [100.0, 200.0, 400.0]
+    summary = summarise([50.0, 100.0, 200.0], baseline)
+    assert summary.acceleration == pytest.approx(0.5)
+    assert summary.acceleration_half_width == 0
+    assert summary.median_ms == 100.0
+    assert summary.unstable
+    assert summary.to_dict()["unstable"] is True
+    assert not summarise([50.0] * 3, [100.0] * 3).unstable
+
+
+# ---- whole runs ---------------------------------------------------------------------------
+
+
+def test_savings_survive_a_drifting_machine(net, solver, meter, protocol):
+    # Every reading is 2 % slower than the one before: by the end the machine is half as fast.
+    drifting = FakeClock(meter, speed=lambda reading: 1.02**reading)
+    schedules = {"full": ExitSchedule.flat(5), "tight": TIGHT, "flat": ExitSchedule.flat(3)}
+    found = measure_interleaved(net, schedules, solver, protocol, repeats=15, clock=drifting)
+    for name, schedule in schedules.items():
+        saved = 1 - _cost(schedule, solver) / _cost(schedules["full"], solver)
+        assert found[name].acceleration == pytest.approx(saved, abs=0.03)
+        assert found[name].repeats == 15
+    assert found["full"].acceleration == 0
+    assert list(found) == list(schedules)
+
+
+def test_full_depth_is_added_as_the_baseline(net, solver, meter, protocol):
+    found = measure_interleaved(
+        net, {"tight": TIGHT}, solver, protocol, repeats=3, clock=FakeClock(meter)
+    )
+    assert list(found) == ["tight", "full"]
+    assert found["tight"].median_ms == _cost(TIGHT, solver)
+    assert found["tight"].half_width_ms == 0
+
+
+def test_guidance_doubles_the_calls(net, solver, meter, protocol):
+    guided = LatencyProtocol(**{**protocol.to_dict(), "cfg_scale": 2.0})
+    found = measure_interleaved(net, {}, solver, guided, repeats=1, clock=FakeClock(meter))
+    full = _cost(ExitSchedule.flat(5), solver)
+    assert found["full"].median_ms == 2 * (full - 7) + 7
+
+
+def test_half_precision_runs_on_a_copy(net, solver, meter, protocol):
+    half = LatencyProtocol(**{**protocol.to_dict(), "dtype": "bfloat16"})
+    seen = []
+
+    class Watched(type(solver)):
+        def sample(self, denoiser, noise):
+            seen.append((noise.dtype, denoiser(noise, 500.0).dtype))
+            return super().sample(denoiser, noise)
+
+    measure_interleaved(net, {}, Watched(meter), half, repeats=1, clock=FakeClock(meter))
+    assert set(seen) == {(torch.float32, torch.float32)}
+    assert net.seen_dtypes == set(), "the network itself ran"
+    assert {weight.dtype for weight in net.parameters()} == {torch.float32}
+
+
+def test_threads_and_training_mode_are_set_and_restored(solver, meter, protocol):
+    threads = torch.get_num_threads()
+    trained = TinyNet(meter=meter).train()
+    seen = []
+
+    class Watched(type(solver)):
+        def sample(self, denoiser, noise):
+            seen.append((torch.get_num_threads(), torch.is_inference_mode_enabled()))
+            raise KeyboardInterrupt
+
+    other = LatencyProtocol(**{**protocol.to_dict(), "threads": threads + 1})
+    with pytest.raises(KeyboardInterrupt):
+        measure_interleaved(trained, {}, Watched(meter), other, repeats=1)
+    assert seen == [(threads + 1, True)]
+    assert torch.get_num_threads() == threads
+    assert trained.training
+    assert not torch.is_inference_mode_enabled()
+
+
+# ---- the table ----------------------------------------------------------------------------
+
+
+def test_an_affine_machine_is_predicted_exactly(net, solver, meter, protocol):
+    table = measure_table(net, solver, protocol, repeats=3, clock=FakeClock(meter))
+    assert table.depth_ms == {d: pytest.approx(2 + 3 * d) for d in range(1, 6)}
+    assert set(table.run_ms) == {1, 3, 5}
+    assert (table.a_ms, table.b_ms, table.c0_ms) == pytest.approx((2, 3, 7))
+    assert table.max_residual < 1e-9
+    assert table.num_calls == 10
+    for schedule in (TIGHT, ExitSchedule.flat(5), ExitSchedule((1,) * 10)):
+        assert table.predict(schedule, solver.times) == pytest.approx(_cost(schedule, solver))
+
+
+def test_the_table_survives_json(net, solver, meter, protocol):
+    table = measure_table(net, solver, protocol, repeats=3, clock=FakeClock(meter))
+    assert LatencyTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+
+
+def test_a_table_of_a_faster_hour_is_corrected_by_one_measurement(net, solver, meter, protocol):
+    table = measure_table(net, solver, protocol, repeats=3, clock=FakeClock(meter))
+    slow = FakeClock(meter, speed=lambda reading: 1.3)
+    found = measure_interleaved(net, {"tight": TIGHT}, solver, protocol, repeats=3, clock=slow)
+    full = ExitSchedule.flat(5)
+    corrected = table.anchored(found["full"].median_ms, full, solver.times)
+    assert corrected.predict(full, solver.times) == pytest.approx(found["full"].median_ms)
+    assert corrected.predict(TIGHT, solver.times) == pytest.approx(found["tight"].median_ms)
+    assert corrected.depth_ms[2] == pytest.approx(1.3 * table.depth_ms[2])
+
+
+def test_residuals_tell_of_a_machine_that_is_not_affine(protocol):
+    calls = {depth: 2.0 + 3 * depth + (4 if depth > 3 else 0) for depth in range(1, 7)}
+    table = fit_table(calls, {1: 60.0, 6: 250.0}, num_calls=10, repeats=3, protocol=protocol)
+    assert 0.02 < table.mean_residual < table.max_residual
+
+
+def test_a_network_of_one_block(solver, meter, protocol):
+    net = TinyNet(depth=1, meter=meter)
+    table = measure_table(net, solver, protocol, repeats=2, clock=FakeClock(meter))
+    schedule = ExitSchedule.flat(1)
+    assert table.predict(schedule, solver.times) == pytest.approx(_cost(schedule, solver))
+
+
+def test_a_space_of_one_depth_still_gets_a_line(net, solver, meter, protocol):
+    table = measure_table(net, solver, protocol, repeats=2, min_depth=5, clock=FakeClock(meter))
+    assert sorted(table.depth_ms) == [1, 5]
+
+
+def test_depths_worth_a_measurement():
+    assert table_depths(2, 10) == list(range(2, 11))
+    many = table_depths(1, 28)
+    assert len(many) == 12
+    assert (many[0], many[-1]) == (1, 28)
+    gaps = np.diff(many)
+    assert gaps.min() >= 2
+    assert gaps.max() <= 3
+
+
+# ---- real clocks --------------------------------------------------------------------------
+
+
+def test_a_real_network_on_the_wall_clock(net, solver, protocol):
+    table = measure_table(net, solver, protocol, repeats=3)
+    assert all(ms > 0 for ms in table.depth_ms.values())
+    found = measure_interleaved(net, {"tight": TIGHT}, solver, protocol, repeats=3)
+    assert all(m.median_ms > 0 for m in found.values())
+
+
+def test_the_wall_clock_reads_milliseconds():
+    import time
+
+    clock = build_clock(torch.device("cpu"))
+    assert isinstance(clock, CpuClock)
+    assert clock.num_warmups >= 1
+    assert clock.time_ms(lambda: time.sleep(0.02)) >= 19
+
+
+def test_the_protocol_of_a_space(net):
+    made = latency_protocol(
+        net,
+        SolverSettings(name="dpm_solver", num_steps=20, cfg_scale=1.5),
+        EvaluationSettings(latency_batch=8, latency_dtype="bfloat16"),
+        threads=1,
+    )
+    assert made.device.startswith("cpu")
+    assert (made.dtype, made.batch, made.threads) == ("bfloat16", 8, 1)
+    assert (made.solver, made.num_steps, made.cfg_scale) == ("dpm_solver", 20, 1.5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_timed_to_the_end(net, solver, protocol):
+    on_gpu = LatencyProtocol(**{**protocol.to_dict(), "batch": 64, "dtype": "float16"})
+    found = measure_interleaved(net.to("cuda"), {"tight": TIGHT}, solver, on_gpu, repeats=5)
+    assert all(m.median_ms > 0 for m in found.values())
+    big = torch.randn(4096, 4096, device="cuda")
+    clock = build_clock(big.device)
+    clock.time_ms(lambda: big @ big)
+    one = clock.time_ms(lambda: big @ big)
+    ten = clock.time_ms(lambda: [big @ big for _ in range(20)])
+    assert ten > 5 * one
