@@ -1,0 +1,165 @@
+"""Latency in a run: the table before the first trial, the measurements after the last.
+
+Both happen in the driver while no worker is active, so nothing else uses the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from schedsearch.backbones.checkpoint import fingerprint
+from schedsearch.evaluation.latency import (
+    BASELINE,
+    LatencyMeasurement,
+    latency_protocol,
+    measure_interleaved,
+)
+from schedsearch.evaluation.latency_table import LatencyTable, measure_table
+from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.pareto import non_dominated
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
+
+if TYPE_CHECKING:
+    from schedsearch.protocols import Backbone, Solver
+    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.workbench import Workbench
+    from schedsearch.settings import StudySettings
+
+
+def open_table(
+    bench: Workbench, folder: RunFolder | None
+) -> tuple[LatencyTable, LatencyReport, bool]:
+    """The run's latency table: the kept one, or a new one where there is none.
+
+    A kept table serves as long as device and protocol are the same, so that the predicted
+    latencies of all trials of a run compare.
+
+    Returns:
+        The table, the report that holds it, and whether it was measured now.
+
+    Raises:
+        StorageError: If the kept one is damaged.
+        ConfigError: If the pretrained weights are not those that the run started from.
+    """
+    settings, net = bench.settings, bench.backbone
+    protocol = latency_protocol(
+        net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
+    )
+    weights = fingerprint(bench.pretrained)
+    report = LatencyReport.load(folder) if folder is not None else None
+    if folder is not None and report is not None:
+        try:
+            table = LatencyTable.from_dict(report.table)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StorageError(
+                f"{folder.latency_file} holds no latency table: {error}. Delete it; it is "
+                "measured again."
+            ) from error
+        if report.weights not in ("", weights):
+            raise ConfigError(
+                "All trials of a run start from the same weights, but "
+                f"{settings.backbone.checkpoint} has changed since {folder.shown} was started. "
+                "Restore the file, or choose another folder with --output."
+            )
+        if table.protocol == protocol:
+            return table, report, False
+    table = measure_table(
+        net,
+        bench.solver,
+        protocol,
+        repeats=settings.evaluation.latency_repeats,
+        min_depth=settings.space.min_depth,
+        seed=settings.search.seed,
+    )
+    full = ExitSchedule.flat(net.num_exit_blocks)
+    report = LatencyReport(
+        table=table.to_dict(), full_ms=table.predict(full, bench.solver.times), weights=weights
+    )
+    if folder is not None:
+        report.save(folder)
+    return table, report, True
+
+
+def measure_schedules(
+    settings: StudySettings,
+    net: Backbone,
+    solver: Solver,
+    schedules: Mapping[str, ExitSchedule],
+) -> dict[str, LatencyMeasurement]:
+    """Measure whole sampling runs, interleaved, by the protocol of a study."""
+    protocol = latency_protocol(
+        net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
+    )
+    return measure_interleaved(
+        net,
+        schedules,
+        solver,
+        protocol,
+        repeats=settings.evaluation.latency_repeats,
+        seed=settings.search.seed,
+    )
+
+
+def trials_to_measure(results: RunResults) -> list[int]:
+    """Trials whose latency is measured at the end.
+
+    Full depth, every preset, the front, and the front of the searched schedules alone: the
+    rival of each preset is one of those.
+    """
+    searched = results.searched()
+    chosen = [entry for entry in results.entries if entry.name is not None]
+    chosen += [results.entries[i] for i in non_dominated([e.point for e in results.entries])]
+    chosen += [searched[i] for i in non_dominated([e.point for e in searched])]
+    return sorted({entry.trial for entry in chosen})
+
+
+def measure_finally(
+    bench: Workbench, report: LatencyReport, results: RunResults, folder: RunFolder
+) -> LatencyReport:
+    """Measure what the front and its baselines cost, and keep it beside the predictions."""
+    full = ExitSchedule.flat(bench.backbone.num_exit_blocks, bench.settings.space.num_intervals)
+    numbers = trials_to_measure(results)
+    chosen = [entry for entry in results.entries if entry.trial in numbers]
+    names = {e.trial: BASELINE if e.depths == full.depths else str(e.trial) for e in chosen}
+    schedules = {names[e.trial]: ExitSchedule(e.depths) for e in chosen}
+    measured = measure_schedules(bench.settings, bench.backbone, bench.solver, schedules)
+    report = LatencyReport(
+        table=report.table,
+        full_ms=report.full_ms,
+        weights=report.weights,
+        full_measured_ms=measured[BASELINE].median_ms,
+        measured_after=len(results.entries),
+        measured={
+            number: MeasuredLatency(
+                latency_ms=measured[name].median_ms,
+                spread_ms=measured[name].half_width_ms,
+                acceleration=measured[name].acceleration,
+                repeats=measured[name].repeats,
+            )
+            for number, name in names.items()
+        },
+    )
+    report.save(folder)
+    return report
+
+
+def deviations(results: RunResults) -> tuple[float, list[str]]:
+    """How far predictions are off, and a line for each that is off beyond the spread.
+
+    Returns:
+        The mean relative deviation, and the lines.
+    """
+    relative, lines = [], []
+    for entry in results.entries:
+        if entry.latency_source != "measured" or entry.latency_spread_ms is None:
+            continue
+        off = entry.predicted_latency_ms - entry.latency_ms
+        relative.append(abs(off) / entry.latency_ms)
+        if abs(off) > entry.latency_spread_ms:
+            lines.append(
+                f"{entry.title}: predicted {entry.predicted_latency_ms:.1f} ms, measured "
+                f"{entry.latency_ms:.1f} +- {entry.latency_spread_ms:.1f} ms ({off:+.1f} ms)"
+            )
+    return (sum(relative) / len(relative) if relative else 0.0), lines

@@ -1,0 +1,42 @@
+"""Where the driver's libraries log: a file of the run, never the terminal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+
+_NAMES = ("schedsearch", "optuna", "py.warnings")
+"""Ray clears its loggers when it starts, so ``ray_tune`` looks after those."""
+
+
+def file_handler(path: Path) -> logging.FileHandler:
+    """Lines with time, level and logger."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    return handler
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Send what Optuna, warnings and this package log to one file while the block runs."""
+    handler = file_handler(path)
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    logging.captureWarnings(True)
+    for name in _NAMES:
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for name in _NAMES:
+            logger = logging.getLogger(name)
+            logger.removeHandler(handler)
+            logger.propagate = True
+        handler.close()

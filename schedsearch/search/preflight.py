@@ -1,0 +1,133 @@
+"""Everything that can fail cheaply, before the first trial; also what ``--dry-run`` shows."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from schedsearch.config import dump_settings
+from schedsearch.data.loading import check_labels_fit
+from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.latency_stage import open_table
+from schedsearch.search.loading import load_trainer
+from schedsearch.search.workbench import Workbench, open_workbench
+from schedsearch.warm_starts import WarmStart, read_warm_starts
+
+if TYPE_CHECKING:
+    from schedsearch.evaluation.latency_table import LatencyTable
+    from schedsearch.search.results import LatencyReport
+    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.settings import StudySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """A study that is ready to start."""
+
+    settings: StudySettings
+    settings_text: str
+    bench: Workbench
+    warm_starts: list[WarmStart]
+    table: LatencyTable
+    latency: LatencyReport
+    table_is_new: bool
+
+    @property
+    def visits(self) -> list[int]:
+        """Network calls of the solver per interval, data -> noise."""
+        num_intervals = self.settings.space.num_intervals
+        probe = ExitSchedule(tuple(range(num_intervals)))
+        counts = Counter(probe.visited(self.bench.solver.times))
+        return [counts[interval] for interval in range(num_intervals)]
+
+    def predict_ms(self, schedule: ExitSchedule) -> float:
+        """Latency of a schedule by the table, ms per batch."""
+        return self.table.predict(schedule, self.bench.solver.times)
+
+    def trial_seconds(self) -> float:
+        """Roughly what one trial takes at full depth, a training step for three passes."""
+        blocks = self.bench.backbone.num_exit_blocks
+        call = self.table.a_ms + self.table.b_ms * blocks
+        per_image = call / self.table.protocol.batch / 1000.0
+        recipe, evaluation = self.settings.recipe, self.settings.evaluation
+        training = 3 * recipe.num_steps * recipe.batch_size
+        return per_image * (training + evaluation.num_samples * self.table.num_calls)
+
+    def disk_bytes(self) -> int:
+        """Roughly what the trials will write: EMA weights, and the state of running ones."""
+        weights = sum(p.numel() * p.element_size() for p in self.bench.pretrained.parameters())
+        running = 4 * weights * self.settings.resources.num_workers
+        return self.settings.search.n_trials * weights + running
+
+
+def check_before_start(
+    settings: StudySettings, folder: RunFolder, *, dry_run: bool = False
+) -> Preflight:
+    """Load and check everything that trials will need.
+
+    Args:
+        settings: The search space.
+        folder: The run folder.
+        dry_run: Leave nothing behind: the folder need not exist and is not made.
+
+    Raises:
+        ConfigError: If anything is missing or does not fit together.
+        StorageError: If the disk has too little room.
+    """
+    if settings.backbone.checkpoint is None:
+        raise ConfigError(
+            "run fine-tunes pretrained weights, but backbone.checkpoint is not set. Name a file, "
+            "or package:NAME for weights that ship."
+        )
+    _check_devices(settings)
+    load_trainer(settings.trainer)
+    text = dump_settings(settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = open_workbench(text, scratch if dry_run else str(folder.reference))
+    num_exit_blocks = bench.backbone.num_exit_blocks
+    if settings.space.max_depth > num_exit_blocks:
+        raise ConfigError(
+            f"space.max_depth is {settings.space.max_depth}, but the backbone has only "
+            f"{num_exit_blocks} exit blocks. Lower space.max_depth to {num_exit_blocks}."
+        )
+    check_labels_fit(bench.source, bench.backbone)
+    bench.source.verify()
+    warm_starts = read_warm_starts(settings, num_exit_blocks)
+    table, latency, is_new = open_table(bench, None if dry_run else folder)
+    ready = Preflight(
+        settings=settings,
+        settings_text=text,
+        bench=bench,
+        warm_starts=warm_starts,
+        table=table,
+        latency=latency,
+        table_is_new=is_new,
+    )
+    _check_disk(ready, folder.root)
+    return ready
+
+
+def _check_devices(settings: StudySettings) -> None:
+    if settings.resources.gpus_per_trial and not torch.cuda.is_available():
+        raise ConfigError(
+            f"resources.gpus_per_trial is {settings.resources.gpus_per_trial:g}, but torch finds "
+            "no CUDA device here. Set it to 0, or run where there is one: the driver measures "
+            "latency on the same kind of device as the workers."
+        )
+
+
+def _check_disk(ready: Preflight, root: Path) -> None:
+    existing = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < ready.disk_bytes():
+        raise StorageError(
+            f"The trials will write about {ready.disk_bytes() / 1e9:.1f} GB, but {existing} has "
+            f"{free / 1e9:.1f} GB free. Free space, lower search.n_trials, or use --output."
+        )

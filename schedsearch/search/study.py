@@ -1,0 +1,332 @@
+"""The one owner of the Optuna study: proposes schedules, validates results, survives crashes.
+
+``results.jsonl`` is the record of a run and the study an index of it. Every step below is
+ordered so that a kill -9 between any two lines loses nothing: a retry is enqueued before the
+interrupted trial is closed, a result is journalled before it is told.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from schedsearch.exceptions import StorageError
+from schedsearch.records import Job, TrialJob, TrialRecord, TrialState
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.progress import STATE_FILE
+from schedsearch.search.reconcile import depths_of, reconcile, tell_record
+from schedsearch.search.worker import DISK_STAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schedsearch.search.dashboard_notes import TrialPublisher
+    from schedsearch.search.jobs import Observer
+    from schedsearch.search.journal import Journal
+    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.settings import StudySettings
+    from schedsearch.space import SearchSpace
+    from schedsearch.warm_starts import WarmStart
+
+MAX_DUPLICATES = 10
+"""Proposals in a row that may be known already before the study picks a new one itself."""
+
+Key = tuple[int, ...]
+
+
+class ScheduleStudy:
+    """Ask-and-tell over one Optuna study, with the promises of a run.
+
+    Schedules are told apart by the depths that the solver visits, so two that differ only
+    where the solver never calls the network are one.
+
+    Args:
+        study: The Optuna study, with its sampler.
+        settings: The resolved search space.
+        settings_text: The same as text, which is what workers get.
+        folder: The run folder.
+        journal: The record of finished trials.
+        warm_starts: Schedules to measure first.
+        times: Times of the solver's network calls, noise -> data.
+        predict_ms: Latency that the table gives a schedule, in ms per batch.
+        publisher: Shows trials in the dashboard.
+        observer: Is told what happens.
+        on_result: Called after every trial that was recorded.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        *,
+        settings: StudySettings,
+        settings_text: str,
+        folder: RunFolder,
+        journal: Journal[TrialRecord],
+        warm_starts: Sequence[WarmStart],
+        times: Sequence[float],
+        predict_ms: Callable[[ExitSchedule], float],
+        publisher: TrialPublisher,
+        observer: Observer,
+        on_result: Callable[[], None],
+    ) -> None:
+        self._study = study
+        self._settings = settings
+        self._settings_text = settings_text
+        self._folder = folder
+        self._journal = journal
+        self._warm_starts = list(warm_starts)
+        self._times = tuple(times)
+        self._predict_ms = predict_ms
+        self._publisher = publisher
+        self._observer = observer
+        self._on_result = on_result
+        self._space: SearchSpace = settings.space.build()
+        self._records: list[TrialRecord] = []
+        self._complete: dict[Key, TrialRecord] = {}
+        self._running: dict[int, optuna.Trial] = {}
+        self._failed_now = 0
+        self._attempts: Counter[Key] = Counter()
+        self.exhausted = False
+
+    # ---- what is known --------------------------------------------------------------------
+
+    @property
+    def records(self) -> Sequence[TrialRecord]:
+        """Finished trials in the order they ended."""
+        return tuple(self._records)
+
+    @property
+    def num_complete(self) -> int:
+        """Different schedules with a complete result."""
+        return len(self._complete)
+
+    @property
+    def wants_jobs(self) -> bool:
+        """Whether there are schedules left to measure."""
+        return self.num_complete < min(self._settings.search.n_trials, self.num_distinct())
+
+    @property
+    def num_failed(self) -> int:
+        """Schedules that ended without a result and got none later."""
+        return len(
+            {key for r in self._records if (key := self._key(r.schedule)) not in self._complete}
+        )
+
+    def _key(self, schedule: ExitSchedule) -> Key:
+        """The depths that the solver visits: equal keys give equal samples and latency."""
+        return schedule.visited(self._times)
+
+    def num_distinct(self) -> int:
+        """Number of schedules of the space that this solver can tell apart."""
+        return self._visible_space().size()
+
+    def _visited_intervals(self) -> list[int]:
+        """Intervals in which the solver calls the network, data -> noise."""
+        probe = ExitSchedule(tuple(range(self._space.num_intervals)))
+        return sorted(set(probe.visited(self._times)))
+
+    def _visible_space(self) -> SearchSpace:
+        """The space of depths in the visited intervals alone."""
+        return replace(self._space, num_intervals=len(self._visited_intervals()))
+
+    # ---- start ----------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Bring journal and study into agreement and enqueue what is to be measured first."""
+        for record in reconcile(self._study, self._journal, self._folder, self._space):
+            self._note(record)
+        waiting = {
+            self._key(ExitSchedule(depths))
+            for trial in self._trials(OptunaState.WAITING)
+            if (depths := depths_of(trial, self._space)) is not None
+        }
+        for warm in self._warm_starts:
+            key = self._key(warm.schedule)
+            if key not in self._complete and key not in waiting:
+                self._enqueue(warm.schedule, label=warm.label)
+                waiting.add(key)
+
+    def _trials(self, *states: OptunaState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _note(self, record: TrialRecord) -> None:
+        self._records.append(record)
+        if record.complete:
+            self._complete.setdefault(self._key(record.schedule), record)
+
+    def _enqueue(self, schedule: ExitSchedule, **user_attrs: Any) -> None:
+        attrs = {"depths": list(schedule.depths), **user_attrs}
+        self._study.enqueue_trial(self._space.to_params(schedule), user_attrs=attrs)
+
+    # ---- ask ------------------------------------------------------------------------------
+
+    def next_job(self) -> Job | None:
+        """The next schedule to train, or None (see :class:`JobSource`)."""
+        wanted = self._settings.search.n_trials
+        if self.num_complete + len(self._running) >= wanted:
+            return None
+        if self._failed_now >= wanted:  # a broken trainer must not run for ever
+            return None
+        if self.num_complete + len(self._running) >= self.num_distinct():
+            self.exhausted = not self._running
+            return None
+        trial = self._ask_new()
+        if trial is None:
+            return None
+        schedule = ExitSchedule(tuple(trial.user_attrs["depths"]))
+        self._running[trial.number] = trial
+        job = TrialJob(
+            number=trial.number,
+            depths=schedule.depths,
+            label=trial.user_attrs.get("label"),
+            settings=self._settings_text,
+            run_dir=str(self._folder.root),
+            predicted_latency_ms=self._predict_ms(schedule),
+            measure_latency=self._settings.resources.gpus_per_trial >= 1,
+            resume_from=self._saved_state(trial.user_attrs.get("retry_of")),
+        )
+        self._observer.started(job)
+        return job
+
+    def _ask_new(self) -> optuna.Trial | None:
+        """Ask until a schedule is new; duplicates are answered at no cost."""
+        running = {
+            self._key(ExitSchedule(tuple(t.user_attrs["depths"]))) for t in self._running.values()
+        }
+        known = running | set(self._complete) | self._failed_keys()
+        duplicates = 0
+        while len(known) < self.num_distinct() or self._trials(OptunaState.WAITING):
+            trial = self._study.ask()
+            queued = "depths" in trial.user_attrs  # warm starts and retries carry theirs
+            schedule = self._space.suggest(trial)
+            trial.set_user_attr("depths", list(schedule.depths))
+            key = self._key(schedule)
+            if key not in known or (queued and key not in running and key not in self._complete):
+                return trial
+            self._answer_duplicate(trial, key)
+            duplicates += 1
+            if duplicates % MAX_DUPLICATES == 0 and len(known) < self.num_distinct():
+                self._enqueue(self._pick_unknown(known))
+        self.exhausted = not self._running
+        return None
+
+    def _failed_keys(self) -> set[Key]:
+        return {self._key(r.schedule) for r in self._records if not r.complete}
+
+    def _answer_duplicate(self, trial: optuna.Trial, key: Key) -> None:
+        known = self._complete.get(key)
+        if known is not None and known.evaluation is not None:
+            trial.set_user_attr("duplicate_of", known.number)
+            self._study.tell(trial, known.evaluation.values)
+        else:  # running or failed: nothing to tell yet
+            self._study.tell(trial, state=OptunaState.PRUNED)
+
+    def _pick_unknown(self, known: set[Key]) -> ExitSchedule:
+        """A schedule that was not measured: by chance first, by enumeration if that fails."""
+        import numpy as np
+
+        rng = np.random.default_rng([self._settings.search.seed, len(self._trials())])
+        for _ in range(1000):
+            schedule = self._space.sample(rng)
+            if self._key(schedule) not in known:
+                return schedule
+        return next(s for s in self._enumerate_distinct() if self._key(s) not in known)
+
+    def _enumerate_distinct(self) -> Iterator[ExitSchedule]:
+        """One schedule for each that the solver can tell apart."""
+        visited = self._visited_intervals()
+        for visible in self._visible_space().enumerate():
+            # An interval between two visited ones takes the depth of the next, so order holds.
+            places = (bisect_left(visited, i) for i in range(self._space.num_intervals))
+            yield ExitSchedule(tuple(visible.depths[min(p, len(visited) - 1)] for p in places))
+
+    def _saved_state(self, number: int | None) -> int | None:
+        """The newest attempt at a schedule that left a state to continue from.
+
+        An attempt that died while it loaded left none, but the one before it may have.
+        """
+        retry_of = {t.number: t.user_attrs.get("retry_of") for t in self._trials()}
+        while number is not None and not (self._folder.trial(number) / STATE_FILE).is_file():
+            number = retry_of[number]
+        return number
+
+    # ---- tell -----------------------------------------------------------------------------
+
+    def finish(self, job: Job, outcome: Mapping[str, Any]) -> None:
+        """Validate and record what a worker returned.
+
+        A value that is not finite makes the trial FAIL; it never reaches the front.
+        """
+        record = TrialRecord.from_json(outcome["record"])
+        if record.evaluation is not None and (bad := record.evaluation.non_finite()) is not None:
+            record = failed_record(record, stage="evaluate", reason=f"{bad} is not finite")
+        if record.stage == DISK_STAGE:  # the trial is not at fault: stop, and run it again later
+            raise StorageError(
+                f"Trial {record.number} could not write its files: {record.reason}. Free space "
+                "and run the same command again; finished trials are kept."
+            )
+        if record.retry and self._retry(job, record.reason or "failed"):
+            return
+        self._tell(record)
+
+    def lose(self, job: Job, reason: str, *, retry: bool) -> None:
+        """The worker died: the schedule runs again, up to ``search.max_retries`` times."""
+        if retry and self._retry(job, reason):
+            return
+        attempts = self._attempts_of(job)
+        self._tell(
+            TrialRecord(
+                number=job.number,
+                depths=job.depths,
+                label=job.label,
+                state=TrialState.FAILED,
+                stage="worker",
+                reason=f"{reason}; gave up after {attempts} attempts" if attempts > 1 else reason,
+                started="",
+                seconds=0.0,
+            )
+        )
+
+    def _attempts_of(self, job: Job) -> int:
+        return self._attempts[self._key(ExitSchedule(job.depths))] + 1
+
+    def _retry(self, job: Job, reason: str) -> bool:
+        """Enqueue the schedule again and close the trial as interrupted."""
+        if not isinstance(job, TrialJob) or self._attempts_of(job) > (
+            self._settings.search.max_retries
+        ):
+            return False
+        self._attempts[self._key(job.schedule)] += 1
+        trial = self._running.pop(job.number)
+        attrs = {"retry_of": job.number} | ({"label": job.label} if job.label else {})
+        self._enqueue(job.schedule, **attrs)
+        trial.set_user_attr("interrupted", True)
+        trial.set_user_attr("reason", reason)
+        self._study.tell(trial, state=OptunaState.FAIL)
+        self._observer.interrupted(job, reason)
+        return True
+
+    def _tell(self, record: TrialRecord) -> None:
+        trial = self._running.pop(record.number)
+        self._journal.append(record)
+        self._note(record)
+        if not record.complete:
+            self._failed_now += 1
+        self._publisher.publish(trial, record)
+        tell_record(self._study, trial.number, record)
+        self._observer.finished(record)
+        self._on_result()
+
+
+def failed_record(record: TrialRecord, *, stage: str, reason: str) -> TrialRecord:
+    """The same trial as a failure."""
+    return replace(
+        record, state=TrialState.FAILED, evaluation=None, stage=stage, reason=reason, retry=False
+    )

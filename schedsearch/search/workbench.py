@@ -1,0 +1,117 @@
+"""What a process needs to fine-tune and measure: built once, used by every job."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from schedsearch.backbones.checkpoint import load_backbone_from
+from schedsearch.config import settings_from_text
+from schedsearch.data.loading import load_source
+from schedsearch.diffusion.process import build_process
+from schedsearch.diffusion.solvers import build_solver
+from schedsearch.evaluation.features import build_extractor
+from schedsearch.evaluation.quality import Quality, measure_quality, protocol_digest
+from schedsearch.evaluation.reference import load_or_compute_reference
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from schedsearch.data.sources import ImageSource
+    from schedsearch.evaluation.features import FeatureExtractor
+    from schedsearch.evaluation.reference import Reference
+    from schedsearch.protocols import Backbone, NoiseProcess, Solver
+    from schedsearch.schedule import ExitSchedule
+    from schedsearch.settings import StudySettings
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Pretrained network, data, solver and measuring tools of one study."""
+
+    settings: StudySettings
+    device: torch.device
+    pretrained: nn.Module
+    source: ImageSource
+    process: NoiseProcess
+    solver: Solver
+    extractor: FeatureExtractor
+    reference: Reference
+
+    @property
+    def backbone(self) -> Backbone:
+        """The pretrained network as the protocol sees it; not to be trained."""
+        return cast("Backbone", self.pretrained)
+
+    def fresh_backbone(self) -> Backbone:
+        """A copy of the pretrained network, for a fine-tune of its own."""
+        return cast("Backbone", copy.deepcopy(self.pretrained))
+
+    def measure(
+        self, net: Backbone, schedule: ExitSchedule, *, seed: int, num_samples: int
+    ) -> Quality:
+        """Quality of a network with a schedule, by the study's protocol."""
+        evaluation, solver = self.settings.evaluation, self.settings.solver
+        return measure_quality(
+            net,
+            schedule,
+            self.solver,
+            seed=seed,
+            num_samples=num_samples,
+            cfg_scale=solver.cfg_scale,
+            batch_size=evaluation.batch_size,
+            extractor=self.extractor,
+            reference=self.reference,
+        )
+
+    def protocol(self, *, seed: int, num_samples: int) -> str:
+        """Digest of all that must agree for two values of FID to compare."""
+        return protocol_digest(
+            extractor_sha256=self.extractor.sha256,
+            reference_digest=self.reference.digest,
+            num_samples=num_samples,
+            solver=self.settings.solver,
+            seed=seed,
+        )
+
+
+def device_of(settings: StudySettings) -> torch.device:
+    """Where trials run: on CUDA when they are given a GPU, else on the CPU."""
+    return torch.device("cuda" if settings.resources.gpus_per_trial else "cpu")
+
+
+@lru_cache(maxsize=1)  # a worker process serves one study; its arguments are plain text
+def open_workbench(settings_text: str, reference_dir: str) -> Workbench:
+    """Load everything that the jobs of a study share.
+
+    Args:
+        settings_text: The resolved search space.
+        reference_dir: Where the reference statistics are cached.
+
+    Raises:
+        ConfigError: If weights, data or the extractor cannot be loaded.
+    """
+    settings = settings_from_text(settings_text)
+    device = device_of(settings)
+    torch.set_num_threads(settings.resources.cpus_per_trial)
+    pretrained: Any = load_backbone_from(settings.backbone, device)
+    source = load_source(settings.data, pretrained.in_shape)
+    process = build_process(settings.diffusion)
+    extractor = build_extractor(
+        settings.evaluation.features, settings.evaluation.features_path, device
+    )
+    return Workbench(
+        settings=settings,
+        device=device,
+        pretrained=pretrained,
+        source=source,
+        process=process,
+        solver=build_solver(settings.solver, process),
+        extractor=extractor,
+        reference=load_or_compute_reference(source, extractor, Path(reference_dir)),
+    )

@@ -1,0 +1,178 @@
+"""A driver's study without workers: a real database, and records made by hand."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from optuna.trial import TrialState as OptunaState
+from rich.console import Console
+from tiny_runs import tiny_space
+
+from schedsearch.config import settings_from_text
+from schedsearch.objectives import Evaluation
+from schedsearch.records import ConfirmRecord, TrialJob, TrialRecord, TrialState
+from schedsearch.report.live import RunView
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.dashboard_notes import TrialPublisher
+from schedsearch.search.journal import Journal
+from schedsearch.search.results import FrontEntry, hypervolume_of
+from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.samplers import build_sampler
+from schedsearch.search.storage import open_artifacts, open_storage, open_study
+from schedsearch.search.study import ScheduleStudy
+from schedsearch.settings import StudySettings
+from schedsearch.warm_starts import WarmStart
+
+TIMES = (999.0, 666.0, 333.0)
+"""Where a solver with three steps calls the network: intervals 9, 6 and 3 of ten."""
+
+
+def settings_of(**changes: Any) -> StudySettings:
+    """Settings of the tiny space."""
+    changes.setdefault("warm_start", [])
+    return settings_from_text(yaml.safe_dump(tiny_space(**changes)))
+
+
+def evaluation_of(fid: float, latency_ms: float, **changes: Any) -> Evaluation:
+    """A result."""
+    values = {
+        "fid": fid,
+        "kid": fid / 100,
+        "latency_ms": latency_ms,
+        "latency_source": "predicted",
+        "nfe": 3,
+        "num_samples": 64,
+        "features": "digits CNN",
+        "protocol": "0123456789abcdef",
+        "sample_std": 0.5,
+    }
+    return Evaluation(**{**values, **changes})
+
+
+def record_of(
+    number: int,
+    depths: Sequence[int],
+    fid: float | None = 5.0,
+    latency_ms: float = 10.0,
+    label: str | None = None,
+    **changes: Any,
+) -> TrialRecord:
+    """A finished trial; ``fid=None`` makes it a failed one."""
+    values: dict[str, Any] = {
+        "number": number,
+        "depths": tuple(depths),
+        "label": label,
+        "state": TrialState.COMPLETE,
+        "evaluation": None if fid is None else evaluation_of(fid, latency_ms),
+        "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 1.5,
+    }
+    if fid is None:
+        values |= {"state": TrialState.FAILED, "stage": "fine-tune", "reason": "it broke"}
+    return TrialRecord(**{**values, **changes})
+
+
+def confirm_of(number: int, seed: int, fid: float) -> ConfirmRecord:
+    """A confirmation."""
+    return ConfirmRecord(
+        number=number, seed=seed, num_samples=64, fid=fid, kid=fid / 100, features="digits CNN"
+    )
+
+
+def entry_of(trial: int, fid: float, latency_ms: float, name: str | None = None) -> FrontEntry:
+    """A schedule as the front shows it."""
+    return FrontEntry(
+        trial=trial,
+        name=name,
+        depths=(10 - trial,) * 10,
+        fid=fid,
+        kid=fid / 100,
+        latency_ms=latency_ms,
+        latency_source="measured",
+        latency_spread_ms=0.1,
+        predicted_latency_ms=latency_ms,
+        acceleration=0.25,
+        num_samples=64,
+        features="digits CNN",
+    )
+
+
+class Driver:
+    """One start of a driver on a folder; another instance is the next start."""
+
+    def __init__(
+        self, root: Path, settings: StudySettings, warm_starts: Sequence[WarmStart] = ()
+    ) -> None:
+        self.folder = RunFolder(root)
+        self.folder.create()
+        self.settings = settings
+        self.space = settings.space.build()
+        self.journal = Journal(self.folder.results_file, TrialRecord.from_json)
+        self.optuna = open_study(open_storage(self.folder, None), settings.name)
+        self.optuna.sampler = build_sampler(
+            settings.search.sampler,
+            self.space,
+            settings.search.seed,
+            [1] * settings.space.num_intervals,
+        )
+        self.told = io.StringIO()
+        console = Console(file=self.told, width=200)
+        self.study = ScheduleStudy(
+            self.optuna,
+            settings=settings,
+            settings_text="settings",
+            folder=self.folder,
+            journal=self.journal,
+            warm_starts=warm_starts,
+            times=TIMES,
+            predict_ms=lambda schedule: float(sum(schedule.depths)),
+            publisher=TrialPublisher(self.optuna, open_artifacts(self.folder), self.folder),
+            observer=RunView(console, hypervolume_of),
+            on_result=lambda: None,
+        )
+
+    def ask(self) -> TrialJob:
+        """The next job, which there is."""
+        job = self.study.next_job()
+        assert isinstance(job, TrialJob)
+        return job
+
+    def answer(self, job: TrialJob, fid: float | None = 5.0, **changes: Any) -> TrialRecord:
+        """Let a worker answer."""
+        latency = float(sum(job.depths))
+        record = record_of(job.number, job.depths, fid, latency, label=job.label, **changes)
+        self.study.finish(job, {"record": record.to_json()})
+        return record
+
+    def write_record(self, record: TrialRecord) -> None:
+        """What a worker leaves in the folder of its trial."""
+        folder = self.folder.trial(record.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "record.json").write_text(record.to_json() + "\n")
+
+    def numbers(self, state: OptunaState) -> list[int]:
+        """Numbers of the Optuna trials in a state, duplicates left out."""
+        return [
+            t.number for t in self.trials() if t.state is state and DUPLICATE not in t.user_attrs
+        ]
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """All Optuna trials, read afresh."""
+        return self.optuna.get_trials(deepcopy=False)
+
+
+DUPLICATE = "duplicate_of"
+
+
+def warm(*labelled: tuple[str, Sequence[int]]) -> list[WarmStart]:
+    """Warm starts."""
+    return [WarmStart(label, ExitSchedule(tuple(depths))) for label, depths in labelled]
+
+
+def with_trials(settings: StudySettings, n_trials: int) -> StudySettings:
+    """The same settings with another number of trials."""
+    return replace(settings, search=replace(settings.search, n_trials=n_trials))

@@ -1,0 +1,108 @@
+"""Which trials are confirmed, and what happens to the jobs."""
+
+import io
+from pathlib import Path
+
+import pytest
+from driving import confirm_of, record_of, settings_of
+from rich.console import Console
+
+from schedsearch.hand_made import FULL
+from schedsearch.records import ConfirmJob, ConfirmRecord
+from schedsearch.report.live import RunView
+from schedsearch.search.confirmation import Confirmation, trials_to_confirm
+from schedsearch.search.journal import Journal
+from schedsearch.search.results import RunResults, hypervolume_of
+from schedsearch.search.run_folder import RunFolder
+
+RECORDS = [
+    record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
+    record_of(1, (9,) * 10, 4.0, 50.0, label="D2-DiT"),
+    record_of(2, (8,) * 10, 3.0, 40.0),
+    record_of(3, (7,) * 10, 2.0, 90.0),
+    record_of(4, (6,) * 10, 9.0, 20.0),
+]
+
+
+class Stage:
+    """A confirmation with what it told."""
+
+    def __init__(self, root: Path, **evaluation: int) -> None:
+        settings = settings_of(
+            evaluation={"confirm_seeds": 2, "seed": 10, **evaluation}, search={"max_retries": 1}
+        )
+        self.results = RunResults(settings, RECORDS, None, [])
+        self.journal = Journal(root / "confirmation.jsonl", ConfirmRecord.from_json)
+        self.told = io.StringIO()
+        self.source = Confirmation(
+            self.results,
+            settings_text="settings",
+            folder=RunFolder(root),
+            journal=self.journal,
+            observer=RunView(Console(file=self.told, width=200), hypervolume_of),
+        )
+
+    def jobs(self) -> list[ConfirmJob]:
+        found = []
+        while (job := self.source.next_job()) is not None:
+            assert isinstance(job, ConfirmJob)
+            found.append(job)
+        return found
+
+
+def test_full_depth_presets_and_their_rivals(tmp_path: Path) -> None:
+    assert trials_to_confirm(Stage(tmp_path).results) == [0, 1, 2]
+
+
+def test_seeds_go_round_robin_and_are_fresh(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    assert stage.source.num_jobs == 6
+    jobs = stage.jobs()
+    assert [(job.seed, job.number) for job in jobs] == [
+        (seed, number) for seed in (11, 12) for number in (0, 1, 2)
+    ]
+    assert {job.num_samples for job in jobs} == {64}
+    assert jobs[0].depths == (10,) * 10
+    assert jobs[0].label == FULL
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    for job in stage.jobs()[:4]:
+        record = confirm_of(job.number, job.seed, 3.0)
+        stage.source.finish(job, {"record": record.to_json()})
+    with stage.journal.path.open("a") as handle:
+        handle.write('{"number": 1')  # the driver died here
+    resumed = Stage(tmp_path)
+    assert [(job.seed, job.number) for job in resumed.jobs()] == [(12, 1), (12, 2)]
+    assert len(resumed.journal.read()) == 4
+    assert Stage(tmp_path, confirm_samples=128).source.num_jobs == 6  # these do not compare
+
+
+def test_a_failure_is_a_warning(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    job = stage.jobs()[0]
+    stage.source.finish(job, {"error": "CheckpointError: gone"})
+    assert stage.journal.read() == []
+    assert "warning: trial 0 not confirmed: CheckpointError: gone" in stage.told.getvalue()
+
+
+def test_lost_workers_get_another_chance(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    job = stage.jobs()[0]
+    stage.source.lose(job, "the worker died", retry=True)
+    assert stage.source.next_job() == job
+    stage.source.lose(job, "the worker died", retry=True)
+    assert stage.source.next_job() is None
+    assert "warning: trial 0, seed 11 not confirmed: the worker died" in stage.told.getvalue()
+
+
+def test_a_time_out_is_final(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.source.lose(stage.jobs()[0], "no result within 3 s", retry=False)
+    assert stage.source.next_job() is None
+
+
+@pytest.mark.parametrize("seeds", [0, 1])
+def test_number_of_seeds(tmp_path: Path, seeds: int) -> None:
+    assert Stage(tmp_path, confirm_seeds=seeds).source.num_jobs == 3 * seeds

@@ -1,0 +1,118 @@
+"""Latency in a run: when a table serves, what is measured at the end, how far off it was."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from driving import record_of, settings_of
+
+from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.hand_made import FULL
+from schedsearch.search.latency_stage import (
+    deviations,
+    measure_finally,
+    open_table,
+    trials_to_measure,
+)
+from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
+from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.workbench import open_workbench
+
+
+@pytest.fixture
+def bench(complete_run: Path):
+    return open_workbench(
+        (complete_run / "space.yaml").read_text(), str(complete_run / "reference")
+    )
+
+
+def test_a_table_is_kept_for_the_run(bench, run_copy: Path) -> None:
+    folder = RunFolder(run_copy)
+    kept = LatencyReport.load(folder)
+    table, report, is_new = open_table(bench, folder)
+    assert not is_new
+    assert report == kept
+    assert table.predict(record_of(0, (10,) * 10).schedule, bench.solver.times) == pytest.approx(
+        report.full_ms
+    )
+
+
+def test_another_protocol_makes_a_new_table(bench, run_copy: Path) -> None:
+    folder = RunFolder(run_copy)
+    data = json.loads(folder.latency_file.read_text())
+    data["table"]["protocol"]["batch"] = 9
+    folder.latency_file.write_text(json.dumps(data))
+    table, report, is_new = open_table(bench, folder)
+    assert is_new
+    assert table.protocol.batch == 8
+    assert LatencyReport.load(folder) == report
+    assert not report.measured
+
+
+def test_a_dry_run_keeps_nothing(bench) -> None:
+    _, report, is_new = open_table(bench, None)
+    assert is_new
+    assert report.full_ms > 0
+
+
+@pytest.mark.parametrize("table", [{}, {"protocol": 3}, []])
+def test_a_damaged_table_is_said(bench, run_copy: Path, table: object) -> None:
+    folder = RunFolder(run_copy)
+    data = json.loads(folder.latency_file.read_text())
+    folder.latency_file.write_text(json.dumps(data | {"table": table}))
+    with pytest.raises(StorageError, match=r"latency\.json.*Delete it"):
+        open_table(bench, folder)
+
+
+def test_the_front_the_baselines_and_all_possible_rivals_are_measured() -> None:
+    records = [
+        record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
+        record_of(1, (9,) * 10, 9.0, 95.0, label="D2-DiT"),  # dominated, but a preset
+        record_of(2, (8,) * 10, 1.0, 50.0, label="D3-DiT"),
+        record_of(3, (7,) * 10, 3.0, 60.0),  # dominated by a preset only
+        record_of(4, (6,) * 10, 4.0, 70.0),  # dominated by a searched one
+        record_of(5, (5,) * 10, 8.0, 20.0),
+        record_of(6, (4,) * 10, None),
+    ]
+    assert trials_to_measure(RunResults(settings_of(), records, None, [])) == [0, 1, 2, 3, 5]
+
+
+def test_measurements_are_kept_beside_the_predictions(bench, run_copy: Path) -> None:
+    folder = RunFolder(run_copy)
+    results = RunResults.load(folder)
+    assert results.latency is not None
+    plain = RunResults(results.settings, results.records, None, [])
+    report = measure_finally(bench, replace(results.latency, measured={}), plain, folder)
+    assert LatencyReport.load(folder) == report
+    assert sorted(report.measured) == trials_to_measure(plain)
+    full = results.full()
+    assert full is not None
+    assert report.measured[full.trial].latency_ms == report.full_measured_ms
+    assert all(m.latency_ms > 0 and m.repeats == 3 for m in report.measured.values())
+    assert report.full_ms == results.latency.full_ms
+
+
+def test_deviations() -> None:
+    records = [record_of(n, (10 - n,) * 10, 2.0, 100.0) for n in range(3)]
+    measured = {
+        0: MeasuredLatency(latency_ms=80.0, spread_ms=30.0, acceleration=0.0, repeats=3),
+        1: MeasuredLatency(latency_ms=125.0, spread_ms=5.0, acceleration=0.0, repeats=3),
+    }
+    report = LatencyReport(table={}, full_ms=100.0, measured=measured)
+    mean, lines = deviations(RunResults(settings_of(), records, report, []))
+    assert mean == pytest.approx((0.25 + 0.2) / 2)
+    assert len(lines) == 1
+    assert "trial 1: predicted 100.0 ms, measured 125.0" in lines[0]
+    assert deviations(RunResults(settings_of(), records, None, [])) == (0.0, [])
+
+
+def test_other_pretrained_weights_are_refused_on_resume(bench, run_copy: Path) -> None:
+    folder = RunFolder(run_copy)
+    other = replace(bench, pretrained=bench.fresh_backbone())
+    assert open_table(other, folder)[2] is False
+    with torch.no_grad():
+        next(other.pretrained.parameters()).add_(1)
+    with pytest.raises(ConfigError, match="has changed since"):
+        open_table(other, folder)
