@@ -1,0 +1,120 @@
+"""Arguments that several commands share, and number types with readable errors."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+PICK_RULES = ("knee", "max_latency_ms", "max_fid", "max_fid_increase")
+"""Destinations of the options of :func:`add_pick_rules`."""
+
+
+def add_space(parser: argparse.ArgumentParser) -> None:
+    """The positional SPACE."""
+    parser.add_argument(
+        "space",
+        metavar="SPACE",
+        help="search space: a YAML file, or the name of one that ships (digits_dit)",
+    )
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """``-o KEY=VALUE``, repeatable."""
+    parser.add_argument(
+        "-o",
+        "--override",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="replace one key of the file, for example search.n_trials=50; may be repeated; "
+        "the value is YAML, and its paths are relative to the current folder",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where to run (default: %(default)s)",
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The positional RUN."""
+    parser.add_argument(
+        "run", metavar="RUN", help="folder of a run, or the name of a run below runs/"
+    )
+
+
+def add_pick_rules(parser: argparse.ArgumentParser, *, with_trial: bool = False) -> None:
+    """The rules that choose one trial off the front; exactly one is required.
+
+    Args:
+        parser: Where to add them.
+        with_trial: Also offer ``--trial N``, which names the trial itself.
+    """
+    rules = parser.add_argument_group("which trial (exactly one)")
+    group = rules.add_mutually_exclusive_group(required=True)
+    if with_trial:
+        group.add_argument(
+            "--trial", metavar="N", type=count_from_zero, help="this trial, on the front or not"
+        )
+    group.add_argument(
+        "--knee",
+        action="store_true",
+        help="the trial where giving up more quality stops paying off",
+    )
+    group.add_argument(
+        "--max-latency-ms",
+        metavar="X",
+        type=positive_number,
+        help="the best FID at a latency of at most X ms",
+    )
+    group.add_argument(
+        "--max-fid", metavar="X", type=positive_number, help="the fastest with a FID of at most X"
+    )
+    group.add_argument(
+        "--max-fid-increase",
+        metavar="PCT",
+        type=number_from_zero,
+        help="the fastest whose FID is at most PCT %% above that of full depth",
+    )
+
+
+def count(text: str) -> int:
+    """An integer >= 1."""
+    return _integer(text, 1)
+
+
+def count_from_zero(text: str) -> int:
+    """An integer >= 0."""
+    return _integer(text, 0)
+
+
+def positive_number(text: str) -> float:
+    """A finite number > 0."""
+    value = number_from_zero(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("expected a number > 0, got 0")
+    return value
+
+
+def number_from_zero(text: str) -> float:
+    """A finite number >= 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise argparse.ArgumentTypeError(f"expected a number >= 0, got {text!r}")
+    return value
+
+
+def _integer(text: str, low: int) -> int:
+    # int() also takes "1_0" and digits of other scripts; neither is meant here.
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= low):
+        raise argparse.ArgumentTypeError(f"expected an integer >= {low}, got {text!r}")
+    return int(text)

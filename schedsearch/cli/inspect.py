@@ -1,0 +1,121 @@
+"""``schedsearch status``, ``front`` and ``pick``: read a run, change nothing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from schedsearch.cli.arguments import add_pick_rules, add_run
+
+if TYPE_CHECKING:
+    from schedsearch.search.results import RunResults
+    from schedsearch.search.run_folder import RunFolder
+
+
+def add_status_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``status``."""
+    add_run(parser)
+
+
+def open_run(name: str) -> tuple[RunFolder, RunResults]:
+    """The folder and the results of a run, by path or by name below ``runs/``."""
+    from schedsearch.search.results import RunResults
+    from schedsearch.search.run_folder import RunFolder
+
+    folder = RunFolder.existing(name)
+    return folder, RunResults.load(folder)
+
+
+def show_status(args: argparse.Namespace) -> int:
+    """Print how far a run is."""
+    from schedsearch.search.running import running_trials
+
+    folder, results = open_run(args.run)
+    done = len({record.depths for record in results.records if record.complete})
+    failed = results.num_failed
+    live = folder.has_live_driver()
+    open_trials = running_trials(folder, results.settings)
+    seconds = sum(record.seconds for record in results.records)
+    volume = results.hypervolume()
+    wanted = results.settings.search.n_trials
+    print(f"run:          {results.settings.name} ({folder.shown})")
+    print(f"driver:       {'at work' if live else 'not running'}")
+    print(f"done:         {done} of {wanted}")
+    print(f"failed:       {failed}")
+    numbers = f" (trials {', '.join(map(str, open_trials))})" if open_trials else ""
+    print(f"running:      {len(open_trials) if live else 0}{numbers if live else ''}")
+    if open_trials and not live:
+        print(f"interrupted:  {len(open_trials)}{numbers}; `schedsearch run` runs them again")
+    print(f"budget used:  {seconds / 60:.1f} worker-minutes in finished trials")
+    print(f"front:        {len(results.front())} schedules")
+    print(f"hypervolume:  {'-' if volume is None else f'{volume:.4f}'}")
+    return 0
+
+
+def add_front_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``front``."""
+    add_run(parser)
+    parser.add_argument(
+        "--format",
+        choices=("table", "json", "yaml", "csv"),
+        default="table",
+        help="what to print on stdout (default: %(default)s)",
+    )
+
+
+def show_front(args: argparse.Namespace) -> int:
+    """Print the Pareto front of a run."""
+    from schedsearch.search import front_files
+
+    folder, results = open_run(args.run)
+    front = results.require_front()
+    if args.format == "table":
+        from schedsearch.report.console import result_console
+        from schedsearch.report.tables import comparison_table, conclusions, front_table
+
+        console = result_console()
+        console.print(front_table(results))
+        if results.comparisons():
+            console.print(comparison_table(results))
+        for line in conclusions(results, folder.shown):
+            console.print(line, soft_wrap=True, highlight=False)
+        return 0
+    writers = {
+        "json": front_files.front_as_json,
+        "yaml": front_files.front_as_yaml,
+        "csv": front_files.front_as_csv,
+    }
+    print(writers[args.format](front), end="")
+    return 0
+
+
+def add_pick_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``pick``."""
+    add_run(parser)
+    add_pick_rules(parser)
+
+
+def show_pick(args: argparse.Namespace) -> int:
+    """Print one trial off the front, and why it was chosen."""
+    from schedsearch.search.picking import pick
+
+    folder, results = open_run(args.run)
+    entry, why = pick(
+        results,
+        knee=args.knee,
+        max_latency_ms=args.max_latency_ms,
+        max_fid=args.max_fid,
+        max_fid_increase=args.max_fid_increase,
+    )
+    print(f"trial {entry.trial}" + (f" ({entry.name})" if entry.name else ""))
+    print(f"depths:       {' '.join(map(str, entry.depths))}")
+    print(f"FID:          {entry.fid:.4f} ({entry.features}, n={entry.num_samples})")
+    print(
+        f"latency:      {entry.latency_ms:.2f} ms per batch ({entry.latency_source}), "
+        f"{entry.acceleration:.1%} saved"
+    )
+    print(f"why:          {why}")
+    print(
+        f"export:       schedsearch export {folder.shown} --trial {entry.trial} -o schedule.yaml"
+    )
+    return 0

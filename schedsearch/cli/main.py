@@ -1,0 +1,210 @@
+"""The parser, the table of commands, and what an error looks like to the user.
+
+``schedsearch --help`` stays below half a second: a command's module is imported only when the
+command is chosen, and its heavy imports only when it acts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from schedsearch.exceptions import ExitCode, SchedSearchError
+from schedsearch.version import __version__
+
+INTERNAL_ERROR = 1
+"""Exit code of a bug: what the interpreter itself uses for an unhandled exception."""
+
+BROKEN_PIPE = 141
+"""Exit code after the reader of a pipe went away: 128 + SIGPIPE, as a shell reports it."""
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One subcommand and where its code lives."""
+
+    name: str
+    help: str
+    module: str
+    """Module inside ``schedsearch.cli``."""
+    arguments: str = "add_arguments"
+    """Function that declares the arguments on a parser."""
+    action: str = "take_action"
+    """Function that does the work and returns the exit code."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Import the command's module and declare its arguments."""
+        cast(Callable[[argparse.ArgumentParser], None], self._load(self.arguments))(parser)
+
+    def take_action(self, args: argparse.Namespace) -> int:
+        """Do the work."""
+        return cast(Callable[[argparse.Namespace], int], self._load(self.action))(args)
+
+    def _load(self, name: str) -> object:
+        return getattr(importlib.import_module(f"schedsearch.cli.{self.module}"), name)
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("run", "search for exit schedules, or resume a search", "run"),
+    Command("check", "validate a search space file, all errors at once", "check"),
+    Command(
+        "status",
+        "how far a run is",
+        "inspect",
+        arguments="add_status_arguments",
+        action="show_status",
+    ),
+    Command(
+        "front",
+        "the Pareto front of a run",
+        "inspect",
+        arguments="add_front_arguments",
+        action="show_front",
+    ),
+    Command(
+        "pick",
+        "choose one trial off the front",
+        "inspect",
+        arguments="add_pick_arguments",
+        action="show_pick",
+    ),
+    Command("export", "write the chosen schedule, and its weights", "export"),
+    Command("sample", "sample images with an exit schedule", "sample"),
+    Command("latency", "measure the latency of schedules", "latency"),
+    Command("dashboard", "serve the Optuna dashboard of a run", "dashboard"),
+    Command("presets", "the papers' hand-made schedules", "presets"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _build_parser(arguments).parse_args(arguments)
+    except SystemExit as stop:  # argparse ends --help, --version and its errors this way
+        return stop.code if isinstance(stop.code, int) else 0
+    _configure_logging(verbose=args.verbose, quiet=args.quiet, debug=args.debug)
+    try:
+        code = _command(args.command).take_action(args)
+        sys.stdout.flush()  # a reader that went away is noticed here, not at exit
+    except SchedSearchError as error:
+        # Mistakes in a file begin with its name and line, as editors expect.
+        prefix = "" if hasattr(error, "problems") else "schedsearch: "
+        return _fail(f"{prefix}{error}", int(error.exit_code), debug=args.debug)
+    except KeyboardInterrupt:
+        return _fail("schedsearch: interrupted", int(ExitCode.INTERRUPTED), debug=args.debug)
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit, which would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            return _fail(f"schedsearch: disk: {error}", int(ExitCode.STORAGE), debug=args.debug)
+        return _internal_error(error, debug=args.debug)
+    except Exception as error:  # noqa: BLE001 - the last resort, so that users see one line
+        return _internal_error(error, debug=args.debug)
+    return code
+
+
+def entry_point() -> None:
+    """What the ``schedsearch`` script calls."""
+    _find_modules_here()
+    sys.exit(main())
+
+
+def _find_modules_here() -> None:
+    """Let a search space name classes in the current folder, as with ``python -m``.
+
+    Last on the path, so that no file there can take the place of an installed module. Workers
+    inherit the path; Ray hands its workers the driver's current folder by itself.
+    """
+    here = str(Path.cwd())
+    if not sys.flags.safe_path and here not in sys.path:
+        sys.path.append(here)
+
+
+def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="schedsearch",
+        description="Automatic search of compute schedules for diffusion transformers.",
+        epilog="Exit codes: 0 done, 2 bad input, 3 some schedules failed, 4 no result, "
+        "5 storage or disk, 124 time budget used up, 130 interrupted. "
+        "After 5, 124 and 130 the same command resumes.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _add_common(parser, default=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # The common options take no value, so the first other word is the command.
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    for command in COMMANDS:
+        sub = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=command.help[0].upper() + command.help[1:] + ".",
+            allow_abbrev=False,
+        )
+        if command.name == chosen:
+            command.add_arguments(sub)
+            # Without a default, an option left out here keeps what stood before the command.
+            _add_common(sub, default=argparse.SUPPRESS)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, default: object) -> None:
+    common = parser.add_argument_group("common options")
+    amount = common.add_mutually_exclusive_group()
+    amount.add_argument(
+        "-v", "--verbose", action="store_true", default=default, help="say more on stderr"
+    )
+    amount.add_argument(
+        "-q", "--quiet", action="store_true", default=default, help="only warnings and errors"
+    )
+    common.add_argument(
+        "--debug", action="store_true", default=default, help="show tracebacks and debug messages"
+    )
+
+
+def _command(name: str) -> Command:
+    return next(command for command in COMMANDS if command.name == name)
+
+
+def _configure_logging(*, verbose: bool, quiet: bool, debug: bool) -> None:
+    """Send the messages of both packages to stderr; other libraries only warn."""
+    level = logging.WARNING if quiet else logging.INFO
+    if verbose or debug:
+        level = logging.DEBUG
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr, force=True)
+    for package in ("schedsearch", "trainers"):
+        logging.getLogger(package).setLevel(level)
+
+
+def _fail(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc(file=sys.stderr)
+    print(message, file=sys.stderr)
+    return code
+
+
+def _internal_error(error: Exception, *, debug: bool) -> int:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    advice = "" if debug else "; run again with --debug for the traceback"
+    return _fail(f"schedsearch: internal error: {text}{advice}", INTERNAL_ERROR, debug=debug)

@@ -1,0 +1,131 @@
+"""``schedsearch run``: the search, and its resumption."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from schedsearch.cli.arguments import add_overrides, add_space
+
+if TYPE_CHECKING:
+    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.settings import StudySettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``run``."""
+    add_space(parser)
+    add_overrides(parser)
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="run folder (default: runs/NAME); an existing run is resumed to search.n_trials",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDR",
+        help="a Ray cluster to join, for example auto or ray://host:10001 (default: this machine)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="do everything up to the first trial, print an estimate, start nothing",
+    )
+
+
+def take_action(args: argparse.Namespace) -> int:
+    """Run or resume the search."""
+    from schedsearch.config import read_settings
+    from schedsearch.search.run_folder import RunFolder
+
+    settings = read_settings(args.space, args.overrides)
+    folder = RunFolder(Path(args.output) if args.output else Path("runs") / settings.name)
+    if args.dry_run:
+        return _dry_run(settings, folder)
+    with _sigterm_as_interrupt():
+        return _run(settings, folder, address=args.address, quiet=args.quiet)
+
+
+def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, quiet: bool) -> int:
+    from schedsearch.report.console import progress_console, result_console
+    from schedsearch.report.live import RunView
+    from schedsearch.report.plots import plot_front
+    from schedsearch.report.tables import comparison_table, conclusions, front_table
+    from schedsearch.search.campaign import run_search
+    from schedsearch.search.results import hypervolume_of
+
+    progress = progress_console()
+    if not quiet:
+        progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
+    try:
+        with RunView(progress, hypervolume_of, quiet=quiet) as view:
+            outcome = run_search(settings, folder, view, address=address, plot_front=plot_front)
+    except KeyboardInterrupt:
+        progress.print("Stopped. The same command resumes; finished trials are kept.")
+        raise
+    results = outcome.results
+    console = result_console()
+    if results.entries:
+        console.print(front_table(results))
+        if results.hand_made():
+            console.print(comparison_table(results))
+        for line in conclusions(results, folder.shown):
+            console.print(line, soft_wrap=True, highlight=False)
+    if outcome.exhausted:
+        console.print("The space is exhausted: every different schedule has been tried.")
+    if outcome.num_failed:
+        console.print(
+            f"{outcome.num_failed} schedule(s) ended without a result; see log.txt in their "
+            "folders under trials/.",
+            style="red",
+        )
+    return int(outcome.exit_code)
+
+
+def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
+    """Validate, load, count and estimate; leaves nothing behind."""
+    from schedsearch.search.campaign import refuse_other_space
+    from schedsearch.search.preflight import check_before_start
+
+    refuse_other_space(settings, folder)
+    ready = check_before_start(settings, folder, dry_run=True)
+    space = settings.space.build()
+    full = ready.latency.full_ms
+    print(f"space: {settings.name}, {space.size():,} schedules, {settings.search.n_trials} trials")
+    print(f"run folder: {folder.shown} ({'resumes' if folder.space_file.exists() else 'new'})")
+    protocol = ready.table.protocol
+    print(
+        f"latency, predicted for a batch of {protocol.batch} on {protocol.device} "
+        f"({protocol.dtype}, {protocol.threads} CPU threads): full depth {full:.1f} ms"
+    )
+    for warm in ready.warm_starts:
+        ms = ready.predict_ms(warm.schedule)
+        print(f"  {warm.label:<12} {warm.schedule!s:<32} {ms:9.1f} ms  saves {1 - ms / full:.1%}")
+    seconds = ready.trial_seconds()
+    total = seconds * settings.search.n_trials / settings.resources.num_workers
+    print(
+        f"time, roughly: {seconds:.0f} s per trial, {total / 60:.1f} min for all trials on "
+        f"{settings.resources.num_workers} worker(s)"
+    )
+    print(f"disk, roughly: {ready.disk_bytes() / 1e6:.0f} MB")
+    print("Dry run: nothing was started and nothing was written.")
+    return 0
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, as batch systems send it, stop a run the way Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

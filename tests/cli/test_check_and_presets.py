@@ -1,0 +1,69 @@
+"""``schedsearch check`` and ``schedsearch presets``."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schedsearch.cli.main import main
+
+
+def test_check_imports_neither_torch_nor_ray() -> None:
+    code = (
+        "import sys; from schedsearch.cli.main import main; code = main(['check', 'digits_dit']); "
+        "print(code, [m for m in ('torch', 'ray', 'optuna', 'timm') if m in sys.modules], "
+        "file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "0 []"
+    assert "digits_dit.yaml is valid" in done.stdout
+    assert "43,758 schedules" in done.stdout
+    assert "D3-DiT  10 10 9 9 7 7 6 6 4 4" in done.stdout
+
+
+def test_check_prints_every_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text("name: x y\nspace: {min_dpeth: 2, max_depth: 3}\nserch: {}\n")
+    assert main(["check", str(file)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert f"{file}:2:9: space.min_dpeth: unknown key; did you mean 'min_depth'?" in lines
+    assert f"{file}:3:1: serch: unknown key; did you mean 'search'?" in lines
+    assert all(line.startswith(f"{file}:") for line in lines)
+    assert len(lines) == 8
+
+
+def test_check_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "digits_dit", "-o", "space.max_depth=11"]) == 2
+    assert capsys.readouterr().err == (
+        "-o space.max_depth=11: space.max_depth: the backbone has 10 exit blocks, got 11; "
+        "set it to 10 or less\n"
+    )
+    assert main(["check", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("schedsearch: There is no search space file")
+
+
+def cells(line: str) -> list[str]:
+    return re.split(r" {2,}", line.strip())
+
+
+def test_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert cells(lines[0])[:2] == ["preset", "blocks"]
+    d3 = next(line for line in lines if line.startswith("D3-DiT"))
+    depths = "28 28 24 24 20 20 16 16 12 12"
+    assert cells(d3) == ["D3-DiT", "28", depths, "20.0", "71%", "30.5%"]
+    assert len({line.rfind("%") for line in lines[1:]}) == 1, "columns are aligned"
+
+
+def test_presets_scaled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets", "--depth", "10"]) == 0
+    out = capsys.readouterr().out
+    d3 = next(line for line in out.splitlines() if line.startswith("D3-DiT"))
+    for text in ("10 10  9  9  7  7  6  6  4  4", "7.2", "72%", "30.5%"):
+        assert text in d3
+    assert "floor(d * 10 / D + 1/2)" in out

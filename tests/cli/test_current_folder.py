@@ -1,0 +1,44 @@
+"""Classes in the current folder, which the console script would not see by itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(sys.executable).with_name("schedsearch")
+
+
+def check_space(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    (folder / "my_lab.py").write_text("class MyTrainer: ...\n")
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        [SCRIPT, "check", "digits_dit", "-o", "trainer=my_lab:MyTrainer"],
+        cwd=folder,
+        env=env | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed")
+def test_the_script_finds_a_module_in_the_current_folder(tmp_path):
+    done = check_space(tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed")
+def test_a_file_there_cannot_replace_an_installed_module(tmp_path):
+    (tmp_path / "pydantic.py").write_text("raise SystemExit('shadowed')\n")
+    done = check_space(tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed")
+def test_a_safe_path_stays_safe(tmp_path):
+    done = check_space(tmp_path, PYTHONSAFEPATH="1")
+    assert done.returncode == 2
+    assert "there is no module 'my_lab'" in done.stderr

@@ -1,0 +1,84 @@
+"""``schedsearch run`` before it starts anything; whole runs are in search/test_campaign.py."""
+
+from pathlib import Path
+
+import pytest
+from tiny_runs import run_cli, write_space
+
+from schedsearch.search.run_folder import RunFolder
+
+
+def test_a_dry_run_says_what_would_happen_and_leaves_nothing(tmp_path: Path) -> None:
+    space = write_space(tmp_path / "space")
+    done = run_cli("run", space, "--output", tmp_path / "run", "--dry-run")
+    assert done.code == 0, done.err
+    for text in ("tiny, 43,758 schedules, 7 trials", "(new)", "D3-DiT", "saves", "disk, roughly"):
+        assert text in done.out
+    assert "nothing was started" in done.out
+    assert {path.name for path in tmp_path.iterdir()} == {"space"}
+
+
+def test_a_dry_run_on_a_run(complete_run: Path) -> None:
+    space = complete_run.parent / "space.yaml"
+    done = run_cli("run", space, "--output", complete_run, "--dry-run")
+    assert done.code == 0, done.err
+    assert "(resumes)" in done.out
+
+
+def test_one_driver_per_folder(run_copy: Path) -> None:
+    with RunFolder(run_copy).locked():
+        done = run_cli("run", run_copy.parent / "space.yaml", "--output", run_copy)
+        assert done.code == 5
+        assert "in use by process" in done.err
+        assert "driver:       at work" in run_cli("status", run_copy).out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trainer": "trainers.ase:AseTrainr"}, "AseTrainr"),
+        ({"trainer": "driving:Driver"}, "must be created without arguments"),
+        ({"backbone": {"checkpoint": None}}, "backbone.checkpoint is not set"),
+        ({"backbone": {"checkpoint": "missing.safetensors"}}, "missing.safetensors"),
+        ({"data": {"source": "npz", "path": "missing.npz"}}, "missing.npz"),
+        ({"warm_start": [[11] * 10]}, "warm_start"),
+        ({"search": {"n_trials": 3}}, "n_trials"),
+        ({"recipe": {"num_steps": 2, "batch_size": 64, "lr": 1.0, "lrr": 1}}, "lrr"),
+        ({"resources": {"gpus_per_trial": 1}}, "gpus_per_trial"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_mistakes_exit_2_before_the_first_trial(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    space = write_space(tmp_path / "space", **changes)
+    done = run_cli("run", space, "--output", tmp_path / "run")
+    assert done.code == 2
+    assert message in done.err
+    assert done.out == ""
+    assert "internal error" not in done.err
+    assert not (tmp_path / "run" / "study.db").exists()
+    assert not list((tmp_path / "run").glob("trials/*"))
+
+
+def test_a_mistake_in_the_first_start_can_be_put_right(tmp_path: Path) -> None:
+    """A start that never came to a trial does not bind the folder to its space."""
+    broken = write_space(tmp_path / "a", trainer="driving:Driver")
+    assert run_cli("run", broken, "--output", tmp_path / "run").code == 2
+    fixed = write_space(tmp_path / "b")
+    done = run_cli("run", fixed, "--output", tmp_path / "run", "--dry-run")
+    assert done.code == 0, done.err
+
+
+def test_a_cluster_needs_ray(tmp_path: Path) -> None:
+    space = write_space(tmp_path / "space")
+    done = run_cli("run", space, "--output", tmp_path / "run", "--address", "auto")
+    assert done.code == 2
+    assert "--address needs resources.backend: ray" in done.err
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_cli("run", write_space(tmp_path), "--output", tmp_path / "file" / "run")
+    assert done.code == 5
+    assert "writable folder" in done.err

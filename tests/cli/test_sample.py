@@ -1,0 +1,157 @@
+"""``schedsearch sample``: what is written, and what is refused."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from matplotlib.image import imread
+from tiny_runs import TINY, Done, run_cli, write_space
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    """A space of the sections that ``sample`` reads, and a broken one that it does not."""
+    path = tmp_path / "space.yaml"
+    sections: dict[str, Any] = {key: TINY[key] for key in ("backbone", "solver")}
+    path.write_text(yaml.safe_dump({**sections, "search": {"n_trials": "many"}}))
+    return path
+
+
+def sample(space: Path, *argv: object) -> tuple[Done, Any]:
+    out = space.parent / "out.npz"
+    done = run_cli("sample", space, *argv, "--out", out)
+    return done, dict(np.load(out)) if out.exists() else None
+
+
+def save(path: Path, array: Any) -> Path:
+    np.save(path, array)
+    return path
+
+
+def test_only_its_sections_are_read(space: Path) -> None:
+    done, arrays = sample(space)
+    assert done.code == 0, done.err
+    assert set(arrays) == {"images"}
+    assert arrays["images"].shape == (16, 8, 8, 1)
+    assert arrays["images"].std() > 10
+    assert done.out == ""
+    assert "16 images, schedule [10 10" in done.err
+
+
+def test_images_do_not_depend_on_their_number_and_do_on_the_seed(space: Path) -> None:
+    _, few = sample(space, "--num", 3, "--raw")
+    _, many = sample(space, "--num", 7, "--raw")
+    _, other = sample(space, "--num", 3, "--raw", "--seed", 1)
+    np.testing.assert_allclose(few["samples"], many["samples"][:3], atol=1e-5)
+    assert not np.allclose(few["samples"], other["samples"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "shown"),
+    [
+        ("D3-DiT", "10 10 9 9 7 7 6 6 4 4"),
+        ("9,9,9,8,8,8,7,7,7,6", "9 9 9 8 8 8 7 7 7 6"),
+        ("5", "5 5 5 5 5 5 5 5 5 5"),
+        ("full", "10 10 10 10 10 10 10 10 10 10"),
+    ],
+)
+def test_schedules(space: Path, spec: str, shown: str) -> None:
+    done, _ = sample(space, "--schedule", spec, "--num", 2)
+    assert done.code == 0
+    assert f"schedule [{shown}]" in done.err
+
+
+def test_a_grid_and_silence(space: Path) -> None:
+    grid = space.parent / "grid.png"
+    done, _ = sample(space, "-q", "--num", 4, "--grid", grid)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert imread(grid).shape[0] >= 8
+
+
+def test_a_given_start(space: Path, tmp_path: Path) -> None:
+    noise = torch.randn(4, 1, 8, 8).numpy()
+    start = ("--noise", save(tmp_path / "n.npy", noise), "--raw")
+    labels = save(tmp_path / "l.npy", np.array([3, 3, 3, 3]))
+    _, first = sample(space, *start, "--labels", labels)
+    _, again = sample(space, *start, "--labels", labels, "--seed", 9)
+    np.testing.assert_array_equal(first["samples"], again["samples"])
+    _, others = sample(space, *start)
+    assert not np.array_equal(first["samples"], others["samples"])
+    _, two = sample(space, *start, "--num", 2)
+    assert len(two["samples"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("noise", "labels", "message"),
+    [
+        (np.zeros((4, 3, 8, 8)), None, r"must have the shape (N, 1, 8, 8)"),
+        (np.zeros((0, 1, 8, 8)), None, r"must have the shape (N, 1, 8, 8)"),
+        (np.zeros((4, 1, 8, 8)), np.zeros(3), "must hold 4 integers"),
+        (np.zeros((4, 1, 8, 8)), np.array([0, 1, 2, 10]), "must lie in [0, 9]"),
+        (np.zeros((4, 1, 8, 8)), np.array([0, 1, 2, -1]), "must lie in [0, 9]"),
+        (np.array([{"a": 1}]), None, "Cannot read"),
+    ],
+)
+def test_a_start_that_does_not_fit(
+    space: Path, tmp_path: Path, noise: Any, labels: Any, message: str
+) -> None:
+    argv: list[object] = ["--noise", save(tmp_path / "n.npy", noise)]
+    if labels is not None:
+        argv += ["--labels", save(tmp_path / "l.npy", labels)]
+    done, arrays = sample(space, *argv)
+    assert done.code == 2
+    assert message in done.err
+    assert arrays is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--schedule", "D9-DiT"), "There is no schedule file or preset 'D9-DiT'"),
+        (("--schedule", "11"), "must be in [1, 10]"),
+        (("--weights", "missing.safetensors"), "missing.safetensors"),
+    ],
+)
+def test_mistakes(space: Path, argv: tuple[str, ...], message: str) -> None:
+    done, arrays = sample(space, *argv)
+    assert done.code == 2
+    assert message in done.err
+    assert arrays is None
+
+
+def test_weights_are_needed(tmp_path: Path) -> None:
+    space = write_space(tmp_path, backbone={"checkpoint": None})
+    done, _ = sample(space)
+    assert done.code == 2
+    assert "backbone.checkpoint is not set and --weights is missing" in done.err
+
+
+def test_a_pickle_is_not_run(space: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (marker,)
+
+    (tmp_path / "w.pt").write_bytes(pickle.dumps({"model": Payload()}))
+    done, _ = sample(space, "--weights", tmp_path / "w.pt")
+    assert done.code == 2
+    assert not marker.exists()
+
+
+def test_an_output_that_cannot_be_written(space: Path, tmp_path: Path) -> None:
+    done = run_cli("sample", space, "--num", 1, "--out", tmp_path / "no" / "x.npz")
+    assert done.code == 2
+    assert "there is no folder" in done.err
+
+
+def test_other_weights_than_measured_are_said(complete_run: Path, space: Path) -> None:
+    schedule = space.parent / "s.yaml"
+    run_cli("export", complete_run, "--knee", "-o", schedule)
+    done, _ = sample(space, "--schedule", schedule, "--num", 1)
+    assert done.code == 0
+    assert "was measured with other weights than these" in done.err

@@ -1,0 +1,105 @@
+"""The final tables and sentences."""
+
+import io
+from typing import Any
+
+import pytest
+from driving import confirm_of, record_of, settings_of
+from rich.console import Console
+
+from schedsearch.hand_made import FULL
+from schedsearch.report.tables import comparison_table, conclusions, fid_name, front_table
+from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
+
+RECORDS = [
+    record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
+    record_of(1, (9,) * 10, 4.0, 50.0, label="D2-DiT"),
+    record_of(2, (8,) * 10, 3.0, 40.0),
+    record_of(3, (7,) * 10, 2.5, 30.0, label="D3-DiT"),
+    record_of(4, (6,) * 10, 9.0, 60.0),
+]
+LATENCY = LatencyReport(
+    table={},
+    full_ms=100.0,
+    measured={
+        n: MeasuredLatency(latency_ms=ms, spread_ms=0.5, acceleration=1 - ms / 100, repeats=3)
+        for n, ms in ((0, 100.0), (1, 50.0), (2, 40.0), (3, 30.0))
+    },
+)
+
+
+def results_of(step: float | None = -1.0, latency: LatencyReport | None = LATENCY) -> RunResults:
+    confirmations = []
+    if step is not None:
+        for seed in (1, 2, 3):
+            confirmations.append(confirm_of(1, seed, 4.0 + seed))
+            confirmations.append(confirm_of(2, seed, 4.0 + seed + step + 0.01 * seed))
+    return RunResults(settings_of(), RECORDS, latency, confirmations)
+
+
+def printed(table: Any) -> str:
+    text = io.StringIO()
+    Console(file=text, width=200).print(table)
+    return text.getvalue()
+
+
+def row_of(table: str, word: str) -> str:
+    (row,) = (line for line in table.splitlines() if word in line)
+    return row
+
+
+def test_the_front_stands_beside_its_baselines() -> None:
+    text = printed(front_table(results_of()))
+    assert "Pareto front of tiny" in text
+    assert "FID (digits CNN, n=64)" in text
+    rows = [line for line in text.splitlines() if line.startswith("│")]
+    assert [row.split("│")[1].strip() for row in rows] == ["3", "1", "0"]  # by latency
+    assert "●" in row_of(text, "D3-DiT")
+    assert "●" not in row_of(text, "D2-DiT")
+    assert "50.0 ± 0.5" in row_of(text, "D2-DiT")
+    assert "50.0%" in row_of(text, "D2-DiT")
+    assert "6.000 ± " in row_of(text, "D2-DiT")
+
+
+def test_predictions_are_marked() -> None:
+    text = printed(front_table(results_of(latency=None)))
+    assert "~30.0" in row_of(text, "D3-DiT")
+
+
+@pytest.mark.parametrize(
+    ("step", "verdict", "sentence"),
+    [
+        (-1.0, "better", "better than D2-DiT"),
+        (1.0, "worse", "worse than D2-DiT"),
+        (-0.02, "no difference", "D2-DiT"),
+    ],
+)
+def test_verdicts(step: float, verdict: str, sentence: str) -> None:
+    results = results_of(step)
+    row = row_of(printed(comparison_table(results)), "D2-DiT")
+    assert verdict in row
+    assert "trial 2: 8 8 8" in row
+    (line,) = (line for line in conclusions(results, "runs/tiny") if line.startswith("How sure"))
+    assert sentence in line
+    assert "3 fresh evaluation seeds" in line
+
+
+def test_a_preset_without_a_rival_and_one_without_seeds() -> None:
+    text = printed(comparison_table(results_of(step=None)))
+    assert "none is as fast" in row_of(text, "D3-DiT")
+    assert "not confirmed" in row_of(text, "D2-DiT")
+
+
+def test_conclusions_name_the_next_commands() -> None:
+    lines = conclusions(RunResults(settings_of(), RECORDS[:3], None, []), "runs/tiny")
+    assert any("Hypervolume" in line for line in lines)
+    for command in ("dashboard runs/tiny", "pick runs/tiny --knee", "export runs/tiny --trial"):
+        assert any(f"schedsearch {command}" in line for line in lines)
+
+
+def test_nothing_is_claimed_of_nothing() -> None:
+    empty = RunResults(settings_of(), [record_of(0, (9,) * 10, None)], None, [])
+    assert conclusions(empty, "runs/tiny") == []
+    assert fid_name([]) == "FID"
+    printed(front_table(empty))
+    printed(comparison_table(empty))
