@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from schedsearch.backbones.checkpoint import load_backbone_from
+from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import read_settings
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
@@ -78,7 +79,11 @@ def main() -> None:
     settings = read_settings(args.space, overrides)
     repeats = args.repeats or settings.evaluation.latency_repeats
     net = load_backbone_from(settings.backbone, args.device)
-    solver = build_solver(settings.solver, build_process(settings.diffusion))
+    solver = build_solver(
+        settings.solver,
+        build_process(settings.diffusion),
+        learned_variance=learns_variance(net),
+    )
     protocol = latency_protocol(net, settings.solver, settings.evaluation, args.threads)
     schedules = choose_schedules(settings, net.num_exit_blocks, args.random, args.seed)
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from schedsearch.backbones.checkpoint import load_backbone_from
+from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import read_settings
 from schedsearch.data.loading import load_source
 from schedsearch.diffusion.process import build_process
@@ -40,7 +41,11 @@ def main() -> None:
     settings = read_settings(args.space)
     num_samples = args.num_samples or settings.evaluation.num_samples
     net = load_backbone_from(settings.backbone, args.device)
-    solver = build_solver(settings.solver, build_process(settings.diffusion))
+    solver = build_solver(
+        settings.solver,
+        build_process(settings.diffusion),
+        learned_variance=learns_variance(net),
+    )
     extractor = build_extractor(
         settings.evaluation.features, settings.evaluation.features_path, args.device
     )

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.registry import REGISTRY, build_backbone
-from schedsearch.diffusion.losses import eps_mse
+from schedsearch.diffusion.losses import mse
 from schedsearch.hand_made import preset_for
 from schedsearch.settings import BackboneSettings
 
@@ -87,7 +87,7 @@ def measure(net: DiT, name: str, batch: int, repeats: int, device: str) -> dict[
 
     def finish(prediction: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        eps_mse(prediction, noise).mean().backward()
+        mse(prediction, noise).mean().backward()
         optimizer.step()
 
     def ours() -> None:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from schedsearch.exceptions import TrialError
 from schedsearch.protocols import Backbone, ExitRule, NoiseProcess, Progress, TrainingData
-from schedsearch.schedule import CLOCK_END
 from schedsearch.settings import RecipeSettings
 from trainers.ema import averaged_net, resolve_decay, start_ema
 
@@ -47,10 +46,11 @@ class MinSnrTrainer:
         progress.note(f"Min-SNR weighting with gamma={gamma:g}")
         for step in range(1, recipe.num_steps + 1):
             x0, labels = data.batch(recipe.batch_size, generator)
-            t = torch.randint(process.num_timesteps, (len(x0),), generator=generator)
+            t = process.draw_times(len(x0), generator)
             noise = torch.randn(x0.shape, generator=generator)
-            depth = exits(t * (CLOCK_END / process.num_timesteps), generator)
-            prediction = net(process.q_sample(x0, t, noise), t, labels, exit_depth=depth)
+            depth = exits(t, generator)
+            x_t, fed = process.q_sample(x0, t, noise), process.network_time(t)
+            prediction = net(x_t, fed, labels, exit_depth=depth)
             per_sample = (prediction - noise).square().mean(dim=(1, 2, 3))
             loss = (per_sample * min_snr_weights(process, t, gamma)).mean()
             if not math.isfinite(loss.item()):
@@ -64,8 +64,7 @@ class MinSnrTrainer:
 
 
 def min_snr_weights(process: NoiseProcess, t: Tensor, gamma: float) -> Tensor:
-    """min(SNR, gamma) / SNR at timesteps (N,), from what is left of a pixel of value 1."""
-    one = torch.ones(len(t), 1, 1, 1)
-    signal = process.q_sample(one, t, torch.zeros_like(one)).flatten().square()
-    snr = signal / (1.0 - signal)
+    """min(SNR, gamma) / SNR at clock times (N,), with SNR = alpha^2 / sigma^2."""
+    alpha, sigma = process.scales(t)
+    snr = ((alpha / sigma) ** 2).float()
     return snr.clamp(max=gamma) / snr

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from schedsearch.settings import RecipeSettings
+    from schedsearch.settings import Prediction, RecipeSettings
 
 
 @runtime_checkable
@@ -28,11 +28,12 @@ class Backbone(Protocol):
     """Number of class labels, or None for an unconditional model."""
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor | None, *, exit_depth: int | Tensor) -> Any:
-        """Predict the noise.
+        """Predict the noise, or what else the study's ``diffusion.prediction`` says.
 
         Args:
             x: Noisy inputs, (N, C, H, W).
-            t: Timesteps on the model's own clock, (N,).
+            t: What the model's official code feeds it, (N,): timesteps 0..999 for a DiT,
+                999 s for a U-ViT on continuous time s in [0, 1].
             y: Class labels, (N,) int64, or None for an unconditional model. The label
                 ``num_classes`` means "no class" (classifier-free guidance).
             exit_depth: Blocks to run: one int for the whole batch, or (N,) integers.
@@ -47,7 +48,20 @@ class Denoiser(Protocol):
     """A backbone with its schedule, labels and guidance bound: all that a solver sees."""
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        """Predict the noise of ``x``, (N, C, H, W), at one time ``t`` for the whole batch."""
+        """Predict the noise of ``x``, (N, C, H, W), at one clock time for the whole batch.
+
+        Returns:
+            The noise, (N, C, H, W), whatever the network predicts; (N, 2C, H, W) with the
+            learned variance behind it, for a solver that wants it.
+        """
+        ...
+
+
+class StepNoise(Protocol):
+    """Fresh noise for the steps of a stochastic solver, the same for every schedule."""
+
+    def __call__(self) -> Tensor:
+        """Standard normal noise in the shape, dtype and device of the batch."""
         ...
 
 
@@ -57,22 +71,67 @@ class Solver(Protocol):
     num_steps: int
 
     @property
-    def times(self) -> tuple[float, ...]:
-        """Times on the model's clock where the denoiser is called, noise -> data."""
+    def process(self) -> NoiseProcess:
+        """The process whose reverse is integrated."""
         ...
 
-    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
-        """Return samples for ``noise``, both (N, C, H, W)."""
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Times on the clock [0, 1000] where the denoiser is called, noise -> data."""
+        ...
+
+    @property
+    def wants_variance(self) -> bool:
+        """Whether the denoiser should hand on a learned variance."""
+        ...
+
+    def sample(
+        self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
+    ) -> Tensor:
+        """Return samples for ``noise``, both (N, C, H, W).
+
+        Args:
+            denoiser: Predicts the noise.
+            noise: Standard normal start.
+            step_noise: Noise of the steps; a deterministic solver needs none.
+
+        Raises:
+            ValueError: If a stochastic solver gets no ``step_noise``.
+        """
         ...
 
 
 class NoiseProcess(Protocol):
-    """The forward process as a trainer sees it."""
+    """The forward process and what the network predicts of it, on the clock [0, 1000]."""
 
-    num_timesteps: int
+    prediction: Prediction
+
+    def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
+        """Times to train at, (num,), on the CPU."""
+        ...
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """What the network is fed at times ``t``, (N,)."""
+        ...
+
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) of ``x_t = alpha x_0 + sigma eps``, float64, in the shape of ``t``."""
+        ...
+
+    def alpha_bar(self, t: float) -> float:
+        """Share of the variance that is still data at time ``t``."""
+        ...
 
     def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Noisy inputs at integer timesteps ``t``, (N,): data (N, C, H, W) -> same shape."""
+        """Noisy inputs at times ``t``, (N,): data (N, C, H, W) -> same shape."""
+        ...
+
+    def target(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """What the network should predict, (N, C, H, W)."""
+        ...
+
+    def eps_from(self, output: Tensor, x: Tensor, t: float) -> Tensor:
+        """The noise that a prediction implies at one time for the whole batch."""
         ...
 
 

@@ -18,6 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Prediction = Literal["eps", "v", "x0"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class BackboneSettings:
     name: str | None = None
     """A registry name such as ``DiT-XL/2``; or ``family`` with ``config``."""
     family: str | None = None
-    """``dit``, or ``package.module:Class`` for anything that meets the Backbone protocol."""
+    """``dit``, ``uvit``, or ``package.module:Class`` for anything that meets the protocol."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the class, by their official names."""
     checkpoint: str | None = None
@@ -38,17 +39,24 @@ class BackboneSettings:
 class DiffusionSettings:
     """The forward process and what the network predicts."""
 
-    betas: Literal["linear"] = "linear"
-    prediction: Literal["eps"] = "eps"
+    betas: Literal["linear", "cosine", "vp"] = "linear"
+    """``linear`` and ``cosine`` have 1000 timesteps; ``vp`` is the continuous process."""
+    prediction: Prediction = "eps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
     """The real images: training data and reference of FID."""
 
-    source: Literal["digits", "image_folder", "npz"]
+    source: Literal["digits", "mnist", "cifar10", "image_folder", "npz", "latents"]
     path: str | None = None
     """Folder or file; not for ``digits``, which ships with scikit-learn."""
+    flip: bool = False
+    """Mirror every second training image at random; the reference of FID stays as it is."""
+    max_damaged: Annotated[int, Field(ge=0)] = 0
+    """Unreadable images of a folder that are skipped and counted; one more is an error."""
+    vae: str | None = None
+    """``latents`` only: folder of a diffusers ``AutoencoderKL`` that decodes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +105,15 @@ class RecipeSettings:
     grad_clip: Positive | None = 1.0
     """Largest global gradient norm; null clips nothing."""
     freeze_time_embedder: bool = False
+    loss: Literal["auto", "mse", "hybrid"] = "auto"
+    """``mse`` of the prediction; ``hybrid`` adds the bound for learned variances (Improved
+    DDPM, Eq. 16); ``auto`` takes ``hybrid`` exactly when the backbone learns variances."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """``tf32`` allows fast float32 products on CUDA; ``bf16`` runs the network in autocast."""
+    accumulate: Count = 1
+    """Parts into which a batch is cut to save memory; the gradient is that of the batch."""
+    gradient_checkpointing: bool = False
+    """Recompute the blocks in the backward pass: less memory, about a third more time."""
     save_every: Count = 200
     """Steps between two saved states that an interrupted trial continues from."""
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -107,11 +124,28 @@ class RecipeSettings:
 class SolverSettings:
     """How images are sampled."""
 
-    name: Literal["ddim", "dpm_solver"] = "ddim"
+    name: Literal["ddpm", "ddim", "dpm_solver", "euler_maruyama"] = "ddim"
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Calls of the network per image."""
     cfg_scale: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance; 1 is off."""
+    cfg_channels: Count | None = None
+    """Guide only the first channels (3 of 4 in DiT's code); null guides all."""
     spacing: Literal["linspace", "leading", "trailing"] = "linspace"
+    """Timesteps of a process with 1000 of them; the continuous one has rules of its own."""
+    eta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """``ddim`` only: share of the noise of DDPM (DDIM, Eq. 16)."""
+    variance: Literal["auto", "learned", "fixed_small", "fixed_large"] = "auto"
+    """``ddpm`` only; ``auto``: learned where the backbone learns it, else ``fixed_small``."""
+    order: Annotated[int, Field(ge=1, le=3)] = 2
+    """``dpm_solver`` only."""
+    method: Literal["multistep", "singlestep"] = "multistep"
+    """``dpm_solver`` only."""
+    algorithm: Literal["dpmsolver++", "dpmsolver"] = "dpmsolver++"
+    """``dpm_solver`` only: DPM-Solver++ integrates in the data, DPM-Solver in the noise."""
+    end_time: Annotated[float, Field(gt=0, lt=1000)] | None = None
+    """Continuous process only: clock time where the solver stops before its last step to
+    the data; null takes 1 for ``euler_maruyama`` and 0.1 for ``dpm_solver`` (U-ViT's code)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.backbones.guidance import null_label_of
-from schedsearch.diffusion.losses import eps_mse
+from schedsearch.diffusion.losses import mse
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.protocols import Backbone, ExitRule, NoiseProcess, Progress, TrainingData
-from schedsearch.schedule import CLOCK_END
 from schedsearch.settings import RecipeSettings
 from trainers.ema import averaged_net, resolve_decay, share_left, start_ema
 from trainers.lambda_weighting import LambdaWeighting
@@ -73,7 +72,7 @@ class AseTrainer:
         while run.step < recipe.num_steps:
             values = run.train_step()
             progress.report(run.step, values.pop("loss"), **values)
-            if (line := run.weighting.observe(run.step, values["eps_mse"])) is not None:
+            if (line := run.weighting.observe(run.step, values["mse"])) is not None:
                 progress.note(line)
             progress.save(run.step, run.state)
         return cast(Backbone, averaged_net(run.ema))
@@ -119,16 +118,16 @@ class _Run:
         step = self.step + 1
         x_t = self.process.q_sample(x0, t, noise)
         # Depths stay on the CPU, where they were drawn: sorting them there needs no wait.
-        per_sample = eps_mse(self.net(x_t, t, labels, exit_depth=depths), noise)
-        clock = t * (CLOCK_END / self.process.num_timesteps)
-        loss = (per_sample * self.weighting.weights(clock, step)).mean()
+        output = self.net(x_t, self.process.network_time(t), labels, exit_depth=depths)
+        per_sample = mse(output, self.process.target(x0, t, noise))
+        loss = (per_sample * self.weighting.weights(t, step)).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         max_norm = math.inf if self.recipe.grad_clip is None else self.recipe.grad_clip
         grad_norm = torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
         # One wait for the device per step, before anything non-finite reaches the weights.
         report = torch.stack([loss.detach(), per_sample.detach().mean(), grad_norm]).tolist()
-        values = dict(zip(("loss", "eps_mse", "grad_norm"), report, strict=True))
+        values = dict(zip(("loss", "mse", "grad_norm"), report, strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
                 raise TrialError(
@@ -148,10 +147,10 @@ class _Run:
         """Data, labels, timesteps, noise and exit depths; the exit rule draws last."""
         recipe, generator = self.recipe, self.generator
         x0, labels = self.data.batch(recipe.batch_size, generator)
-        t = torch.randint(self.process.num_timesteps, (len(x0),), generator=generator)
+        t = self.process.draw_times(len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator)
         dropped = torch.rand(len(x0), generator=generator) < recipe.label_dropout
-        depths = self.exits(t * (CLOCK_END / self.process.num_timesteps), generator)
+        depths = self.exits(t, generator)
         if self.num_classes is None:
             labels = None
         elif labels is None:

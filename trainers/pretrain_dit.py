@@ -18,7 +18,7 @@ import torch
 from schedsearch.backbones.checkpoint import save_weights
 from schedsearch.backbones.dit import DiT
 from schedsearch.data.digits import load_digits
-from schedsearch.diffusion.losses import eps_mse
+from schedsearch.diffusion.losses import mse
 from schedsearch.diffusion.process import DDPMProcess
 from trainers.ema import averaged_net, start_ema
 
@@ -83,12 +83,12 @@ def pretrain(args: argparse.Namespace) -> tuple[DiT, float]:
     for step in range(1, args.steps + 1):
         x0, labels = source.batch(args.batch_size, generator)
         assert labels is not None
-        t = torch.randint(process.num_timesteps, (len(x0),), generator=generator)
+        t = process.draw_times(len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator)
         dropped = torch.rand(len(x0), generator=generator) < LABEL_DROPOUT
         labels = torch.where(dropped, net.num_classes or 0, labels)
         prediction = net(process.q_sample(x0, t, noise), t, labels, exit_depth=args.depth)
-        loss = eps_mse(prediction, noise).mean()
+        loss = mse(prediction, noise).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), MAX_GRAD_NORM)

@@ -142,6 +142,7 @@ class DiT(nn.Module):
         self.num_classes = num_classes or None
         self.null_label = num_classes if class_dropout_prob > 0 or num_classes == 0 else None
         self.patch_size = patch_size
+        self.learn_sigma = learn_sigma
         self.out_channels = in_channels * 2 if learn_sigma else in_channels
 
         num_rows = num_classes + (self.null_label is not None)

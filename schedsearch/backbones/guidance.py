@@ -1,4 +1,4 @@
-"""Binds a backbone to a schedule, labels and guidance: what a solver calls."""
+"""Binds a backbone to a process, a schedule, labels and guidance: what a solver calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from schedsearch.protocols import Backbone
+from schedsearch.protocols import Backbone, NoiseProcess
 from schedsearch.schedule import ExitSchedule
 
 
@@ -21,16 +21,26 @@ def null_label_of(net: nn.Module | Backbone) -> int | None:
     return None if label is None else int(cast(int, label))
 
 
+def learns_variance(net: nn.Module | Backbone) -> bool:
+    """Whether the model says, with ``learn_sigma``, that it predicts variances too."""
+    return bool(getattr(net, "learn_sigma", False))
+
+
 class ScheduledDenoiser:
     """Denoiser that runs as many blocks as its schedule says for the time it is asked at.
 
     Args:
-        net: Backbone on the clock 0..999 that schedules use.
+        net: Backbone, fed what its process says.
         schedule: Blocks to run per interval.
         labels: Classes of the batch, (N,) int64; None for an unconditional model.
+        process: Turns times into what the network is fed, and predictions into noise.
         cfg_scale: Scale s of classifier-free guidance,
             ``eps = eps_null + s (eps_label - eps_null)`` (Ho and Salimans 2022, Eq. 6, with
             s = 1 + w); at 1 the model is called without guidance, at half the cost.
+        cfg_channels: Guide only this many channels and take the others from the prediction
+            with labels (3 of 4 in DiT's code); None guides all.
+        keep_variance: Hand on a learned variance, the half of the output behind the noise;
+            it is never guided.
 
     Raises:
         ValueError: If guidance is asked of a model without labels or "no class".
@@ -41,12 +51,19 @@ class ScheduledDenoiser:
         net: nn.Module | Backbone,
         schedule: ExitSchedule,
         labels: Tensor | None,
+        process: NoiseProcess,
+        *,
         cfg_scale: float = 1.0,
+        cfg_channels: int | None = None,
+        keep_variance: bool = False,
     ) -> None:
         self._net = cast(Backbone, net)
         self._schedule = schedule
         self._labels = labels
+        self._process = process
         self._cfg_scale = cfg_scale
+        self._cfg_channels = cfg_channels
+        self._keep_variance = keep_variance
         first = next(net.parameters(), None) if isinstance(net, nn.Module) else None
         self._dtype = None if first is None else first.dtype
         if cfg_scale != 1.0:
@@ -59,17 +76,34 @@ class ScheduledDenoiser:
             self._labels = torch.cat([labels, torch.full_like(labels, null)])
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        """Predict the noise of ``x``, (N, C, H, W), at time ``t``; a variance half is dropped."""
+        """Predict the noise of ``x``, (N, C, H, W), at clock time ``t``."""
         guided = self._cfg_scale != 1.0
         inputs = x if self._dtype is None else x.to(self._dtype)
         if guided:
             inputs = torch.cat([inputs, inputs])
-        times = torch.full((len(inputs),), t, device=x.device)
+        # Filled on the device: float32 holds every timestep exactly.
+        clock = torch.full((len(inputs),), t, dtype=torch.float32, device=x.device)
         output: Tensor = self._net(
-            inputs, times, self._labels, exit_depth=self._schedule.depth_at(t)
-        )
-        eps = output[:, : x.shape[1]].to(x.dtype)
+            inputs,
+            self._process.network_time(clock),
+            self._labels,
+            exit_depth=self._schedule.depth_at(t),
+        ).to(x.dtype)
+        channels = x.shape[1]
+        prediction, variance = output[:, :channels], output[:, channels:]
         if guided:
-            with_label, without = eps.chunk(2)
-            eps = without + self._cfg_scale * (with_label - without)
+            prediction, variance = self._guide(prediction), variance[: len(x)]
+        eps = self._process.eps_from(prediction, x, t)
+        if self._keep_variance and variance.shape[1]:
+            return torch.cat([eps, variance], dim=1)
         return eps
+
+    def _guide(self, prediction: Tensor) -> Tensor:
+        """Guidance commutes with the change from v or x0 to eps, which is affine in both."""
+        with_label, without = prediction.chunk(2)
+        guided = without + self._cfg_scale * (with_label - without)
+        if self._cfg_channels is None:
+            return guided
+        return torch.cat(
+            [guided[:, : self._cfg_channels], with_label[:, self._cfg_channels :]], dim=1
+        )

@@ -46,6 +46,7 @@ def take_action(args: argparse.Namespace) -> int:
     """Measure and print latencies."""
     from schedsearch.backbones.checkpoint import load_backbone_from
     from schedsearch.backbones.devices import require_device
+    from schedsearch.backbones.guidance import learns_variance
     from schedsearch.config import read_model_settings
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
@@ -54,7 +55,11 @@ def take_action(args: argparse.Namespace) -> int:
 
     settings = read_model_settings(args.space)
     net: Any = load_backbone_from(settings.backbone, require_device(args.device))
-    solver = build_solver(settings.solver, build_process(settings.diffusion))
+    solver = build_solver(
+        settings.solver,
+        build_process(settings.diffusion),
+        learned_variance=learns_variance(net),
+    )
     names = args.schedules or [name for name in HAND_MADE if name.endswith("-DiT")]
     schedules = {
         name: resolve_schedule(name, num_exit_blocks=net.num_exit_blocks) for name in names

@@ -69,6 +69,7 @@ def take_action(args: argparse.Namespace) -> int:
     """Sample images and write them."""
     from schedsearch.backbones.checkpoint import load_backbone_from
     from schedsearch.backbones.devices import require_device
+    from schedsearch.backbones.guidance import learns_variance
     from schedsearch.config import read_model_settings
     from schedsearch.data.pixels import to_uint8
     from schedsearch.diffusion.process import build_process
@@ -91,11 +92,17 @@ def take_action(args: argparse.Namespace) -> int:
     samples = generate(
         net,
         schedule,
-        build_solver(settings.solver, build_process(settings.diffusion)),
+        build_solver(
+            settings.solver,
+            build_process(settings.diffusion),
+            learned_variance=learns_variance(net),
+        ),
         noise,
         labels,
-        settings.solver.cfg_scale,
         settings.evaluation.batch_size,
+        cfg_scale=settings.solver.cfg_scale,
+        cfg_channels=settings.solver.cfg_channels,
+        seed=args.seed,
     )
     images = to_uint8(samples)
     _write(Path(args.out), samples, images, raw=args.raw)

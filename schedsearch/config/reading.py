@@ -113,6 +113,18 @@ def read_model_settings(
     return dataclasses.replace(settings, **_absolute(settings, paths))
 
 
+def read_sections(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Sections from Python, checked as those of a file; no rule reads another section.
+
+    Raises:
+        InvalidFileError: With every mistake.
+    """
+    findings = Findings("options")
+    valid = validate_sections(sections, findings, only=list(sections))
+    findings.raise_if_any()
+    return valid
+
+
 def find_space(path_or_name: str | Path) -> Path:
     """The file that SPACE on the command line means.
 

@@ -9,22 +9,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from schedsearch.config.backbone_rules import (
-    check_backbone,
-    dit_arguments,
-    num_exit_blocks_of,
-)
-from schedsearch.config.import_strings import looks_like_import_string, why_not_importable
-from schedsearch.config.paths import Paths, why_not_a_file
-from schedsearch.config.problems import Findings, KeyPath, nearest, shown
+from schedsearch.config.backbone_rules import check_backbone, num_exit_blocks_of
+from schedsearch.config.data_rules import check_data, check_features, check_shape
+from schedsearch.config.import_strings import why_not_importable
+from schedsearch.config.paths import Paths
+from schedsearch.config.problems import Findings, KeyPath, shown
+from schedsearch.config.solver_rules import check_guidance
 from schedsearch.config.warm_starts import check_warm_starts
 from schedsearch.settings import (
     BackboneSettings,
-    DataSettings,
-    EvaluationSettings,
     ResourceSettings,
     SearchSettings,
-    SolverSettings,
     SpaceSettings,
 )
 
@@ -32,15 +27,6 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names become folders and study names, so nothing that a path or a shell could read."""
 
 URL_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+")
-
-DIGITS_SHAPE = {"input_size": 8, "in_channels": 1}
-DIGITS_CLASSES = 10
-
-DIGEST_SUFFIX = re.compile(r"#sha256=[0-9a-fA-F]{64}\Z")
-"""After a features_path: the digest of a file that is trusted instead of the pinned one."""
-
-FEATURES = ("digits", "inception")
-"""Feature extractors that need no import string."""
 
 
 def check_rules(sections: Mapping[str, Any], findings: Findings, paths: Paths) -> None:
@@ -62,15 +48,15 @@ def check_rules(sections: Mapping[str, Any], findings: Findings, paths: Paths) -
     if "name" in sections:
         _check_name(sections["name"], findings)
     if data is not None:
-        _check_data(data, findings, paths)
+        check_data(data, findings, paths)
     if space is not None and not _check_space(space, backbone, findings):
         space = None
     if evaluation is not None:
-        _check_features(evaluation, data, findings, paths)
+        check_features(evaluation, data, findings, paths)
     if backbone is not None and data is not None:
-        _check_shape(backbone, data, findings)
+        check_shape(backbone, data, findings)
     if backbone is not None and solver is not None:
-        _check_guidance(backbone, solver, findings)
+        check_guidance(backbone, solver, findings)
     if "trainer" in sections and paths.check_disk:
         _check_trainer(sections["trainer"], findings)
     if "search" in sections:
@@ -126,90 +112,6 @@ def _check_space(
         )
         return False
     return True
-
-
-def _check_data(data: DataSettings, findings: Findings, paths: Paths) -> None:
-    at = ("data", "path")
-    if data.source == "digits":
-        if data.path is not None:
-            findings.add(at, "digits ships with scikit-learn and has no path", "remove the key")
-        return
-    if data.path is None:
-        findings.add(("data",), f"source {data.source} needs a path", "add data.path")
-        return
-    if not paths.check_disk:
-        return
-    path, remedy = paths.absolute(at, data.path), "a relative path counts from the file's folder"
-    if data.source == "npz":
-        if (reason := why_not_a_file(path)) is not None:
-            findings.add(at, reason, remedy)
-    elif not path.is_dir():
-        findings.add(at, f"the folder {path} does not exist", remedy)
-
-
-def _check_features(
-    evaluation: EvaluationSettings, data: DataSettings | None, findings: Findings, paths: Paths
-) -> None:
-    features, at = evaluation.features, ("evaluation", "features")
-    if features == "digits":
-        if data is not None and data.source != "digits":
-            findings.add(
-                at,
-                f"digits features were trained on digits, but data.source is {data.source}",
-                "use inception with features_path, or package.module:Class",
-            )
-    elif features == "inception":
-        if evaluation.features_path is None:
-            findings.add(
-                at,
-                "inception needs evaluation.features_path",
-                "weights are never downloaded; see the README for where to get them",
-            )
-    elif not looks_like_import_string(features):
-        remedy = nearest(features, FEATURES)
-        known = "known are digits and inception, or write package.module:Class"
-        findings.add(at, f"unknown features {shown(features)}", remedy or known)
-    elif paths.check_disk and (broken := why_not_importable(features)) is not None:
-        findings.add(at, *broken)
-    if evaluation.features_path is not None and paths.check_disk:
-        at = ("evaluation", "features_path")
-        path = paths.absolute(at, DIGEST_SUFFIX.sub("", evaluation.features_path))
-        # An extractor may take a folder; inception finds its file in it.
-        if not path.is_dir() and (reason := why_not_a_file(path)) is not None:
-            findings.add(at, reason, "a relative path counts from the folder of the file")
-
-
-def _check_shape(backbone: BackboneSettings, data: DataSettings, findings: Findings) -> None:
-    arguments = dit_arguments(backbone)
-    if arguments is None or data.source != "digits":
-        return
-    for name, value in DIGITS_SHAPE.items():
-        if (found := getattr(arguments, name)) != value:
-            findings.add(
-                ("backbone", "config", name),
-                f"digits images are 1 x 8 x 8, so {name} must be {value}, got {found}",
-            )
-    if arguments.num_classes not in (0, DIGITS_CLASSES):
-        findings.add(
-            ("backbone", "config", "num_classes"),
-            f"digits has {DIGITS_CLASSES} classes, got {arguments.num_classes}",
-            f"set it to {DIGITS_CLASSES}, or to 0 for an unconditional model",
-        )
-
-
-def _check_guidance(
-    backbone: BackboneSettings, solver: SolverSettings, findings: Findings
-) -> None:
-    arguments = dit_arguments(backbone)
-    if arguments is None or solver.cfg_scale == 1:
-        return
-    if arguments.num_classes == 0 or arguments.class_dropout_prob == 0:
-        findings.add(
-            ("solver", "cfg_scale"),
-            "classifier-free guidance needs a backbone with num_classes and class_dropout_prob "
-            f"above 0, got a scale of {solver.cfg_scale:g}",
-            "set it to 1",
-        )
 
 
 def _check_trainer(trainer: str, findings: Findings) -> None:

@@ -1,67 +1,202 @@
-"""The forward process: how noise is added to data (DDPM, Sec. 2)."""
+"""The forward process: how noise is added to data, and what a network predicts of it.
+
+All times are on the clock [0, 1000] of exit schedules: 0 is the data, 1000 pure noise.
+"""
 
 from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
-from schedsearch.settings import DiffusionSettings
+from schedsearch.schedule import CLOCK_END
+from schedsearch.settings import DiffusionSettings, Prediction
+
+NUM_TIMESTEPS = 1000
+"""Number T of timesteps of the discrete process (DDPM, Sec. 4)."""
 
 BETA_START, BETA_END = 1e-4, 0.02
 """Ends of the linear noise schedule (DDPM, Sec. 4)."""
 
+BETA_MIN, BETA_MAX = 0.1, 20.0
+"""Ends of the continuous linear noise schedule (Song et al. 2021, App. C)."""
 
-class DDPMProcess:
-    """Discrete variance-preserving process with a linear noise schedule.
+COSINE_OFFSET = 0.008
+"""Keeps beta from vanishing at the data (Improved DDPM, Eq. 17)."""
 
-    ``x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps`` for t in 0..T-1 (DDPM, Eq. 4).
-    Tables are float64: alpha_bar falls to 4e-5, where float32 products lose digits.
+MAX_COSINE_BETA = 0.999
+"""Largest beta of the cosine schedule (Improved DDPM, Sec. 3.2)."""
+
+U_VIT_TIME_SCALE = 999.0
+"""What a continuous model is fed at s in [0, 1] is 999 s (U-ViT's code)."""
+
+
+class NoiseProcess(ABC):
+    """Variance-preserving process ``x_t = alpha_t x_0 + sigma_t eps``.
+
+    ``alpha_t^2 + sigma_t^2 = 1``. Everything is computed in float64: near the noise alpha^2
+    falls below 1e-4, and near the data sigma does, where float32 differences lose digits.
 
     Args:
-        num_timesteps: Number T of timesteps.
-        beta_start: Variance added at timestep 0.
-        beta_end: Variance added at timestep T - 1.
+        prediction: What the network predicts: ``eps``; ``x0``; or ``v = alpha eps - sigma x0``
+            (Salimans and Ho 2022, App. D).
     """
 
-    def __init__(
-        self,
-        num_timesteps: int = 1000,
-        beta_start: float = BETA_START,
-        beta_end: float = BETA_END,
-    ) -> None:
-        self.num_timesteps = num_timesteps
-        self.betas = torch.linspace(beta_start, beta_end, num_timesteps, dtype=torch.float64)
-        self.alpha_bars = torch.cumprod(1.0 - self.betas, dim=0)
-        # Rows (signal, noise); one copy per device, so a training step uploads nothing.
-        self._scales = {
-            torch.device("cpu"): torch.stack([self.alpha_bars, 1.0 - self.alpha_bars]).sqrt()
-        }
+    def __init__(self, prediction: Prediction = "eps") -> None:
+        self.prediction = prediction
 
-    def alpha_bar(self, t: int) -> float:
-        """Share of the variance that is still data at timestep ``t``."""
-        return float(self.alpha_bars[t])
+    @abstractmethod
+    def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
+        """Times to train at, (num,), drawn uniformly on the CPU."""
+
+    @abstractmethod
+    def network_time(self, t: Tensor) -> Tensor:
+        """What the network is fed at times ``t``, (N,)."""
+
+    @abstractmethod
+    def log_alpha_bars(self, t: Tensor) -> Tensor:
+        """``log alpha_t^2`` at times of any shape, float64; fractional times are allowed."""
+
+    def alpha_bar(self, t: float) -> float:
+        """Share of the variance that is still data at time ``t``."""
+        return math.exp(float(self.log_alpha_bars(torch.tensor(t, dtype=torch.float64))))
+
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at times of any shape, float64 on the device of ``t``."""
+        log_bar = self.log_alpha_bars(t)
+        return torch.exp(0.5 * log_bar), torch.sqrt(-torch.expm1(log_bar))
 
     def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Add noise to data.
 
         Args:
             x0: Data, (N, C, H, W).
-            t: Timesteps, (N,) int64, each in 0..T-1.
+            t: Times on the clock, (N,).
             noise: Standard normal noise, (N, C, H, W).
 
         Returns:
             Noisy inputs, (N, C, H, W), in the dtype of ``x0``.
         """
-        scales = self._scales.get(t.device)
-        if scales is None:
-            cpu_scales = self._scales[torch.device("cpu")]
-            scales = self._scales[t.device] = cpu_scales.to(t.device)
-        signal, spread = scales[:, t].to(device=x0.device, dtype=x0.dtype)
-        noisy: Tensor = signal.view(-1, 1, 1, 1) * x0 + spread.view(-1, 1, 1, 1) * noise
-        return noisy
+        alpha, sigma = self._scales_like(t, x0)
+        return alpha * x0 + sigma * noise
+
+    def target(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """What the network should predict; arguments and result as in :meth:`q_sample`."""
+        if self.prediction == "eps":
+            return noise
+        if self.prediction == "x0":
+            return x0
+        alpha, sigma = self._scales_like(t, x0)
+        return alpha * noise - sigma * x0
+
+    def eps_from(self, output: Tensor, x: Tensor, t: float) -> Tensor:
+        """The noise that a prediction implies.
+
+        Args:
+            output: Prediction of the network, (N, C, H, W), without a variance half.
+            x: Noisy inputs, (N, C, H, W).
+            t: Time of the whole batch, on the clock.
+
+        Raises:
+            ValueError: If the network predicts x0 and there is no noise at ``t``.
+        """
+        if self.prediction == "eps":
+            return output
+        log_bar = float(self.log_alpha_bars(torch.tensor(t, dtype=torch.float64)))
+        alpha, sigma = math.exp(0.5 * log_bar), math.sqrt(-math.expm1(log_bar))
+        if self.prediction == "v":
+            return alpha * output + sigma * x
+        if sigma == 0.0:
+            raise ValueError(f"A prediction of x0 says nothing about the noise at t={t}.")
+        return (x - alpha * output) / sigma
+
+    def _scales_like(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, sigma = (
+            scale.to(device=x.device, dtype=x.dtype).view(-1, 1, 1, 1) for scale in self.scales(t)
+        )
+        return alpha, sigma
 
 
-def build_process(settings: DiffusionSettings) -> DDPMProcess:
+class DDPMProcess(NoiseProcess):
+    """Discrete process with T = 1000 timesteps (DDPM, Eq. 4); the clock counts timesteps.
+
+    At fractional times log alpha_bar is interpolated linearly, as in DPM-Solver (Sec. 4.3).
+
+    Args:
+        betas: ``linear`` (DDPM, Sec. 4) or ``cosine`` (Improved DDPM, Eq. 17).
+        prediction: What the network predicts.
+    """
+
+    num_timesteps = NUM_TIMESTEPS
+
+    def __init__(self, betas: str = "linear", prediction: Prediction = "eps") -> None:
+        super().__init__(prediction)
+        self.betas = cosine_betas() if betas == "cosine" else linear_betas()
+        self.alpha_bars = torch.cumprod(1.0 - self.betas, dim=0)
+        # One copy per device, so that a training step uploads nothing.
+        self._log_bars = {torch.device("cpu"): torch.cumsum(torch.log1p(-self.betas), dim=0)}
+
+    def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
+        """Timesteps, (num,) int64, uniform in 0..T-1."""
+        return torch.randint(self.num_timesteps, (num,), generator=generator)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """The timestep itself."""
+        return t
+
+    def log_alpha_bars(self, t: Tensor) -> Tensor:
+        """``log alpha_bar`` at timesteps, interpolated between them."""
+        table = self._log_bars.get(t.device)
+        if table is None:
+            table = self._log_bars[t.device] = self._log_bars[torch.device("cpu")].to(t.device)
+        if not t.is_floating_point():
+            return table[t]
+        time = t.double()
+        lower = time.floor().long().clamp(0, self.num_timesteps - 2)
+        return torch.lerp(table[lower], table[lower + 1], time - lower)
+
+
+class VPProcess(NoiseProcess):
+    """Continuous variance-preserving SDE with beta(s) = 0.1 + 19.9 s (Song et al. 2021, Eq. 33).
+
+    The clock is 1000 s for s in [0, 1]; the network is fed 999 s, as U-ViT was trained.
+    """
+
+    def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
+        """Times, (num,) float32, uniform on the clock."""
+        return CLOCK_END * torch.rand(num, generator=generator)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """999 s."""
+        return t * (U_VIT_TIME_SCALE / CLOCK_END)
+
+    def log_alpha_bars(self, t: Tensor) -> Tensor:
+        """Minus the integral of beta from 0 to s."""
+        s = t.double() / CLOCK_END
+        return -(BETA_MIN * s + 0.5 * (BETA_MAX - BETA_MIN) * s**2)
+
+    def beta(self, t: float) -> float:
+        """Rate beta at a time on the clock, per unit of s."""
+        return BETA_MIN + (BETA_MAX - BETA_MIN) * t / CLOCK_END
+
+
+def linear_betas() -> Tensor:
+    """Betas of DDPM, (1000,) float64."""
+    return torch.linspace(BETA_START, BETA_END, NUM_TIMESTEPS, dtype=torch.float64)
+
+
+def cosine_betas() -> Tensor:
+    """Betas of Improved DDPM, (1000,) float64."""
+    time = torch.arange(NUM_TIMESTEPS + 1, dtype=torch.float64) / NUM_TIMESTEPS
+    angle = (time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * (math.pi / 2)
+    bars = torch.cos(angle) ** 2
+    return (1 - bars[1:] / bars[:-1]).clamp(max=MAX_COSINE_BETA)
+
+
+def build_process(settings: DiffusionSettings) -> NoiseProcess:
     """The forward process that the section ``diffusion`` of a search space names."""
-    del settings  # one noise schedule and one prediction exist so far; the file layer checks
-    return DDPMProcess()
+    if settings.betas == "vp":
+        return VPProcess(settings.prediction)
+    return DDPMProcess(settings.betas, settings.prediction)

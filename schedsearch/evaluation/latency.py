@@ -257,12 +257,22 @@ class LatencyBench(contextlib.ExitStack):
 
     def denoiser(self, schedule: ExitSchedule) -> Denoiser:
         """The network as a solver calls it: guided, with exits, in float32 at the seam."""
-        return ScheduledDenoiser(self._net, schedule, self._labels, self.protocol.cfg_scale)
+        return ScheduledDenoiser(
+            self._net,
+            schedule,
+            self._labels,
+            self.solver.process,
+            cfg_scale=self.protocol.cfg_scale,
+            keep_variance=self.solver.wants_variance,
+        )
 
     def sampling_run(self, schedule: ExitSchedule) -> Callable[[], object]:
         """Work that samples the batch once."""
         denoiser = self.denoiser(schedule)
-        return lambda: self.solver.sample(denoiser, self._noise)
+        # Drawn on the device, as a user of a stochastic solver would.
+        return lambda: self.solver.sample(
+            denoiser, self._noise, lambda: torch.randn_like(self._noise)
+        )
 
     def network_call(self, depth: int) -> Callable[[], object]:
         """Work that calls the network once, at one exit depth."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from schedsearch.evaluation.sampling import balanced_labels, generate, starting_
 from schedsearch.exceptions import TrialError
 from schedsearch.protocols import Backbone, Solver
 from schedsearch.schedule import ExitSchedule
-from schedsearch.settings import SolverSettings
+from schedsearch.settings import DiffusionSettings, SolverSettings
 
 GRID_IMAGES = 80
 
@@ -53,10 +54,11 @@ def measure_quality(
     *,
     seed: int,
     num_samples: int,
-    cfg_scale: float,
     batch_size: int,
     extractor: FeatureExtractor,
     reference: Reference,
+    cfg_scale: float = 1.0,
+    cfg_channels: int | None = None,
 ) -> Quality:
     """Sample ``num_samples`` images and compare them with the real ones.
 
@@ -69,10 +71,11 @@ def measure_quality(
         solver: Integrates the reverse process.
         seed: Of the starting noise.
         num_samples: Images; FID is biased in it, so only equal numbers compare.
-        cfg_scale: Classifier-free guidance; 1 is off.
         batch_size: Images at once, for the network and the extractor.
         extractor: The one that made ``reference``.
         reference: Statistics of the real images.
+        cfg_scale: Classifier-free guidance; 1 is off.
+        cfg_channels: Guided channels; None guides all.
 
     Raises:
         TrialError: If samples (stage ``sample``) or features (stage ``fid``) are not finite.
@@ -85,7 +88,17 @@ def measure_quality(
         )
     noise = starting_noise(seed, num_samples, net.in_shape)
     labels = balanced_labels(num_samples, net.num_classes)
-    raw = generate(net, schedule, solver, noise, labels, cfg_scale, batch_size)
+    raw = generate(
+        net,
+        schedule,
+        solver,
+        noise,
+        labels,
+        batch_size,
+        cfg_scale=cfg_scale,
+        cfg_channels=cfg_channels,
+        seed=seed,
+    )
     _check_finite(raw)
     images = to_uint8(raw)
     features = extract_features(extractor, iterate_batches(images, batch_size))
@@ -107,6 +120,7 @@ def protocol_digest(
     reference_digest: str,
     num_samples: int,
     solver: SolverSettings,
+    diffusion: DiffusionSettings,
     seed: int,
 ) -> str:
     """Digest of all that must agree for two qualities to compare, 16 hex digits."""
@@ -114,10 +128,8 @@ def protocol_digest(
         "extractor": extractor_sha256,
         "reference": reference_digest,
         "num_samples": num_samples,
-        "solver": solver.name,
-        "num_steps": solver.num_steps,
-        "spacing": solver.spacing,
-        "cfg_scale": float(solver.cfg_scale),
+        "solver": dataclasses.asdict(solver),
+        "diffusion": dataclasses.asdict(diffusion),
         "seed": seed,
     }
     return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:16]

@@ -53,8 +53,11 @@ def generate(
     solver: Solver,
     noise: Tensor,
     labels: Tensor | None,
-    cfg_scale: float,
     batch_size: int,
+    *,
+    cfg_scale: float = 1.0,
+    cfg_channels: int | None = None,
+    seed: int = 0,
 ) -> Tensor:
     """Sample with a schedule.
 
@@ -64,8 +67,10 @@ def generate(
         solver: Integrates the reverse process.
         noise: Starting noise, (N, C, H, W).
         labels: Class labels, (N,), or None for an unconditional model.
-        cfg_scale: Classifier-free guidance; 1 is off.
         batch_size: Images at once; changes the result only by float rounding.
+        cfg_scale: Classifier-free guidance; 1 is off.
+        cfg_channels: Guided channels; None guides all.
+        seed: Of the noise that a stochastic solver adds in its steps.
 
     Returns:
         The solver's output, (N, C, H, W) float32 on the CPU, in the range of the data.
@@ -75,6 +80,39 @@ def generate(
     for start in range(0, len(noise), batch_size):
         rows = slice(start, start + batch_size)
         batch_labels = None if labels is None else labels[rows].to(device)
-        denoiser = ScheduledDenoiser(net, schedule, batch_labels, cfg_scale)
-        samples.append(solver.sample(denoiser, noise[rows].to(device)).float().cpu())
+        denoiser = ScheduledDenoiser(
+            net,
+            schedule,
+            batch_labels,
+            solver.process,
+            cfg_scale=cfg_scale,
+            cfg_channels=cfg_channels,
+            keep_variance=solver.wants_variance,
+        )
+        batch = noise[rows].to(device)
+        step_noise = SeededStepNoise(seed, start, batch)
+        samples.append(solver.sample(denoiser, batch, step_noise).float().cpu())
     return torch.cat(samples) if samples else noise.float()
+
+
+class SeededStepNoise:
+    """Noise of a stochastic solver's steps: image i gets its own, whatever the batch.
+
+    Args:
+        seed: Evaluation seed.
+        first: Number of the batch's first image.
+        batch: The batch, for its shape, dtype and device.
+    """
+
+    def __init__(self, seed: int, first: int, batch: Tensor) -> None:
+        self._like = batch
+        self._keys = [[seed, first + row, 1] for row in range(len(batch))]
+        self._generators: list[np.random.Generator] = []
+
+    def __call__(self) -> Tensor:
+        """Standard normal noise for the next step, (N, C, H, W)."""
+        if not self._generators:  # a deterministic solver never asks
+            self._generators = [np.random.default_rng(key) for key in self._keys]
+        shape = tuple(self._like.shape[1:])
+        noise = [rng.standard_normal(shape, dtype=np.float32) for rng in self._generators]
+        return torch.from_numpy(np.stack(noise)).to(self._like)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from schedsearch.backbones.checkpoint import load_backbone_from
+from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import settings_from_text
 from schedsearch.data.loading import load_source
 from schedsearch.diffusion.process import build_process
@@ -64,6 +65,7 @@ class Workbench:
             seed=seed,
             num_samples=num_samples,
             cfg_scale=solver.cfg_scale,
+            cfg_channels=solver.cfg_channels,
             batch_size=evaluation.batch_size,
             extractor=self.extractor,
             reference=self.reference,
@@ -76,6 +78,7 @@ class Workbench:
             reference_digest=self.reference.digest,
             num_samples=num_samples,
             solver=self.settings.solver,
+            diffusion=self.settings.diffusion,
             seed=seed,
         )
 
@@ -111,7 +114,9 @@ def open_workbench(settings_text: str, reference_dir: str) -> Workbench:
         pretrained=pretrained,
         source=source,
         process=process,
-        solver=build_solver(settings.solver, process),
+        solver=build_solver(
+            settings.solver, process, learned_variance=learns_variance(pretrained)
+        ),
         extractor=extractor,
         reference=load_or_compute_reference(source, extractor, Path(reference_dir)),
     )

@@ -4,8 +4,10 @@ from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.guidance import ScheduledDenoiser, null_label_of
+from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.schedule import ExitSchedule
 
+PROCESS = DDPMProcess()
 SCHEDULE = ExitSchedule((3, 3, 3, 2, 2, 2, 2, 1, 1, 1))
 
 
@@ -28,7 +30,7 @@ def test_depth_follows_the_schedule_and_the_variance_is_dropped(t: float, depth:
     net, (x, y) = make_net(), make_batch()
     with torch.no_grad():
         expected = net(x, torch.full((5,), t), y, exit_depth=depth)[:, :2]
-        assert torch.equal(ScheduledDenoiser(net, SCHEDULE, y)(x, t), expected)
+        assert torch.equal(ScheduledDenoiser(net, SCHEDULE, y, PROCESS)(x, t), expected)
 
 
 def test_guidance_formula() -> None:
@@ -37,7 +39,7 @@ def test_guidance_formula() -> None:
     with torch.no_grad():
         with_label = net(x, t, y, exit_depth=2)[:, :2]
         without = net(x, t, torch.full_like(y, 4), exit_depth=2)[:, :2]
-        actual = ScheduledDenoiser(net, SCHEDULE, y, cfg_scale=3.0)(x, 500.0)
+        actual = ScheduledDenoiser(net, SCHEDULE, y, PROCESS, cfg_scale=3.0)(x, 500.0)
     torch.testing.assert_close(actual, without + 3.0 * (with_label - without))
     assert (with_label - without).abs().max() > 1e-3
 
@@ -46,13 +48,13 @@ def test_guidance_needs_a_null_label() -> None:
     net, (_, y) = make_net(class_dropout_prob=0.0), make_batch()
     assert null_label_of(net) is None
     with pytest.raises(ValueError, match="set cfg_scale to 1"):
-        ScheduledDenoiser(net, SCHEDULE, y, cfg_scale=2.0)
+        ScheduledDenoiser(net, SCHEDULE, y, PROCESS, cfg_scale=2.0)
     with pytest.raises(ValueError, match="set cfg_scale to 1"):
-        ScheduledDenoiser(make_net(num_classes=0), SCHEDULE, None, cfg_scale=2.0)
+        ScheduledDenoiser(make_net(num_classes=0), SCHEDULE, None, PROCESS, cfg_scale=2.0)
 
 
 def test_a_half_precision_model_inside_a_float32_solver() -> None:
     net, (x, y) = make_net().bfloat16(), make_batch()
     with torch.no_grad():
-        eps = ScheduledDenoiser(net, SCHEDULE, y)(x, 10.0)
+        eps = ScheduledDenoiser(net, SCHEDULE, y, PROCESS)(x, 10.0)
     assert eps.dtype == torch.float32

@@ -74,7 +74,8 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         "space.yaml:1:1: name: '../../x' cannot name a run",
         "space.yaml:4:27: backbone.config.deth: unknown key; did you mean 'depth'?",
         "space.yaml:5:3: backbone.checkpoint: the file nowhere.pt does not exist",
-        "space.yaml:6:8: data.source: must be digits, image_folder or npz, got the text 'digit'; "
+        "space.yaml:6:8: data.source: must be digits, mnist, cifar10, image_folder, npz or "
+        "latents, got the text 'digit'; "
         "did you mean 'digits'?",
         "space.yaml:7:1: space.min_depth: required key is missing",
         "space.yaml:8:3: space.min_dpeth: unknown key; did you mean 'min_depth'?",

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from schedsearch.diffusion.losses import eps_mse
+from schedsearch.diffusion.losses import mse
 from schedsearch.diffusion.process import DDPMProcess, build_process
 from schedsearch.settings import DiffusionSettings
 
@@ -38,9 +38,9 @@ def test_variance_is_preserved() -> None:
         assert abs(float(x_t.var()) - 1.0) < 0.05
 
 
-def test_eps_mse_is_per_sample_and_ignores_a_variance_half() -> None:
+def test_mse_is_per_sample_and_ignores_a_variance_half() -> None:
     noise = torch.zeros(2, 1, 2, 2)
     prediction = torch.stack([torch.full((1, 2, 2), 1.0), torch.full((1, 2, 2), 3.0)])
-    assert eps_mse(prediction, noise).tolist() == [1.0, 9.0]
+    assert mse(prediction, noise).tolist() == [1.0, 9.0]
     with_variance = torch.cat([prediction, torch.full_like(prediction, 99.0)], dim=1)
-    assert eps_mse(with_variance, noise).tolist() == [1.0, 9.0]
+    assert mse(with_variance, noise).tolist() == [1.0, 9.0]

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.evaluation.latency import LatencyProtocol
 
 
@@ -59,12 +60,13 @@ class EulerSolver:
 
     def __init__(self, meter=None, num_steps=10):
         self.meter, self.num_steps = meter or Meter(), num_steps
+        self.process, self.wants_variance = DDPMProcess(), False
 
     @property
     def times(self):
         return tuple(950.0 - 100 * step for step in range(self.num_steps))
 
-    def sample(self, denoiser, noise):
+    def sample(self, denoiser, noise, step_noise=None):
         self.meter.total += 7
         x = noise
         for t in self.times:

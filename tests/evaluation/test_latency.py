@@ -111,7 +111,7 @@ def test_half_precision_runs_on_a_copy(net, solver, meter, protocol):
     seen = []
 
     class Watched(type(solver)):
-        def sample(self, denoiser, noise):
+        def sample(self, denoiser, noise, step_noise=None):
             seen.append((noise.dtype, denoiser(noise, 500.0).dtype))
             return super().sample(denoiser, noise)
 
@@ -127,7 +127,7 @@ def test_threads_and_training_mode_are_set_and_restored(solver, meter, protocol)
     seen = []
 
     class Watched(type(solver)):
-        def sample(self, denoiser, noise):
+        def sample(self, denoiser, noise, step_noise=None):
             seen.append((torch.get_num_threads(), torch.is_inference_mode_enabled()))
             raise KeyboardInterrupt
 

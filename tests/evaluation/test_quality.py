@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.evaluation.features import build_extractor
 from schedsearch.evaluation.quality import GRID_IMAGES, measure_quality, protocol_digest
 from schedsearch.evaluation.reference import compute_reference
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import TrialError
 from schedsearch.schedule import ExitSchedule
-from schedsearch.settings import SolverSettings
+from schedsearch.settings import DiffusionSettings, SolverSettings
 from trainers.train_digits_cnn import load_images
 
 SCHEDULE = ExitSchedule((5, 5, 5, 4, 4, 3, 3, 2, 2, 1))
@@ -66,12 +67,12 @@ def test_labels_are_balanced():
 @pytest.mark.parametrize("cfg_scale", [1.0, 3.0])
 def test_samples_do_not_depend_on_the_batch_size(net, solver, cfg_scale):
     noise, labels = starting_noise(0, 13, net.in_shape), balanced_labels(13, 10)
-    whole = generate(net, SCHEDULE, solver, noise, labels, cfg_scale, 13)
-    parts = generate(net, SCHEDULE, solver, noise, labels, cfg_scale, 4)
+    whole = generate(net, SCHEDULE, solver, noise, labels, 13, cfg_scale=cfg_scale)
+    parts = generate(net, SCHEDULE, solver, noise, labels, 4, cfg_scale=cfg_scale)
     assert whole.shape == (13, 1, 8, 8)
     assert whole.dtype == torch.float32
     np.testing.assert_allclose(parts, whole, atol=1e-5)
-    full = generate(net, ExitSchedule.flat(5), solver, noise, labels, cfg_scale, 13)
+    full = generate(net, ExitSchedule.flat(5), solver, noise, labels, 13, cfg_scale=cfg_scale)
     assert not torch.allclose(whole, full, atol=1e-3)
 
 
@@ -109,19 +110,19 @@ def test_real_images_score_far_better_than_noise(extractor, reference, net):
     class Replay:
         """A "solver" that returns real digits."""
 
-        num_steps, times = 1, (0.0,)
+        num_steps, times, process, wants_variance = 1, (0.0,), DDPMProcess(), False
 
         def __init__(self):
             self.rest = (load_images()[0][400:800].float() / 127.5 - 1).split(50)
 
-        def sample(self, denoiser, noise):
+        def sample(self, denoiser, noise, step_noise=None):
             batch, self.rest = self.rest[0], self.rest[1:]
             return batch
 
     class Identity:
-        num_steps, times = 1, (0.0,)
+        num_steps, times, process, wants_variance = 1, (0.0,), DDPMProcess(), False
 
-        def sample(self, denoiser, noise):
+        def sample(self, denoiser, noise, step_noise=None):
             return noise
 
     real = _measure(net, Replay(), extractor, reference, num_samples=400)
@@ -153,6 +154,7 @@ def test_protocol_digest_changes_with_everything_that_matters():
         "reference_digest": "b",
         "num_samples": 10,
         "solver": SolverSettings(),
+        "diffusion": DiffusionSettings(),
         "seed": 0,
     }
     changed = [
@@ -163,6 +165,8 @@ def test_protocol_digest_changes_with_everything_that_matters():
         {"solver": SolverSettings(num_steps=7)},
         {"solver": SolverSettings(spacing="trailing")},
         {"solver": SolverSettings(cfg_scale=1.5)},
+        {"solver": SolverSettings(order=3)},
+        {"diffusion": DiffusionSettings(prediction="v")},
         {"seed": 1},
     ]
     digests = {protocol_digest(**base)} | {protocol_digest(**{**base, **c}) for c in changed}

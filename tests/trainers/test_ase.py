@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from schedsearch.backbones.checkpoint import fingerprint
 from schedsearch.backbones.dit import DiT
 from schedsearch.data.digits import load_digits
-from schedsearch.diffusion.losses import eps_mse
+from schedsearch.diffusion.losses import mse
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
@@ -128,7 +128,7 @@ def test_against_a_loop_written_out() -> None:
             one = slice(i, i + 1)
             x_t = PROCESS.q_sample(x0[one], t[one], noise[one])
             depth = SCHEDULE.depth_at(float(t[i]))
-            error = eps_mse(net(x_t, t[one], y[one], exit_depth=depth), noise[one])[0]
+            error = mse(net(x_t, t[one], y[one], exit_depth=depth), noise[one])[0]
             weight = 1 + 3 * (int(t[i]) // 100) / 9 if step < 2 else 1.0
             total = total + weight * error / 16
         optimizer.zero_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schedsearch.diffusion.process import DDPMProcess
+from schedsearch.diffusion.process import DDPMProcess, NoiseProcess
 from schedsearch.diffusion.solvers.ddim import DDIM
 from schedsearch.diffusion.solvers.dpm_solver import DPMSolver
 from schedsearch.exceptions import ConfigError
@@ -15,8 +15,15 @@ SOLVERS: dict[str, type[DPMSolver]] = {"ddim": DDIM, "dpm_solver": DPMSolver}
 """Solvers by the name they have in a search space."""
 
 
-def build_solver(settings: SolverSettings, process: DDPMProcess) -> Solver:
+def build_solver(
+    settings: SolverSettings, process: NoiseProcess, *, learned_variance: bool = False
+) -> Solver:
     """The solver that the section ``solver`` of a search space names.
+
+    Args:
+        settings: Section ``solver``.
+        process: Process whose reverse is integrated.
+        learned_variance: Whether the backbone predicts variances.
 
     Raises:
         ConfigError: If the settings ask for the impossible.
@@ -25,6 +32,8 @@ def build_solver(settings: SolverSettings, process: DDPMProcess) -> Solver:
         raise ConfigError(
             f"solver.name must be one of {', '.join(SOLVERS)}, but is {settings.name!r}."
         )
+    if not isinstance(process, DDPMProcess):
+        raise ConfigError(f"solver {settings.name} needs a process with timesteps.")
     try:
         return SOLVERS[settings.name](process, settings.num_steps, settings.spacing)
     except ValueError as error:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers.times import Spacing, dpm_solver_times
-from schedsearch.protocols import Denoiser
+from schedsearch.protocols import Denoiser, StepNoise
 
 
 class DPMSolver:
@@ -50,13 +50,26 @@ class DPMSolver:
         """Timesteps where the denoiser is called, noise -> data."""
         return tuple(float(t) for t in self._times)
 
+    @property
+    def process(self) -> DDPMProcess:
+        """The process whose reverse is integrated."""
+        return self._process
+
+    @property
+    def wants_variance(self) -> bool:
+        """No: the ODE has no variance."""
+        return False
+
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, noise: Tensor) -> Tensor:
+    def sample(
+        self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
+    ) -> Tensor:
         """Integrate from pure noise to data.
 
         Args:
             denoiser: Predicts the noise at one timestep for the whole batch.
             noise: Standard normal start, (N, C, H, W).
+            step_noise: Not used.
 
         Returns:
             Samples, (N, C, H, W), in the dtype of ``noise``.
