@@ -1,86 +1,90 @@
-"""Weights files: strict loading, atomic saving and fingerprints."""
+"""Weights of a network: strict loading, atomic saving and fingerprints."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import pickle
+import logging
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from schedsearch.atomic import replacing
 from schedsearch.backbones.registry import build_backbone
+from schedsearch.backbones.shape_arguments import differences
+from schedsearch.backbones.weight_files import Weights, name_some, read_weights
+from schedsearch.config.checkpoint_paths import WeightsLocation, locate_weights
 from schedsearch.exceptions import CheckpointError
 from schedsearch.settings import BackboneSettings
 
 PACKAGE_PREFIX = "package:"
 """Marks weights that ship with the package."""
 
-NESTED_KEYS = ("ema", "model", "state_dict")
-"""Where training scripts put weights; EMA first, because it is what samples."""
-
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-"""Left in front of every key by DistributedDataParallel and torch.compile."""
-
-MAX_NAMED = 5
-"""Mismatched keys that an error names."""
+logger = logging.getLogger(__name__)
 
 
-def resolve_checkpoint(checkpoint: str) -> Path:
+def resolve_checkpoint(checkpoint: str | Path) -> WeightsLocation:
     """The file behind a checkpoint setting.
 
     Args:
-        checkpoint: A path, or ``package:NAME`` for weights that ship.
+        checkpoint: A file, a training folder of U-ViT or a diffusers folder, with ``#ema``,
+            ``#model`` or ``#state_dict`` behind it to choose one of several sets of weights;
+            or ``package:NAME`` for weights that ship.
 
     Raises:
-        CheckpointError: If there is no such file.
+        CheckpointError: If there is no such file, or a folder is incomplete.
     """
-    if checkpoint.startswith(PACKAGE_PREFIX):
-        name = checkpoint.removeprefix(PACKAGE_PREFIX)
-        shipped = resources.files("schedsearch.pretrained")
-        names = sorted(
-            entry.name for entry in shipped.iterdir() if entry.name.endswith(".safetensors")
-        )
-        if name not in names:
-            raise CheckpointError(
-                f"No weights named {name!r} ship with the package; "
-                f"there are {', '.join(names) or 'none'}."
-            )
-        return Path(str(shipped / name))
-    path = Path(checkpoint)
-    if not path.is_file():
+    text = str(checkpoint)
+    if not text.startswith(PACKAGE_PREFIX):
+        return locate_weights(text)
+    name = text.removeprefix(PACKAGE_PREFIX)
+    shipped = resources.files("schedsearch.pretrained")
+    names = sorted(
+        entry.name for entry in shipped.iterdir() if entry.name.endswith(".safetensors")
+    )
+    if name not in names:
         raise CheckpointError(
-            f"The checkpoint {path} is not a file. Give a .safetensors or .pt file, "
-            f"or {PACKAGE_PREFIX}NAME for weights that ship."
+            f"No weights named {name!r} ship with the package; "
+            f"there are {', '.join(names) or 'none'}."
         )
-    return path
+    return WeightsLocation(Path(str(shipped / name)))
 
 
-def load_weights(net: nn.Module, path: Path) -> str | None:
+def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
     """Load weights strictly into a network, on its device and in its dtype.
 
     Args:
         net: Network to fill.
-        path: A safetensors file, or a ``.pt``/``.pth``/``.ckpt`` file of tensors.
+        checkpoint: As for :func:`resolve_checkpoint`: DiT's and U-ViT's releases and training
+            files, safetensors, or a diffusers ``DiTTransformer2DModel``.
 
     Returns:
-        What was chosen where the file left a choice (EMA over raw weights), or None.
+        What was chosen or changed on the way (EMA over raw weights, prefixes, layout, dtype),
+        or None.
 
     Raises:
         CheckpointError: If the file is damaged or belongs to another model.
     """
-    content = _read(path)
-    weights, note = _choose_weights(content, path)
-    weights = _strip_wrappers(weights)
-    _check_match(net, weights, path)
-    net.load_state_dict(weights)
-    return note
+    return fill(net, read_weights(resolve_checkpoint(checkpoint)))
+
+
+def fill(net: nn.Module, weights: Weights) -> str | None:
+    """Put weights that were read into a network; the rest is as in :func:`load_weights`."""
+    own, state = net.state_dict(), weights.state
+    if weights.is_diffusers and "pos_embed" in own and "pos_embed" not in state:
+        state = {**state, "pos_embed": own["pos_embed"]}  # fixed, so diffusers does not store it
+    _check_match(own, state, weights.path)
+    _check_stated(net, weights)
+    net.load_state_dict(state)
+    notes = list(weights.notes)
+    pairs = {(value.dtype, own[name].dtype) for name, value in state.items()}
+    cast = sorted(f"{old} to {new}" for old, new in pairs if old != new)
+    if cast:
+        notes.append(f"converted from {', '.join(cast).replace('torch.', '')}")
+    return "; ".join(notes) or None
 
 
 def save_weights(net: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -93,15 +97,9 @@ def save_weights(net: nn.Module, path: Path, metadata: Mapping[str, str] | None 
     """
     state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(serialize(state, dict(metadata or {})))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        # Not save_file, whose error for a full disk is none of the operating system's.
+        temporary.write_bytes(serialize(state, dict(metadata or {})))
 
 
 def load_backbone_from(
@@ -118,8 +116,9 @@ def load_backbone_from(
         ConfigError: If the backbone cannot be built; CheckpointError if its weights are wrong.
     """
     net = build_backbone(settings)
-    if settings.checkpoint is not None:
-        load_weights(net, resolve_checkpoint(settings.checkpoint))
+    note = None if settings.checkpoint is None else load_weights(net, settings.checkpoint)
+    if note is not None:
+        logger.info("weights: %s", note)
     return net.to(device).eval()
 
 
@@ -138,64 +137,7 @@ def fingerprint_of(state: Mapping[str, Tensor]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _read(path: Path) -> Mapping[str, object]:
-    """Content of a weights file; never runs code from it."""
-    try:
-        if path.stat().st_size == 0:
-            raise CheckpointError(f"The checkpoint {path} is empty; copy or download it again.")
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # weights_only refuses everything but plain data, so a file cannot run code here.
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"The checkpoint {path} is damaged or holds more than tensors, which is refused "
-            "because it could run code. Save its state dict alone, best as safetensors."
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"The checkpoint {path} cannot be read ({_first_line(error)}). It may be cut off: "
-            "compare its size with the source and copy it again."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"The checkpoint {path} holds a {type(content).__name__}, not a state dict."
-        )
-    return content
-
-
-def _choose_weights(
-    content: Mapping[str, object], path: Path
-) -> tuple[dict[str, Tensor], str | None]:
-    nested = [key for key in NESTED_KEYS if isinstance(content.get(key), Mapping)]
-    note = None
-    if nested:
-        chosen = content[nested[0]]
-        assert isinstance(chosen, Mapping)
-        note = f"{path.name} holds {', '.join(nested)}; {nested[0]!r} was loaded"
-        content = chosen
-    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    if not weights:
-        raise CheckpointError(
-            f"The checkpoint {path} holds no tensors at its top level; "
-            f"its keys are {_name_some(list(content))}."
-        )
-    return weights, note
-
-
-def _strip_wrappers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    stripped = True
-    while stripped:  # both wrappers may be nested in either order
-        stripped = False
-        for prefix in WRAPPER_PREFIXES:
-            if all(name.startswith(prefix) for name in weights):
-                weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-                stripped = True
-    return weights
-
-
-def _check_match(net: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    own = net.state_dict()
+def _check_match(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
     missing = [name for name in own if name not in weights]
     unexpected = [name for name in weights if name not in own]
     wrong_shape = [
@@ -204,7 +146,7 @@ def _check_match(net: nn.Module, weights: Mapping[str, Tensor], path: Path) -> N
         if name in weights and weights[name].shape != value.shape
     ]
     found = [
-        f"{len(names)} {kind}: {_name_some(names)}"
+        f"{len(names)} {kind}: {name_some(names)}"
         for kind, names in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -213,16 +155,27 @@ def _check_match(net: nn.Module, weights: Mapping[str, Tensor], path: Path) -> N
         if names
     ]
     if found:
-        raise CheckpointError(
-            f"The checkpoint {path} belongs to another model. Keys {'; '.join(found)}. "
+        hint = differences(weights, own) or (
             "Compare the section 'backbone' with the model that the file was saved from."
+        )
+        raise CheckpointError(
+            f"The checkpoint {path} belongs to another model. Keys {'; '.join(found)}. {hint}"
         )
 
 
-def _name_some(names: list[str]) -> str:
-    rest = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+def _check_stated(net: nn.Module, weights: Weights) -> None:
+    """Compare what a config beside the file states, and shapes do not show, with the network."""
+    attention = [
+        module for module in net.modules() if isinstance(getattr(module, "num_heads", None), int)
+    ]
+    in_shape = getattr(net, "in_shape", None)
+    own = {
+        "num_heads": getattr(attention[0], "num_heads", None) if attention else None,
+        "input_size": in_shape[-1] if isinstance(in_shape, tuple) else None,
+    }
+    for key, value in weights.stated.items():
+        if own.get(key) not in (None, value):
+            raise CheckpointError(
+                f"The config beside {weights.path} has {key} {value}, but the model {own[key]}. "
+                f"Set {key}: {value} in the section 'backbone'."
+            )

@@ -8,11 +8,12 @@ Shapes: N batch, T tokens, D width, C/H/W image, P patch side.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from timm.layers import Attention, Mlp, PatchEmbed
 from torch import Tensor, nn
+
+from schedsearch.backbones.exits import Exits
+from schedsearch.backbones.layers import run_block, time_features, unpatchify
 
 NORM_EPS = 1e-6
 """Epsilon of every LayerNorm (the released model's setting)."""
@@ -22,11 +23,7 @@ TIME_FREQUENCIES = 256
 
 
 class TimeEmbedder(nn.Module):
-    """Sinusoidal features of a timestep, then two linear layers: (N,) -> (N, D).
-
-    The features hold ``cos`` before ``sin`` and divide by the half width itself (diffusers'
-    embedding divides by one less), as the released weights need.
-    """
+    """Sinusoidal features of a timestep, then two linear layers: (N,) -> (N, D)."""
 
     def __init__(self, width: int, num_features: int = TIME_FREQUENCIES) -> None:
         super().__init__()
@@ -37,11 +34,7 @@ class TimeEmbedder(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Embed timesteps on the clock 0..999, (N,), integers or floats."""
-        half = self.num_features // 2
-        # Rebuilt at every call, because a buffer would lose digits in a bfloat16 model.
-        exponent = torch.arange(half, dtype=torch.float32, device=t.device) / half
-        angle = t.float()[:, None] * torch.exp(-math.log(10_000.0) * exponent)  # (N, F/2)
-        features = torch.cat([torch.cos(angle), torch.sin(angle)], dim=-1)  # (N, F)
+        features = time_features(t, self.num_features)  # (N, F)
         embedded: Tensor = self.mlp(features.to(next(self.mlp.parameters()).dtype))
         return embedded
 
@@ -116,6 +109,12 @@ class DiT(nn.Module):
         num_classes: Number of classes; 0 builds an unconditional model.
         learn_sigma: Predict a variance beside the noise, so 2C output channels.
 
+    Attributes:
+        num_classes: Number of classes, or None for an unconditional model.
+        null_label: The label that means "no class", or None where no row does.
+        num_exit_blocks: All blocks, ``depth``.
+        gradient_checkpointing: Recompute the blocks in the backward pass of training.
+
     Raises:
         ValueError: If the sizes do not fit together.
     """
@@ -143,6 +142,7 @@ class DiT(nn.Module):
         self.null_label = num_classes if class_dropout_prob > 0 or num_classes == 0 else None
         self.patch_size = patch_size
         self.learn_sigma = learn_sigma
+        self.gradient_checkpointing = False
         self.out_channels = in_channels * 2 if learn_sigma else in_channels
 
         num_rows = num_classes + (self.null_label is not None)
@@ -194,42 +194,24 @@ class DiT(nn.Module):
         Raises:
             ValueError: If a depth lies outside 1..depth or labels are missing.
         """
+        exits = Exits.of(exit_depth, len(x), range(1, self.num_exit_blocks + 1), x.device)
         tokens = self.x_embedder(x) + self.pos_embed  # (N, T, D)
         c = self.t_embedder(t) + self.y_embedder(self._labels(y, x))  # (N, D)
-        if isinstance(exit_depth, Tensor):
-            tokens = self._run_per_sample(tokens, c, exit_depth)
-        else:
-            self._check_depth(exit_depth)
-            for block in self.blocks[:exit_depth]:
-                tokens = block(tokens, c)
-        return self._unpatchify(self.final_layer(tokens, c))
+        tokens = exits.restore(self._run_blocks(exits.sort(tokens), exits.sort(c), exits))
+        pixels = self.final_layer(tokens, c)
+        return unpatchify(pixels, self.patch_size, self.out_channels)
 
-    def _run_per_sample(self, tokens: Tensor, c: Tensor, exit_depth: Tensor) -> Tensor:
-        """Run the blocks on a batch sorted by depth, dropping samples as they exit."""
-        if exit_depth.shape != (tokens.shape[0],):
-            raise ValueError(
-                f"exit_depth needs one integer per sample, shape ({tokens.shape[0]},), "
-                f"but got {tuple(exit_depth.shape)}."
-            )
-        if not len(tokens):
-            return tokens
-        depths, order = torch.sort(exit_depth, descending=True, stable=True)
-        depth_list: list[int] = depths.tolist()  # the only wait for the device
-        self._check_depth(depth_list[0])
-        self._check_depth(depth_list[-1])
-        order = order.to(tokens.device)
-        alive_tokens, alive_c = tokens[order], c[order]
+    def _run_blocks(self, tokens: Tensor, c: Tensor, exits: Exits) -> Tensor:
+        """Run the blocks on sorted tokens, (N, T, D), dropping samples as they exit."""
+        recompute = self.gradient_checkpointing and self.training
         exited: list[Tensor] = []
-        for run, block in enumerate(self.blocks[: depth_list[0]], start=1):
-            alive_tokens = block(alive_tokens, alive_c)
-            num_alive = len(alive_tokens)
-            while num_alive and depth_list[num_alive - 1] == run:
-                num_alive -= 1
-            if num_alive < len(alive_tokens):
-                alive_tokens, leaving = alive_tokens.tensor_split((num_alive,))
-                alive_c = alive_c[:num_alive]
+        for block, num_alive in zip(self.blocks, exits.alive, strict=False):  # up to the deepest
+            if num_alive < len(tokens):
+                tokens, leaving = tokens.tensor_split((num_alive,))
+                c = c[:num_alive]
                 exited.append(leaving)
-        return torch.cat(exited[::-1])[torch.argsort(order)]
+            tokens = run_block(block, tokens, c, recompute=recompute)
+        return torch.cat([tokens, *reversed(exited)]) if exited else tokens
 
     def _labels(self, y: Tensor | None, x: Tensor) -> Tensor:
         if y is not None:
@@ -240,20 +222,6 @@ class DiT(nn.Module):
                 f'the label {self.null_label} means "no class".'
             )
         return torch.zeros(len(x), dtype=torch.long, device=x.device)
-
-    def _check_depth(self, depth: int) -> None:
-        if not 1 <= depth <= self.num_exit_blocks:
-            raise ValueError(
-                f"exit_depth must lie in 1..{self.num_exit_blocks} for this model, got {depth}."
-            )
-
-    def _unpatchify(self, pixels: Tensor) -> Tensor:
-        """(N, T, P * P * C) -> (N, C, H, W)."""
-        side, P = self.in_shape[1] // self.patch_size, self.patch_size
-        grid = pixels.reshape(len(pixels), side, side, P, P, self.out_channels)
-        return grid.permute(0, 5, 1, 3, 2, 4).reshape(
-            len(pixels), self.out_channels, side * P, side * P
-        )
 
 
 def sincos_position_embedding(width: int, side: int) -> Tensor:

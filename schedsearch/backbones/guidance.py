@@ -71,7 +71,7 @@ class ScheduledDenoiser:
             if labels is None or null is None:
                 raise ValueError(
                     f"cfg_scale={cfg_scale:g} needs labels and a model with a 'no class' label "
-                    "(class_dropout_prob > 0); set cfg_scale to 1 for this model."
+                    "(DiT: class_dropout_prob > 0, U-ViT: null_class); set cfg_scale to 1."
                 )
             self._labels = torch.cat([labels, torch.full_like(labels, null)])
 

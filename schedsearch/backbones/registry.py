@@ -6,43 +6,21 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
+from schedsearch.config.backbone_arguments import (
+    FAMILIES,
+    REGISTRY,
+    merged_arguments,
+    overridden,
+)
 from schedsearch.exceptions import ConfigError
 from schedsearch.settings import BackboneSettings
 
-_SIZES = {  # hidden size, depth, heads: DiT, Table 1
-    "S": (384, 12, 6),
-    "B": (768, 12, 12),
-    "L": (1024, 24, 16),
-    "XL": (1152, 28, 16),
-}
-
-REGISTRY: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
-    {
-        f"DiT-{size}/{patch_size}": (
-            "dit",
-            MappingProxyType(
-                {
-                    "hidden_size": hidden_size,
-                    "depth": depth,
-                    "num_heads": num_heads,
-                    "patch_size": patch_size,
-                }
-            ),
-        )
-        for size, (hidden_size, depth, num_heads) in _SIZES.items()
-        for patch_size in (2, 4, 8)
-    }
-)
-"""Registry name -> family and arguments; ``config`` may override or add arguments."""
-
-FAMILIES = ("dit",)
-"""Families that ship; anything else is ``package.module:Class``."""
+__all__ = ["FAMILIES", "INIT_SEED", "REGISTRY", "build_backbone", "family_of"]
 
 INIT_SEED = 0
 """Seed of weights that no checkpoint replaces, so that every worker starts from the same."""
@@ -84,8 +62,13 @@ def _family_and_config(settings: BackboneSettings) -> tuple[str, dict[str, Any]]
                 f"backbone.name {settings.name!r} is unknown{_near(settings.name, REGISTRY)}. "
                 f"Known names: {', '.join(REGISTRY)}."
             )
-        family, sizes = REGISTRY[settings.name]
-        return family, {**sizes, **settings.config}
+        family = REGISTRY[settings.name][0]
+        if broken := overridden(settings.name, settings.config):
+            raise ConfigError(
+                f"backbone.config: {broken[0][1]}; remove the key, or use family: {family} "
+                "instead of name."
+            )
+        return family, merged_arguments(settings.name, settings.config)
     assert settings.family is not None
     return settings.family, dict(settings.config)
 
@@ -95,6 +78,10 @@ def _constructor(family: str) -> Callable[..., Any]:
         from schedsearch.backbones.dit import DiT
 
         return DiT
+    if family == "uvit":
+        from schedsearch.backbones.uvit import UViT
+
+        return UViT
     module_name, colon, class_name = family.partition(":")
     if not colon:
         raise ConfigError(

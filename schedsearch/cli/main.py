@@ -80,6 +80,7 @@ COMMANDS: tuple[Command, ...] = (
         action="show_pick",
     ),
     Command("export", "write the chosen schedule, and its weights", "export"),
+    Command("convert", "check weights and write them in another layout", "convert"),
     Command("sample", "sample images with an exit schedule", "sample"),
     Command("latency", "measure the latency of schedules", "latency"),
     Command("dashboard", "serve the Optuna dashboard of a run", "dashboard"),

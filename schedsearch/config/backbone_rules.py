@@ -2,82 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import resources
-from typing import Annotated
 
-from pydantic import Field
-
+from schedsearch.config.backbone_arguments import (
+    FAMILIES,
+    REGISTRY,
+    Arguments,
+    merged_arguments,
+    overridden,
+)
+from schedsearch.config.checkpoint_paths import locate_weights, split_choice
 from schedsearch.config.import_strings import looks_like_import_string, why_not_importable
-from schedsearch.config.paths import Paths, why_not_a_file
+from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
 from schedsearch.config.problems import Findings, nearest, nearest_or_list
 from schedsearch.config.validation import validate
-from schedsearch.settings import BackboneSettings, Count
-
-FAMILIES = ("dit",)
-"""Families that need no import string."""
+from schedsearch.exceptions import CheckpointError
+from schedsearch.settings import BackboneSettings
 
 PACKAGE_PREFIX = "package:"
 """Marks a checkpoint that ships in ``schedsearch/pretrained``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DitArguments:
-    """Arguments of a DiT by their official names, with the official defaults (DiT-XL/2)."""
-
-    input_size: Count = 32
-    patch_size: Count = 2
-    in_channels: Count = 4
-    hidden_size: Count = 1152
-    depth: Count = 28
-    num_heads: Count = 16
-    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
-    class_dropout_prob: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    num_classes: Annotated[int, Field(ge=0)] = 1000
-    learn_sigma: bool = True
+def shipped_family(backbone: BackboneSettings) -> str | None:
+    """``dit`` or ``uvit``, also by a registry name; None for a class of someone else."""
+    family = backbone.family if backbone.name is None else REGISTRY[backbone.name][0]
+    return family if family in FAMILIES else None
 
 
-REGISTRY: dict[str, dict[str, int]] = {  # DiT, Table 1
-    f"DiT-{size}/{patch}": {
-        "depth": depth,
-        "hidden_size": width,
-        "patch_size": patch,
-        "num_heads": heads,
-    }
-    for size, (depth, width, heads) in {
-        "S": (12, 384, 6),
-        "B": (12, 768, 12),
-        "L": (24, 1024, 16),
-        "XL": (28, 1152, 16),
-    }.items()
-    for patch in (2, 4, 8)
-}
-"""Arguments that a registry name fixes."""
+def known_arguments(backbone: BackboneSettings) -> Arguments | None:
+    """All arguments of a network that ships, or None for a class of someone else.
 
-
-def dit_arguments(backbone: BackboneSettings) -> DitArguments | None:
-    """All arguments of a DiT, or None for a class of someone else.
-
-    The section must have passed :func:`check_backbone`.
+    The section must have passed :func:`check_backbone`, here and in the functions below.
     """
-    if backbone.name is None and backbone.family != "dit":
+    family = shipped_family(backbone)
+    if family is None:
         return None
-    fixed = {} if backbone.name is None else REGISTRY[backbone.name]
-    return DitArguments(**{**backbone.config, **fixed})
+    if backbone.name is None:
+        return FAMILIES[family](**backbone.config)
+    return FAMILIES[family](**merged_arguments(backbone.name, backbone.config))
 
 
 def num_exit_blocks_of(backbone: BackboneSettings) -> int | None:
     """Blocks that a schedule may skip; None where only the class itself can tell."""
-    arguments = dit_arguments(backbone)
-    return None if arguments is None else arguments.depth
+    arguments = known_arguments(backbone)
+    return None if arguments is None else arguments.num_exit_blocks
+
+
+def input_shape_of(backbone: BackboneSettings) -> tuple[int, int, int] | None:
+    """Shape (C, H, W) of one input; None where only the class itself can tell."""
+    arguments = known_arguments(backbone)
+    return None if arguments is None else arguments.input_shape
+
+
+def num_classes_of(backbone: BackboneSettings) -> int | None:
+    """Classes, 0 for an unconditional network; None where only the class itself can tell."""
+    arguments = known_arguments(backbone)
+    return None if arguments is None else arguments.real_classes
+
+
+def has_null_class_of(backbone: BackboneSettings) -> bool | None:
+    """Whether a label means "no class"; None where only the class itself can tell."""
+    arguments = known_arguments(backbone)
+    return None if arguments is None else arguments.has_null_class
+
+
+def learns_variance_of(backbone: BackboneSettings) -> bool | None:
+    """Whether the network predicts variances; None where only the class itself can tell."""
+    arguments = known_arguments(backbone)
+    return None if arguments is None else arguments.learns_variance
 
 
 def check_backbone(backbone: BackboneSettings, findings: Findings, paths: Paths) -> None:
     """Check that the section names one network, fitting arguments and existing weights."""
-    if _check_choice(backbone, findings, paths) and (
-        backbone.name is not None or backbone.family == "dit"
-    ):
-        _check_dit(backbone, findings)
+    if _check_choice(backbone, findings, paths):
+        _check_arguments(backbone, findings)
     _check_checkpoint(backbone, findings, paths)
 
 
@@ -96,19 +94,20 @@ def _check_choice(backbone: BackboneSettings, findings: Findings, paths: Paths) 
             remedy = nearest_or_list(name, list(REGISTRY))
             findings.add(("backbone", "name"), f"unknown backbone {name!r}", remedy)
             return False
-        for key in backbone.config:
-            if key in REGISTRY[name]:
-                findings.add(
-                    ("backbone", "config", key),
-                    f"{name} fixes {key} to {REGISTRY[name][key]}",
-                    "remove the key, or use family: dit instead of name",
-                )
+        for key, rule in overridden(name, backbone.config):
+            findings.add(
+                ("backbone", "config", key),
+                rule,
+                f"remove the key, or use family: {REGISTRY[name][0]} instead of name",
+            )
         return True
     assert family is not None
     if family in FAMILIES:
         return True
     if not looks_like_import_string(family):
-        remedy = nearest(family, FAMILIES) or "write dit, or package.module:Class"
+        remedy = nearest(family, FAMILIES) or (
+            f"write {', '.join(FAMILIES)}, or package.module:Class"
+        )
         findings.add(("backbone", "family"), f"unknown family {family!r}", remedy)
         return False
     if paths.check_disk and (broken := why_not_importable(family)) is not None:
@@ -116,34 +115,21 @@ def _check_choice(backbone: BackboneSettings, findings: Findings, paths: Paths) 
     return True
 
 
-def _check_dit(backbone: BackboneSettings, findings: Findings) -> None:
+def _check_arguments(backbone: BackboneSettings, findings: Findings) -> None:
+    """Check the arguments of a network that ships, one by one and then together."""
     at = ("backbone", "config")
-    valid, _ = validate(DitArguments, dict(backbone.config), at, findings)
+    family = shipped_family(backbone)
+    if family is None:
+        return
+    valid, _ = validate(FAMILIES[family], dict(backbone.config), at, findings)
     if not valid or findings.touches(at):
         return
-    dit = dit_arguments(backbone)
-    assert dit is not None
-
-    def key_of(*names: str) -> tuple[str, ...]:
-        """Where the mistake stands: the first of the arguments that the file sets."""
-        return (*at, next((name for name in names if name in backbone.config), ""))
-
-    if dit.input_size % dit.patch_size:
-        findings.add(
-            key_of("patch_size", "input_size"),
-            f"patch_size must divide input_size, got {dit.patch_size} and {dit.input_size}",
-        )
-    if dit.hidden_size % dit.num_heads:
-        findings.add(
-            key_of("num_heads", "hidden_size"),
-            f"num_heads must divide hidden_size, got {dit.num_heads} and {dit.hidden_size}",
-        )
-    if dit.hidden_size % 4:
-        findings.add(
-            key_of("hidden_size"),
-            f"hidden_size must be divisible by 4, got {dit.hidden_size}",
-            "the position embedding holds sine and cosine for each of two axes",
-        )
+    arguments = known_arguments(backbone)
+    assert arguments is not None
+    for names, reason, remedy in arguments.size_mistakes():
+        # Where the mistake stands: at the first of the arguments that the file sets.
+        key = next((name for name in names if name in backbone.config), "")
+        findings.add((*at, key), reason, remedy)
 
 
 def _check_checkpoint(backbone: BackboneSettings, findings: Findings, paths: Paths) -> None:
@@ -156,8 +142,15 @@ def _check_checkpoint(backbone: BackboneSettings, findings: Findings, paths: Pat
             remedy = nearest_or_list(name, shipped) if shipped else None
             findings.add(at, f"no weights named {name!r} ship with schedsearch", remedy)
         return
-    if (reason := why_not_a_file(paths.absolute(at, checkpoint))) is not None:
-        findings.add(at, reason, "a relative path counts from the folder of the file")
+    path, _ = split_choice(str(paths.absolute(at, checkpoint)))
+    if not path.is_dir():
+        if (reason := why_not_a_file(path)) is not None:
+            findings.add(at, reason, FROM_FOLDER)
+        return
+    try:
+        locate_weights(paths.absolute(at, checkpoint))
+    except CheckpointError as error:
+        findings.add(at, str(error).removesuffix("."))
 
 
 def shipped_weights() -> list[str]:

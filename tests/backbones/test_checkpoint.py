@@ -1,4 +1,8 @@
 import argparse
+import logging
+import os
+import pickle
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -6,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from schedsearch.backbones import checkpoint
+from schedsearch import atomic
 from schedsearch.backbones.checkpoint import (
     fingerprint,
     load_backbone_from,
@@ -58,7 +62,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     def full_disk(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
+    monkeypatch.setattr(atomic.os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_weights(make_net(1), path)
     assert path.read_bytes() == old
@@ -70,18 +74,74 @@ def test_plain_pt_with_the_prefixes_of_wrappers(tmp_path: Path, prefix: str) -> 
     net, path = make_net(0), tmp_path / "net.pt"
     torch.save({prefix + name: value for name, value in net.state_dict().items()}, path)
     other = make_net(1)
-    assert load_weights(other, path) is None
+    note = load_weights(other, path)
+    assert note == (f"the prefix {prefix!r} of its keys was removed" if prefix else None)
     assert fingerprint(other) == fingerprint(net)
 
 
-def test_ema_is_chosen_and_said(tmp_path: Path) -> None:
-    raw, ema, path = make_net(0), make_net(1), tmp_path / "net.pt"
-    torch.save({"model": raw.state_dict(), "ema": ema.state_dict(), "step": 3}, path)
-    other = make_net(2)
-    note = load_weights(other, path)
-    assert note is not None
-    assert "'ema' was loaded" in note
-    assert fingerprint(other) == fingerprint(ema)
+def training_file(path: Path) -> dict[str, DiT]:
+    """What DiT's and ASE's train.py write."""
+    nets = {"model": make_net(0), "ema": make_net(1)}
+    optimizer = torch.optim.AdamW(nets["model"].parameters())
+    states = {key: net.state_dict() for key, net in nets.items()}
+    args = argparse.Namespace(model="DiT-XL/2", lr=1e-4, data_path="/data", ckpt=None)
+    torch.save({**states, "opt": optimizer.state_dict(), "args": args}, path)
+    return nets
+
+
+def test_a_training_file_gives_its_ema_and_says_so(tmp_path: Path) -> None:
+    nets, other = training_file(tmp_path / "0400000.pt"), make_net(2)
+    note = load_weights(other, tmp_path / "0400000.pt")
+    assert note == "0400000.pt holds ema, model; 'ema' was loaded (#model takes the other)"
+    assert fingerprint(other) == fingerprint(nets["ema"])
+
+
+@pytest.mark.parametrize("choice", ["ema", "model"])
+def test_a_suffix_chooses(tmp_path: Path, choice: str) -> None:
+    nets, other = training_file(tmp_path / "net.pt"), make_net(2)
+    assert load_weights(other, f"{tmp_path}/net.pt#{choice}") == f"net.pt: {choice!r} was loaded"
+    assert fingerprint(other) == fingerprint(nets[choice])
+
+
+def test_a_suffix_for_what_is_not_there(tmp_path: Path) -> None:
+    training_file(tmp_path / "net.pt")
+    with pytest.raises(
+        CheckpointError, match=r"has no 'state_dict': it holds ema, model\. .*drop"
+    ):
+        load_weights(make_net(2), f"{tmp_path}/net.pt#state_dict")
+    save_weights(make_net(0), tmp_path / "net.safetensors")
+    with pytest.raises(CheckpointError, match=r"has no 'ema': it holds one set of weights only"):
+        load_weights(make_net(2), f"{tmp_path}/net.safetensors#ema")
+
+
+def test_any_other_hash_belongs_to_the_name(tmp_path: Path) -> None:
+    for name in ("run#3.safetensors", "net.safetensors#ema"):
+        save_weights(make_net(0), tmp_path / name)
+    assert load_weights(make_net(1), tmp_path / "run#3.safetensors") is None
+    assert resolve_checkpoint(tmp_path / "net.safetensors#ema").choice is None
+
+
+def test_lightning_style_nesting(tmp_path: Path) -> None:
+    path, net, other = tmp_path / "last.ckpt", make_net(0), make_net(1)
+    torch.save({"epoch": 3, "state_dict": net.state_dict()}, path)
+    assert load_weights(other, path) == "last.ckpt: 'state_dict' was loaded"
+    assert fingerprint(other) == fingerprint(net)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_half_precision_files_fill_a_float32_model(
+    tmp_path: Path, name: str, dtype: torch.dtype
+) -> None:
+    half, net = make_net(0).to(dtype), make_net(1)
+    if name.endswith(".pt"):
+        torch.save(half.state_dict(), tmp_path / name)
+    else:
+        save_weights(half, tmp_path / name)
+    note = load_weights(net, tmp_path / name)
+    assert note == f"converted from {str(dtype).removeprefix('torch.')} to float32"
+    assert net.final_layer.linear.weight.dtype == torch.float32
+    assert fingerprint(net) == fingerprint(half.float())
 
 
 def test_mismatch_is_counted_and_named(tmp_path: Path) -> None:
@@ -93,9 +153,37 @@ def test_mismatch_is_counted_and_named(tmp_path: Path) -> None:
     assert "10 unexpected: blocks.2." in text
     assert "and 5 more" in text
     assert "1 of another shape: y_embedder.embedding_table.weight (file (5, 16), " in text
+    assert "By its shapes the file has depth: 3 (model: 2), rows of the label table: 5" in text
     save_weights(make_net(0), path)
     with pytest.raises(CheckpointError, match=r"10 missing: blocks\.2\."):
         load_weights(make_net(1, depth=3), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"learn_sigma": True}, "learn_sigma: true (model: false)"),
+        ({"depth": 5}, "depth: 5 (model: 2)"),
+        ({"hidden_size": 32}, "hidden_size: 32 (model: 16)"),
+        ({"patch_size": 2}, "patch_size: 2 (model: 4)"),
+        ({"input_size": 16}, "input_size: 16 (model: 8)"),
+        ({"in_channels": 4}, "in_channels: 4 (model: 1)"),
+        ({"mlp_ratio": 2.0}, "mlp_ratio: 2 (model: 4)"),
+        (
+            {"class_dropout_prob": 0.0},
+            "rows of the label table: 3 (model: 4). The label table has",
+        ),
+    ],
+)
+def test_the_argument_to_change_is_named(
+    tmp_path: Path, change: dict[str, object], hint: str
+) -> None:
+    save_weights(make_net(0, **change), tmp_path / "net.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(make_net(1), tmp_path / "net.safetensors")
+    text = str(caught.value)
+    assert f"By its shapes the file has {hint}" in text
+    assert "\n" not in text
 
 
 def test_nothing_is_loaded_when_one_key_is_wrong(tmp_path: Path) -> None:
@@ -123,10 +211,46 @@ def test_damaged_files(tmp_path: Path, name: str, kept: float) -> None:
         load_weights(make_net(1), path)
 
 
-def test_files_that_could_run_code_are_refused(tmp_path: Path) -> None:
+class RunsCode:
+    """Unpickled by the standard library, it would make the folder that it names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_that_could_run_code_are_refused(tmp_path: Path, *, zipped: bool) -> None:
+    path, made = tmp_path / "net.pt", tmp_path / "made"
+    content = {"ema": make_net(0).state_dict(), "args": RunsCode(made)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="could run code") as caught:
+        load_weights(make_net(1), path)
+    assert not made.exists()
+    assert ("mkdir" in str(caught.value)) == zipped
+    torch.save({"ema": {}, "args": argparse.Namespace(data=tmp_path)}, path)
+    with pytest.raises(CheckpointError, match=r"more than tensors \(pathlib\.PosixPath\)"):
+        load_weights(make_net(1), path)
+
+
+def test_the_namespace_is_allowed_only_while_reading(tmp_path: Path) -> None:
+    training_file(tmp_path / "net.pt")
+    load_weights(make_net(2), tmp_path / "net.pt")
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+def test_archives_of_other_kinds(tmp_path: Path) -> None:
+    """Files of TorchScript and of the first torch versions need code to be read."""
     path = tmp_path / "net.pt"
-    torch.save({"ema": make_net(0).state_dict(), "args": argparse.Namespace(lr=1)}, path)
-    with pytest.raises(CheckpointError, match="could run code"):
+    with tarfile.open(path, "w") as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(CheckpointError, match="is a TorchScript or tar archive"):
+        load_weights(make_net(1), path)
+    path.write_bytes(pickle.dumps({"w": 1}, protocol=2))
+    with pytest.raises(CheckpointError, match=r"damaged or holds more|cannot be read"):
         load_weights(make_net(1), path)
 
 
@@ -142,11 +266,21 @@ def test_files_without_weights(tmp_path: Path) -> None:
 
 def test_resolve(tmp_path: Path) -> None:
     shipped = resolve_checkpoint("package:digits_dit.safetensors")
-    assert shipped.is_file()
+    assert shipped.path.is_file()
     with pytest.raises(CheckpointError, match=r"there are .*digits_dit\.safetensors"):
         resolve_checkpoint("package:nothing.safetensors")
-    with pytest.raises(CheckpointError, match="is not a file"):
-        resolve_checkpoint(str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt does not exist"):
+        resolve_checkpoint(tmp_path / "nowhere.pt")
+    with pytest.raises(CheckpointError, match="is a folder, but neither"):
+        resolve_checkpoint(tmp_path)
+
+
+def test_what_was_chosen_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    training_file(tmp_path / "net.pt")
+    settings = BackboneSettings(family="dit", config=CONFIG, checkpoint=str(tmp_path / "net.pt"))
+    with caplog.at_level(logging.INFO, "schedsearch"):
+        load_backbone_from(settings)
+    assert "'ema' was loaded" in caplog.text
 
 
 def test_fingerprint_sees_values_names_and_dtype() -> None:

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.layers import unpatchify
+from schedsearch.backbones.registry import build_backbone
+from schedsearch.settings import BackboneSettings
 
 DEPTH = 5
 
@@ -48,7 +51,7 @@ def run_every_block_and_pick(
         tokens = block(tokens, c)
         after.append(tokens)
     picked = torch.stack(after)[exit_depth - 1, torch.arange(len(x))]
-    return net._unpatchify(net.final_layer(picked, c))
+    return unpatchify(net.final_layer(picked, c), net.patch_size, net.out_channels)
 
 
 def test_official_key_names() -> None:
@@ -74,11 +77,14 @@ def test_official_key_names() -> None:
     assert (net.null_label, without_null.null_label) == (7, None)
 
 
-def test_xl_has_the_published_number_of_parameters() -> None:
+@pytest.mark.parametrize(
+    ("size", "millions"), [("S", 33), ("B", 130), ("L", 458), ("XL", 675)]
+)  # DiT, Table 4
+def test_published_numbers_of_parameters(size: str, millions: int) -> None:
     with torch.device("meta"):
-        net = DiT(input_size=32, depth=28)
+        net = build_backbone(BackboneSettings(name=f"DiT-{size}/2"))
     trained = sum(parameter.numel() for parameter in net.parameters())
-    assert round(trained / 1e6) == 675  # DiT, Table 4: 675 M for DiT-XL/2
+    assert abs(trained / 1e6 - millions) < 0.6
 
 
 def test_untrained_model_predicts_zero() -> None:
@@ -238,6 +244,45 @@ def test_gradients_equal_running_everything() -> None:
             assert ours[name] is None  # untouched by the optimizer
         else:
             torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory() -> None:
+    net = make_dit().train()
+    assert not net.gradient_checkpointing
+    x, t, y = make_inputs(net)
+    exit_depth = torch.tensor([4, 1, 3, 3, 2, 4, 1, 4, 2])
+    runs = 0
+
+    def count(*_: object) -> None:
+        nonlocal runs
+        runs += 1
+
+    net.blocks[0].register_forward_pre_hook(count)  # a recomputation may end early
+    results = []
+    for enabled, expected_runs in ((True, 2), (False, 1)):
+        net.gradient_checkpointing, runs = enabled, 0
+        net.zero_grad(set_to_none=True)
+        output = net(x, t, y, exit_depth=exit_depth)
+        output.square().mean().backward()
+        results.append((output.detach(), [p.grad for p in net.parameters()]))
+        assert runs == expected_runs
+    (output, gradients), (plain_output, plain_gradients) = results
+    assert torch.equal(output, plain_output)
+    for gradient, plain in zip(gradients, plain_gradients, strict=True):
+        assert (gradient is None) == (plain is None)
+        assert gradient is None or torch.equal(gradient, plain)
+    net.gradient_checkpointing, runs = True, 0
+    net.eval()(x, t, y, exit_depth=1).square().mean().backward()
+    assert runs == 1  # only training recomputes
+
+
+def test_integer_times_are_floats_and_fractions_count() -> None:
+    net = make_dit().eval()
+    x, t, y = make_inputs(net)
+    with torch.no_grad():
+        from_ints = net(x, t, y, exit_depth=2)
+        assert torch.equal(from_ints, net(x, t.float(), y, exit_depth=2))
+        assert (net(x, t + 0.5, y, exit_depth=2) - from_ints).abs().max() > 1e-4
 
 
 def test_blocks_run_only_on_samples_that_are_alive() -> None:

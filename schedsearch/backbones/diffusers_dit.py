@@ -1,0 +1,236 @@
+"""DiT in diffusers' layout: its keys, its config, and the time embedding that differs.
+
+diffusers' ``DiTTransformer2DModel`` repeats the embedders of time and label in every block, keeps
+query, key and value apart, and leaves out the fixed position embedding. It also computes other
+frequencies in the time embedding (``downscale_freq_shift`` 1, where the official code has 0), so
+the same weights give another output there: see :func:`patch_time_embedding`. Its second norm
+takes ``norm_eps`` from the config, 1e-5 by default, where the official code has 1e-6.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schedsearch.backbones.dit import NORM_EPS, DiT, sincos_position_embedding
+from schedsearch.exceptions import CheckpointError, ConfigError
+
+CLASS_NAMES = ("DiTTransformer2DModel", "Transformer2DModel")
+"""Classes in ``config.json``; older folders (facebook/DiT-XL-2-256) name the second."""
+
+SHIFT_KEY = "schedsearch.downscale_freq_shift"
+"""Metadata of exported weights: the shift that they need."""
+
+MLP_RATIO = 4
+"""Hidden width of the MLP over the width of a token; fixed in diffusers."""
+
+POSITION_TOLERANCE = 5e-3
+"""Rounding of a position embedding, whose values lie in [-1, 1], that was stored as bfloat16."""
+
+_ENDS = {
+    "x_embedder.proj": "pos_embed.proj",
+    "final_layer.adaLN_modulation.1": "proj_out_1",
+    "final_layer.linear": "proj_out_2",
+}
+_BLOCK = {
+    "adaLN_modulation.1": "norm1.linear",
+    "attn.proj": "attn1.to_out.0",
+    "mlp.fc1": "ff.net.0.proj",
+    "mlp.fc2": "ff.net.2",
+}
+_EMBEDDERS = {
+    "t_embedder.mlp.0.weight": "timestep_embedder.linear_1.weight",
+    "t_embedder.mlp.0.bias": "timestep_embedder.linear_1.bias",
+    "t_embedder.mlp.2.weight": "timestep_embedder.linear_2.weight",
+    "t_embedder.mlp.2.bias": "timestep_embedder.linear_2.bias",
+    "y_embedder.embedding_table.weight": "class_embedder.embedding_table.weight",
+}
+_POSITIONS = "pos_embed.pos_embed"
+_KINDS = ("weight", "bias")
+
+
+def is_diffusers_state(names: Iterable[str]) -> bool:
+    """Whether these are the keys of a ``DiTTransformer2DModel``."""
+    return any(name.startswith("transformer_blocks.0.norm1.emb.") for name in names)
+
+
+def official_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Weights of diffusers in the official layout, bit for bit.
+
+    The position embedding is missing in the result, as it is in diffusers' files of today. Keys
+    that fit no DiT keep their names, so that a strict check counts them.
+
+    Args:
+        state: State dict of a ``DiTTransformer2DModel``.
+        path: Its file, for messages.
+
+    Raises:
+        CheckpointError: If the blocks' copies of an embedder differ.
+    """
+    depth = _depth(state, "transformer_blocks.")
+    rest = dict(state)
+    official = {"pos_embed": rest.pop(_POSITIONS)} if _POSITIONS in rest else {}
+    for ours, theirs in _same_shape(depth).items():
+        if theirs in rest:
+            official[ours] = rest.pop(theirs)
+    for ours, parts in _query_key_value(depth).items():
+        if all(part in rest for part in parts):
+            official[ours] = torch.cat([rest.pop(part) for part in parts])
+    for ours, copies in _copies(depth).items():
+        if not all(copy in rest for copy in copies):
+            continue
+        first, *others = [rest.pop(copy) for copy in copies]
+        differing = [
+            f"block {index}"
+            for index, other in enumerate(others, start=1)
+            if not torch.equal(first, other)
+        ]
+        if differing:
+            raise CheckpointError(
+                f"The official layout has one {ours}, but the copies in {path} differ between "
+                f"block 0 and {differing[0]}, as after a fine-tune in diffusers. Fine-tune in the "
+                "official layout, and convert to diffusers afterwards."
+            )
+        official[ours] = first
+    return {**official, **rest}
+
+
+def diffusers_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a :class:`DiT` in diffusers' layout; the inverse of :func:`official_state`."""
+    depth = _depth(state, "blocks.")
+    result = {theirs: state[ours] for ours, theirs in _same_shape(depth).items()}
+    for ours, parts in _query_key_value(depth).items():
+        result.update(zip(parts, state[ours].chunk(len(parts)), strict=True))
+    for ours, copies in _copies(depth).items():
+        result.update(dict.fromkeys(copies, state[ours]))
+    return result
+
+
+def stated_arguments(config_file: Path) -> dict[str, int]:
+    """Arguments of a DiT that diffusers' ``config.json`` states and the weights do not.
+
+    Raises:
+        CheckpointError: If the config is damaged or describes another model.
+    """
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        name = config["_class_name"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{config_file} is no config of a diffusers model ({type(error).__name__}: {error}). "
+            "Copy the folder again."
+        ) from error
+    needed = {"norm_type": "ada_norm_zero", "activation_fn": "gelu-approximate"}
+    wrong = {key: config[key] for key, value in needed.items() if config.get(key, value) != value}
+    if name not in CLASS_NAMES or wrong:
+        found = ", ".join([str(name), *(f"{key} {value}" for key, value in wrong.items())])
+        raise CheckpointError(
+            f"{config_file} describes {found}; of diffusers' models only DiT "
+            "(DiTTransformer2DModel) can be read."
+        )
+    known = {"num_attention_heads": "num_heads", "sample_size": "input_size"}
+    return {ours: config[key] for key, ours in known.items() if isinstance(config.get(key), int)}
+
+
+def transformer_config(net: DiT) -> dict[str, Any]:
+    """Arguments of the ``DiTTransformer2DModel`` that computes what ``net`` does.
+
+    Raises:
+        ConfigError: If diffusers has no such model.
+    """
+    block: Any = net.blocks[0]
+    width = block.attn.proj.in_features
+    if block.mlp.fc1.out_features != MLP_RATIO * width:
+        raise ConfigError(
+            f"diffusers' DiT has mlp_ratio {MLP_RATIO}, but this one has "
+            f"{block.mlp.fc1.out_features / width:g}. Convert it to safetensors instead."
+        )
+    channels, size, _ = net.in_shape
+    return {
+        "num_attention_heads": block.attn.num_heads,
+        "attention_head_dim": width // block.attn.num_heads,
+        "in_channels": channels,
+        "out_channels": net.out_channels,
+        "num_layers": net.num_exit_blocks,
+        "sample_size": size,
+        "patch_size": net.patch_size,
+        # diffusers always adds a row for "no class"; without one, ours is the last class.
+        "num_embeds_ada_norm": net.y_embedder.embedding_table.num_embeddings - 1,
+        "norm_eps": NORM_EPS,
+    }
+
+
+def check_positions(net: DiT) -> None:
+    """Check that a network has the position embedding that diffusers computes for itself.
+
+    Raises:
+        ConfigError: If it has another one, which an export would lose.
+    """
+    _, size, _ = net.in_shape
+    fixed = sincos_position_embedding(net.pos_embed.shape[-1], size // net.patch_size)
+    error = (net.pos_embed.detach().float().cpu()[0] - fixed).abs().max().item()
+    if not error <= POSITION_TOLERANCE:
+        raise ConfigError(
+            f"diffusers' DiT has a fixed position embedding, and that of these weights differs "
+            f"from it by up to {error:.2g}. Convert them to safetensors instead."
+        )
+
+
+def patch_time_embedding(transformer: Any) -> None:
+    """Let a diffusers DiT compute the official time embedding, as official weights need.
+
+    diffusers stores no such setting: patch the model after every ``from_pretrained``.
+
+    Args:
+        transformer: A ``DiTTransformer2DModel``, changed in place.
+
+    Raises:
+        ValueError: If it is another model.
+    """
+    embeddings: list[Any] = [
+        getattr(getattr(getattr(block, "norm1", None), "emb", None), "time_proj", None)
+        for block in getattr(transformer, "transformer_blocks", ())
+    ]
+    if not embeddings or not all(hasattr(e, "downscale_freq_shift") for e in embeddings):
+        raise ValueError(
+            f"A {type(transformer).__name__} has no time embedding of a DiT in its blocks. "
+            "Give a diffusers DiTTransformer2DModel, for example pipe.transformer."
+        )
+    for embedding in embeddings:
+        embedding.downscale_freq_shift = 0
+
+
+def _depth(names: Iterable[str], prefix: str) -> int:
+    return len({name.split(".")[1] for name in names if name.startswith(prefix)})
+
+
+def _same_shape(depth: int) -> dict[str, str]:
+    modules = dict(_ENDS)
+    for index in range(depth):
+        for ours, theirs in _BLOCK.items():
+            modules[f"blocks.{index}.{ours}"] = f"transformer_blocks.{index}.{theirs}"
+    return {
+        f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in modules.items() for kind in _KINDS
+    }
+
+
+def _query_key_value(depth: int) -> dict[str, list[str]]:
+    return {
+        f"blocks.{index}.attn.qkv.{kind}": [
+            f"transformer_blocks.{index}.attn1.to_{part}.{kind}" for part in "qkv"
+        ]
+        for index in range(depth)
+        for kind in _KINDS
+    }
+
+
+def _copies(depth: int) -> dict[str, list[str]]:
+    return {
+        ours: [f"transformer_blocks.{index}.norm1.emb.{theirs}" for index in range(depth)]
+        for ours, theirs in _EMBEDDERS.items()
+    }

@@ -1,0 +1,120 @@
+"""What the shapes of weights say about the network: arguments by their official names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+LABEL_ROWS = "rows of the label table"
+"""Key of DiT's label table: its classes and, with label dropout, one row for "no class"."""
+
+
+def arguments_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Arguments of the DiT or U-ViT that weights in the official layout belong to.
+
+    Shapes say nothing about the number of heads. What a damaged state leaves open is missing.
+
+    Args:
+        state: Weights, official names.
+
+    Returns:
+        ``family`` and arguments; empty for another kind of network.
+    """
+    if (proj := _patches(state, "x_embedder.proj.weight")) is not None:
+        return _dit(state, proj)
+    if (proj := _patches(state, "patch_embed.proj.weight")) is not None:
+        return _uvit(state, proj)
+    return {}
+
+
+def differences(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str:
+    """Which arguments would make a model fit a file, as a sentence; empty if shapes do not say.
+
+    Args:
+        file: Weights of the file, official names.
+        model: State of the model.
+    """
+    theirs, ours = arguments_of(file), arguments_of(model)
+    if not theirs or not ours:
+        return ""
+    if theirs["family"] != ours["family"]:
+        return f"The file holds a {_FAMILIES[theirs['family']]}, the model is a " + (
+            f"{_FAMILIES[ours['family']]}."
+        )
+    differing = [
+        f"{key}: {_text(theirs[key])} (model: {_text(ours[key])})"
+        for key in theirs
+        if key in ours and theirs[key] != ours[key]
+    ]
+    if not differing:
+        return ""
+    text = f"By its shapes the file has {', '.join(differing)}."
+    if LABEL_ROWS in theirs and theirs[LABEL_ROWS] != ours.get(LABEL_ROWS):
+        text += (
+            " The label table has num_classes rows, and one more for 'no class' where "
+            "class_dropout_prob is above 0."
+        )
+    return text
+
+
+_FAMILIES = {"dit": "DiT", "uvit": "U-ViT"}
+
+
+def _dit(state: Mapping[str, Tensor], proj: Tensor) -> dict[str, Any]:
+    width, channels, patch_size, _ = proj.shape
+    found: dict[str, Any] = {
+        "family": "dit",
+        "hidden_size": width,
+        "depth": _count(state, "blocks."),
+        "patch_size": patch_size,
+        "in_channels": channels,
+    }
+    if (positions := state.get("pos_embed")) is not None and positions.ndim == 3:
+        found["input_size"] = math.isqrt(positions.shape[1]) * patch_size
+    if (hidden := state.get("blocks.0.mlp.fc1.weight")) is not None:
+        found["mlp_ratio"] = len(hidden) / width
+    if (table := state.get("y_embedder.embedding_table.weight")) is not None:
+        found[LABEL_ROWS] = len(table)
+    if (last := state.get("final_layer.linear.weight")) is not None:
+        found["learn_sigma"] = len(last) == 2 * patch_size**2 * channels
+    return found
+
+
+def _uvit(state: Mapping[str, Tensor], proj: Tensor) -> dict[str, Any]:
+    width, channels, patch_size, _ = proj.shape
+    labels = state.get("label_emb.weight")
+    found: dict[str, Any] = {
+        "family": "uvit",
+        "embed_dim": width,
+        "depth": 2 * _count(state, "in_blocks."),
+        "patch_size": patch_size,
+        "in_chans": channels,
+        "num_classes": -1 if labels is None else len(labels),
+        "mlp_time_embed": "time_embed.0.weight" in state,
+        "qkv_bias": "in_blocks.0.attn.qkv.bias" in state,
+        "conv": "final_layer.weight" in state,
+        "skip": "out_blocks.0.skip_linear.weight" in state,
+    }
+    if (positions := state.get("pos_embed")) is not None and positions.ndim == 3:
+        extras = 1 if labels is None else 2  # tokens of the time and of the label
+        found["img_size"] = math.isqrt(max(0, positions.shape[1] - extras)) * patch_size
+    if (hidden := state.get("in_blocks.0.mlp.fc1.weight")) is not None:
+        found["mlp_ratio"] = len(hidden) / width
+    return found
+
+
+def _patches(state: Mapping[str, Tensor], name: str) -> Tensor | None:
+    """The convolution that embeds patches: (D, C, P, P)."""
+    weight = state.get(name)
+    return weight if weight is not None and weight.ndim == 4 else None
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    return len({name.split(".")[1] for name in state if name.startswith(prefix)})
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"

@@ -1,0 +1,258 @@
+"""U-ViT with early exits: a transformer with long skips whose decoder can be cut short.
+
+Official parameter names, so that released weights load strictly; text tokens, as in the
+text-to-image models, are left out. Exit rule (ASE, Sec. 3.2): encoder and middle block always
+run; exit depth b keeps the first b decoder blocks whole, and of each later one only the layer
+that takes in the long skip.
+
+Shapes: N batch, T tokens (label, time, patches), D width, C/H/W image, P patch side.
+"""
+
+from __future__ import annotations
+
+import torch
+from timm.layers import Mlp, PatchEmbed
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from schedsearch.backbones.exits import Exits
+from schedsearch.backbones.layers import run_block, time_features, unpatchify
+
+
+class Attention(nn.Module):
+    """Self-attention whose scale may be chosen."""
+
+    def __init__(self, width: int, num_heads: int, qkv_bias: bool, scale: float | None) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = scale
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix tokens, (N, T, D) -> (N, T, D)."""
+        n, num_tokens, width = x.shape
+        qkv = self.qkv(x).reshape(n, num_tokens, 3, self.num_heads, width // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, T, D / heads)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, num_tokens, width))
+        return projected
+
+
+class UViTBlock(nn.Module):
+    """Pre-norm transformer block; one of the decoder first takes in its long skip."""
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        mlp_ratio: float,
+        *,
+        qkv_bias: bool,
+        qk_scale: float | None,
+        skip: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = Attention(width, num_heads, qkv_bias, qk_scale)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=nn.GELU)
+        self.skip_linear = nn.Linear(2 * width, width) if skip else None
+
+    def forward(
+        self, x: Tensor, skip: Tensor | None = None, num_alive: int | None = None
+    ) -> Tensor:
+        """Transform tokens.
+
+        Args:
+            x: Tokens, (N, T, D).
+            skip: Tokens of the encoder, (N, T, D), for a block with ``skip_linear``.
+            num_alive: Run only the first samples whole, the others through ``skip_linear``
+                alone; None runs all.
+        """
+        if self.skip_linear is not None:
+            assert skip is not None
+            x = self.skip_linear(torch.cat([x, skip], dim=-1))
+        if num_alive is None or num_alive == len(x):
+            return self._transform(x)
+        if num_alive == 0:
+            return x
+        return torch.cat([self._transform(x[:num_alive]), x[num_alive:]])
+
+    def _transform(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        mlp: Tensor = self.mlp(self.norm2(x))
+        return x + mlp
+
+
+class UViT(nn.Module):
+    """U-shaped vision transformer (Bao et al. 2023) with exits per batch or per sample.
+
+    The arguments have their official names and defaults, except for ``null_class``, which is
+    ours: the official code leaves it to the sampling script which label means "no class".
+
+    Args:
+        img_size: Height and width of the input.
+        patch_size: Side of a patch; divides ``img_size``.
+        in_chans: Channels of the input: 4 for latents, 1 or 3 for pixels.
+        embed_dim: Width D of a token; a multiple of ``num_heads``.
+        depth: Blocks of encoder and decoder together, at least 2; half each, and the middle
+            block is not counted. As in the official code, an odd number counts one less.
+        num_heads: Attention heads.
+        mlp_ratio: Hidden width of the MLP over D.
+        qkv_bias: Whether queries, keys and values have a bias.
+        qk_scale: Scale of the attention; None takes ``(D / num_heads) ** -0.5``.
+        mlp_time_embed: Put an MLP on the time features; else they are the time token.
+        num_classes: Rows of the label table; at most 0 builds an unconditional model.
+        use_checkpoint: Initial value of the attribute ``gradient_checkpointing``.
+        conv: End in a 3 x 3 convolution.
+        skip: Long skips; without them a decoder block that is dropped is passed over.
+        null_class: The last row of the label table means "no class". The ImageNet models with
+            1001 rows need it; without it every row is a class.
+
+    Attributes:
+        num_classes: Real classes, which is one less than the rows with ``null_class``; None for
+            an unconditional model.
+        null_label: The label that means "no class", or None where no row does.
+        num_exit_blocks: Decoder blocks, ``depth // 2``.
+        gradient_checkpointing: Recompute the blocks in the backward pass of training.
+
+    Raises:
+        ValueError: If the sizes do not fit together.
+    """
+
+    def __init__(
+        self,
+        img_size: int = 224,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = False,
+        qk_scale: float | None = None,
+        mlp_time_embed: bool = False,
+        num_classes: int = -1,
+        use_checkpoint: bool = False,
+        conv: bool = True,
+        skip: bool = True,
+        null_class: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_sizes(img_size, patch_size, embed_dim, depth, num_heads)
+        if null_class and num_classes < 2:
+            raise ValueError(
+                "null_class=True makes the last row of the labels mean 'no class', which needs "
+                f"num_classes >= 2, got {num_classes}; add 1 to num_classes or drop null_class."
+            )
+        self.num_exit_blocks = depth // 2
+        self.in_shape = (in_chans, img_size, img_size)
+        self.num_classes = num_classes - null_class if num_classes > 0 else None
+        self.null_label = self.num_classes if null_class else None
+        self.learn_sigma = False
+        self.patch_size = patch_size
+        self.gradient_checkpointing = use_checkpoint
+
+        def block(skip: bool = False) -> UViTBlock:
+            return UViTBlock(
+                embed_dim, num_heads, mlp_ratio, qkv_bias=qkv_bias, qk_scale=qk_scale, skip=skip
+            )
+
+        self.patch_embed = PatchEmbed(img_size, patch_size, in_chans, embed_dim)
+        self.time_embed = (
+            nn.Sequential(
+                nn.Linear(embed_dim, 4 * embed_dim),
+                nn.SiLU(),
+                nn.Linear(4 * embed_dim, embed_dim),
+            )
+            if mlp_time_embed
+            else nn.Identity()
+        )
+        if num_classes > 0:
+            self.label_emb = nn.Embedding(num_classes, embed_dim)
+        self.num_extras = 2 if num_classes > 0 else 1  # label and time
+        num_tokens = self.num_extras + (img_size // patch_size) ** 2
+        self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, embed_dim))
+        self.in_blocks = nn.ModuleList(block() for _ in range(depth // 2))
+        self.mid_block = block()
+        self.out_blocks = nn.ModuleList(block(skip) for _ in range(depth // 2))
+        self.norm = nn.LayerNorm(embed_dim)
+        self.decoder_pred = nn.Linear(embed_dim, patch_size**2 * in_chans)
+        self.final_layer = nn.Conv2d(in_chans, in_chans, 3, padding=1) if conv else nn.Identity()
+        self.initialize_weights()
+
+    def initialize_weights(self) -> None:
+        """Truncated normal of width 0.02 for linear layers and positions, as officially."""
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(
+        self, x: Tensor, t: Tensor, y: Tensor | None = None, *, exit_depth: int | Tensor
+    ) -> Tensor:
+        """Predict the noise, running ``exit_depth`` decoder blocks whole.
+
+        With one depth per sample a block runs whole only on the samples that still need it; the
+        result is the one of running each sample on its own.
+
+        Args:
+            x: Noisy inputs, (N, C, H, W).
+            t: Times, (N,), integers or floats: 999 s for continuous time s in [0, 1].
+            y: Labels, (N,) int64; None for an unconditional model.
+            exit_depth: Decoder blocks to run, 0..depth // 2: an int, or (N,) integers.
+
+        Returns:
+            The prediction, (N, C, H, W).
+
+        Raises:
+            ValueError: If a depth lies outside 0..depth // 2, or labels are missing or not
+                wanted.
+        """
+        recompute = self.gradient_checkpointing and self.training
+        exits = Exits.of(exit_depth, len(x), range(self.num_exit_blocks + 1), x.device)
+        # Sorted before the encoder, so that the long skips need no sorting.
+        x, t = exits.sort(x), exits.sort(t)
+        tokens = self._tokens(x, t, None if y is None else exits.sort(y))  # (N, T, D)
+        skips: list[Tensor] = []
+        for block in self.in_blocks:
+            tokens = run_block(block, tokens, recompute=recompute)
+            skips.append(tokens)
+        tokens = run_block(self.mid_block, tokens, recompute=recompute)
+        for i, block in enumerate(self.out_blocks):
+            tokens = run_block(block, tokens, skips.pop(), exits.num_alive(i), recompute=recompute)
+        pixels = self.decoder_pred(self.norm(tokens))[:, self.num_extras :]
+        image: Tensor = self.final_layer(unpatchify(pixels, self.patch_size, self.in_shape[0]))
+        return exits.restore(image)
+
+    def _tokens(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+        """Label, time and patches with their positions: (N, T, D)."""
+        if (y is None) != (self.num_classes is None):
+            raise ValueError(
+                "This model is unconditional and takes no labels y."
+                if y is not None
+                else f"This model is conditioned on {self.num_classes} classes and needs labels y"
+                + ("." if self.null_label is None else "; the last row means 'no class'.")
+            )
+        # In the dtype of the weights: autocast would cost the time its last digits.
+        features = time_features(t, self.pos_embed.shape[-1]).to(self.pos_embed.dtype)
+        tokens = [self.time_embed(features)[:, None], self.patch_embed(x)]
+        if y is not None:
+            tokens.insert(0, self.label_emb(y)[:, None])
+        return torch.cat(tokens, dim=1) + self.pos_embed
+
+
+def _check_sizes(
+    img_size: int, patch_size: int, embed_dim: int, depth: int, num_heads: int
+) -> None:
+    if img_size % patch_size:
+        raise ValueError(f"patch_size={patch_size} must divide img_size={img_size}.")
+    if embed_dim % num_heads:
+        raise ValueError(f"num_heads={num_heads} must divide embed_dim={embed_dim}.")
+    if depth < 2:
+        raise ValueError(
+            f"A U-ViT needs depth >= 2, a block in encoder and decoder, got {depth=}."
+        )

@@ -1,0 +1,129 @@
+"""The file of weights behind a checkpoint setting.
+
+A checkpoint is a file, a U-ViT training folder or a diffusers folder. A file or folder that holds
+several sets of weights takes a suffix: ``net.pt#model``. No torch here, so that ``check`` finds
+what is missing without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from schedsearch.exceptions import CheckpointError
+
+CHOICES = ("ema", "model", "state_dict")
+"""Suffixes, and the keys under which training scripts keep weights; the first one found is
+taken: EMA weights are what samples."""
+
+UVIT_FILES = {"ema": "nnet_ema.pth", "model": "nnet.pth"}
+"""Weights in a training folder of U-ViT (``N.ckpt``); its code writes the EMA last."""
+
+DIFFUSERS_STEM = "diffusion_pytorch_model"
+"""Name of the weights in a diffusers folder, beside ``config.json``."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsLocation:
+    """Where weights lie, and which of several."""
+
+    path: Path
+    """The file to read."""
+    choice: str | None = None
+    """One of ``CHOICES``, for a file that holds several sets of weights."""
+    diffusers_config: Path | None = None
+    """``config.json`` of a diffusers folder."""
+    note: str | None = None
+    """What was chosen where a folder left a choice."""
+
+
+def split_choice(checkpoint: str) -> tuple[Path, str | None]:
+    """Separate ``path#choice``; any other ``#`` belongs to the name of the file."""
+    for choice in CHOICES:
+        if checkpoint.endswith(f"#{choice}") and not Path(checkpoint).exists():
+            return Path(checkpoint.removesuffix(f"#{choice}")), choice
+    return Path(checkpoint), None
+
+
+def locate_weights(checkpoint: str | Path) -> WeightsLocation:
+    """The file behind a checkpoint.
+
+    Args:
+        checkpoint: A file, a training folder of U-ViT (``N.ckpt`` with ``nnet_ema.pth``), or a
+            folder of a diffusers model or pipeline; ``#ema``, ``#model`` or ``#state_dict``
+            behind it chooses one of several.
+
+    Raises:
+        CheckpointError: If it does not exist, or the folder is incomplete or of another kind.
+    """
+    path, choice = split_choice(str(checkpoint))
+    if path.is_file():
+        config = path.parent / "config.json"
+        beside = path.name.startswith(DIFFUSERS_STEM) and config.is_file()
+        return WeightsLocation(path, choice, config if beside else None)
+    if not path.is_dir():
+        raise CheckpointError(
+            f"The checkpoint {path} does not exist. Give a .safetensors or .pt file, a training "
+            "folder of U-ViT, a diffusers folder, or package:NAME for weights that ship."
+        )
+    if (path / "config.json").is_file():
+        return _in_diffusers_folder(path, choice)
+    if (path / "transformer" / "config.json").is_file():
+        return _in_diffusers_folder(path / "transformer", choice)
+    if any((path / name).is_file() for name in (*UVIT_FILES.values(), "step.pth")):
+        return _in_training_folder(path, choice)
+    raise CheckpointError(_why_no_checkpoint(path))
+
+
+def _in_training_folder(folder: Path, choice: str | None) -> WeightsLocation:
+    chosen = choice or "ema"
+    if chosen not in UVIT_FILES:
+        raise CheckpointError(
+            f"The training folder {folder} has no {chosen!r}. Use #ema or #model, or no suffix."
+        )
+    file = folder / UVIT_FILES[chosen]
+    if not file.is_file():
+        other = next((c for c, name in UVIT_FILES.items() if (folder / name).is_file()), None)
+        use = f", or name {folder}#{other} for {UVIT_FILES[other]}" if other else ""
+        raise CheckpointError(
+            f"The training folder {folder} is incomplete: it has no {file.name}, as after a "
+            f"crash while saving. Take an earlier folder{use}."
+        )
+    note = None
+    if choice is None and (folder / UVIT_FILES["model"]).is_file():
+        note = (
+            f"{folder.name} holds {' and '.join(UVIT_FILES.values())}; {file.name} was loaded "
+            "(#model takes the other)"
+        )
+    return WeightsLocation(file, note=note)
+
+
+def _in_diffusers_folder(folder: Path, choice: str | None) -> WeightsLocation:
+    for suffix in (".safetensors", ".bin"):
+        file = folder / f"{DIFFUSERS_STEM}{suffix}"
+        if file.is_file():
+            return WeightsLocation(file, choice, folder / "config.json")
+    if any(folder.glob(f"{DIFFUSERS_STEM}*.index.json")):
+        raise CheckpointError(
+            f"The weights in {folder} are cut into several files. Save them as one: "
+            "model.save_pretrained(FOLDER, max_shard_size='100GB')."
+        )
+    others = sorted(file.name for file in folder.glob(f"{DIFFUSERS_STEM}.*"))
+    hint = f"name one of its files: {', '.join(others)}" if others else "copy the folder again"
+    raise CheckpointError(
+        f"The diffusers folder {folder} has no {DIFFUSERS_STEM}.safetensors; {hint}."
+    )
+
+
+def _why_no_checkpoint(folder: Path) -> str:
+    steps = [entry for entry in folder.glob("*.ckpt") if entry.stem.isdigit()]
+    if steps:
+        newest = max(steps, key=lambda entry: int(entry.stem))
+        return (
+            f"{folder} holds {len(steps)} training folders of U-ViT. Name one of them; the newest "
+            f"is {newest}."
+        )
+    return (
+        f"{folder} is a folder, but neither a training folder of U-ViT (nnet_ema.pth) nor a "
+        "diffusers model (config.json). Name the file of weights in it."
+    )
