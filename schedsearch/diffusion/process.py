@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,9 @@ class NoiseProcess(ABC):
             (Salimans and Ho 2022, App. D).
     """
 
+    start_time: float
+    """The noisiest time on the clock, where sampling starts."""
+
     def __init__(self, prediction: Prediction = "eps") -> None:
         self.prediction = prediction
 
@@ -58,6 +62,19 @@ class NoiseProcess(ABC):
     @abstractmethod
     def log_alpha_bars(self, t: Tensor) -> Tensor:
         """``log alpha_t^2`` at times of any shape, float64; fractional times are allowed."""
+
+    @abstractmethod
+    def time_at(self, log_alpha_bar: float) -> float:
+        """The time with this ``log alpha_t^2``; inverts :meth:`log_alpha_bars`."""
+
+    def half_log_snr(self, t: float) -> float:
+        """``lambda_t = log(alpha_t / sigma_t)`` (DPM-Solver, Sec. 3.1)."""
+        log_bar = float(self.log_alpha_bars(torch.tensor(t, dtype=torch.float64)))
+        return 0.5 * (log_bar - math.log(-math.expm1(log_bar)))
+
+    def time_at_half_log_snr(self, value: float) -> float:
+        """The time where ``lambda_t`` is ``value``; inverts :meth:`half_log_snr`."""
+        return self.time_at(-math.log1p(math.exp(-2.0 * value)))
 
     def alpha_bar(self, t: float) -> float:
         """Share of the variance that is still data at time ``t``."""
@@ -130,6 +147,7 @@ class DDPMProcess(NoiseProcess):
     """
 
     num_timesteps = NUM_TIMESTEPS
+    start_time = float(NUM_TIMESTEPS - 1)
 
     def __init__(self, betas: str = "linear", prediction: Prediction = "eps") -> None:
         super().__init__(prediction)
@@ -157,12 +175,19 @@ class DDPMProcess(NoiseProcess):
         lower = time.floor().long().clamp(0, self.num_timesteps - 2)
         return torch.lerp(table[lower], table[lower + 1], time - lower)
 
+    def time_at(self, log_alpha_bar: float) -> float:
+        """The timestep, usually between two; the ends of the clock beyond the table."""
+        falling = self._log_bars[torch.device("cpu")].numpy()
+        return float(np.interp(-log_alpha_bar, -falling, np.arange(self.num_timesteps)))
+
 
 class VPProcess(NoiseProcess):
     """Continuous variance-preserving SDE with beta(s) = 0.1 + 19.9 s (Song et al. 2021, Eq. 33).
 
     The clock is 1000 s for s in [0, 1]; the network is fed 999 s, as U-ViT was trained.
     """
+
+    start_time = CLOCK_END
 
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
         """Times, (num,) float32, uniform on the clock."""
@@ -176,6 +201,12 @@ class VPProcess(NoiseProcess):
         """Minus the integral of beta from 0 to s."""
         s = t.double() / CLOCK_END
         return -(BETA_MIN * s + 0.5 * (BETA_MAX - BETA_MIN) * s**2)
+
+    def time_at(self, log_alpha_bar: float) -> float:
+        """The root s of the quadratic equation, in the form that does not cancel near 0."""
+        twice = -2.0 * log_alpha_bar
+        root = math.sqrt(BETA_MIN**2 + (BETA_MAX - BETA_MIN) * twice)
+        return CLOCK_END * twice / (BETA_MIN + root)
 
     def beta(self, t: float) -> float:
         """Rate beta at a time on the clock, per unit of s."""

@@ -1,115 +1,180 @@
-import itertools
-import math
+"""What every solver promises, and which settings build which solver."""
 
-import numpy as np
+import dataclasses
+import itertools
+from typing import Any
+
 import pytest
 import torch
+from gaussian_data import Tape, bent_denoiser, make_noise
 from torch import Tensor
 
-from schedsearch.diffusion.process import DDPMProcess
-from schedsearch.diffusion.solvers import DDIM, SOLVERS, DPMSolver, build_solver
+from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess
+from schedsearch.diffusion.solvers import build_solver
 from schedsearch.diffusion.solvers.times import Spacing, ddim_times, dpm_solver_times
 from schedsearch.exceptions import ConfigError
+from schedsearch.schedule import ExitSchedule
 from schedsearch.settings import SolverSettings
 
-PROCESS = DDPMProcess()
+PROCESSES: dict[str, NoiseProcess] = {
+    "linear": DDPMProcess(),
+    "cosine": DDPMProcess("cosine"),
+    "vp": VPProcess(),
+}
 SPACINGS: tuple[Spacing, ...] = ("linspace", "leading", "trailing")
-MEAN, STD = 0.4, 0.3
+DPM = [
+    {"name": "dpm_solver", "order": order, "algorithm": algorithm, "method": method}
+    for order in (1, 2, 3)
+    for algorithm in ("dpmsolver++", "dpmsolver")
+    for method in ("multistep", "singlestep")
+]
+DISCRETE: list[dict[str, Any]] = [
+    {"name": "ddpm", "variance": "fixed_small"},
+    {"name": "ddpm", "variance": "fixed_large"},
+    {"name": "ddpm", "variance": "learned"},
+    {"name": "ddim"},
+    {"name": "ddim", "eta": 0.7},
+    *DPM,
+]
+CONTINUOUS: list[dict[str, Any]] = [
+    {"name": "euler_maruyama"},
+    {"name": "euler_maruyama", "end_time": 5.0},
+    {"name": "dpm_solver", "end_time": 1.0},
+    *DPM,
+]
+ALL = [
+    *(("linear", options) for options in DISCRETE),
+    *(("cosine", options) for options in DISCRETE),
+    *(("vp", options) for options in CONTINUOUS),
+    *(
+        ("linear", {**options, "spacing": spacing})
+        for options in DISCRETE
+        for spacing in ("leading", "trailing")
+        if options.get("method") != "singlestep"
+    ),
+]
 
 
-def gaussian_denoiser(x: Tensor, t: float) -> Tensor:
-    """The exact noise prediction when every pixel of the data is N(MEAN, STD ** 2)."""
-    ab = PROCESS.alpha_bar(int(t))
-    return math.sqrt(1 - ab) * (x - math.sqrt(ab) * MEAN) / (ab * STD**2 + 1 - ab)
+def name_of(value: object) -> str:
+    return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
-def bent_denoiser(x: Tensor, t: float) -> Tensor:
-    """Some smooth, nonlinear function of x and t."""
-    return torch.tanh(x * (0.5 + t / 1000)) + 0.1 * math.sin(t / 100)
+def denoiser_of(wants_variance: bool, calls: list[float]) -> Any:
+    def denoise(x: Tensor, t: float) -> Tensor:
+        assert not torch.is_grad_enabled()
+        calls.append(t)
+        eps = bent_denoiser(x, t)
+        return torch.cat([eps, torch.sin(7 * x)], dim=1) if wants_variance else eps
+
+    return denoise
 
 
-def make_noise(n: int = 4) -> Tensor:
-    return torch.randn(n, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("num_steps", [4, 7, 15, 50])
+@pytest.mark.parametrize(("process", "options"), ALL, ids=name_of)
+def test_contract_of_every_solver(process: str, options: dict[str, Any], num_steps: int) -> None:
+    settings = SolverSettings(num_steps=num_steps, **options)
+    solver = build_solver(settings, PROCESSES[process], learned_variance=True)
+    learned = options.get("variance") == "learned"
+    stochastic = "eta" in options or options["name"] in ("ddpm", "euler_maruyama")
+    assert solver.wants_variance == learned
+    assert solver.process is PROCESSES[process]
+    assert solver.num_steps == num_steps == len(solver.times)
+    assert all(isinstance(t, float) and 0 <= t <= 1000 for t in solver.times)
+    assert all(a > b for a, b in itertools.pairwise(solver.times))
+    ExitSchedule.flat(3).visited(solver.times)  # on the clock, so no error
+
+    noise = make_noise(2, torch.float32)
+    runs = []
+    for _ in range(2):  # nothing is remembered from the first time
+        calls: list[float] = []
+        tape = Tape(noise)
+        runs.append(solver.sample(denoiser_of(learned, calls), noise, tape))
+        assert tuple(calls) == solver.times  # known without sampling
+        assert tape.calls == (num_steps - 1 if stochastic else 0)  # none in the last step
+    assert torch.equal(runs[0], runs[1])
+    assert runs[0].shape == noise.shape
+    assert runs[0].dtype == torch.float32
+    assert bool(torch.isfinite(runs[0]).all())
+    assert not runs[0].requires_grad
+    assert torch.equal(noise, make_noise(2, torch.float32))  # left alone
+
+    # Float32 is a rounding of the same computation. In the noise, large steps next to the data
+    # multiply the rounding as they do the error.
+    double = make_noise(2)
+    exact = solver.sample(denoiser_of(learned, []), double, Tape(double))
+    assert exact.dtype == torch.float64
+    scale = float(exact.abs().max())
+    assert float((runs[0] - exact).abs().max()) < 1e-3 * scale
+    if stochastic:
+        with pytest.raises(ValueError, match="step_noise"):
+            solver.sample(denoiser_of(learned, []), noise)
 
 
-def plain_ddim(denoiser: object, x: Tensor, times: tuple[float, ...]) -> Tensor:
-    """Song et al. 2021, Eq. 12 with eta = 0, to the next timestep of the list, in float64."""
-    x = x.double()
-    bars = [PROCESS.alpha_bar(int(t)) for t in times] + [1.0]
-    for t, ab, ab_next in zip(times, bars[:-1], bars[1:], strict=True):
-        eps = denoiser(x, t)  # type: ignore[operator]
-        x0 = (x - math.sqrt(1 - ab) * eps) / math.sqrt(ab)
-        x = math.sqrt(ab_next) * x0 + math.sqrt(1 - ab_next) * eps
-    return x
+@pytest.mark.parametrize(("process", "options"), ALL, ids=name_of)
+@pytest.mark.parametrize("num_steps", [1, 2, 999, 1000])
+def test_extreme_numbers_of_steps(process: str, options: dict[str, Any], num_steps: int) -> None:
+    settings = SolverSettings(num_steps=num_steps, **options)
+    try:
+        solver = build_solver(settings, PROCESSES[process], learned_variance=True)
+    except ConfigError:
+        too_few = options.get("method") == "singlestep" and num_steps < 4
+        assert too_few or (options["name"] == "dpm_solver" and num_steps >= 999)
+        return
+    assert len(set(solver.times)) == num_steps
+    if num_steps > 2:
+        return  # costs seconds, and the next test does it once
+    noise = make_noise(1, torch.float32)
+    samples = solver.sample(denoiser_of(solver.wants_variance, []), noise, Tape(noise))
+    assert bool(torch.isfinite(samples).all())
+
+
+@pytest.mark.parametrize(
+    ("process", "options"),
+    [
+        ("linear", {"name": "ddpm"}),
+        ("cosine", {"name": "ddim", "eta": 1.0}),
+        ("linear", {"name": "dpm_solver", "num_steps": 999, "order": 3}),
+        ("vp", {"name": "dpm_solver", "method": "singlestep", "order": 3}),
+        ("vp", {"name": "euler_maruyama"}),
+    ],
+)
+def test_a_thousand_steps(process: str, options: dict[str, Any]) -> None:
+    solver = build_solver(SolverSettings(**{"num_steps": 1000, **options}), PROCESSES[process])
+    noise = make_noise(1, torch.float32)
+    samples = solver.sample(denoiser_of(False, []), noise, Tape(noise))
+    assert bool(torch.isfinite(samples).all())
+
+
+def test_nothing_is_clipped() -> None:
+    for name in ("ddpm", "ddim", "dpm_solver"):
+        solver = build_solver(SolverSettings(name=name, num_steps=10), PROCESSES["linear"])  # type: ignore[arg-type]
+        noise = make_noise()
+        samples = solver.sample(lambda x, t: torch.zeros_like(x), noise, Tape(noise))
+        assert samples.abs().max() > 10
+
+
+def test_a_batch_is_its_images() -> None:
+    # Noise of the steps included: an image does not depend on what it is sampled with.
+    for process, options in (("linear", {"name": "ddpm"}), ("vp", {"name": "euler_maruyama"})):
+        solver = build_solver(SolverSettings(num_steps=6, **options), PROCESSES[process])  # type: ignore[arg-type]
+        noise = make_noise(3)
+        tape = Tape(noise)
+        noises = [tape() for _ in range(5)]
+        together = solver.sample(bent_denoiser, noise, iter(noises).__next__)
+        alone = solver.sample(bent_denoiser, noise[1:2], iter([z[1:2] for z in noises]).__next__)
+        torch.testing.assert_close(together[1:2], alone, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("num_steps", [1, 7, 20, 250])
-def test_ddim_equals_the_equation(spacing: Spacing, num_steps: int) -> None:
-    solver = DDIM(PROCESS, num_steps, spacing)
-    expected = plain_ddim(bent_denoiser, make_noise(), solver.times)
-    actual = solver.sample(bent_denoiser, make_noise())
-    scale = float(expected.abs().max())
-    assert (actual - expected).abs().max() < 1e-5 * scale
-
-
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
-@pytest.mark.parametrize("num_steps", [10, 50])
-def test_ddim_equals_diffusers_where_its_update_is_the_same(
-    spacing: Spacing, num_steps: int
-) -> None:
-    from diffusers import DDIMScheduler
-
-    scheduler = DDIMScheduler(clip_sample=False, timestep_spacing=spacing, set_alpha_to_one=True)
-    scheduler.set_timesteps(num_steps)
-    x = make_noise()
-    for t in scheduler.timesteps:
-        x = scheduler.step(bent_denoiser(x, float(t)), t, x).prev_sample
-    solver = DDIM(PROCESS, num_steps, spacing)
-    assert solver.times == tuple(scheduler.timesteps.tolist())
-    # diffusers' float32 table costs it some digits next to the data.
-    torch.testing.assert_close(solver.sample(bent_denoiser, make_noise()), x, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
-@pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("num_steps", [10, 20, 25])
-def test_dpm_solver_equals_diffusers(spacing: Spacing, num_steps: int) -> None:
-    from diffusers import DPMSolverMultistepScheduler
-
-    scheduler = DPMSolverMultistepScheduler(timestep_spacing=spacing)
-    scheduler.set_timesteps(num_steps)
-    x = make_noise()
-    for t in scheduler.timesteps:
-        x = scheduler.step(bent_denoiser(x, float(t)), t, x).prev_sample
-    solver = DPMSolver(PROCESS, num_steps, spacing)
-    assert solver.times == tuple(scheduler.timesteps.tolist())
-    torch.testing.assert_close(solver.sample(bent_denoiser, make_noise()), x, rtol=1e-3, atol=1e-3)
-
-
-def gaussian_error(solver: DPMSolver) -> float:
-    """Largest distance from the exact solution of the probability-flow ODE."""
-    ab = PROCESS.alpha_bar(int(solver.times[0]))
-    noise = make_noise()
-    whitened = (noise - math.sqrt(ab) * MEAN) / math.sqrt(ab * STD**2 + 1 - ab)
-    exact = MEAN + STD * whitened
-    return float((solver.sample(gaussian_denoiser, noise) - exact).abs().max())
-
-
-def observed_order(errors: dict[int, float]) -> float:
-    steps = sorted(errors)
-    slope, _ = np.polyfit(np.log(steps), np.log([errors[n] for n in steps]), 1)
-    return -float(slope)
-
-
-def test_order_of_convergence() -> None:
-    steps = (20, 40, 80, 160)
-    ddim = {n: gaussian_error(DDIM(PROCESS, n)) for n in steps}
-    dpm = {n: gaussian_error(DPMSolver(PROCESS, n)) for n in steps}
-    assert 0.8 < observed_order(ddim) < 1.3
-    assert 1.6 < observed_order(dpm) < 2.5
-    assert dpm[80] < 0.2 * ddim[80]
-    assert dpm[160] < 2e-3
+def test_no_timestep_comes_twice(spacing: Spacing) -> None:
+    for num_steps in range(1, 1001):
+        assert len(set(ddim_times(spacing, num_steps))) == num_steps
+    for num_steps in range(1, 1000):
+        assert len(set(dpm_solver_times(spacing, num_steps))) == num_steps
+    if spacing != "trailing":  # ends at timestep 0, which is therefore not visited
+        assert all(dpm_solver_times(spacing, n)[-1] > 0 for n in range(1, 1000))
+    else:
+        assert (dpm_solver_times(spacing, 666)[-1], dpm_solver_times(spacing, 667)[-1]) == (1, 0)
 
 
 def test_ddim_times_of_dit() -> None:
@@ -126,42 +191,51 @@ def test_dpm_solver_times_leave_the_last_point_out() -> None:
     assert dpm_solver_times("linspace", 20)[-1] == 50
 
 
-@pytest.mark.parametrize("name", sorted(SOLVERS))
-@pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 15, 100, 333, 999])
-def test_contract_of_every_solver(name: str, spacing: Spacing, num_steps: int) -> None:
-    settings = SolverSettings(name=name, num_steps=num_steps, spacing=spacing)  # type: ignore[arg-type]
-    solver = build_solver(settings, PROCESS)
-    calls: list[float] = []
-
-    def denoiser(x: Tensor, t: float) -> Tensor:
-        assert not torch.is_grad_enabled()
-        calls.append(t)
-        return torch.zeros_like(x)
-
-    noise = make_noise(1)
-    samples = solver.sample(denoiser, noise)
-    assert tuple(calls) == solver.times  # known without sampling
-    assert len(calls) == num_steps == solver.num_steps
-    assert all(isinstance(t, float) and 0 <= t <= 999 for t in calls)
-    assert all(a > b for a, b in itertools.pairwise(calls))
-    assert samples.shape == noise.shape
-    assert bool(torch.isfinite(samples).all())
+@pytest.mark.parametrize(
+    ("learned_variance", "expected"), [(True, True), (False, False)], ids=["learned", "fixed"]
+)
+def test_auto_takes_the_variance_that_is_there(learned_variance: bool, expected: bool) -> None:
+    solver = build_solver(
+        SolverSettings(name="ddpm", num_steps=5),
+        PROCESSES["linear"],
+        learned_variance=learned_variance,
+    )
+    assert solver.wants_variance is expected
+    fixed = build_solver(
+        SolverSettings(name="ddpm", num_steps=5, variance="fixed_large"),
+        PROCESSES["linear"],
+        learned_variance=learned_variance,
+    )
+    assert not fixed.wants_variance
 
 
-@pytest.mark.parametrize("name", sorted(SOLVERS))
-def test_a_solver_can_be_used_twice(name: str) -> None:
-    solver = build_solver(SolverSettings(name=name, num_steps=6), PROCESS)  # type: ignore[arg-type]
-    first = solver.sample(bent_denoiser, make_noise())
-    assert torch.equal(first, solver.sample(bent_denoiser, make_noise()))
+@pytest.mark.parametrize(
+    ("process", "options", "message"),
+    [
+        ("vp", {"name": "ddim"}, r"solver\.name: ddim steps.*; set it to dpm_solver or euler"),
+        ("vp", {"name": "ddpm"}, r"solver\.name: ddpm steps.*; set it to dpm_solver or euler"),
+        ("linear", {"name": "euler_maruyama"}, r"solver\.name: .*continuous.*; set it to ddpm"),
+        ("linear", {"name": "ddpm", "variance": "learned"}, r"solver\.variance: .*; set it to a"),
+        ("linear", {"name": "ddpm", "eta": 0.5}, r"solver\.eta: .*ddim, got 0\.5.*; remove"),
+        ("linear", {"name": "dpm_solver", "num_steps": 1000}, r"solver\.num_steps: .*999 steps"),
+    ],
+)
+def test_impossible_settings(process: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_solver(SolverSettings(**options), PROCESSES[process])
 
 
-def test_nothing_is_clipped() -> None:
-    samples = DDIM(PROCESS, 10).sample(lambda x, t: torch.zeros_like(x), make_noise())
-    assert samples.abs().max() > 10
+def test_a_missing_variance_is_named() -> None:
+    solver = build_solver(
+        SolverSettings(name="ddpm", num_steps=3), PROCESSES["linear"], learned_variance=True
+    )
+    noise = make_noise()
+    with pytest.raises(ValueError, match=r"needs 1 channels.*has 0 there.*fixed_small"):
+        solver.sample(bent_denoiser, noise, Tape(noise))
 
 
-def test_more_steps_than_timesteps_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"twice.*fewer steps"):
-        build_solver(SolverSettings(name="dpm_solver", num_steps=1000), PROCESS)
-    assert len(build_solver(SolverSettings(name="ddim", num_steps=1000), PROCESS).times) == 1000
+def test_all_settings_are_covered() -> None:
+    # A new option must be added to ALL, or the contract test does not see it.
+    tested = {key for _, options in ALL for key in options}
+    others = {"num_steps", "cfg_scale", "cfg_channels"}
+    assert {field.name for field in dataclasses.fields(SolverSettings)} - others == tested

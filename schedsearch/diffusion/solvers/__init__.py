@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from schedsearch.diffusion.process import DDPMProcess, NoiseProcess
+from collections.abc import Callable
+
+from schedsearch.config.solver_rules import solver_mistakes
+from schedsearch.diffusion.process import NoiseProcess, VPProcess
 from schedsearch.diffusion.solvers.ddim import DDIM
-from schedsearch.diffusion.solvers.dpm_solver import DPMSolver
+from schedsearch.diffusion.solvers.ddpm import DDPM, StepVariance
+from schedsearch.diffusion.solvers.dpm_singlestep import SinglestepDPMSolver
+from schedsearch.diffusion.solvers.dpm_solver import MultistepDPMSolver
+from schedsearch.diffusion.solvers.dpm_third_order import ThirdOrderDPMSolver
+from schedsearch.diffusion.solvers.euler_maruyama import END_TIME, EulerMaruyama
+from schedsearch.diffusion.solvers.times import ddim_times, dpm_solver_times, log_snr_times
 from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Solver
 from schedsearch.settings import SolverSettings
 
-__all__ = ["DDIM", "SOLVERS", "DPMSolver", "build_solver"]
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "SOLVERS",
+    "EulerMaruyama",
+    "MultistepDPMSolver",
+    "SinglestepDPMSolver",
+    "ThirdOrderDPMSolver",
+    "build_solver",
+]
 
-SOLVERS: dict[str, type[DPMSolver]] = {"ddim": DDIM, "dpm_solver": DPMSolver}
-"""Solvers by the name they have in a search space."""
+CONTINUOUS_END = 0.1
+"""Where DPM-Solver ends on the continuous process, s = 1e-4 (U-ViT's code)."""
 
 
 def build_solver(
@@ -26,15 +43,63 @@ def build_solver(
         learned_variance: Whether the backbone predicts variances.
 
     Raises:
-        ConfigError: If the settings ask for the impossible.
+        ConfigError: If the settings ask for the impossible, or for an option of another solver.
     """
-    if settings.name not in SOLVERS:
-        raise ConfigError(
-            f"solver.name must be one of {', '.join(SOLVERS)}, but is {settings.name!r}."
+    continuous = isinstance(process, VPProcess)
+    for mistake in solver_mistakes(
+        settings, continuous=continuous, learned_variance=learned_variance
+    ):
+        raise ConfigError(f"solver.{mistake.key}: {mistake.reason}; {mistake.remedy}.")
+    return SOLVERS[settings.name](settings, process, learned_variance)
+
+
+def _ddpm(settings: SolverSettings, process: NoiseProcess, learned_variance: bool) -> Solver:
+    variance: StepVariance
+    if settings.variance == "auto":
+        variance = "learned" if learned_variance else "fixed_small"
+    else:
+        variance = settings.variance
+    return DDPM(process, ddim_times(settings.spacing, settings.num_steps), variance)
+
+
+def _ddim(settings: SolverSettings, process: NoiseProcess, learned_variance: bool) -> Solver:
+    return DDIM(process, ddim_times(settings.spacing, settings.num_steps), settings.eta)
+
+
+def _dpm_solver(settings: SolverSettings, process: NoiseProcess, learned_variance: bool) -> Solver:
+    continuous = isinstance(process, VPProcess)
+    order, algorithm = settings.order, settings.algorithm
+    if settings.end_time is not None:
+        end_time = settings.end_time
+    else:
+        end_time = CONTINUOUS_END if continuous else 0.0
+    if settings.method == "singlestep":
+        return SinglestepDPMSolver(
+            process, settings.num_steps, order=order, algorithm=algorithm, end_time=end_time
         )
-    if not isinstance(process, DDPMProcess):
-        raise ConfigError(f"solver {settings.name} needs a process with timesteps.")
-    try:
-        return SOLVERS[settings.name](process, settings.num_steps, settings.spacing)
-    except ValueError as error:
-        raise ConfigError(f"solver: {error}") from error
+    if continuous:
+        times = log_snr_times(process, settings.num_steps, end_time)[:-1]
+        last: float | None = end_time
+    else:
+        times = dpm_solver_times(settings.spacing, settings.num_steps)
+        last = None if algorithm == "dpmsolver++" else end_time
+    if order == 3:
+        return ThirdOrderDPMSolver(process, times, algorithm=algorithm, end_time=last)
+    return MultistepDPMSolver(process, times, order=order, algorithm=algorithm, end_time=last)
+
+
+def _euler_maruyama(
+    settings: SolverSettings, process: NoiseProcess, learned_variance: bool
+) -> Solver:
+    assert isinstance(process, VPProcess)  # solver_mistakes
+    end_time = END_TIME if settings.end_time is None else settings.end_time
+    return EulerMaruyama(process, settings.num_steps, end_time)
+
+
+SOLVERS: dict[str, Callable[[SolverSettings, NoiseProcess, bool], Solver]] = {
+    "ddpm": _ddpm,
+    "ddim": _ddim,
+    "dpm_solver": _dpm_solver,
+    "euler_maruyama": _euler_maruyama,
+}
+"""What builds a solver, by the name it has in a search space."""

@@ -1,21 +1,70 @@
-"""DDIM without noise (Song et al. 2021, Eq. 12 with eta = 0)."""
+"""DDIM (Song et al. 2021), from deterministic to as noisy as DDPM."""
 
 from __future__ import annotations
 
-from schedsearch.diffusion.solvers.dpm_solver import DPMSolver
-from schedsearch.diffusion.solvers.times import Spacing, ddim_times
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from schedsearch.diffusion.process import NoiseProcess
+from schedsearch.diffusion.solvers.base import FixedTimesSolver, required
+from schedsearch.protocols import Denoiser, StepNoise
 
 
-class DDIM(DPMSolver):
-    """Deterministic DDIM, which is DPM-Solver++ of order 1 (Lu et al. 2022, Sec. 4).
+class DDIM(FixedTimesSolver):
+    """DDIM on any list of timesteps.
 
-    An update goes to the *next timestep of the list* and the last one to alpha_bar = 1, as in
-    DiT's sampler. diffusers' ``DDIMScheduler`` goes to ``t - 1000 // N`` instead, which is
-    another update with ``linspace`` spacing; hence not that class.
+    An update (Eq. 12) goes to the *next timestep of the list* and the last one to
+    alpha_bar = 1, as in DiT's code. diffusers' ``DDIMScheduler`` goes to ``t - 1000 // N``
+    instead, which is another update with ``linspace`` spacing; hence not that class.
+
+    Args:
+        process: Forward process.
+        times: Timesteps, noise -> data.
+        eta: Share of the noise of DDPM (Eq. 16): 0 is deterministic, 1 is DDPM with
+            ``fixed_small`` variance. No noise is added in the last step, where Eq. 16 is 0.
     """
 
-    order = 1
+    def __init__(self, process: NoiseProcess, times: Sequence[float], eta: float = 0.0) -> None:
+        super().__init__(process, times)
+        self._eta = eta
+        log_bars = process.log_alpha_bars(torch.tensor(self.times, dtype=torch.float64)).tolist()
+        self._steps = [
+            _coefficients(now, after, eta)
+            for now, after in zip(log_bars, [*log_bars[1:], 0.0], strict=True)
+        ]
 
-    @staticmethod
-    def _lay_out(spacing: Spacing, num_steps: int, num_timesteps: int) -> tuple[int, ...]:
-        return ddim_times(spacing, num_steps, num_timesteps)
+    @torch.no_grad()
+    def sample(
+        self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
+    ) -> Tensor:
+        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
+
+        Args:
+            denoiser: Predicts the noise.
+            noise: Standard normal start, (N, C, H, W).
+            step_noise: Noise of all steps but the last; not used if ``eta`` is 0.
+
+        Raises:
+            ValueError: If ``eta`` > 0 and there is no ``step_noise``.
+        """
+        draw = required(step_noise, f"ddim with eta={self._eta:g}") if self._eta else None
+        x = noise
+        for t, (of_x, of_eps, std) in zip(self.times, self._steps, strict=True):
+            x = of_x * x + of_eps * denoiser(x, t)
+            if draw is not None and std > 0:
+                x = x + std * draw()
+        return x
+
+
+def _coefficients(log_bar: float, log_bar_next: float, eta: float) -> tuple[float, float, float]:
+    """Factors of x, eps and fresh noise; Eq. 12 with x0 written out in x and eps."""
+    noise, noise_next = -math.expm1(log_bar), -math.expm1(log_bar_next)
+    beta = -math.expm1(log_bar - log_bar_next)
+    variance = eta**2 * noise_next / noise * beta
+    scale = math.exp(0.5 * (log_bar_next - log_bar))
+    # With eta = 1 rounding can leave a difference just below 0.
+    direction = math.sqrt(max(noise_next - variance, 0.0))
+    return scale, direction - scale * math.sqrt(noise), math.sqrt(variance)

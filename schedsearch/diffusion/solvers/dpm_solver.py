@@ -1,100 +1,89 @@
-"""DPM-Solver++ in its multistep form (Lu et al. 2022), on diffusers' scheduler."""
+"""Multistep DPM-Solver and DPM-Solver++ of orders 1 and 2, on diffusers' scheduler."""
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from schedsearch.diffusion.process import DDPMProcess
-from schedsearch.diffusion.solvers.times import Spacing, dpm_solver_times
+from schedsearch.diffusion.process import NoiseProcess
+from schedsearch.diffusion.solvers.base import FixedTimesSolver
 from schedsearch.protocols import Denoiser, StepNoise
 
+Algorithm = Literal["dpmsolver++", "dpmsolver"]
 
-class DPMSolver:
-    """DPM-Solver++ of order 2 ("2M", midpoint) with a final step to zero noise.
 
-    Nothing is clipped. A list of timesteps, not a respaced index, is what the denoiser sees,
-    so that an exit schedule means the same for every solver.
+class MultistepDPMSolver(FixedTimesSolver):
+    """DPM-Solver that reuses earlier predictions: one network call per update.
+
+    diffusers does the arithmetic (``midpoint``; with fewer than 15 steps the last update is of
+    order 1). It is handed noise levels in float64 instead of timesteps, so that it serves the
+    continuous process too: its own table is float32, which costs three digits next to the
+    data. Its order 3 is not one; see ``dpm_third_order``.
 
     Args:
-        process: Forward process whose reverse is integrated.
-        num_steps: Calls of the denoiser.
-        spacing: Rule that lays out the timesteps.
-
-    Raises:
-        ValueError: If the clock has too few timesteps for ``num_steps`` different ones.
+        process: Forward process.
+        times: Times of the network calls, noise -> data.
+        order: 1 (which is DDIM) or 2.
+        algorithm: ``dpmsolver++`` integrates in the data (DPM-Solver++, Algorithm 2),
+            ``dpmsolver`` in the noise (DPM-Solver, Sec. 3.2).
+        end_time: Where the last update goes, the time of the samples; None goes to the data
+            itself, which diffusers allows for ``dpmsolver++`` only.
     """
 
-    order = 2
-
     def __init__(
-        self, process: DDPMProcess, num_steps: int, spacing: Spacing = "linspace"
+        self,
+        process: NoiseProcess,
+        times: Sequence[float],
+        *,
+        order: int = 2,
+        algorithm: Algorithm = "dpmsolver++",
+        end_time: float | None = None,
     ) -> None:
-        self.num_steps = num_steps
-        self._process = process
-        self._times = self._lay_out(spacing, num_steps, process.num_timesteps)
-        if len(set(self._times)) < num_steps:
-            raise ValueError(
-                f"{num_steps} steps with {spacing} spacing visit a timestep twice, because the "
-                f"clock has only {process.num_timesteps}; take fewer steps."
-            )
-
-    @staticmethod
-    def _lay_out(spacing: Spacing, num_steps: int, num_timesteps: int) -> tuple[int, ...]:
-        return dpm_solver_times(spacing, num_steps, num_timesteps)
-
-    @property
-    def times(self) -> tuple[float, ...]:
-        """Timesteps where the denoiser is called, noise -> data."""
-        return tuple(float(t) for t in self._times)
-
-    @property
-    def process(self) -> DDPMProcess:
-        """The process whose reverse is integrated."""
-        return self._process
-
-    @property
-    def wants_variance(self) -> bool:
-        """No: the ODE has no variance."""
-        return False
+        super().__init__(process, times)
+        self._order = order
+        self._algorithm = algorithm
+        visited = self.times if end_time is None else (*self.times, end_time)
+        log_bars = process.log_alpha_bars(torch.tensor(visited, dtype=torch.float64))
+        levels = torch.expm1(-log_bars).sqrt()  # sigma / alpha, what diffusers calls sigma
+        self._levels = levels if end_time is not None else torch.cat([levels, torch.zeros(1)])
 
     @torch.no_grad()
     def sample(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
     ) -> Tensor:
-        """Integrate from pure noise to data.
+        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
 
         Args:
-            denoiser: Predicts the noise at one timestep for the whole batch.
+            denoiser: Predicts the noise.
             noise: Standard normal start, (N, C, H, W).
             step_noise: Not used.
-
-        Returns:
-            Samples, (N, C, H, W), in the dtype of ``noise``.
         """
         scheduler = self._new_scheduler()
         x = noise
-        for t in self._times:
-            prediction = denoiser(x, float(t))
-            x = scheduler.step(prediction, t, x, return_dict=False)[0]
+        for t in self.times:
+            x = scheduler.step(denoiser(x, t), t, x, return_dict=False)[0]
         return x
 
     def _new_scheduler(self) -> Any:
         """A scheduler at its first step; a used one remembers earlier predictions."""
         from diffusers import DPMSolverMultistepScheduler
 
-        scheduler = DPMSolverMultistepScheduler(
-            num_train_timesteps=self._process.num_timesteps,
-            trained_betas=self._process.betas.tolist(),
-            solver_order=self.order,
-            algorithm_type="dpmsolver++",
-            solver_type="midpoint",
-            final_sigmas_type="zero",
-        )
-        # diffusers multiplies its table in float32, which costs three digits next to the data.
-        scheduler.alphas_cumprod = self._process.alpha_bars.numpy()
-        scheduler.set_timesteps(timesteps=list(self._times))
+        with warnings.catch_warnings():
+            # It announces the end of "dpmsolver" in a release that our bounds exclude.
+            warnings.simplefilter("ignore", FutureWarning)
+            scheduler = DPMSolverMultistepScheduler(
+                solver_order=self._order,
+                algorithm_type=self._algorithm,
+                solver_type="midpoint",
+                final_sigmas_type="zero" if self._levels[-1] == 0 else "sigma_min",
+            )
+        # What its set_timesteps would set from whole timesteps.
+        scheduler.num_inference_steps = self.num_steps
+        scheduler.timesteps = torch.tensor(self.times)
+        scheduler.sigmas = self._levels
         scheduler.set_begin_index(0)  # saves a search, and on a GPU a wait, at the first step
         return scheduler

@@ -1,0 +1,116 @@
+"""Ancestral sampling (Ho et al. 2020, Algorithm 2), respaced as in DiT's code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from schedsearch.diffusion.process import NoiseProcess
+from schedsearch.diffusion.solvers.base import FixedTimesSolver, required
+from schedsearch.protocols import Denoiser, StepNoise
+
+StepVariance = Literal["learned", "fixed_small", "fixed_large"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One update: ``x * of_x + eps * of_eps`` and the logarithms of its two variances."""
+
+    of_x: float
+    of_eps: float
+    log_small: float
+    """Posterior variance (DDPM, Eq. 7); of the last step -inf, and not used."""
+    log_large: float
+    """beta."""
+
+
+class DDPM(FixedTimesSolver):
+    """DDPM on any list of timesteps.
+
+    An update goes from a timestep to the *next one of the list*, and the last one to
+    alpha_bar = 1, with ``beta = 1 - alpha_bar_t / alpha_bar_next`` recomputed for the list
+    (Improved DDPM, Sec. 4). No noise is added in the last step, so the values that DiT's code
+    puts in place of its zero posterior variance never matter.
+
+    diffusers' ``DDPMScheduler`` computes the same numbers, but draws its noise from one
+    generator for the batch: the image would depend on the batch size.
+
+    Args:
+        process: Forward process.
+        times: Timesteps, noise -> data.
+        variance: ``fixed_small`` is the posterior variance and ``fixed_large`` is beta (DDPM,
+            Sec. 3.2); ``learned`` interpolates between their logarithms by what the network
+            says (Improved DDPM, Eq. 15), where -1 means small and 1 large.
+    """
+
+    def __init__(
+        self, process: NoiseProcess, times: Sequence[float], variance: StepVariance
+    ) -> None:
+        super().__init__(process, times)
+        self.wants_variance = variance == "learned"
+        self._variance = variance
+        log_bars = process.log_alpha_bars(torch.tensor(self.times, dtype=torch.float64)).tolist()
+        self._steps = [
+            _step(now, after) for now, after in zip(log_bars, [*log_bars[1:], 0.0], strict=True)
+        ]
+
+    @torch.no_grad()
+    def sample(
+        self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
+    ) -> Tensor:
+        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
+
+        Args:
+            denoiser: Predicts the noise and, if :attr:`wants_variance`, the variance.
+            noise: Standard normal start, (N, C, H, W).
+            step_noise: Noise of all steps but the last.
+
+        Raises:
+            ValueError: If there is no ``step_noise``, or no variance where one is learned.
+        """
+        draw = required(step_noise, "ddpm")
+        channels = noise.shape[1]
+        x = noise
+        for index, (t, step) in enumerate(zip(self.times, self._steps, strict=True), start=1):
+            output = denoiser(x, t)
+            mean = step.of_x * x + step.of_eps * output[:, :channels]
+            if index == self.num_steps:
+                return mean
+            x = mean + self._std(step, output[:, channels:], channels) * draw()
+        return x
+
+    def _std(self, step: _Step, raw: Tensor, channels: int) -> Tensor | float:
+        if self._variance == "fixed_small":
+            return math.exp(0.5 * step.log_small)
+        if self._variance == "fixed_large":
+            return math.exp(0.5 * step.log_large)
+        if raw.shape[1] != channels:
+            raise ValueError(
+                f"A learned variance needs {channels} channels behind the noise, but the network "
+                f"has {raw.shape[1]} there; set solver.variance to fixed_small."
+            )
+        share = (raw + 1) / 2
+        return torch.exp(0.5 * (share * step.log_large + (1 - share) * step.log_small))
+
+
+def _step(log_bar: float, log_bar_next: float) -> _Step:
+    """The update from one alpha_bar to the next.
+
+    With eps in place of x0, the posterior mean is ``(x - beta / sigma eps) / sqrt(1 - beta)``
+    (DDPM, Eq. 11).
+    """
+    beta = -math.expm1(log_bar - log_bar_next)
+    noise, noise_next = -math.expm1(log_bar), -math.expm1(log_bar_next)
+    scale = math.exp(0.5 * (log_bar_next - log_bar))
+    small = beta * noise_next / noise
+    return _Step(
+        of_x=scale,
+        of_eps=-scale * beta / math.sqrt(noise),
+        log_small=math.log(small) if small > 0 else -math.inf,
+        log_large=math.log(beta),
+    )

@@ -1,0 +1,67 @@
+"""Euler-Maruyama on the reverse SDE (Song et al. 2021, App. D.1), as U-ViT samples."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from schedsearch.diffusion.process import VPProcess
+from schedsearch.diffusion.solvers.base import FixedTimesSolver, required
+from schedsearch.diffusion.solvers.times import euler_maruyama_times
+from schedsearch.protocols import Denoiser, StepNoise
+from schedsearch.schedule import CLOCK_END
+
+END_TIME = 1.0
+"""Last time that is evaluated, s = 1e-3 (U-ViT's code)."""
+
+
+class EulerMaruyama(FixedTimesSolver):
+    """Equal steps on the reverse of the variance-preserving SDE.
+
+    With N steps the network is called N times, at N equally spaced times from 1000 to
+    ``end_time``; the last step goes from there to 0 and adds no noise, as U-ViT's code does.
+    A step over ``ds`` at rate ``beta`` is (Eq. 6 with drift -beta x / 2 and score -eps / sigma)
+
+        x + ds (beta x / 2 - beta eps / sigma) + sqrt(beta ds) z
+
+    diffusers' ``ScoreSdeVpScheduler`` takes steps of 1 / N whatever its list of times is, and
+    draws from one generator; hence not that class.
+
+    Args:
+        process: The continuous process.
+        num_steps: Number N of network calls.
+        end_time: Last time on the clock that is evaluated.
+    """
+
+    def __init__(self, process: VPProcess, num_steps: int, end_time: float = END_TIME) -> None:
+        super().__init__(process, euler_maruyama_times(num_steps, end_time))
+        self._steps: list[tuple[float, float, float]] = []
+        for t, after in zip(self.times, [*self.times[1:], 0.0], strict=True):
+            moved = process.beta(t) * (t - after) / CLOCK_END
+            sigma = math.sqrt(1.0 - process.alpha_bar(t))
+            std = math.sqrt(moved) if after > 0 else 0.0
+            self._steps.append((1.0 + 0.5 * moved, -moved / sigma, std))
+
+    @torch.no_grad()
+    def sample(
+        self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
+    ) -> Tensor:
+        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
+
+        Args:
+            denoiser: Predicts the noise.
+            noise: Standard normal start, (N, C, H, W).
+            step_noise: Noise of all steps but the last.
+
+        Raises:
+            ValueError: If there is no ``step_noise``.
+        """
+        draw = required(step_noise, "euler_maruyama")
+        x = noise
+        for t, (of_x, of_eps, std) in zip(self.times, self._steps, strict=True):
+            x = of_x * x + of_eps * denoiser(x, t)
+            if std > 0:
+                x = x + std * draw()
+        return x
