@@ -4,24 +4,52 @@ from __future__ import annotations
 
 import re
 
-from schedsearch.config.backbone_rules import dit_arguments
+from schedsearch.config.backbone_rules import input_shape_of, known_arguments
 from schedsearch.config.import_strings import looks_like_import_string, why_not_importable
-from schedsearch.config.paths import Paths, why_not_a_file
+from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
 from schedsearch.config.problems import Findings, nearest, shown
 from schedsearch.settings import BackboneSettings, DataSettings, EvaluationSettings
 
-DIGITS_SHAPE = {"input_size": 8, "in_channels": 1}
-DIGITS_CLASSES = 10
+KNOWN_SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+"""Shape (C, H, W) of the data sets that have one."""
+
+KNOWN_CLASSES = 10
+"""Classes of each of them."""
+
+LENET_SHAPE = (1, 28, 28)
+
+NO_FLIP = {
+    "digits": "a mirrored digit is not a digit",
+    "mnist": "a mirrored digit is not a digit",
+    "latents": "a mirrored latent does not decode to a mirrored image",
+}
+"""Sources that are not mirrored, and why."""
 
 DIGEST_SUFFIX = re.compile(r"#sha256=[0-9a-fA-F]{64}\Z")
 """After a features_path: the digest of a file that is trusted instead of the pinned one."""
 
-FEATURES = ("digits", "inception")
+FEATURES = ("digits", "lenet", "inception")
 """Feature extractors that need no import string."""
 
 
 def check_data(data: DataSettings, findings: Findings, paths: Paths) -> None:
-    """Check that the source has a path where it needs one, and that it exists."""
+    """Check that the source has the keys it needs and no others, and that its files exist."""
+    if data.flip and (reason := NO_FLIP.get(data.source)) is not None:
+        remedy = "remove the key"
+        if data.source == "latents":
+            remedy += ", and encode the mirrored images too"
+        findings.add(("data", "flip"), f"{data.source} cannot be mirrored: {reason}", remedy)
+    if data.max_damaged and data.source != "image_folder":
+        findings.add(
+            ("data", "max_damaged"),
+            f"only image_folder skips images, got {data.max_damaged} with {data.source}",
+            "remove the key",
+        )
+    _check_path(data, findings, paths)
+    _check_vae(data, findings, paths)
+
+
+def _check_path(data: DataSettings, findings: Findings, paths: Paths) -> None:
     at = ("data", "path")
     if data.source == "digits":
         if data.path is not None:
@@ -32,18 +60,51 @@ def check_data(data: DataSettings, findings: Findings, paths: Paths) -> None:
         return
     if not paths.check_disk:
         return
-    path, remedy = paths.absolute(at, data.path), "a relative path counts from the file's folder"
+    path = paths.absolute(at, data.path)
     if data.source == "npz":
         if (reason := why_not_a_file(path)) is not None:
-            findings.add(at, reason, remedy)
+            findings.add(at, reason, FROM_FOLDER)
+    elif data.source == "latents":
+        if not path.exists():
+            findings.add(at, f"there is no file or folder {path}", FROM_FOLDER)
     elif not path.is_dir():
-        findings.add(at, f"the folder {path} does not exist", remedy)
+        findings.add(at, f"the folder {path} does not exist", FROM_FOLDER)
+
+
+def _check_vae(data: DataSettings, findings: Findings, paths: Paths) -> None:
+    at = ("data", "vae")
+    if data.source != "latents":
+        if data.vae is not None:
+            findings.add(at, f"only latents are decoded, got source {data.source}", "remove it")
+        return
+    if data.vae is None:
+        remedy = "set it to the folder of the diffusers AutoencoderKL that made the latents"
+        findings.add(at, "latents need the autoencoder that decodes them", remedy)
+    elif paths.check_disk:
+        config = paths.absolute(at, data.vae) / "config.json"
+        if (reason := why_not_a_file(config)) is not None:
+            remedy = (
+                "name the folder of a diffusers AutoencoderKL, in a pipeline its subfolder vae"
+            )
+            findings.add(at, reason, remedy)
 
 
 def check_features(
-    evaluation: EvaluationSettings, data: DataSettings | None, findings: Findings, paths: Paths
+    evaluation: EvaluationSettings,
+    data: DataSettings | None,
+    findings: Findings,
+    paths: Paths,
+    backbone: BackboneSettings | None = None,
 ) -> None:
-    """Check that the extractor is known, fits the data and finds its weights."""
+    """Check that the extractor is known, fits the data and finds its weights.
+
+    Args:
+        evaluation: Names the extractor.
+        data: The images; None if the section has mistakes of its own.
+        findings: Receives the mistakes.
+        paths: Where relative paths start.
+        backbone: Sets the size of images that have none of their own; None if unknown.
+    """
     features, at = evaluation.features, ("evaluation", "features")
     if features == "digits":
         if data is not None and data.source != "digits":
@@ -52,6 +113,8 @@ def check_features(
                 f"digits features were trained on digits, but data.source is {data.source}",
                 "use inception with features_path, or package.module:Class",
             )
+    elif features == "lenet":
+        _check_lenet(evaluation, data, backbone, findings)
     elif features == "inception":
         if evaluation.features_path is None:
             findings.add(
@@ -61,7 +124,7 @@ def check_features(
             )
     elif not looks_like_import_string(features):
         remedy = nearest(features, FEATURES)
-        known = "known are digits and inception, or write package.module:Class"
+        known = "known are digits, lenet and inception, or write package.module:Class"
         findings.add(at, f"unknown features {shown(features)}", remedy or known)
     elif paths.check_disk and (broken := why_not_importable(features)) is not None:
         findings.add(at, *broken)
@@ -69,24 +132,68 @@ def check_features(
         at = ("evaluation", "features_path")
         path = paths.absolute(at, DIGEST_SUFFIX.sub("", evaluation.features_path))
         # An extractor may take a folder; inception finds its file in it.
-        if not path.is_dir() and (reason := why_not_a_file(path)) is not None:
-            findings.add(at, reason, "a relative path counts from the folder of the file")
+        may_be_folder = features != "lenet" and path.is_dir()
+        if not may_be_folder and (reason := why_not_a_file(path)) is not None:
+            findings.add(at, reason, FROM_FOLDER)
+
+
+def _check_lenet(
+    evaluation: EvaluationSettings,
+    data: DataSettings | None,
+    backbone: BackboneSettings | None,
+    findings: Findings,
+) -> None:
+    """It sees 28x28 grey images only."""
+    at = ("evaluation", "features")
+    if data is not None:
+        shape = KNOWN_SHAPES.get(data.source)
+        if shape is None and backbone is not None and data.source != "latents":
+            shape = input_shape_of(backbone)
+        if data.source == "latents" or shape not in (None, LENET_SHAPE):
+            images = "decoded latents" if shape is None else " x ".join(map(str, shape))
+            findings.add(
+                at,
+                f"lenet features were trained on MNIST, 1 x 28 x 28, but the images are {images}",
+                "use inception with features_path, or package.module:Class",
+            )
+            return
+    if evaluation.features_path is None:
+        findings.add(
+            at,
+            "lenet needs evaluation.features_path",
+            "name the state dict of a LeNet-5; weights are never downloaded",
+        )
 
 
 def check_shape(backbone: BackboneSettings, data: DataSettings, findings: Findings) -> None:
     """Check that the images of a known source fit the network."""
-    arguments = dit_arguments(backbone)
-    if arguments is None or data.source != "digits":
+    arguments = known_arguments(backbone)
+    if arguments is None:
         return
-    for name, value in DIGITS_SHAPE.items():
-        if (found := getattr(arguments, name)) != value:
+    if data.source == "image_folder" and arguments.input_shape[0] not in (1, 3):
+        findings.add(
+            ("data", "source"),
+            f"image_folder gives 1 or 3 channels, but the backbone wants "
+            f"{arguments.input_shape[0]}",
+            "a model on latents needs source: latents",
+        )
+    if data.source not in KNOWN_SHAPES:
+        return
+    wanted = KNOWN_SHAPES[data.source]
+    # One side: the networks that ship take squares.
+    for name, found, value in zip(
+        arguments.shape_keys, arguments.input_shape, wanted, strict=False
+    ):
+        if found != value:
             findings.add(
                 ("backbone", "config", name),
-                f"digits images are 1 x 8 x 8, so {name} must be {value}, got {found}",
+                f"{data.source} images are {' x '.join(map(str, wanted))}, so {name} must be "
+                f"{value}, got {found}",
             )
-    if arguments.num_classes not in (0, DIGITS_CLASSES):
+    if arguments.real_classes not in (0, KNOWN_CLASSES):
+        rows = KNOWN_CLASSES + arguments.num_classes - arguments.real_classes
         findings.add(
             ("backbone", "config", "num_classes"),
-            f"digits has {DIGITS_CLASSES} classes, got {arguments.num_classes}",
-            f"set it to {DIGITS_CLASSES}, or to 0 for an unconditional model",
+            f"{data.source} has {KNOWN_CLASSES} classes, got {arguments.real_classes}",
+            f"set it to {rows}, or to 0 for an unconditional model",
         )

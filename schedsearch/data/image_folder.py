@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from schedsearch.data.pixels import to_float
+from schedsearch.data.image_files import Mode, UnreadableImageError, read_image
+from schedsearch.data.pixels import as_pixels, to_float
+from schedsearch.data.sources import spread_over_classes
 from schedsearch.exceptions import ConfigError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
-MODES = {1: "L", 3: "RGB"}
+MODES: dict[int, Mode] = {1: "L", 3: "RGB"}
 """Pillow's mode by number of channels."""
 
 READ_THREADS = 4
 """Images decoded at once; Pillow lets go of the interpreter while it decodes."""
 
-VERIFIED_PER_CLASS = 4
-"""Images of every class that the preflight reads."""
+_NAMED = 3
+"""Damaged files that a message names."""
+
+_log = logging.getLogger(__name__)
 
 
 class ImageFolder:
-    """Image files, centre-cropped to the aspect of the model's input and resized (bicubic).
+    """Image files, centre-cropped and resized as ADM does (:func:`.image_files.centre_crop`).
 
-    Classes are the sorted names of the subfolders; without subfolders there are no labels.
+    Classes are the sorted names of the subfolders; without subfolders there are no labels. An
+    unreadable image is replaced by another draw in training and left out of the reference;
+    every process counts those that it met.
 
     Args:
         path: The folder.
         in_shape: Shape (C, H, W) that the model wants; C is 1 (grey) or 3 (RGB).
+        max_damaged: Unreadable images that are put up with; one more is an error.
 
     Raises:
         ConfigError: If the folder is missing, a class is empty, or C is another number.
     """
 
-    def __init__(self, path: Path, in_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, path: Path, in_shape: tuple[int, int, int], *, max_damaged: int = 0
+    ) -> None:
         channels, self._height, self._width = in_shape
         if channels not in MODES:
             raise ConfigError(
@@ -51,10 +59,12 @@ class ImageFolder:
         self._mode = MODES[channels]
         self._root = path
         self._files, self._labels, self.classes = _scan(path)
+        self._max_damaged = max_damaged
+        self._damaged: dict[Path, str] = {}
 
     @property
     def num_images(self) -> int:
-        """Number of images."""
+        """Number of images, unreadable ones included."""
         return len(self._files)
 
     @property
@@ -63,71 +73,122 @@ class ImageFolder:
         return len(self.classes) or None
 
     @property
+    def damaged(self) -> tuple[Path, ...]:
+        """The unreadable images that this process has met, in the order of finding them."""
+        return tuple(self._damaged)
+
+    @property
     def fingerprint(self) -> str:
-        """Digest of names, file sizes and the size that images are brought to."""
-        digest = hashlib.sha256(f"{self._mode} {self._height}x{self._width}\n".encode())
+        """Digest of names, file sizes and how images are brought to their size."""
+        digest = hashlib.sha256(f"adm {self._mode} {self._height}x{self._width}\n".encode())
         for file in self._files:
             name = file.relative_to(self._root).as_posix()
             digest.update(f"{name} {file.stat().st_size}\n".encode())
         return f"sha256:{digest.hexdigest()}"
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draw images with replacement, (N, C, H, W) float32 in [-1, 1], and labels (N,)."""
-        chosen = torch.randint(len(self._files), (size,), generator=generator)
-        images = to_float(self._read_all([self._files[index] for index in chosen.tolist()]))
-        return images, None if self._labels is None else self._labels[chosen]
-
-    def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Every image once, in order of class and name: (n, C, H, W) uint8."""
-        for start in range(0, len(self._files), batch_size):
-            yield self._read_all(self._files[start : start + batch_size])
-
-    def verify(self) -> None:
-        """Read some images of every class.
+        """Draw images with replacement, (N, C, H, W) float32 in [-1, 1], and labels (N,).
 
         Raises:
-            ConfigError: If one cannot be read; the message names the file.
+            ConfigError: If more images than allowed turned out to be unreadable.
         """
-        labels = [0] * len(self._files) if self._labels is None else self._labels.tolist()
-        for label in range(len(self.classes) or 1):
-            members = [file for file, own in zip(self._files, labels, strict=True) if own == label]
-            picks = np.linspace(0, len(members) - 1, VERIFIED_PER_CLASS).astype(int)
-            self._read_all([members[pick] for pick in sorted(set(picks.tolist()))])
+        chosen = torch.randint(len(self._files), (size,), generator=generator)
+        images = self._read_all(chosen.tolist())
+        while missing := [row for row, image in enumerate(images) if image is None]:
+            again = torch.randint(len(self._files), (len(missing),), generator=generator)
+            chosen[missing] = again
+            for row, image in zip(missing, self._read_all(again.tolist()), strict=True):
+                images[row] = image
+        pixels = torch.stack([image for image in images if image is not None])
+        return to_float(pixels), None if self._labels is None else self._labels[chosen]
 
-    def _read_all(self, files: Sequence[Path]) -> Tensor:
+    def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
+        """Every readable image once, in order of class and name: (n, C, H, W) uint8.
+
+        Raises:
+            ConfigError: If more images than allowed turned out to be unreadable.
+        """
+        for start in range(0, len(self._files), batch_size):
+            numbers = range(start, min(start + batch_size, len(self._files)))
+            readable = [image for image in self._read_all(numbers) if image is not None]
+            if readable:
+                yield torch.stack(readable)
+
+    def decode(self, samples: Tensor) -> Tensor:
+        """The samples themselves, which are pixels, see :class:`ImageSource`."""
+        return as_pixels(samples)
+
+    def verify(self) -> tuple[str, ...]:
+        """Read some images of every class.
+
+        Returns:
+            A sentence about those that are skipped, if any were met so far.
+
+        Raises:
+            ConfigError: If more cannot be read than allowed; the message names some.
+        """
+        picks = spread_over_classes(self._labels, len(self._files))
+        for start in range(0, len(picks), 64):
+            self._read_all(picks[start : start + 64])
+        return (self._shown(),) if self._damaged else ()
+
+    def _read_all(self, numbers: Sequence[int]) -> list[Tensor | None]:
+        """Images by their numbers, each (C, H, W) uint8; None for an unreadable one."""
         with ThreadPoolExecutor(READ_THREADS) as pool:
-            return torch.stack(list(pool.map(self._read, files)))
+            results = list(pool.map(self._read, [self._files[number] for number in numbers]))
+        for number, result in zip(numbers, results, strict=True):
+            if isinstance(result, str):
+                self._count(self._files[number], result)
+        return [None if isinstance(result, str) else result for result in results]
 
-    def _read(self, file: Path) -> Tensor:
-        """One image, (C, H, W) uint8."""
+    def _read(self, file: Path) -> Tensor | str:
+        """One image, or why it cannot be read; asked once per file, so that draws repeat."""
+        if file in self._damaged:
+            return self._damaged[file]
         try:
-            with Image.open(file) as image:
-                fitted = ImageOps.fit(
-                    image.convert(self._mode),
-                    (self._width, self._height),
-                    method=Image.Resampling.BICUBIC,
-                )
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors for damage
+            return read_image(file, self._mode, self._height, self._width)
+        except UnreadableImageError as error:
+            return str(error)
+
+    def _count(self, file: Path, reason: str) -> None:
+        if file in self._damaged:
+            return
+        self._damaged[file] = reason
+        if len(self._damaged) > self._max_damaged or len(self._damaged) == len(self._files):
             raise ConfigError(
-                f"The image {file} cannot be read ({error}). Replace or remove it."
-            ) from error
-        pixels = torch.from_numpy(np.array(fitted))
-        return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+                f"{self._shown()} Replace or remove them, or raise data.max_damaged to skip more."
+            )
+        _log.warning("The image %s cannot be read (%s); it is skipped.", file, reason)
+
+    def _shown(self) -> str:
+        """How many were met, and which came first."""
+        names = [f"{file} ({reason})" for file, reason in list(self._damaged.items())[:_NAMED]]
+        more = ", ..." if len(self._damaged) > _NAMED else ""
+        return (
+            f"{len(self._damaged)} of {len(self._files)} images cannot be read, and "
+            f"data.max_damaged is {self._max_damaged}: {', '.join(names)}{more}."
+        )
 
 
 def _scan(path: Path) -> tuple[list[Path], Tensor | None, list[str]]:
     """Files in order, their labels, and the names of the classes."""
-    folders = sorted(entry for entry in path.iterdir() if _is_visible_folder(entry))
+    entries = sorted(path.iterdir())
+    folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     if not folders:
-        files = _images_under(path)
+        files = _images_among(entries)
         if not files:
             raise ConfigError(
                 f"data.path {path} holds no images ({', '.join(sorted(EXTENSIONS))})."
             )
         return files, None, []
+    if loose := _images_among(entry for entry in entries if entry.is_file()):
+        raise ConfigError(
+            f"data.path {path} holds class folders and {len(loose)} loose images such as "
+            f"{loose[0].name}, which belong to no class. Move them into a class folder or away."
+        )
     files, labels = [], []
     for label, folder in enumerate(folders):
-        members = _images_under(folder)
+        members = _images_among(folder.rglob("*"))
         if not members:
             raise ConfigError(
                 f"data.path {path}: the class folder {folder.name!r} holds no images; "
@@ -138,13 +199,9 @@ def _scan(path: Path) -> tuple[list[Path], Tensor | None, list[str]]:
     return files, torch.tensor(labels, dtype=torch.long), [folder.name for folder in folders]
 
 
-def _is_visible_folder(entry: Path) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
-
-
-def _images_under(folder: Path) -> list[Path]:
+def _images_among(entries: Iterable[Path]) -> list[Path]:
     return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".")
+        entry
+        for entry in entries
+        if entry.suffix.lower() in EXTENSIONS and not entry.name.startswith(".")
     )

@@ -2,41 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from schedsearch.data.sources import ImageSource
+from schedsearch.config.data_rules import NO_FLIP
+from schedsearch.data.mirrored import Mirrored
+from schedsearch.data.pixels import as_pixels
+from schedsearch.data.sources import ImagesInMemory, ImageSource
 from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Backbone
 from schedsearch.settings import DataSettings
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-def load_source(settings: DataSettings, in_shape: tuple[int, int, int]) -> ImageSource:
+
+def load_source(
+    settings: DataSettings, in_shape: tuple[int, int, int], device: torch.device | str = "cpu"
+) -> ImageSource:
     """The real images of a search space, in the shape (C, H, W) that the model wants.
 
+    Args:
+        settings: The section ``data``.
+        in_shape: Input of the model.
+        device: Where latents are decoded; nothing else of a source runs there.
+
     Raises:
-        ConfigError: If the source is missing, damaged or of another shape.
+        ConfigError: If the source is missing, damaged, of another shape or not to be mirrored.
     """
+    if settings.flip and settings.source in NO_FLIP:
+        raise ConfigError(
+            f"data.flip: {settings.source} cannot be mirrored, {NO_FLIP[settings.source]}. "
+            "Leave it out."
+        )
+    source = _open_source(settings, in_shape, device)
+    return Mirrored(source) if settings.flip else source
+
+
+def load_decoder(
+    settings: DataSettings | None, device: torch.device | str = "cpu"
+) -> Callable[[Tensor], Tensor]:
+    """What turns a solver's output into pixels, without opening the images.
+
+    Args:
+        settings: The section ``data``; None where a file has none, which means pixels.
+        device: Where latents are decoded.
+
+    Returns:
+        A function (n, C, h, w) -> (n, C', H, W) float32 on the CPU, nominally in [-1, 1].
+
+    Raises:
+        ConfigError: If ``data.vae`` is needed and missing or damaged.
+    """
+    if settings is None or settings.source != "latents":
+        return as_pixels
+    from schedsearch.data.vae import LatentDecoder
+
+    if settings.vae is None:
+        raise ConfigError(
+            "data.source latents needs data.vae, the folder of a diffusers AutoencoderKL."
+        )
+    return LatentDecoder(Path(settings.vae), device)
+
+
+def _open_source(
+    settings: DataSettings, in_shape: tuple[int, int, int], device: torch.device | str
+) -> ImageSource:
     if settings.source == "digits":
         from schedsearch.data.digits import load_digits
 
-        digits = load_digits()
-        shape = tuple(digits.images.shape[1:])
-        if shape != in_shape:
-            raise ConfigError(
-                f"data.source digits has images of shape {shape}, but the backbone wants "
-                f"{in_shape}; set in_channels: {shape[0]} and input_size: {shape[1]}."
-            )
-        return digits
+        return _of_shape(load_digits(), settings, in_shape)
     if settings.path is None:
         raise ConfigError(f"data.source {settings.source} needs data.path.")
     path = Path(settings.path)
+    if settings.source == "mnist":
+        from schedsearch.data.mnist import load_mnist
+
+        return _of_shape(load_mnist(path), settings, in_shape)
+    if settings.source == "cifar10":
+        from schedsearch.data.cifar10 import load_cifar10
+
+        return _of_shape(load_cifar10(path), settings, in_shape)
     if settings.source == "image_folder":
         from schedsearch.data.image_folder import ImageFolder
 
-        return ImageFolder(path, in_shape)
+        return ImageFolder(path, in_shape, max_damaged=settings.max_damaged)
+    if settings.source == "latents":
+        from schedsearch.data.latent_files import load_shards
+        from schedsearch.data.latents import LatentSource
+        from schedsearch.data.vae import LatentDecoder
+
+        shards = load_shards(path, in_shape)
+        decoder = load_decoder(settings, device)
+        assert isinstance(decoder, LatentDecoder)
+        return LatentSource(shards, decoder)
     from schedsearch.data.npz import load_npz
 
     return load_npz(path, in_shape)
+
+
+def _of_shape(
+    source: ImagesInMemory, settings: DataSettings, in_shape: tuple[int, int, int]
+) -> ImagesInMemory:
+    """Refuse a known data set that the model has another input for; nothing is resized."""
+    shape = tuple(source.images.shape[1:])
+    if shape != in_shape:
+        raise ConfigError(
+            f"data.source {settings.source} has images of shape {shape}, but the backbone wants "
+            f"{in_shape}; set in_channels: {shape[0]} and input_size: {shape[1]} (DiT), or "
+            f"in_chans: {shape[0]} and img_size: {shape[1]} (U-ViT)."
+        )
+    return source
 
 
 def check_labels_fit(source: ImageSource, backbone: Backbone) -> None:

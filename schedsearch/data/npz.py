@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from schedsearch.data.archives import read_arrays
 from schedsearch.data.sources import ImagesInMemory
 from schedsearch.exceptions import ConfigError
 
-IMAGE_KEYS = ("images", "x")
-LABEL_KEYS = ("labels", "y")
+IMAGE_KEYS = ("images", "x", "arr_0")
+LABEL_KEYS = ("labels", "y", "arr_1")
+"""``arr_0`` and ``arr_1`` are those of ADM's sample and reference batches."""
 
 
 def load_npz(path: Path, in_shape: tuple[int, int, int]) -> ImagesInMemory:
-    """Read ``images`` (or ``x``), uint8 (N, H, W, C), and ``labels`` (or ``y``), (N,).
+    """Read ``images`` (``x``, ``arr_0``), uint8 (N, H, W, C), and ``labels`` (``y``, ``arr_1``).
 
-    Grey images may come without the last axis. Nothing is pickled or resized.
+    Labels, (N,), are optional, and grey images may come without the last axis. Nothing is
+    pickled or resized.
 
     Args:
         path: The archive.
@@ -28,30 +30,15 @@ def load_npz(path: Path, in_shape: tuple[int, int, int]) -> ImagesInMemory:
     Raises:
         ConfigError: If the file is damaged or its arrays do not fit.
     """
-    if not path.is_file():
-        raise ConfigError(f"data.path {path} is not a file.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ConfigError(f"data.path {path} is a single array; save it with np.savez.")
-            image_key = next((key for key in IMAGE_KEYS if key in archive), None)
-            label_key = next((key for key in LABEL_KEYS if key in archive), None)
-            names = ", ".join(archive.files) or "nothing"
-            images = archive[image_key] if image_key else None
-            labels = archive[label_key] if label_key else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"data.path {path} cannot be read as npz ({error}). It may be cut off, or hold "
-            "objects, which are refused because they could run code."
-        ) from error
-    if images is None:
-        raise ConfigError(f"data.path {path} needs the key 'images' (or 'x'), but has {names}.")
-    images = _checked_images(images, in_shape, path)
+    arrays = read_arrays(path, IMAGE_KEYS, LABEL_KEYS)
+    found = next(arrays[key] for key in IMAGE_KEYS if key in arrays)
+    images = _checked_images(found, in_shape, path)
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
-    if labels is None:
+    given = next((arrays[key] for key in LABEL_KEYS if key in arrays), None)
+    if given is None:
         return ImagesInMemory(tensor, None, None)
-    labels = _checked_labels(labels, len(images), path)
-    return ImagesInMemory(tensor, torch.from_numpy(labels).long(), int(labels.max()) + 1)
+    labels = checked_labels(given, len(images), path)
+    return ImagesInMemory(tensor, torch.from_numpy(labels), int(labels.max()) + 1)
 
 
 def _checked_images(
@@ -73,9 +60,12 @@ def _checked_images(
     return images
 
 
-def _checked_labels(
-    labels: NDArray[np.generic], num_images: int, path: Path
-) -> NDArray[np.integer]:
+def checked_labels(labels: NDArray[np.generic], num_images: int, path: Path) -> NDArray[np.int64]:
+    """Labels as int64, (num_images,).
+
+    Raises:
+        ConfigError: If they are not integers from 0, one per image.
+    """
     if labels.shape != (num_images,) or not np.issubdtype(labels.dtype, np.integer):
         raise ConfigError(
             f"data.path {path}: labels must be {num_images} integers, one per image, but are "

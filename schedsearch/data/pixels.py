@@ -14,3 +14,8 @@ def to_uint8(x: Tensor) -> Tensor:
 def to_float(pixels: Tensor) -> Tensor:
     """uint8 -> float32 in [-1, 1]; ``to_uint8(to_float(p)) == p`` for every level."""
     return pixels.float() / 127.5 - 1.0
+
+
+def as_pixels(samples: Tensor) -> Tensor:
+    """Samples of a model that works on pixels: themselves, (n, C, H, W) float32 on the CPU."""
+    return samples.float().cpu()

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from schedsearch.data.pixels import to_float
+from schedsearch.data.pixels import as_pixels, to_float
 
 
 class ImageSource(Protocol):
@@ -31,20 +32,63 @@ class ImageSource(Protocol):
         ...
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draw images with replacement, (N, C, H, W) float32 in [-1, 1], and labels (N,)."""
+        """Draw with replacement what a model is trained on.
+
+        Returns:
+            Images, (N, C, H, W) float32 in [-1, 1], or scaled latents; and labels (N,) int64
+            or None.
+        """
         ...
 
     def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
         """Every image once, in order: (n, C, H, W) uint8."""
         ...
 
-    def verify(self) -> None:
-        """Read enough to find damage before the first trial.
+    def decode(self, samples: Tensor) -> Tensor:
+        """Pixels of a solver's output.
 
-        Raises:
-            ConfigError: If an image cannot be read.
+        Args:
+            samples: In the shape of ``batch``, (n, C, H, W) float, on any device.
+
+        Returns:
+            (n, C', H', W') float32 on the CPU, nominally in [-1, 1], not clamped: the samples
+            themselves where a model works on pixels, the decoded ones where it has latents.
         """
         ...
+
+    def verify(self) -> tuple[str, ...]:
+        """Read enough to find damage before the first trial.
+
+        Returns:
+            Sentences that the user should see, for example how many images are skipped.
+
+        Raises:
+            ConfigError: If there is more damage than the settings allow.
+        """
+        ...
+
+
+VERIFIED_PER_CLASS, VERIFIED_IN_ALL = 4, 64
+"""Images that the preflight reads: so many of every class, and of few classes more."""
+
+
+def spread_over_classes(labels: Tensor | None, num_images: int) -> list[int]:
+    """Numbers of some images of every class: the first, the last and evenly between.
+
+    Args:
+        labels: Classes, (N,) int64; None counts as one class.
+        num_images: Number of images N.
+    """
+    if labels is None:
+        labels = torch.zeros(num_images, dtype=torch.long)
+    order = labels.argsort(stable=True)
+    counts = [count for count in torch.bincount(labels).tolist() if count]
+    per_class = max(VERIFIED_PER_CLASS, VERIFIED_IN_ALL // len(counts))
+    picks: list[int] = []
+    for members in torch.split(order, counts):
+        rows = np.linspace(0, len(members) - 1, per_class).astype(int)
+        picks += members[sorted(set(rows.tolist()))].tolist()
+    return picks
 
 
 class ImagesInMemory:
@@ -89,5 +133,10 @@ class ImagesInMemory:
         """Every image once, in order: (n, C, H, W) uint8."""
         yield from torch.split(self.images, batch_size)
 
-    def verify(self) -> None:
+    def decode(self, samples: Tensor) -> Tensor:
+        """The samples themselves, which are pixels, see :class:`ImageSource`."""
+        return as_pixels(samples)
+
+    def verify(self) -> tuple[str, ...]:
         """Nothing left to find: the images are in memory."""
+        return ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from schedsearch.data.pixels import to_uint8
+from schedsearch.data.pixels import as_pixels, to_uint8
 from schedsearch.evaluation.features import (
     Classifier,
     FeatureExtractor,
@@ -36,7 +37,7 @@ class Quality:
     fid: float
     kid: float
     sample_std: float
-    """Pixel standard deviation of the raw samples, before clipping to [-1, 1]. With few
+    """Standard deviation of the samples' pixels, before clipping to [-1, 1]. With few
     solver steps errors can cancel in FID; then this leaves the reference's ``pixel_std``."""
     num_samples: int
     rank_deficient: bool
@@ -59,6 +60,7 @@ def measure_quality(
     reference: Reference,
     cfg_scale: float = 1.0,
     cfg_channels: int | None = None,
+    decode: Callable[[Tensor], Tensor] = as_pixels,
 ) -> Quality:
     """Sample ``num_samples`` images and compare them with the real ones.
 
@@ -76,6 +78,8 @@ def measure_quality(
         reference: Statistics of the real images.
         cfg_scale: Classifier-free guidance; 1 is off.
         cfg_channels: Guided channels; None guides all.
+        decode: Turns samples into pixels in [-1, 1], ``decode`` of the data's source; the
+            default is for models on pixels.
 
     Raises:
         TrialError: If samples (stage ``sample``) or features (stage ``fid``) are not finite.
@@ -100,13 +104,13 @@ def measure_quality(
         seed=seed,
     )
     _check_finite(raw)
-    images = to_uint8(raw)
+    images, sample_std = _decoded(raw, decode, batch_size)
     features = extract_features(extractor, iterate_batches(images, batch_size))
     distance = frechet_distance(feature_statistics(features), reference.statistics)
     return Quality(
         fid=distance.value,
         kid=kernel_distance(features, reference.features),
-        sample_std=float(raw.double().std(correction=0)),
+        sample_std=sample_std,
         num_samples=num_samples,
         rank_deficient=distance.rank_deficient,
         class_accuracy=_class_accuracy(extractor, images, labels, batch_size),
@@ -143,6 +147,25 @@ def _check_finite(samples: Tensor) -> None:
             "its fine-tune has diverged.",
             stage="sample",
         )
+
+
+def _decoded(
+    samples: Tensor, decode: Callable[[Tensor], Tensor], batch_size: int
+) -> tuple[Tensor, float]:
+    """Images, (N, C, H, W) uint8, and their standard deviation before they were clipped.
+
+    In batches, because float pixels of latents would take 64 times the room of the samples.
+    """
+    images: list[Tensor] = []
+    sums = torch.zeros(3, dtype=torch.float64)  # count, sum, sum of squares
+    for batch in iterate_batches(samples, batch_size):
+        pixels = decode(batch)
+        _check_finite(pixels)
+        images.append(to_uint8(pixels))
+        exact = pixels.double()
+        sums += torch.stack([torch.tensor(exact.numel()), exact.sum(), exact.square().sum()])
+    count, total, squares = sums.tolist()
+    return torch.cat(images), max(0.0, squares / count - (total / count) ** 2) ** 0.5
 
 
 def _class_accuracy(

@@ -51,7 +51,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, class_folders: Path) 
 
 
 def test_contract_of_every_source(source: ImageSource) -> None:
-    source.verify()
+    assert source.verify() == ()
     everything = torch.cat(list(source.uint8_batches(4)))
     assert everything.dtype == torch.uint8
     assert len(everything) == source.num_images
@@ -73,6 +73,7 @@ def test_contract_of_every_source(source: ImageSource) -> None:
     other, _ = source.batch(7, torch.Generator().manual_seed(4))
     assert not torch.equal(images, other)
     assert source.fingerprint.startswith("sha256:")
+    assert torch.equal(to_uint8(source.decode(images)), to_uint8(images))
 
 
 def test_digits_are_the_real_ones() -> None:
@@ -126,7 +127,7 @@ def test_fingerprint_changes_with_the_images(class_folders: Path) -> None:
 def test_images_are_read_on_demand(class_folders: Path) -> None:
     folder = ImageFolder(class_folders, SHAPE)
     (class_folders / "ant" / "0.png").write_bytes(b"not an image")
-    with pytest.raises(ConfigError, match=r"ant/0\.png cannot be read"):
+    with pytest.raises(ConfigError, match=r"1 of 10 images cannot.*ant/0\.png \(not an image\)"):
         next(folder.uint8_batches(10))
 
 
@@ -134,7 +135,7 @@ def test_preflight_finds_a_cut_off_image(class_folders: Path) -> None:
     file = class_folders / "cat" / "1.png"
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ConfigError, match=r"cat/1\.png cannot be read.*Replace or remove"):
+    with pytest.raises(ConfigError, match=r"cat/1\.png \(.*truncated\)\. Replace or remove"):
         ImageFolder(class_folders, SHAPE).verify()
 
 
@@ -156,6 +157,14 @@ def test_grey_npz_with_the_short_keys(tmp_path: Path) -> None:
     source = load_source(write_npz(tmp_path / "a.npz", x=images, y=np.array([1, 0])), (1, 4, 4))
     assert torch.equal(next(source.uint8_batches(2))[:, 0], torch.from_numpy(images))
     assert source.num_classes == 2
+
+
+def test_npz_with_the_keys_of_adm(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 3), dtype=np.uint8)
+    settings = write_npz(tmp_path / "a.npz", arr_0=images, arr_1=np.array([0, 2, 1]))
+    source = load_source(settings, SHAPE)
+    assert np.array_equal(next(source.uint8_batches(3)).permute(0, 2, 3, 1).numpy(), images)
+    assert source.num_classes == 3
 
 
 IMAGES = np.zeros((4, 6, 6, 3), dtype=np.uint8)
@@ -184,6 +193,12 @@ def test_damaged_npz(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     settings = write_npz(path, images=IMAGES)
     path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ConfigError, match="cannot be read as npz"):
+        load_source(settings, SHAPE)
+    np.savez_compressed(path, images=np.arange(4 * 108, dtype=np.uint8).reshape(IMAGES.shape))
+    content = bytearray(path.read_bytes())
+    content[80:120] = bytes(40)
+    path.write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be read as npz"):
         load_source(settings, SHAPE)
     path.unlink()

@@ -49,9 +49,10 @@ def build_extractor(
     """Build the extractor that a search space names.
 
     Args:
-        features: ``digits``, ``inception`` or ``package.module:Class``.
-        features_path: Weights of ``inception`` (see :mod:`.inception`), or what a class of
-            your own wants; ``digits`` ships with its weights.
+        features: ``digits``, ``lenet``, ``inception`` or ``package.module:Class``.
+        features_path: Weights of ``lenet`` and ``inception`` (see :mod:`.lenet` and
+            :mod:`.inception`), or what a class of your own wants; ``digits`` ships with its
+            weights.
         device: Where the network runs.
 
     Raises:
@@ -64,6 +65,10 @@ def build_extractor(
         from schedsearch.evaluation.features.digits_cnn import DigitsExtractor
 
         return DigitsExtractor(device)
+    if features == "lenet":
+        from schedsearch.evaluation.features.lenet import LeNetExtractor
+
+        return LeNetExtractor(features_path, device)
     if features == "inception":
         from schedsearch.evaluation.features.inception import InceptionExtractor
 
@@ -89,7 +94,8 @@ def _build_custom(features: str, path: str | None, device: torch.device) -> Feat
     module_name, _, class_name = features.partition(":")
     if not module_name or not class_name:
         raise ConfigError(
-            f"Unknown features '{features}'. Use 'digits', 'inception' or 'package.module:Class'."
+            f"Unknown features '{features}'. Use 'digits', 'lenet', 'inception' or "
+            "'package.module:Class'."
         )
     try:
         made = getattr(importlib.import_module(module_name), class_name)(path, device)

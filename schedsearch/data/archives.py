@@ -1,0 +1,48 @@
+"""Arrays in a NumPy archive, without pickle."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schedsearch.exceptions import ConfigError
+
+
+def read_arrays(
+    path: Path, one_of: Sequence[str], optional: Sequence[str]
+) -> dict[str, NDArray[np.generic]]:
+    """Those arrays of an npz file that have one of the given keys.
+
+    Args:
+        path: The archive.
+        one_of: At least one of these must be there.
+        optional: These need not be.
+
+    Raises:
+        ConfigError: If the file is missing or damaged, lacks its key, or holds objects.
+    """
+    if not path.is_file():
+        raise ConfigError(f"data.path {path} is not a file.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ConfigError(f"data.path {path} is a single array; save it with np.savez.")
+            names = list(archive.files)
+            arrays = {key: archive[key] for key in (*one_of, *optional) if key in names}
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"data.path {path} cannot be read as npz ({error}). It may be cut off, or hold "
+            "objects, which are refused because they could run code."
+        ) from error
+    if not any(key in arrays for key in one_of):
+        first, *others = (repr(key) for key in one_of)
+        raise ConfigError(
+            f"data.path {path} needs the key {first} (or {', '.join(others)}), but has "
+            f"{', '.join(names) or 'nothing'}."
+        )
+    return arrays

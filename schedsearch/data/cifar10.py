@@ -1,0 +1,118 @@
+"""CIFAR-10 from the files that torchvision keeps; read in place, never downloaded.
+
+The published files are pickles, which may run code when they are loaded. Here a file must have
+the published digest, and even then only the names that build its arrays are allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from schedsearch.data.sources import ImagesInMemory
+from schedsearch.exceptions import ConfigError
+
+FOLDER = "cifar-10-batches-py"
+"""Where torchvision unpacks the archive below its root."""
+
+ARCHIVE = "cifar-10-python.tar.gz"
+
+CONTENTS = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+}
+"""md5 of the training batches, as torchvision lists them (``CIFAR10.train_list``)."""
+
+REMEDY = (
+    'On a machine with a network, python -c "import torchvision; torchvision.datasets.CIFAR10('
+    "'FOLDER', download=True)\" fetches it; then set data.path to FOLDER."
+)
+
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+"""All that the published files name; numpy has since moved the first."""
+
+
+def load_cifar10(root: Path) -> ImagesInMemory:
+    """The 50,000 training images, 32x32 RGB, in ten classes (Krizhevsky, 2009).
+
+    They are both training data and reference of FID, as in the papers' figures for CIFAR-10.
+
+    Args:
+        root: torchvision's root folder: the unpacked batches, or the archive as it is.
+
+    Raises:
+        ConfigError: If a file is missing or not the published one.
+    """
+    contents = _contents(root)
+    images, labels = [], []
+    for name, content in contents.items():
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != CONTENTS[name]:
+            raise ConfigError(
+                f"{name} of {root} is not the published CIFAR-10 file: it is damaged or other "
+                f"data. Fetch it again, or use data.source npz for data of your own. {REMEDY}"
+            )
+        batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+        images.append(np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
+        labels += batch["labels"]
+    return ImagesInMemory(
+        torch.from_numpy(np.concatenate(images)), torch.tensor(labels), num_classes=10
+    )
+
+
+def _contents(root: Path) -> dict[str, bytes]:
+    """Bytes of the training batches by name, from the folder or from the archive."""
+    folder, archive = root / FOLDER, root / ARCHIVE
+    try:
+        if folder.is_dir() or not archive.is_file():
+            return {name: (folder / name).read_bytes() for name in CONTENTS}
+        return _unpacked(archive)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"data.source cifar10 needs {error.filename} (or {archive}), which does not exist. "
+            f"{REMEDY}"
+        ) from error
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise ConfigError(
+            f"CIFAR-10 in {root} cannot be read ({error}). Fetch it again. {REMEDY}"
+        ) from error
+
+
+def _unpacked(archive: Path) -> dict[str, bytes]:
+    """The training batches in the archive; nothing is written."""
+    contents: dict[str, bytes] = {}
+    with tarfile.open(archive) as tar:
+        for name in CONTENTS:
+            try:
+                member = tar.extractfile(f"{FOLDER}/{name}")
+            except KeyError as error:
+                raise tarfile.TarError(f"it lacks {FOLDER}/{name}") from error
+            contents[name] = b"" if member is None else member.read()
+    return contents
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Builds plain data and NumPy arrays; any other name in the file is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise ConfigError(
+                f"A CIFAR-10 file names {module}.{name}, which it has no use for; it is not the "
+                "published file and is refused, because it could run code."
+            ) from None

@@ -1,0 +1,132 @@
+"""Files of latents: one npz or safetensors file, or a folder of such shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from schedsearch.data.archives import read_arrays
+from schedsearch.data.npz import checked_labels
+from schedsearch.exceptions import ConfigError
+
+LATENTS, MOMENTS, LABELS = "latents", "moments", "labels"
+SUFFIXES = (".safetensors", ".npz")
+
+
+@dataclass(frozen=True)
+class LatentShard:
+    """One file of latents; a safetensors file stays on disk until its rows are read."""
+
+    path: Path
+    values: Tensor
+    """(n, C, h, w) scaled latents, or (n, 2C, h, w) mean and log variance, unscaled."""
+    labels: Tensor | None
+    """(n,) int64."""
+    moments: bool
+
+    @property
+    def channels(self) -> int:
+        """Channels C of the latents."""
+        return self.values.shape[1] // (2 if self.moments else 1)
+
+
+def load_shards(path: Path, in_shape: tuple[int, int, int]) -> list[LatentShard]:
+    """Open all shards, in order of their names.
+
+    A shard holds ``latents``, (n, C, h, w), already times the autoencoder's scaling factor, or
+    ``moments``, (n, 2C, h, w): the posterior's mean and log variance, not scaled. float16,
+    bfloat16 and float32 will do. ``labels``, (n,) integers, are optional.
+
+    Args:
+        path: A file, or a folder of shards.
+        in_shape: Shape (C, h, w) that the model wants.
+
+    Raises:
+        ConfigError: If there is none, or a shard is damaged or does not fit the model or the
+            other shards.
+    """
+    shards = [_load_shard(file, in_shape) for file in _shard_files(path)]
+    first = shards[0]
+    for shard in shards[1:]:
+        if shard.moments != first.moments or (shard.labels is None) != (first.labels is None):
+            raise ConfigError(
+                f"The shards {first.path} and {shard.path} hold different keys; all shards must "
+                f"have {LATENTS} or all {MOMENTS}, and all {LABELS} or none."
+            )
+    return shards
+
+
+def _shard_files(path: Path) -> list[Path]:
+    if path.suffix == ".npy" or (path.is_dir() and any(path.glob("*.npy"))):
+        raise ConfigError(
+            f"data.path {path}: .npy features, as U-ViT's extract_imagenet_feature.py writes "
+            "them, are pickles and are refused, because they could run code. Where you trust "
+            f"them, stack them once and save {MOMENTS} and {LABELS} with np.savez or "
+            "safetensors."
+        )
+    if path.is_file() and path.suffix in SUFFIXES:
+        return [path]
+    files = sorted(file for file in path.glob("*") if file.suffix in SUFFIXES)
+    if not files:
+        raise ConfigError(
+            f"data.path {path} must be a file ({' or '.join(SUFFIXES)}) or a folder of them."
+        )
+    return files
+
+
+def _load_shard(file: Path, in_shape: tuple[int, int, int]) -> LatentShard:
+    tensors = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
+    if (LATENTS in tensors) == (MOMENTS in tensors):
+        raise ConfigError(
+            f"{file} must hold either {LATENTS} or {MOMENTS}, but has "
+            f"{', '.join(sorted(tensors)) or 'neither'}."
+        )
+    moments = MOMENTS in tensors
+    values = tensors[MOMENTS if moments else LATENTS]
+    _check_values(values, moments, in_shape, file)
+    labels = tensors.get(LABELS)
+    if labels is not None:
+        plain = labels.float() if labels.is_floating_point() else labels  # NumPy has no bfloat16
+        labels = torch.from_numpy(checked_labels(plain.numpy(), len(values), file))
+    return LatentShard(file, values, labels, moments)
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(file, framework="pt") as archive:  # its tensors map the file
+            names = set(archive.keys()) & {LATENTS, MOMENTS, LABELS}
+            return {name: archive.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"{file} cannot be read as safetensors ({error}). It may be cut off; encode it again."
+        ) from error
+
+
+def _read_npz(file: Path) -> dict[str, Tensor]:
+    arrays = read_arrays(file, (LATENTS, MOMENTS), (LABELS,))
+    try:
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{file} has an array that is not plain numbers: {error}") from error
+
+
+def _check_values(
+    values: Tensor, moments: bool, in_shape: tuple[int, int, int], file: Path
+) -> None:
+    channels, *size = in_shape
+    wanted = (channels * (2 if moments else 1), *size)
+    name, other = (MOMENTS, LATENTS) if moments else (LATENTS, MOMENTS)
+    if not values.is_floating_point():
+        raise ConfigError(f"{file}: {name} must be float16 or float32, but are {values.dtype}.")
+    if values.ndim == 4 and len(values) and tuple(values.shape[1:]) == wanted:
+        return
+    swapped = values.ndim == 4 and values.shape[1] == channels * (1 if moments else 2)
+    hint = f"; with {values.shape[1]} channels they are {other}, so name the key so" * swapped
+    raise ConfigError(
+        f"{file}: the backbone wants {name} of shape (N, {', '.join(map(str, wanted))}), but the "
+        f"file has {tuple(values.shape)}{hint}."
+    )

@@ -1,0 +1,139 @@
+"""Latents of images, made once by an autoencoder: training data of latent diffusion models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from schedsearch.data.latent_files import LatentShard
+from schedsearch.data.pixels import to_uint8
+from schedsearch.data.sources import spread_over_classes
+from schedsearch.data.vae import LatentDecoder
+from schedsearch.exceptions import ConfigError
+
+_USUAL_STD = (0.3, 3.0)
+"""Latents of Stable Diffusion have a standard deviation of about 5 before and 1 after scaling."""
+
+
+class LatentSource:
+    """Latents in shards; a batch holds latents, the reference of FID their decoded images.
+
+    The reference is thus the reconstructions of the images, which are what a perfect model
+    could reach; its FID against the images themselves is not in the figures. Moments give a
+    fresh sample of the posterior in every batch, and their mean to the reference.
+
+    Args:
+        shards: At least one; all labelled or none.
+        decoder: The autoencoder that made them.
+
+    Raises:
+        ConfigError: If the decoder has another number of channels than the latents.
+    """
+
+    def __init__(self, shards: list[LatentShard], decoder: LatentDecoder) -> None:
+        self._shards, self._decoder = shards, decoder
+        self._starts = torch.tensor([0, *(len(shard.values) for shard in shards)]).cumsum(0)
+        labels = [shard.labels for shard in shards if shard.labels is not None]
+        self._labels = torch.cat(labels) if labels else None
+        channels = shards[0].channels
+        if channels != decoder.latent_channels:
+            raise ConfigError(
+                f"The latents have {channels} channels, but data.vae decodes "
+                f"{decoder.latent_channels}. Name the autoencoder that made them."
+            )
+
+    @property
+    def num_images(self) -> int:
+        """Number of latents."""
+        return int(self._starts[-1])
+
+    @property
+    def num_classes(self) -> int | None:
+        """The largest label and one, or None without labels."""
+        return None if self._labels is None else int(self._labels.max()) + 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the files and of the autoencoder."""
+        digest = hashlib.sha256(self._decoder.sha256.encode())
+        for shard in self._shards:
+            with shard.path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return f"sha256:{digest.hexdigest()}"
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Draw latents with replacement, (N, C, h, w) float32, scaled, and labels (N,).
+
+        The noise of moments is drawn after the choice, from the same generator.
+        """
+        chosen = torch.randint(self.num_images, (size,), generator=generator)
+        latents = self._rows(chosen, generator)
+        return latents, None if self._labels is None else self._labels[chosen]
+
+    def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
+        """The decoded image of every latent once, in order: (n, 3, H, W) uint8."""
+        for numbers in torch.split(torch.arange(self.num_images), batch_size):
+            yield to_uint8(self.decode(self._rows(numbers)))
+
+    def decode(self, samples: Tensor) -> Tensor:
+        """Pixels of scaled latents, see :class:`ImageSource`."""
+        return self._decoder(samples)
+
+    def verify(self) -> tuple[str, ...]:
+        """Read some latents of every class and both ends of every shard; decode one.
+
+        Returns:
+            A sentence if their scale is unusual.
+
+        Raises:
+            ConfigError: If one is not finite, before or after decoding.
+        """
+        ends = {*self._starts[:-1].tolist(), *(self._starts[1:] - 1).tolist()}
+        numbers = torch.tensor(
+            sorted({*spread_over_classes(self._labels, self.num_images), *ends})
+        )
+        broken = numbers[~self._stored(numbers).isfinite().flatten(1).all(1)].tolist()
+        if broken:
+            path = self._shards[self._shard_of(broken[0])].path
+            raise ConfigError(
+                f"{len(broken)} of {len(numbers)} latents that were looked at are not finite, "
+                f"the first in {path}. Encode these images again."
+            )
+        latents = self._rows(numbers)
+        if not self.decode(latents[:1]).isfinite().all():
+            raise ConfigError("data.vae decodes a latent to values that are not finite.")
+        std = float(latents.std())
+        if _USUAL_STD[0] < std < _USUAL_STD[1]:
+            return ()
+        return (
+            f"The latents have a standard deviation of {std:.2f}, where those of a scaled "
+            f"autoencoder have about 1. Latents are stored times {self._decoder.scaling_factor:g} "
+            "(the scaling_factor), moments are not.",
+        )
+
+    def _rows(self, numbers: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Scaled latents by number, (n, C, h, w) float32; of moments the mean, or a sample."""
+        values = self._stored(numbers)
+        if not self._shards[0].moments:
+            return values
+        mean, log_variance = values.chunk(2, dim=1)
+        if generator is not None:
+            noise = torch.randn(mean.shape, generator=generator)
+            # The bounds of diffusers' posterior, so that a stray value cannot overflow.
+            mean = mean + (0.5 * log_variance.clamp(-30.0, 20.0)).exp() * noise
+        return mean * self._decoder.scaling_factor
+
+    def _stored(self, numbers: Tensor) -> Tensor:
+        """What the files hold, by number, as float32."""
+        rows = []
+        for number in numbers.tolist():
+            shard = self._shard_of(number)
+            rows.append(self._shards[shard].values[number - int(self._starts[shard])].float())
+        return torch.stack(rows)
+
+    def _shard_of(self, number: int) -> int:
+        return int(torch.searchsorted(self._starts, number, right=True)) - 1

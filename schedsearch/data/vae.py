@@ -1,0 +1,111 @@
+"""The autoencoder of a latent diffusion model: latents -> pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schedsearch.exceptions import CheckpointError, ConfigError
+
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+CONFIG_FILE = "config.json"
+DECODED_AT_ONCE = 8
+"""Latents per call of the decoder, whose activations are far larger than the network's."""
+
+
+class LatentDecoder:
+    """A diffusers ``AutoencoderKL``; latents are multiplied by its ``scaling_factor``.
+
+    The factor of Stable Diffusion's, which DiT and U-ViT use, is 0.18215. Nothing is
+    downloaded, and only safetensors are read.
+
+    Args:
+        folder: With ``config.json`` and ``diffusion_pytorch_model.safetensors``.
+        device: Where the decoder runs.
+
+    Raises:
+        ConfigError: If the folder is incomplete, or the model shifts its latents.
+        CheckpointError: If the weights do not fit.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        config = _read_config(folder)
+        weights = folder / WEIGHTS_FILE
+        if not weights.is_file():
+            raise ConfigError(
+                f"data.vae {folder} lacks {WEIGHTS_FILE}. Other formats are not read; save the "
+                "model with safetensors (save_pretrained does)."
+            )
+        for name in ("shift_factor", "latents_mean", "latents_std"):
+            if config.get(name) is not None:
+                raise ConfigError(
+                    f"data.vae {folder} has a {name}, which DiT and U-ViT do not know. Use the "
+                    "autoencoder that made the latents, for them that of Stable Diffusion."
+                )
+        self._vae = _load(folder).to(device)
+        self._device = torch.device(device)
+        self.scaling_factor = float(self._vae.config.scaling_factor)
+        self.latent_channels = int(self._vae.config.latent_channels)
+        with weights.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        digest.update(json.dumps(config, sort_keys=True).encode())
+        self.sha256 = digest.hexdigest()
+        """Digest of weights and configuration."""
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Decode scaled latents, (n, C, h, w) on any device.
+
+        Returns:
+            Pixels, (n, 3, H, W) float32 on the CPU, nominally in [-1, 1], not clamped.
+        """
+        with torch.no_grad():
+            parts = torch.split(latents, DECODED_AT_ONCE)
+            return torch.cat([self._decode(part) for part in parts])
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        unscaled = latents.to(self._device, torch.float32) / self.scaling_factor
+        pixels: Tensor = self._vae.decode(unscaled).sample
+        return pixels.cpu()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"data.vae {folder} has no readable {CONFIG_FILE} ({error}). Name the folder of the "
+            "autoencoder itself; in a pipeline that is its subfolder vae."
+        ) from error
+    kind = config.get("_class_name") if isinstance(config, dict) else None
+    if kind != "AutoencoderKL":
+        raise ConfigError(f"data.vae {folder} must be an AutoencoderKL, but is {kind}.")
+    return dict(config)
+
+
+def _load(folder: Path) -> Any:
+    from diffusers import AutoencoderKL
+    from safetensors import SafetensorError
+
+    try:
+        vae, report = AutoencoderKL.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,  # True wants accelerate
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"data.vae {folder} cannot be loaded: {error}") from error
+    # diffusers fills what is missing with random numbers and goes on.
+    for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if found := report.get(what):
+            raise CheckpointError(
+                f"data.vae {folder}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}: {len(found)} "
+                f"{what.replace('_', ' ')}, first {sorted(map(str, found))[0]}. Fetch both again."
+            )
+    return vae.eval().requires_grad_(False)

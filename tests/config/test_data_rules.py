@@ -1,0 +1,171 @@
+from pathlib import Path
+
+import pytest
+
+from schedsearch.config.data_rules import (
+    KNOWN_SHAPES,
+    check_data,
+    check_features,
+    check_shape,
+)
+from schedsearch.config.paths import Paths
+from schedsearch.config.problems import Findings
+from schedsearch.settings import BackboneSettings, DataSettings, EvaluationSettings
+
+GREY_28 = BackboneSettings(
+    family="uvit",
+    config={"img_size": 28, "in_chans": 1, "patch_size": 7, "num_classes": 11, "null_class": True},
+)
+RGB_32 = BackboneSettings(name="U-ViT-S/2", config={"img_size": 32})
+LATENT = BackboneSettings(name="DiT-XL/2")
+FOREIGN = BackboneSettings(family="my_lab.nets:Net")
+
+
+def problems_of_data(folder: Path, check_disk: bool = True, **keys: object) -> list[str]:
+    findings = Findings("space.yaml")
+    data = DataSettings(**keys)  # type: ignore[arg-type]
+    check_data(data, findings, Paths(folder, check_disk=check_disk))
+    return [str(problem).removeprefix("space.yaml: ") for problem in findings.problems]
+
+
+def problems_of_features(
+    data: DataSettings | None,
+    backbone: BackboneSettings | None = None,
+    folder: Path = Path("/nowhere"),
+    check_disk: bool = False,
+    **keys: object,
+) -> list[str]:
+    findings = Findings("space.yaml")
+    evaluation = EvaluationSettings(**keys)  # type: ignore[arg-type]
+    check_features(evaluation, data, findings, Paths(folder, check_disk=check_disk), backbone)
+    return [str(problem).removeprefix("space.yaml: ") for problem in findings.problems]
+
+
+def problems_of_shape(backbone: BackboneSettings, source: str) -> list[str]:
+    findings = Findings("space.yaml")
+    check_shape(backbone, DataSettings(source=source), findings)  # type: ignore[arg-type]
+    return [str(problem).removeprefix("space.yaml: ") for problem in findings.problems]
+
+
+@pytest.mark.parametrize("source", ["mnist", "cifar10", "image_folder", "npz", "latents"])
+def test_paths_are_needed_and_must_exist(tmp_path: Path, source: str) -> None:
+    (missing,) = (p for p in problems_of_data(tmp_path, source=source) if "vae" not in p)
+    assert missing == f"data: source {source} needs a path; add data.path"
+    keys = {"vae": "vae"} if source == "latents" else {}
+    found = problems_of_data(tmp_path, source=source, path="gone", **keys)
+    assert any(p.startswith("data.path: ") and str(tmp_path / "gone") in p for p in found)
+    assert problems_of_data(tmp_path, check_disk=False, source=source, path="gone", **keys) == []
+
+
+def test_files_and_folders_that_exist(tmp_path: Path) -> None:
+    (tmp_path / "file.npz").touch()
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "config.json").touch()
+    for source in ("mnist", "cifar10", "image_folder"):
+        assert problems_of_data(tmp_path, source=source, path=".") == []
+        assert problems_of_data(tmp_path, source=source, path="file.npz") != []
+    assert problems_of_data(tmp_path, source="npz", path="file.npz") == []
+    assert "is a folder, not a file" in problems_of_data(tmp_path, source="npz", path=".")[0]
+    for path in ("file.npz", "."):
+        assert problems_of_data(tmp_path, source="latents", path=path, vae="vae") == []
+
+
+def test_an_autoencoder_belongs_to_latents(tmp_path: Path) -> None:
+    (tmp_path / "file.npz").touch()
+    (problem,) = problems_of_data(tmp_path, source="npz", path="file.npz", vae="vae")
+    assert problem == "data.vae: only latents are decoded, got source npz; remove it"
+    (problem,) = problems_of_data(tmp_path, source="latents", path=".")
+    assert problem.startswith("data.vae: latents need the autoencoder")
+    (problem,) = problems_of_data(tmp_path, source="latents", path=".", vae="vae")
+    assert "config.json does not exist" in problem
+    assert "subfolder vae" in problem
+
+
+@pytest.mark.parametrize("source", ["digits", "mnist", "latents"])
+def test_sources_without_a_mirror_image(tmp_path: Path, source: str) -> None:
+    keys = {} if source == "digits" else {"path": "x"}
+    found = problems_of_data(tmp_path, check_disk=False, source=source, flip=True, **keys)
+    assert any(p.startswith(f"data.flip: {source} cannot be mirrored") for p in found)
+
+
+def test_the_others_may_be_mirrored_and_folders_may_skip(tmp_path: Path) -> None:
+    for source in ("cifar10", "image_folder", "npz"):
+        keys = {"source": source, "path": "x", "flip": True}
+        assert problems_of_data(tmp_path, check_disk=False, **keys) == []
+    keys = {"source": "image_folder", "path": "x", "max_damaged": 3}
+    assert problems_of_data(tmp_path, check_disk=False, **keys) == []
+    (problem,) = problems_of_data(tmp_path, source="digits", max_damaged=3)
+    assert problem.startswith("data.max_damaged: only image_folder skips images, got 3")
+
+
+def test_known_sources_fit_their_networks() -> None:
+    assert problems_of_shape(GREY_28, "mnist") == []
+    assert problems_of_shape(RGB_32, "cifar10") == []  # unconditional
+    for source in KNOWN_SHAPES:
+        assert problems_of_shape(FOREIGN, source) == []
+
+
+def test_known_sources_that_do_not_fit() -> None:
+    assert problems_of_shape(RGB_32, "mnist") == [
+        "backbone.config.in_chans: mnist images are 1 x 28 x 28, so in_chans must be 1, got 3",
+        "backbone.config.img_size: mnist images are 1 x 28 x 28, so img_size must be 28, got 32",
+    ]
+    channels, classes = problems_of_shape(LATENT, "cifar10")
+    assert "in_channels must be 3, got 4" in channels
+    assert "cifar10 has 10 classes, got 1000; set it to 10" in classes
+
+
+def test_class_rows_count_the_row_of_no_class() -> None:
+    config = {**GREY_28.config, "num_classes": 10}  # 9 classes and "no class"
+    (problem,) = problems_of_shape(BackboneSettings(family="uvit", config=config), "mnist")
+    assert "mnist has 10 classes, got 9; set it to 11" in problem
+
+
+def test_image_folders_have_no_latents() -> None:
+    (problem,) = problems_of_shape(LATENT, "image_folder")
+    assert problem.startswith("data.source: image_folder gives 1 or 3 channels")
+    assert problems_of_shape(GREY_28, "image_folder") == []
+    assert problems_of_shape(LATENT, "latents") == []
+
+
+MNIST = DataSettings(source="mnist", path="x")
+FOLDER = DataSettings(source="image_folder", path="x")
+
+
+@pytest.mark.parametrize(
+    ("data", "backbone", "shown"),
+    [
+        (DataSettings(source="digits"), None, "1 x 8 x 8"),
+        (DataSettings(source="cifar10", path="x"), GREY_28, "3 x 32 x 32"),
+        (FOLDER, RGB_32, "3 x 32 x 32"),
+        (DataSettings(source="latents", path="x"), LATENT, "decoded latents"),
+    ],
+)
+def test_lenet_sees_only_what_looks_like_mnist(data, backbone, shown) -> None:
+    (problem,) = problems_of_features(data, backbone, features="lenet", features_path="x")
+    assert problem.startswith("evaluation.features: lenet features were trained on MNIST")
+    assert f"but the images are {shown}" in problem
+
+
+@pytest.mark.parametrize(
+    ("data", "backbone"),
+    [(MNIST, None), (MNIST, GREY_28), (FOLDER, GREY_28), (FOLDER, FOREIGN), (FOLDER, None)],
+)
+def test_lenet_where_it_fits_or_may_fit(data, backbone) -> None:
+    assert problems_of_features(data, backbone, features="lenet", features_path="x") == []
+
+
+def test_lenet_needs_a_file(tmp_path: Path) -> None:
+    (problem,) = problems_of_features(MNIST, features="lenet")
+    assert problem.startswith("evaluation.features: lenet needs evaluation.features_path")
+    keys = {"folder": tmp_path, "check_disk": True, "features": "lenet", "features_path": "."}
+    (problem,) = problems_of_features(MNIST, **keys)  # type: ignore[arg-type]
+    assert problem.startswith("evaluation.features_path: ")
+    assert "is a folder, not a file" in problem
+
+
+def test_unknown_features_list_the_known_ones() -> None:
+    (problem,) = problems_of_features(MNIST, features="lenett")
+    assert "did you mean 'lenet'?" in problem
+    (problem,) = problems_of_features(MNIST, features="zzz")
+    assert "known are digits, lenet and inception" in problem

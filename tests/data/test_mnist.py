@@ -1,0 +1,91 @@
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from schedsearch.data import mnist
+from schedsearch.data.loading import load_source
+from schedsearch.data.pixels import to_uint8
+from schedsearch.exceptions import ConfigError
+from schedsearch.settings import DataSettings
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
+LABELS = (np.arange(30) * 7 % 10).astype(np.uint8)
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The idx format: two zero bytes, 8 for uint8, the number of axes, then the sizes."""
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.tobytes()
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A torchvision root with archives of random pixels, taken for the published ones."""
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    contents = dict(mnist.CONTENTS)
+    for name, array in (("images-idx3", IMAGES), ("labels-idx1", LABELS)):
+        name = f"train-{name}-ubyte"
+        (folder / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
+        contents[name] = hashlib.sha256(idx(array)).hexdigest()
+    monkeypatch.setattr(mnist, "CONTENTS", contents)
+    return tmp_path
+
+
+def settings(root: Path) -> DataSettings:
+    return DataSettings(source="mnist", path=str(root))
+
+
+def test_images_and_labels_belong_together(root: Path) -> None:
+    source = load_source(settings(root), (1, 28, 28))
+    assert (source.num_images, source.num_classes) == (30, 10)
+    assert np.array_equal(torch.cat(list(source.uint8_batches(7)))[:, 0].numpy(), IMAGES)
+    images, labels = source.batch(20, torch.Generator().manual_seed(0))
+    assert labels is not None
+    label_of = {i.tobytes(): int(y) for i, y in zip(IMAGES, LABELS, strict=True)}
+    found = [label_of[image.numpy().tobytes()] for image in to_uint8(images)[:, 0]]
+    assert found == labels.tolist()
+
+
+def test_unpacked_files_are_read_and_the_folder_is_left_alone(root: Path) -> None:
+    folder = root / "MNIST" / "raw"
+    before = sorted(folder.iterdir())
+    packed = load_source(settings(root), (1, 28, 28)).fingerprint
+    assert sorted(folder.iterdir()) == before
+    for file in before:
+        file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+        file.unlink()
+    assert load_source(settings(root), (1, 28, 28)).fingerprint == packed
+
+
+def test_other_shapes_say_what_to_set(root: Path) -> None:
+    with pytest.raises(ConfigError, match="in_chans: 1 and img_size: 28"):
+        load_source(settings(root), (1, 32, 32))
+
+
+def test_missing_files_are_named_and_never_fetched(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"MNIST/raw/train-images.*does not exist.*download=True"
+    ):
+        load_source(settings(tmp_path), (1, 28, 28))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"no gzip"])
+def test_damaged_archives(root: Path, harm) -> None:
+    file = root / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
+    file.write_bytes(harm(file.read_bytes()))
+    with pytest.raises(ConfigError, match=r"train-images.*(cannot be read|not the published)"):
+        load_source(settings(root), (1, 28, 28))
+
+
+def test_other_contents_are_refused(root: Path) -> None:
+    file = root / "MNIST" / "raw" / "train-labels-idx1-ubyte.gz"
+    file.write_bytes(gzip.compress(idx(LABELS[::-1].copy())))
+    with pytest.raises(ConfigError, match=r"not the published MNIST file.*npz"):
+        load_source(settings(root), (1, 28, 28))
