@@ -32,7 +32,8 @@ class BackboneSettings:
     config: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the class, by their official names."""
     checkpoint: str | None = None
-    """Weights: a path, or ``package:NAME`` for weights that ship."""
+    """Weights: a file, a training folder of U-ViT or a diffusers folder, with ``#ema`` or
+    ``#model`` behind it where it holds both; or ``package:NAME`` for weights that ship."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +51,18 @@ class DataSettings:
 
     source: Literal["digits", "mnist", "cifar10", "image_folder", "npz", "latents"]
     path: str | None = None
-    """Folder or file; not for ``digits``, which ships with scikit-learn."""
+    """Nothing is downloaded. ``mnist``, ``cifar10``: torchvision's root folder, of which the
+    training images are used. ``image_folder``: class folders or a flat one. ``npz``: a file.
+    ``latents``: a file or a folder of shards. Not for ``digits``, which ships with scikit-learn.
+    """
     flip: bool = False
-    """Mirror every second training image at random; the reference of FID stays as it is."""
+    """Mirror every second training image at random; the reference of FID stays as it is. Not
+    for digits, MNIST and latents."""
     max_damaged: Annotated[int, Field(ge=0)] = 0
-    """Unreadable images of a folder that are skipped and counted; one more is an error."""
+    """``image_folder`` only: unreadable images that are skipped and counted; one more is an
+    error."""
     vae: str | None = None
-    """``latents`` only: folder of a diffusers ``AutoencoderKL`` that decodes them."""
+    """``latents`` only: folder of the diffusers ``AutoencoderKL`` that decodes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +92,11 @@ class LambdaSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeSettings:
-    """Numbers of the short fine-tune (ASE, Sec. 3.3 and 4.1)."""
+    """Numbers of the short fine-tune (ASE, Sec. 3.3 and 4.1).
+
+    A file may also name a ``base`` here, a recipe that ships or a file, whose numbers hold where
+    it gives none of its own; it is merged before these settings are made.
+    """
 
     num_steps: Annotated[int, Field(ge=0)]
     batch_size: Count
@@ -105,11 +115,14 @@ class RecipeSettings:
     grad_clip: Positive | None = 1.0
     """Largest global gradient norm; null clips nothing."""
     freeze_time_embedder: bool = False
+    """Train all but the time embedder, as ASE's code does for a DiT."""
     loss: Literal["auto", "mse", "hybrid"] = "auto"
     """``mse`` of the prediction; ``hybrid`` adds the bound for learned variances (Improved
-    DDPM, Eq. 16); ``auto`` takes ``hybrid`` exactly when the backbone learns variances."""
+    DDPM, Eq. 16; discrete processes only); ``auto`` takes ``hybrid`` exactly when the backbone
+    learns variances."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """``tf32`` allows fast float32 products on CUDA; ``bf16`` runs the network in autocast."""
+    """``tf32`` allows fast float32 products and convolutions on CUDA, the others forbid them;
+    ``bf16`` runs the network in autocast, with weights and loss in float32."""
     accumulate: Count = 1
     """Parts into which a batch is cut to save memory; the gradient is that of the batch."""
     gradient_checkpointing: bool = False
@@ -132,7 +145,8 @@ class SolverSettings:
     cfg_channels: Count | None = None
     """Guide only the first channels (3 of 4 in DiT's code); null guides all."""
     spacing: Literal["linspace", "leading", "trailing"] = "linspace"
-    """Timesteps of a process with 1000 of them; the continuous one has rules of its own."""
+    """Timesteps of a process with 1000 of them. The continuous process and singlestep
+    ``dpm_solver`` have rules of their own and refuse another value."""
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     """``ddim`` only: share of the noise of DDPM (DDIM, Eq. 16)."""
     variance: Literal["auto", "learned", "fixed_small", "fixed_large"] = "auto"
@@ -140,12 +154,12 @@ class SolverSettings:
     order: Annotated[int, Field(ge=1, le=3)] = 2
     """``dpm_solver`` only."""
     method: Literal["multistep", "singlestep"] = "multistep"
-    """``dpm_solver`` only."""
+    """``dpm_solver`` only; U-ViT's code: ``singlestep`` with order 3 and ``dpmsolver``."""
     algorithm: Literal["dpmsolver++", "dpmsolver"] = "dpmsolver++"
     """``dpm_solver`` only: DPM-Solver++ integrates in the data, DPM-Solver in the noise."""
-    end_time: Annotated[float, Field(gt=0, lt=1000)] | None = None
-    """Continuous process only: clock time where the solver stops before its last step to
-    the data; null takes 1 for ``euler_maruyama`` and 0.1 for ``dpm_solver`` (U-ViT's code)."""
+    end_time: Annotated[float, Field(ge=1e-3, lt=1000)] | None = None
+    """Continuous process only, on the clock. ``dpm_solver`` ends there, and x is the sample;
+    ``euler_maruyama`` steps from there to 0. Null takes 0.1 and 1 (U-ViT's code)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +168,9 @@ class EvaluationSettings:
 
     num_samples: Annotated[int, Field(ge=2)] = 1000
     features: str = "digits"
-    """``digits``, ``inception``, or ``package.module:Class`` for an extractor of your own."""
+    """``digits``, ``lenet`` (MNIST), ``inception``, or ``package.module:Class`` for your own."""
     features_path: str | None = None
-    """Weights file of ``inception`` (never downloaded)."""
+    """Weights file of ``inception`` or ``lenet`` (never downloaded)."""
     seed: Seed = 0
     """Noise and labels of every trial; confirmation uses the seeds after it."""
     batch_size: Count = 250
@@ -166,8 +180,22 @@ class EvaluationSettings:
     latency_repeats: Annotated[int, Field(ge=3)] = 7
     confirm_seeds: Annotated[int, Field(ge=0)] = 5
     """Fresh seeds for the paired comparison with the presets; 0 leaves it out."""
+    runoff_seeds: Annotated[int, Field(ge=0)] = 2
+    """Further seeds that decide which of the best searched schedules at a preset's latency is
+    compared with it; 0 leaves the choice to the FID of the search."""
     confirm_samples: Annotated[int, Field(ge=2)] | None = None
-    """Images per fresh seed; null takes ``num_samples``."""
+    """Images per fresh seed, of both kinds; null takes ``num_samples``."""
+
+    @property
+    def confirm_seeds_used(self) -> range:
+        """The seeds of the paired comparison; none of them chooses anything."""
+        return range(self.seed + 1, self.seed + 1 + self.confirm_seeds)
+
+    @property
+    def runoff_seeds_used(self) -> range:
+        """The seeds that choose each preset's rival."""
+        first = self.confirm_seeds_used.stop
+        return range(first, first + self.runoff_seeds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

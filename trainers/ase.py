@@ -9,13 +9,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from schedsearch.backbones.guidance import null_label_of
-from schedsearch.diffusion.losses import mse
+from schedsearch.backbones.guidance import learns_variance
+from schedsearch.diffusion.losses import TrainingLoss
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.protocols import Backbone, ExitRule, NoiseProcess, Progress, TrainingData
 from schedsearch.settings import RecipeSettings
+from trainers.batches import Batch, BatchDraws
 from trainers.ema import averaged_net, resolve_decay, share_left, start_ema
 from trainers.lambda_weighting import LambdaWeighting
+from trainers.options import checkpointing, freeze_time_embedder
+from trainers.precision import autocast, float32_products
 
 STAGE = "fine-tune"
 
@@ -23,9 +26,10 @@ STAGE = "fine-tune"
 class AseTrainer:
     """Fine-tunes a backbone for an exit rule and returns its EMA copy.
 
-    eps loss times lambda(t), AdamW, a constant EMA decay, label dropout. One generator drives
-    data, timesteps, noise, dropout and exits, in an order that no schedule changes: two trials
-    with the same seed see the same batches, which makes them comparable as a pair.
+    The loss of the recipe times lambda(t), AdamW, a constant EMA decay, label dropout. One
+    generator drives data, timesteps, noise, dropout and exits, in an order that no schedule
+    changes: two trials with the same seed see the same batches, which makes them comparable as
+    a pair.
     """
 
     def finetune(
@@ -69,12 +73,17 @@ class AseTrainer:
                 f"warning: with ema_decay={run.decay:g}, {100 * left:.0f} % of the EMA are still "
                 f"the pretrained weights after {recipe.num_steps} steps; 'auto' leaves 10 %"
             )
-        while run.step < recipe.num_steps:
-            values = run.train_step()
-            progress.report(run.step, values.pop("loss"), **values)
-            if (line := run.weighting.observe(run.step, values["mse"])) is not None:
-                progress.note(line)
-            progress.save(run.step, run.state)
+        with (
+            float32_products(recipe.precision),
+            checkpointing(net, enabled=recipe.gradient_checkpointing),
+        ):
+            while run.step < recipe.num_steps:
+                values = run.train_step()
+                progress.report(run.step, values.pop("loss"), **values)
+                unweighted = values["mse"] + values.get("vlb", 0.0)
+                if (line := run.weighting.observe(run.step, unweighted)) is not None:
+                    progress.note(line)
+                progress.save(run.step, run.state)
         return cast(Backbone, averaged_net(run.ema))
 
 
@@ -90,15 +99,21 @@ class _Run:
         recipe: RecipeSettings,
         seed: int,
     ) -> None:
-        self.net, self.exits, self.data, self.process = net.train(), exits, data, process
-        self.recipe = recipe
+        if recipe.accumulate > recipe.batch_size:
+            raise ConfigError(
+                f"recipe.accumulate {recipe.accumulate} cuts a batch of {recipe.batch_size} "
+                "into empty parts; make it at most recipe.batch_size."
+            )
+        self.net, self.exits, self.process, self.recipe = net.train(), exits, process, recipe
         self.step = 0
-        self.num_classes = cast(Backbone, net).num_classes
-        self.null_label = _check_label_dropout(cast(Backbone, net), recipe)
         if recipe.freeze_time_embedder:
-            _freeze_time_embedder(net)
+            freeze_time_embedder(net)
         self.parameters = [p for p in net.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
+        self.draws = BatchDraws(
+            cast(Backbone, net), data, process, recipe.label_dropout, self.device
+        )
+        self.loss = TrainingLoss(recipe.loss, process, learns_variance=learns_variance(net))
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             recipe.lr,
@@ -114,20 +129,21 @@ class _Run:
 
     def train_step(self) -> dict[str, float]:
         """One optimizer step; returns what to report."""
-        x0, labels, t, noise, depths = self._draw_batch()
         step = self.step + 1
-        x_t = self.process.q_sample(x0, t, noise)
-        # Depths stay on the CPU, where they were drawn: sorting them there needs no wait.
-        output = self.net(x_t, self.process.network_time(t), labels, exit_depth=depths)
-        per_sample = mse(output, self.process.target(x0, t, noise))
-        loss = (per_sample * self.weighting.weights(t, step)).mean()
+        batch, clock = self.draws.draw(self.recipe.batch_size, self.generator)
+        # Depths are drawn last and stay on the CPU: sorting them there needs no wait.
+        depths = self.exits(clock, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        sums = [
+            self._backward(part, depths[rows], step)
+            for rows, part in batch.parts(self.recipe.accumulate)
+        ]
+        totals = {name: sum(part[name] for part in sums) for name in sums[0]}
         max_norm = math.inf if self.recipe.grad_clip is None else self.recipe.grad_clip
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
+        totals["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
         # One wait for the device per step, before anything non-finite reaches the weights.
-        report = torch.stack([loss.detach(), per_sample.detach().mean(), grad_norm]).tolist()
-        values = dict(zip(("loss", "mse", "grad_norm"), report, strict=True))
+        report = torch.stack([cast(Tensor, value) for value in totals.values()]).tolist()
+        values = dict(zip(totals, report, strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
                 raise TrialError(
@@ -143,26 +159,20 @@ class _Run:
         self.step = step
         return values
 
-    def _draw_batch(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
-        """Data, labels, timesteps, noise and exit depths; the exit rule draws last."""
-        recipe, generator = self.recipe, self.generator
-        x0, labels = self.data.batch(recipe.batch_size, generator)
-        t = self.process.draw_times(len(x0), generator)
-        noise = torch.randn(x0.shape, generator=generator)
-        dropped = torch.rand(len(x0), generator=generator) < recipe.label_dropout
-        depths = self.exits(t, generator)
-        if self.num_classes is None:
-            labels = None
-        elif labels is None:
-            raise ConfigError(
-                f"The backbone has {self.num_classes} classes, but the data has no labels."
-            )
-        else:
-            if self.null_label is not None:
-                labels = torch.where(dropped, self.null_label, labels)
-            labels = labels.to(self.device)
-        x0, t, noise = (value.to(self.device) for value in (x0, t, noise))
-        return x0, labels, t, noise, depths
+    def _backward(self, part: Batch, depths: Tensor, step: int) -> dict[str, Tensor]:
+        """Add the gradient of some rows of the batch; returns their share of its losses."""
+        x_t = self.process.q_sample(part.x0, part.t, part.noise)
+        time = self.process.network_time(part.t)
+        with autocast(self.recipe.precision, self.device):
+            output = self.net(x_t, time, part.labels, exit_depth=depths)
+        terms = self.loss(output.float(), part.x0, part.t, part.noise)
+        per_sample = torch.stack(list(terms.values())).sum(0)
+        # Over the whole batch, so that the gradients of its parts add up to its own.
+        size = self.recipe.batch_size
+        loss = (per_sample * self.weighting.weights(part.t, step)).sum() / size
+        loss.backward()  # type: ignore[no-untyped-call]
+        shares = {name: term.detach().sum() / size for name, term in terms.items()}
+        return {"loss": loss.detach(), **shares}
 
     def state(self) -> dict[str, Any]:
         """A copy of everything that :meth:`load_state` needs, tensors on the CPU."""
@@ -191,29 +201,6 @@ def learning_rate(recipe: RecipeSettings, step: int) -> float:
     if recipe.lr_schedule == "constant":
         return recipe.lr
     return recipe.lr * 0.5 * (1.0 + math.cos(math.pi * step / recipe.num_steps))
-
-
-def _check_label_dropout(net: Backbone, recipe: RecipeSettings) -> int | None:
-    """The "no class" label when labels are to be dropped, else None."""
-    if net.num_classes is None or recipe.label_dropout == 0:
-        return None
-    null_label = null_label_of(net)
-    if null_label is None:
-        raise ConfigError(
-            f"recipe.label_dropout is {recipe.label_dropout}, but the backbone has no 'no class' "
-            "label (class_dropout_prob = 0); set label_dropout to 0."
-        )
-    return null_label
-
-
-def _freeze_time_embedder(net: nn.Module) -> None:
-    embedder = getattr(net, "t_embedder", None)
-    if not isinstance(embedder, nn.Module):
-        raise ConfigError(
-            "recipe.freeze_time_embedder needs a backbone with the submodule 't_embedder', but "
-            f"{type(net).__name__} has none; set it to false."
-        )
-    embedder.requires_grad_(False)
 
 
 def _on_cpu(value: Any) -> Any:

@@ -1,13 +1,18 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from schedsearch.backbones.checkpoint import load_weights
 from schedsearch.backbones.dit import DiT
-from trainers.pretrain_dit import lr_factor, main
+from trainers.pretrain_dit import DEFAULTS, build_parser, main
 
-ARGUMENTS = ["--steps", "3", "--hidden-size", "16", "--depth", "2", "--num-heads", "2"]
+NETWORK = ["--hidden-size", "16", "--depth", "2", "--num-heads", "2"]
+ARGUMENTS = ["--steps", "3", *NETWORK]
 
 
 def test_writes_weights_that_load_with_their_history(tmp_path: Path) -> None:
@@ -20,17 +25,70 @@ def test_writes_weights_that_load_with_their_history(tmp_path: Path) -> None:
     assert metadata["seed"] == "3"
     assert metadata["steps"] == "3"
     assert "--hidden-size 16" in metadata["command"]
+    assert str(tmp_path) not in str(metadata)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
     again = tmp_path / "again.safetensors"
     main([*ARGUMENTS, "--output", str(again), "--seed", "3"])
-    other = DiT(8, 2, 1, 16, 2, 2, num_classes=10, learn_sigma=False)
-    load_weights(other, again)
-    for a, b in zip(net.parameters(), other.parameters(), strict=True):
-        assert a.equal(b)
+    first, second = load_file(path), load_file(again)
+    assert all(first[name].equal(second[name]) for name in first)
 
 
-def test_learning_rate_is_a_trapezoid() -> None:
-    factors = [lr_factor(step, 1000) for step in range(1000)]
-    assert factors[:3] == pytest.approx([0.01, 0.02, 0.03])
-    assert factors[99:600] == [1.0] * 501
-    assert factors[800] == pytest.approx(0.5)
-    assert factors[999] == pytest.approx(1 / 400)
+def test_defaults_are_those_that_made_the_shipped_weights() -> None:
+    args = build_parser().parse_args(["--output", "x"])
+    assert (args.data, args.betas, args.prediction, args.seed) == ("digits", "linear", "eps", 0)
+    assert (args.hidden_size, args.depth, args.num_heads, args.patch_size) == (64, 10, 4, 2)
+    numbers = DEFAULTS
+    assert (numbers.steps, numbers.batch_size, numbers.lr) == (12_000, 64, 2e-3)
+    assert (numbers.adam_betas, numbers.weight_decay) == ((0.9, 0.99), 0.0)
+    assert (numbers.warmup_steps, numbers.decay_share) == (100, 0.4)
+    assert (numbers.ema_decay, numbers.label_dropout) == (0.999, 0.1)
+
+
+def test_any_source_and_process(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    archive = tmp_path / "images.npz"
+    images = rng.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    np.savez(archive, images=images, labels=np.arange(20) % 4)
+    out = tmp_path / "npz.safetensors"
+    size = ["--input-size", "8", "--in-channels", "3"]
+    common = [*ARGUMENTS, *size, "--betas", "vp", "--prediction", "v", "--precision", "bf16"]
+    assert main([*common, "--data", "npz", "--path", str(archive), "--output", str(out)]) == 0
+    assert load_file(out)["y_embedder.embedding_table.weight"].shape == (5, 16)  # and "no class"
+    main([*common, "--data", "npz", "--path", str(archive), "--output", str(out), "--label", "0"])
+    assert load_file(out)["y_embedder.embedding_table.weight"].shape == (4, 16)
+
+    for name, image in zip("ab", images, strict=False):
+        (tmp_path / "folder" / name).mkdir(parents=True)
+        Image.fromarray(image).save(tmp_path / "folder" / name / "0.png")
+    folder = ["--data", "image_folder", "--path", str(tmp_path / "folder"), "--unconditional"]
+    assert main([*common, *folder, "--flip", "--output", str(out)]) == 0
+    assert load_file(out)["y_embedder.embedding_table.weight"].shape == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--lr", "-1"], "--lr must be above 0, got -1.0"),
+        (["--adam-betas", "2", "3"], "--adam-betas must be two numbers in [0, 1), got 2.0 3.0"),
+        (["--adam-betas", "0.9", "1"], "--adam-betas must be two numbers in [0, 1), got 0.9 1.0"),
+        (["--adam-betas", "-0.1", "0.9"], "--adam-betas must be two numbers in [0, 1), got -0.1"),
+        (["--weight-decay", "-0.5"], "--weight-decay must be at least 0, got -0.5"),
+        (["--ema-decay", "1"], "--ema-decay must be in [0, 1), got 1.0"),
+        (["--patch-size", "3"], "patch_size=3 must divide input_size=8"),
+        (["--data", "npz", "--path", "x.npz"], "give --input-size and --in-channels"),
+        (
+            ["--data", "npz", "--path", "x.npz", "--input-size", "8", "--in-channels", "1"],
+            "x.npz is not a file",
+        ),
+    ],
+)
+def test_mistakes_end_with_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threads = torch.get_num_threads()
+    assert main([*ARGUMENTS, *arguments, "--output", str(tmp_path / "x")]) == 2
+    line = capsys.readouterr().err
+    assert message in line
+    assert line.count("\n") == 1
+    torch.set_num_threads(threads)

@@ -1,0 +1,71 @@
+from typing import Any
+
+import pytest
+
+from schedsearch.config.problems import Findings
+from schedsearch.config.recipe_rules import check_recipe
+from schedsearch.settings import BackboneSettings, DiffusionSettings, RecipeSettings
+
+DIT: dict[str, Any] = {"family": "dit", "config": {"num_classes": 10}}
+UVIT: dict[str, Any] = {"family": "uvit", "config": {"num_classes": 10}}
+
+
+def problems(
+    backbone: dict[str, Any] | None = None,
+    betas: str = "linear",
+    trainer: str = "trainers.ase:AseTrainer",
+    **recipe: Any,
+) -> list[str]:
+    findings = Findings("f")
+    numbers = {"num_steps": 5, "batch_size": 8, "lr": 1.0, "label_dropout": 0.0, **recipe}
+    sections = {
+        "recipe": RecipeSettings(**numbers),
+        "backbone": BackboneSettings(**(backbone or DIT)),
+        "diffusion": DiffusionSettings(betas=betas),  # type: ignore[arg-type]
+        "trainer": trainer,
+    }
+    check_recipe(sections, findings)
+    return [str(problem) for problem in findings.problems]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"accumulate": 9}, "recipe.accumulate: cuts a batch of 8 into 9 parts; make it at most"),
+        (
+            {"backbone": UVIT, "loss": "hybrid"},
+            "recipe.loss: hybrid trains a learned variance, but the backbone has none; set it to",
+        ),
+        ({"betas": "vp", "loss": "hybrid"}, "recipe.loss: hybrid trains the learned variance of"),
+        ({"betas": "vp"}, "recipe.loss: auto trains the learned variance of a discrete process"),
+        (
+            {"backbone": UVIT, "label_dropout": 0.1},
+            "recipe.label_dropout: the backbone has no label for 'no class', got 0.1; set it to 0",
+        ),
+        (
+            {"backbone": UVIT, "freeze_time_embedder": True},
+            "recipe.freeze_time_embedder: there is nothing to freeze",
+        ),
+    ],
+)
+def test_what_does_not_fit(settings: dict[str, Any], message: str) -> None:
+    [problem] = problems(**settings)
+    assert problem.startswith(f"f: {message}")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"accumulate": 8},
+        {"loss": "hybrid", "label_dropout": 0.1, "freeze_time_embedder": True},
+        {"betas": "vp", "loss": "mse"},
+        {"backbone": UVIT, "betas": "vp"},
+        {"backbone": {"family": "uvit", "config": {}}, "label_dropout": 0.1},
+        {"backbone": {"family": "uvit", "config": {"num_classes": 11, "null_class": True}}},
+        {"backbone": {"family": "my_lab.nets:Net"}, "label_dropout": 0.1, "loss": "hybrid"},
+        {"backbone": UVIT, "label_dropout": 0.1, "num_steps": 0},  # nothing is trained
+        {"backbone": UVIT, "label_dropout": 0.1, "trainer": "my_lab.dit:Finetune"},
+    ],
+)
+def test_what_fits(settings: dict[str, Any]) -> None:
+    assert problems(**settings) == []

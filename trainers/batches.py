@@ -1,0 +1,95 @@
+"""Seeded training batches: what is drawn, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from schedsearch.backbones.guidance import null_label_of
+from schedsearch.exceptions import ConfigError
+from schedsearch.protocols import Backbone, NoiseProcess, TrainingData
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One training batch of N samples, on the device of the network."""
+
+    x0: Tensor
+    """Data, (N, C, H, W)."""
+    labels: Tensor | None
+    """Classes, (N,), some of them "no class"; None for an unconditional network."""
+    t: Tensor
+    """Times on the clock, (N,)."""
+    noise: Tensor
+    """Standard normal noise, (N, C, H, W)."""
+
+    def parts(self, num: int) -> Iterator[tuple[slice, Batch]]:
+        """Cut the batch into ``num`` consecutive parts of nearly equal size, with their rows."""
+        size = len(self.x0)
+        for part in range(num):
+            rows = slice(part * size // num, (part + 1) * size // num)
+            labels = None if self.labels is None else self.labels[rows]
+            yield rows, Batch(self.x0[rows], labels, self.t[rows], self.noise[rows])
+
+
+class BatchDraws:
+    """Draws batches for a network: data, times, noise and dropped labels, in this order.
+
+    Everything is drawn on the CPU whatever the device, so that every device sees the same
+    batches. Labels are dropped for classifier-free guidance (Ho and Salimans 2022, Alg. 1).
+
+    Args:
+        net: Network to train: its classes and its "no class" label.
+        data: Images and labels.
+        process: Draws the times.
+        label_dropout: Share of labels replaced by "no class".
+        device: Where the batches go.
+
+    Raises:
+        ConfigError: If labels are to be dropped, but the network has no label for it.
+    """
+
+    def __init__(
+        self,
+        net: Backbone,
+        data: TrainingData,
+        process: NoiseProcess,
+        label_dropout: float,
+        device: torch.device,
+    ) -> None:
+        self._num_classes = net.num_classes
+        self._data, self._process, self._device = data, process, device
+        self._dropout = label_dropout
+        self._null_label = None if label_dropout == 0 else null_label_of(net)
+        if self._num_classes is not None and label_dropout > 0 and self._null_label is None:
+            raise ConfigError(
+                f"recipe.label_dropout is {label_dropout}, but the backbone has no 'no class' "
+                "label (a DiT with class_dropout_prob 0, a U-ViT without null_class); set "
+                "label_dropout to 0."
+            )
+
+    def draw(self, size: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """A batch, and its times on the CPU as well.
+
+        Raises:
+            ConfigError: If the network has classes but the data no labels.
+        """
+        x0, labels = self._data.batch(size, generator)
+        t = self._process.draw_times(len(x0), generator)
+        noise = torch.randn(x0.shape, generator=generator)
+        dropped = torch.rand(len(x0), generator=generator) < self._dropout
+        if self._num_classes is None:
+            labels = None
+        elif labels is None:
+            raise ConfigError(
+                f"The backbone has {self._num_classes} classes, but the data has no labels; "
+                "put the images into one folder per class, or use an unconditional backbone."
+            )
+        elif self._null_label is not None:
+            labels = torch.where(dropped, self._null_label, labels)
+        device = self._device
+        on_device = None if labels is None else labels.to(device)
+        return Batch(x0.to(device), on_device, t.to(device), noise.to(device)), t

@@ -1,0 +1,66 @@
+"""Options of a fine-tune that change how a network trains, not what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from torch import nn
+
+from schedsearch.exceptions import ConfigError
+
+TIME_EMBEDDERS = ("t_embedder", "time_embed")
+"""Names of the time embedder in a DiT and in a U-ViT."""
+
+
+def freeze_time_embedder(net: nn.Module) -> None:
+    """Exclude the time embedder from training (ASE's reference code).
+
+    Raises:
+        ConfigError: If there is nothing to freeze.
+    """
+    for name in TIME_EMBEDDERS:
+        embedder = getattr(net, name, None)
+        if not isinstance(embedder, nn.Module):
+            continue
+        if next(embedder.parameters(), None) is None:
+            raise ConfigError(
+                f"recipe.freeze_time_embedder has nothing to freeze: '{name}' of this "
+                f"{type(net).__name__} has no weights (mlp_time_embed is false); set it to false."
+            )
+        embedder.requires_grad_(False)
+        return
+    raise ConfigError(
+        "recipe.freeze_time_embedder needs a backbone with the submodule "
+        f"{' or '.join(map(repr, TIME_EMBEDDERS))}, but {type(net).__name__} has none; "
+        "set it to false."
+    )
+
+
+@contextmanager
+def checkpointing(net: nn.Module, *, enabled: bool) -> Iterator[None]:
+    """Let a network recompute its blocks in the backward pass, as long as the context lasts.
+
+    Args:
+        net: Network to train.
+        enabled: False leaves the network as it is.
+
+    Raises:
+        ConfigError: If the network cannot do that.
+    """
+    if not enabled:
+        yield
+        return
+    if not hasattr(net, "gradient_checkpointing"):
+        raise ConfigError(
+            "recipe.gradient_checkpointing needs a backbone with the attribute "
+            f"'gradient_checkpointing', but {type(net).__name__} has none; set it to false."
+        )
+    switch = cast(Any, net)
+    before = switch.gradient_checkpointing
+    switch.gradient_checkpointing = True
+    try:
+        yield
+    finally:
+        switch.gradient_checkpointing = before

@@ -1,0 +1,127 @@
+"""The images of the pretraining commands: their flags, the rules of these, and opening them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from schedsearch.data.loading import load_source
+from schedsearch.data.sources import ImageSource
+from schedsearch.exceptions import ConfigError
+from schedsearch.settings import DataSettings
+
+SHAPES = {"digits": (1, 8), "mnist": (1, 28), "cifar10": (3, 32)}
+"""Channels and side of the images of sources that have only one size."""
+
+SOURCES = ("digits", "mnist", "cifar10", "image_folder", "npz", "latents")
+
+
+def add_data_arguments(
+    parser: argparse.ArgumentParser, *, size_flag: str, channels_flag: str
+) -> None:
+    """Add the flags of the data, in a group of their own.
+
+    Args:
+        parser: The command's parser.
+        size_flag: Official name of the side of an image, for example ``--img-size``.
+        channels_flag: Official name of the number of channels.
+    """
+    data = parser.add_argument_group("data", "Messages call them data.path, data.vae and so on.")
+    data.add_argument(
+        "--data", choices=SOURCES, default="digits", help="the source (default: %(default)s)"
+    )
+    data.add_argument("--path", type=Path, help="its file or folder; digits has none")
+    data.add_argument(
+        "--vae", type=Path, help="folder of the diffusers AutoencoderKL that decodes latents"
+    )
+    data.add_argument(
+        "--max-damaged",
+        metavar="N",
+        type=int,
+        default=0,
+        help="unreadable images of a folder that are skipped; one more is an error",
+    )
+    data.add_argument("--flip", action="store_true", help="mirror every second image at random")
+    data.add_argument(
+        size_flag,
+        dest="size",
+        metavar="N",
+        type=int,
+        help="side of an image of a folder or npz, or of a latent",
+    )
+    data.add_argument(
+        channels_flag, dest="channels", metavar="N", type=int, help="its channels: 1, 3, latents 4"
+    )
+    parser.set_defaults(shape_flags=f"{size_flag} and {channels_flag}")
+    data.add_argument("--unconditional", action="store_true", help="ignore the labels")
+
+
+def open_source(
+    args: argparse.Namespace, device: torch.device
+) -> tuple[ImageSource, tuple[int, int, int]]:
+    """The data of the parsed arguments, not verified yet.
+
+    Args:
+        args: Parsed arguments.
+        device: Where latents are decoded.
+
+    Returns:
+        The source, and the shape (C, H, W) of what the network sees.
+
+    Raises:
+        ConfigError: If the flags contradict each other, or the data is missing or damaged.
+    """
+    _check_flags(args)
+    shape = _shape(args)
+    settings = DataSettings(
+        source=args.data,
+        path=None if args.path is None else str(args.path),
+        flip=args.flip,
+        max_damaged=args.max_damaged,
+        vae=None if args.vae is None else str(args.vae),
+    )
+    return load_source(settings, shape, device), shape
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that the source needs and lacks, or has no use for."""
+    if args.data == "digits" and args.path is not None:
+        raise ConfigError(
+            f"--data digits ships with scikit-learn and has no path, got --path {args.path}; "
+            "leave --path out or name another --data."
+        )
+    if args.data != "digits" and args.path is None:
+        raise ConfigError(
+            f"--data {args.data} needs --path, its file or folder; nothing is downloaded."
+        )
+    if args.data == "latents" and args.vae is None:
+        raise ConfigError(
+            "--data latents needs --vae, the folder of the diffusers AutoencoderKL that made them."
+        )
+    if args.data != "latents" and args.vae is not None:
+        raise ConfigError(
+            f"Only latents are decoded, got --vae {args.vae} with --data {args.data}; "
+            "leave --vae out."
+        )
+    if args.max_damaged < 0:
+        raise ConfigError(f"--max-damaged must be at least 0, got {args.max_damaged}.")
+    if args.max_damaged and args.data != "image_folder":
+        raise ConfigError(
+            f"Only image_folder skips images, got --max-damaged {args.max_damaged} with "
+            f"--data {args.data}; leave it out."
+        )
+
+
+def _shape(args: argparse.Namespace) -> tuple[int, int, int]:
+    channels, side = SHAPES.get(args.data, (None, None))
+    channels = channels if args.channels is None else args.channels
+    side = side if args.size is None else args.size
+    if channels is None or side is None:
+        raise ConfigError(f"--data {args.data} has no shape of its own; give {args.shape_flags}.")
+    if channels < 1 or side < 1:
+        raise ConfigError(
+            f"{args.shape_flags} must be at least 1, got side {side} and {channels} channels."
+        )
+    return channels, side, side
