@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -114,6 +115,8 @@ def start_cli(*argv: object, log: Path, **options: Any) -> subprocess.Popen[byte
             stderr=stream,
             env=environment,
             start_new_session=True,
+            # A test run in the background hands down that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             **options,
         )
 

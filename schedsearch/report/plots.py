@@ -107,8 +107,14 @@ def _draw_schedules(axes, results: RunResults) -> None:  # type: ignore[no-untyp
                 color="white" if dark else "black",
             )
     axes.set_yticks(range(len(front)))
-    axes.set_yticklabels([f"{e.title}, -{e.acceleration:.0%}" for e in front], fontsize=7)
+    axes.set_yticklabels([f"{e.title}, {_saved(e)}" for e in front], fontsize=7)
     axes.set_xticks(range(settings.num_intervals))
     axes.set_xlabel("interval of diffusion time, data → noise")
     axes.set_title("blocks run on the front")
     axes.figure.colorbar(image, ax=axes, label="blocks")
+
+
+def _saved(entry: FrontEntry) -> str:
+    """Time against full depth: ``-31%``, and ``0%`` rather than ``-0%``."""
+    percent = round(100 * entry.acceleration)
+    return f"{-percent:+d}%" if percent else "0%"

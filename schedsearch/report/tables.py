@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from schedsearch.search.comparison import rival_of
-
 if TYPE_CHECKING:
     from schedsearch.search.comparison import Comparison
     from schedsearch.search.results import FrontEntry, RunResults
@@ -91,7 +89,7 @@ def comparison_table(results: RunResults) -> Table:
     table.add_column("verdict")
     for preset in results.hand_made():
         comparison = compared.get(preset.trial)
-        rival = rival_of(preset, results.searched())
+        rival = results.rival_of(preset)
         if rival is None:
             table.add_row(preset.title, f"{preset.latency_ms:.1f}", "none is as fast")
         elif comparison is None:

@@ -32,12 +32,15 @@ measurements of the digits space, so results on that space flatter them.
 """
 
 SPREAD = 0.5
-"""Share of the posterior's spread that the first turn explores; turn k takes 1 / (1 + k)^2 of
-it, since a dozen trials are soon used up.
+"""Share of the posterior's spread that the first proposal in a stratum explores; proposal k
+takes 1 / (1 + k)^2 of it, since a dozen trials are soon used up.
 """
 
+GAIN_PER_TRIAL = 0.01
+"""Gain in log FID over a warm start that counts as much as one more proposal below it."""
+
 COVER_EVERY = 3
-"""Turns from one stratum anywhere on the trade-off to the next."""
+"""Proposals per warm start from one stratum anywhere on the trade-off to the next."""
 
 MIN_TRIALS = 4
 """Results that the model needs before it proposes anything."""
@@ -99,30 +102,39 @@ class AdditiveSampler(StratifiedSampler):
     """Latency-stratified Thompson sampling on an additive model.
 
     Users ask what they get for a latency they can afford, and hand-made schedules are the
-    answer to beat: most strata end just below the block count of a warm start, from the
-    shallowest to the deepest in turn, and now and then one lies anywhere on the trade-off. In
-    a stratum, the schedule is proposed that is best under weights drawn from the model's
-    posterior, so that intervals of uncertain value are tried out.
+    answer to beat: most strata end just below the block count of a warm start, first each in
+    turn, then where the search gains least, and now and then one lies anywhere on the
+    trade-off. In a stratum, the schedule is proposed that is best under weights drawn from the
+    model's posterior, so that intervals of uncertain value are tried out.
 
     Args:
         space: The space of schedules.
         seed: Seed of the study.
         weights: Network calls of the solver per interval, data -> noise.
-        margin: Share of its block count by which a stratum stays below a warm start, doubled
-            in every other turn: measured latencies of equal block counts differ by a percent
-            or two, and only a schedule that is no slower counts.
+        fixed_blocks: What a solver run costs besides the exit blocks, in blocks: embeddings,
+            and in a U-ViT the encoder.
+        margin: Share of its latency by which a stratum stays below a warm start: measured
+            latencies of equal block counts differ by half a percent, and only a schedule that
+            is no slower counts.
     """
 
     def __init__(
-        self, space: SearchSpace, seed: int, weights: Sequence[int], *, margin: float = 0.015
+        self,
+        space: SearchSpace,
+        seed: int,
+        weights: Sequence[int],
+        *,
+        fixed_blocks: float = 0.0,
+        margin: float = 0.01,
     ) -> None:
         super().__init__(space, seed, weights)
+        self._fixed_blocks = fixed_blocks
         self._margin = margin
 
     def draw(self, study: optuna.Study, rng: np.random.Generator) -> ExitSchedule:
         """The best schedule of the next stratum under weights from the posterior."""
         trials = study.get_trials(deepcopy=False)
-        turn, low, high = self._next_stratum(trials, self.num_drawn(study))
+        stratum = self._next_stratum(trials, self.num_drawn(study))
         known = {
             depths: trial.values[0]
             for trial in trials
@@ -131,33 +143,51 @@ class AdditiveSampler(StratifiedSampler):
             and trial.values[0] > 0
         }
         if len(known) < MIN_TRIALS:
-            return self.draw_between(low, high, rng)
+            return self.draw_between(stratum.low, stratum.high, rng)
         model = AdditiveModel.fit(
             self._features(list(known)), np.log(np.fromiter(known.values(), dtype=float))
         )
         taken = {depths for trial in trials if (depths := _depths(trial)) is not None}
-        return self._best(model.draw(rng, SPREAD / (1 + turn) ** 2), low, high, taken, rng)
+        spread = SPREAD / (1 + stratum.num_tried) ** 2
+        return self._best(model.draw(rng, spread), stratum, taken, rng)
 
-    def _next_stratum(self, trials: Sequence[FrozenTrial], drawn: int) -> tuple[int, int, int]:
-        """The turn, and the range of block counts to propose from."""
-        anchors = sorted(
-            {
-                self.blocks(depths)
-                for trial in trials
-                if trial.user_attrs.get("label")
-                and (depths := _depths(trial)) is not None
-                and self.blocks(depths) < self.deepest
-            }
-        )
-        if not anchors:
-            return drawn, *self.stratum(drawn)
-        turn, place = 0, drawn
-        while place >= (places := len(anchors) + (turn % COVER_EVERY == 0)):
-            turn, place = turn + 1, place - places
-        if place == len(anchors):
-            return turn, *self.stratum(turn // COVER_EVERY)
-        high = int(anchors[place] * (1 - self._margin * (1 + turn % 2)))
-        return turn, high - round(self.width_blocks / 2), high
+    def _next_stratum(self, trials: Sequence[FrozenTrial], drawn: int) -> _Stratum:
+        """Below the warm start that the search beats least so far, or a covering one."""
+        strata = self._strata_below_warm_starts(trials)
+        turn, place = divmod(drawn, 1 + COVER_EVERY * max(1, len(strata)))
+        if not strata or place == len(strata):
+            low, high = self.stratum(turn if strata else drawn)
+            return _Stratum(low, high, num_tried=turn, gain=0.0)
+        return min(strata, key=lambda s: (s.gain + GAIN_PER_TRIAL * s.num_tried, s.high))
+
+    def _strata_below_warm_starts(self, trials: Sequence[FrozenTrial]) -> list[_Stratum]:
+        """One stratum per warm start, with what was found there so far."""
+        fids: dict[int, float] = {}  # of the warm starts, by block count
+        searched: list[tuple[int, float]] = []
+        for trial in trials:
+            if (depths := _depths(trial)) is None:
+                continue
+            blocks = self.blocks(depths)
+            done = trial.state is TrialState.COMPLETE and trial.values[0] > 0
+            log_fid = float(np.log(trial.values[0])) if done else np.inf
+            if not trial.user_attrs.get("label"):
+                searched.append((blocks, log_fid))
+            elif blocks < self.deepest:
+                fids[blocks] = min(log_fid, fids.get(blocks, np.inf))
+        strata = []
+        for blocks, fid in fids.items():
+            high = int(blocks - self._margin * (blocks + self._fixed_blocks))
+            low = high - round(self.width_blocks / 2)
+            best = min((f for b, f in searched if b <= high), default=np.inf)
+            strata.append(
+                _Stratum(
+                    low,
+                    high,
+                    num_tried=sum(low <= b <= high for b, _ in searched),
+                    gain=fid - best if np.isfinite(fid) and np.isfinite(best) else 0.0,
+                )
+            )
+        return strata
 
     def _features(self, depths: Sequence[Depths]) -> Floats:
         """Squared share of the blocks that each interval leaves out, (N, n)."""
@@ -166,12 +196,13 @@ class AdditiveSampler(StratifiedSampler):
         return dropped**2
 
     def _best(
-        self, weights: Floats, low: int, high: int, taken: set[Depths], rng: np.random.Generator
+        self, weights: Floats, stratum: _Stratum, taken: set[Depths], rng: np.random.Generator
     ) -> ExitSchedule:
         """Hill climbing from uniform draws of the stratum; never a schedule that was tried.
 
         A move adds a block to one interval, takes one from another, or both.
         """
+        low, high = stratum.low, stratum.high
 
         def cost(schedule: ExitSchedule) -> float:
             return float((self._features([schedule.depths]) @ weights)[0])
@@ -199,6 +230,18 @@ class AdditiveSampler(StratifiedSampler):
         ]
         # The study answers a duplicate at no cost and asks again.
         return min(fresh, key=lambda s: (cost(s), s.depths), default=top)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stratum:
+    """A range of block counts to propose from."""
+
+    low: int
+    high: int
+    num_tried: int
+    """Proposals that lie in it."""
+    gain: float
+    """log FID of the warm start above it, less that of the best proposal at its cost."""
 
 
 def _depths(trial: FrozenTrial) -> Depths | None:

@@ -127,6 +127,7 @@ class _Campaign:
             settings.space.build(),
             settings.search.seed,
             ready.visits,
+            fixed_blocks=ready.fixed_blocks,
             num_asked=len(study.get_trials(deepcopy=False)),
         )
         self._publisher = TrialPublisher(study, open_artifacts(folder), folder)
@@ -194,7 +195,7 @@ class _Campaign:
 
     def _confirmation(self) -> Confirmation:
         return Confirmation(
-            self.results(),
+            self.results,
             settings_text=self.ready.settings_text,
             folder=self.folder,
             journal=self._confirmations,
@@ -205,7 +206,7 @@ class _Campaign:
         """Measure presets and their rivals with fresh seeds."""
         confirmation = self._confirmation()
         if confirmation.num_jobs:
-            self.observer.stage("confirming with fresh seeds", total=confirmation.num_jobs)
+            confirmation.announce()
             runner.run(confirmation)
 
     def write_front(self) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from schedsearch.records import ConfirmRecord
+
+RUNOFF_SIZE = 3
+"""Searched schedules per preset among which further seeds choose."""
 
 Verdict = Literal["better", "no difference", "worse"]
 
@@ -22,7 +25,7 @@ class Candidate(Protocol):
 
     @property
     def fid(self) -> float:
-        """FID of the search, which chooses the rival."""
+        """FID of the search, which chooses the contenders."""
         ...
 
     @property
@@ -80,33 +83,58 @@ def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
     return mean, (mean - half, mean + half)
 
 
-def rival_of(preset: C, searched: Sequence[C]) -> C | None:
-    """The searched schedule with the best FID at a latency no higher than the preset's.
+def contenders_for(preset: C, searched: Sequence[C], size: int = RUNOFF_SIZE) -> list[C]:
+    """The searched schedules with the best FIDs at a latency no higher than the preset's.
 
     Measured latencies are compared with measured ones only.
     """
-    rivals = [
+    no_slower = [
         entry
         for entry in searched
         if entry.latency_source == preset.latency_source and entry.latency_ms <= preset.latency_ms
     ]
-    return min(rivals, key=lambda entry: (entry.fid, entry.latency_ms), default=None)
+    return sorted(no_slower, key=lambda entry: (entry.fid, entry.latency_ms))[:size]
+
+
+def rival_of(
+    preset: C, searched: Sequence[C], runoff: Mapping[int, float] | None = None
+) -> C | None:
+    """The best searched schedule at the preset's latency.
+
+    A search proposes what was good at its one evaluation seed, so the best few by that FID go
+    through a runoff at further seeds.
+
+    Args:
+        preset: The hand-made schedule.
+        searched: Schedules of the search.
+        runoff: Mean FID at the runoff's seeds by trial number. With fewer than two of the
+            contenders in it, the FID of the search decides.
+    """
+    contenders = contenders_for(preset, searched)
+    known = {} if runoff is None else runoff
+    finalists = [entry for entry in contenders if entry.trial in known]
+    if len(finalists) > 1:
+        return min(finalists, key=lambda entry: known[entry.trial])
+    return contenders[0] if contenders else None
 
 
 def compare_with_presets(
-    presets: Sequence[C], searched: Sequence[C], confirmations: Iterable[ConfirmRecord]
+    presets: Sequence[C],
+    searched: Sequence[C],
+    confirmations: Iterable[ConfirmRecord],
+    runoff: Mapping[int, float] | None = None,
 ) -> list[Comparison]:
     """Compare every preset with its rival at the seeds that both were confirmed with.
 
-    The rival was chosen by the FID of the search; the confirmation has fresh seeds, so the
-    choice does not flatter it (no winner's curse in the difference).
+    The rival was chosen by the FID of the search and by the runoff; the confirmation has seeds
+    of its own, so the choice does not flatter it (no winner's curse in the difference).
     """
     by_trial: dict[int, dict[int, float]] = {}
     for record in confirmations:
         by_trial.setdefault(record.number, {})[record.seed] = record.fid
     found = []
     for preset in presets:
-        rival = rival_of(preset, searched)
+        rival = rival_of(preset, searched, runoff)
         if rival is None:
             continue
         ours, theirs = by_trial.get(rival.trial, {}), by_trial.get(preset.trial, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from schedsearch.schedule_file import (
 )
 from schedsearch.search.results import FrontEntry, RunResults
 from schedsearch.search.run_folder import RunFolder
+from schedsearch.settings import SolverSettings, StudySettings
 
 
 def export_schedule(
@@ -89,8 +91,11 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
         "features": entry.features,
         "solver": settings.solver.name,
         "num_steps": settings.solver.num_steps,
-        "spacing": settings.solver.spacing,
+        "spacing": settings.solver.spacing if _has_timesteps(settings) else None,
         "cfg_scale": settings.solver.cfg_scale,
+        **_changed_options(settings.solver),
+        "betas": settings.diffusion.betas,
+        "prediction": settings.diffusion.prediction,
         "seed": settings.evaluation.seed,
         "device": protocol.get("device"),
         "dtype": protocol.get("dtype"),
@@ -104,6 +109,17 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
             f"{entry.confirm_seeds} fresh evaluation seeds, n={entry.confirm_samples}"
         )
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _has_timesteps(settings: StudySettings) -> bool:
+    """Whether the solver lays out timesteps; the others step uniformly in time or logSNR."""
+    return settings.diffusion.betas != "vp" and settings.solver.method != "singlestep"
+
+
+def _changed_options(solver: SolverSettings) -> dict[str, Any]:
+    """Options of the solver that differ from the defaults, by their keys."""
+    given, defaults = dataclasses.asdict(solver), dataclasses.asdict(SolverSettings())
+    return {key: value for key, value in given.items() if key != "name" and value != defaults[key]}
 
 
 def _provenance(folder: RunFolder, results: RunResults, entry: FrontEntry) -> dict[str, Any]:

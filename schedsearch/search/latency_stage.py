@@ -19,6 +19,7 @@ from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated
 from schedsearch.schedule import ExitSchedule
+from schedsearch.search.comparison import contenders_for
 from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
 
 if TYPE_CHECKING:
@@ -105,13 +106,15 @@ def measure_schedules(
 def trials_to_measure(results: RunResults) -> list[int]:
     """Trials whose latency is measured at the end.
 
-    Full depth, every preset, the front, and the front of the searched schedules alone: the
-    rival of each preset is one of those.
+    Full depth, every preset and those that may become its rival, the front, and the front of
+    the searched schedules alone.
     """
     searched = results.searched()
     chosen = [entry for entry in results.entries if entry.name is not None]
     chosen += [results.entries[i] for i in non_dominated([e.point for e in results.entries])]
     chosen += [searched[i] for i in non_dominated([e.point for e in searched])]
+    for preset in results.hand_made():
+        chosen += contenders_for(preset, searched)
     return sorted({entry.trial for entry in chosen})
 
 

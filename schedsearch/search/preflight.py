@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from schedsearch.search.run_folder import RunFolder
     from schedsearch.settings import StudySettings
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preflight:
@@ -46,6 +48,12 @@ class Preflight:
         probe = ExitSchedule(tuple(range(num_intervals)))
         counts = Counter(probe.visited(self.bench.solver.times))
         return [counts[interval] for interval in range(num_intervals)]
+
+    @property
+    def fixed_blocks(self) -> float:
+        """What a solver run costs besides the exit blocks, in blocks, by the table."""
+        fixed_ms = self.table.c0_ms + self.table.num_calls * self.table.a_ms
+        return max(0.0, fixed_ms / self.table.b_ms) if self.table.b_ms > 0 else 0.0
 
     def predict_ms(self, schedule: ExitSchedule) -> float:
         """Latency of a schedule by the table, ms per batch."""
@@ -89,8 +97,7 @@ def check_before_start(
     _check_devices(settings)
     load_trainer(settings.trainer)
     text = dump_settings(settings)
-    with tempfile.TemporaryDirectory() as scratch:
-        bench = open_workbench(text, scratch if dry_run else str(folder.reference))
+    bench = open_workbench(text, str(folder.reference))
     num_exit_blocks = bench.backbone.num_exit_blocks
     if settings.space.max_depth > num_exit_blocks:
         raise ConfigError(
@@ -98,8 +105,11 @@ def check_before_start(
             f"{num_exit_blocks} exit blocks. Lower space.max_depth to {num_exit_blocks}."
         )
     check_labels_fit(bench.source, bench.backbone)
-    bench.source.verify()
+    for note in bench.source.verify():
+        _log.warning("%s", note)
     warm_starts = read_warm_starts(settings, num_exit_blocks)
+    if not dry_run:  # last, because all real images go through the extractor
+        _log.info("reference: %d images", bench.reference.num_images)
     table, latency, is_new = open_table(bench, None if dry_run else folder)
     ready = Preflight(
         settings=settings,

@@ -12,7 +12,12 @@ from schedsearch.exceptions import NoResultError, StorageError
 from schedsearch.hand_made import FULL
 from schedsearch.pareto import hypervolume, non_dominated
 from schedsearch.records import ConfirmRecord, TrialRecord
-from schedsearch.search.comparison import Comparison, compare_with_presets, mean_interval
+from schedsearch.search.comparison import (
+    Comparison,
+    compare_with_presets,
+    mean_interval,
+    rival_of,
+)
 from schedsearch.search.journal import Journal
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.settings import StudySettings
@@ -115,7 +120,7 @@ class RunResults:
         settings: The resolved search space.
         records: Finished trials.
         latency: Table and measurements, when there are any.
-        confirmations: FIDs at fresh seeds.
+        confirmations: FIDs at fresh seeds, of the runoffs and of the verdicts.
     """
 
     def __init__(
@@ -128,7 +133,14 @@ class RunResults:
         self.settings = settings
         self.records = list(records)
         self.latency = latency
-        self.confirmations = list(confirmations)
+        every = list(confirmations)
+        seeds = settings.evaluation.confirm_seeds_used
+        self.confirmations = [record for record in every if record.seed in seeds]
+        """FIDs at the seeds of the verdicts."""
+        self._runoff = _mean_fids(
+            [r for r in every if r.seed in settings.evaluation.runoff_seeds_used],
+            num_seeds=settings.evaluation.runoff_seeds,
+        )
         self.entries = [self._entry(record) for record in self.records if record.complete]
 
     @classmethod
@@ -194,8 +206,9 @@ class RunResults:
         return next((entry for entry in self.entries if entry.name == FULL), None)
 
     def hand_made(self) -> list[FrontEntry]:
-        """Presets that were measured, in the order of the search space."""
-        return [e for e in self.entries if e.name is not None and e.name != FULL]
+        """Presets that were measured, in the order of their trials."""
+        chosen = [e for e in self.entries if e.name is not None and e.name != FULL]
+        return sorted(chosen, key=lambda entry: entry.trial)
 
     def searched(self) -> list[FrontEntry]:
         """Schedules that the search proposed."""
@@ -227,9 +240,23 @@ class RunResults:
         full = self.full()
         return hypervolume_in_box([e.point for e in chosen], None if full is None else full.point)
 
+    def rival_of(self, preset: FrontEntry) -> FrontEntry | None:
+        """The best searched schedule that is no slower than a preset."""
+        return rival_of(preset, self.searched(), self._runoff)
+
     def comparisons(self) -> list[Comparison]:
-        """Each preset against the best searched schedule that is no slower, paired by seed."""
-        return compare_with_presets(self.hand_made(), self.searched(), self.confirmations)
+        """Each preset against its rival, paired by seed."""
+        return compare_with_presets(
+            self.hand_made(), self.searched(), self.confirmations, self._runoff
+        )
+
+
+def _mean_fids(records: Sequence[ConfirmRecord], num_seeds: int) -> dict[int, float]:
+    """Mean FID by trial, of the trials that were measured at all seeds and so compare."""
+    fids: dict[int, dict[int, float]] = {}
+    for record in records:
+        fids.setdefault(record.number, {})[record.seed] = record.fid
+    return {n: sum(f.values()) / num_seeds for n, f in fids.items() if len(f) == num_seeds}
 
 
 def hypervolume_of(records: Iterable[TrialRecord]) -> float | None:

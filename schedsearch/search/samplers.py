@@ -136,7 +136,13 @@ class StratifiedSampler(UniformSampler):
 
 
 def build_sampler(
-    name: str, space: SearchSpace, seed: int, weights: Sequence[int], num_asked: int = 0
+    name: str,
+    space: SearchSpace,
+    seed: int,
+    weights: Sequence[int],
+    *,
+    fixed_blocks: float = 0.0,
+    num_asked: int = 0,
 ) -> optuna.samplers.BaseSampler:
     """The proposer that ``search.sampler`` names.
 
@@ -145,6 +151,7 @@ def build_sampler(
         space: The space of schedules.
         seed: Seed of the study.
         weights: Network calls of the solver per interval, data -> noise.
+        fixed_blocks: Cost of a solver run besides the exit blocks, in blocks.
         num_asked: Trials that the study holds already. Optuna's samplers start their random
             stream anew in every process, so without it a resumed study would repeat itself.
 
@@ -154,7 +161,7 @@ def build_sampler(
     if name == "additive":
         from schedsearch.search.additive import AdditiveSampler
 
-        return AdditiveSampler(space, seed, weights)
+        return AdditiveSampler(space, seed, weights, fixed_blocks=fixed_blocks)
     if name == "stratified":
         return StratifiedSampler(space, seed, weights)
     if name == "uniform":
@@ -165,5 +172,5 @@ def build_sampler(
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed + num_asked, population_size=20)
     raise ConfigError(
-        f"search.sampler must be local, stratified, uniform, tpe or nsga2, not {name!r}."
+        f"search.sampler must be additive, stratified, uniform, tpe or nsga2, not {name!r}."
     )

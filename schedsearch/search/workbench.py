@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,7 +42,12 @@ class Workbench:
     process: NoiseProcess
     solver: Solver
     extractor: FeatureExtractor
-    reference: Reference
+    reference_dir: Path
+
+    @cached_property
+    def reference(self) -> Reference:
+        """Statistics of the real images; computed at first use, since that may take long."""
+        return load_or_compute_reference(self.source, self.extractor, self.reference_dir)
 
     @property
     def backbone(self) -> Backbone:
@@ -66,6 +71,7 @@ class Workbench:
             num_samples=num_samples,
             cfg_scale=solver.cfg_scale,
             cfg_channels=solver.cfg_channels,
+            decode=self.source.decode,
             batch_size=evaluation.batch_size,
             extractor=self.extractor,
             reference=self.reference,
@@ -103,7 +109,7 @@ def open_workbench(settings_text: str, reference_dir: str) -> Workbench:
     device = device_of(settings)
     torch.set_num_threads(settings.resources.cpus_per_trial)
     pretrained: Any = load_backbone_from(settings.backbone, device)
-    source = load_source(settings.data, pretrained.in_shape)
+    source = load_source(settings.data, pretrained.in_shape, device)
     process = build_process(settings.diffusion)
     extractor = build_extractor(
         settings.evaluation.features, settings.evaluation.features_path, device
@@ -118,5 +124,5 @@ def open_workbench(settings_text: str, reference_dir: str) -> Workbench:
             settings.solver, process, learned_variance=learns_variance(pretrained)
         ),
         extractor=extractor,
-        reference=load_or_compute_reference(source, extractor, Path(reference_dir)),
+        reference_dir=Path(reference_dir),
     )

@@ -1,12 +1,14 @@
 """Pictures of a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from driving import record_of, settings_of
+import pytest
+from driving import entry_of, record_of, settings_of
 from matplotlib.image import imread
 
 from schedsearch.hand_made import FULL
-from schedsearch.report.plots import plot_front
+from schedsearch.report.plots import _saved, plot_front
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
 
@@ -26,3 +28,10 @@ def test_one_schedule_is_enough(tmp_path: Path) -> None:
     records = [record_of(0, (10,) * 10, label=FULL)]
     plot_front(RunResults(settings_of(), records, None, []), tmp_path / "front.png")
     assert (tmp_path / "front.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("acceleration", "shown"), [(0.0, "0%"), (-0.001, "0%"), (0.314, "-31%"), (-0.05, "+5%")]
+)
+def test_time_saved_is_shown_as_a_change(acceleration: float, shown: str) -> None:
+    assert _saved(replace(entry_of(1, 2.0, 10.0), acceleration=acceleration)) == shown

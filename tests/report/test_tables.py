@@ -34,7 +34,9 @@ def results_of(step: float | None = -1.0, latency: LatencyReport | None = LATENC
         for seed in (1, 2, 3):
             confirmations.append(confirm_of(1, seed, 4.0 + seed))
             confirmations.append(confirm_of(2, seed, 4.0 + seed + step + 0.01 * seed))
-    return RunResults(settings_of(), RECORDS, latency, confirmations)
+    return RunResults(
+        settings_of(evaluation={"confirm_seeds": 5}), RECORDS, latency, confirmations
+    )
 
 
 def printed(table: Any) -> str:

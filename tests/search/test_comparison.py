@@ -8,6 +8,7 @@ from driving import confirm_of, entry_of
 from schedsearch.search.comparison import (
     Comparison,
     compare_with_presets,
+    contenders_for,
     mean_interval,
     rival_of,
 )
@@ -30,6 +31,15 @@ def test_the_rival_is_the_best_that_is_no_slower() -> None:
     assert rival_of(preset, searched) == searched[1]
     assert rival_of(preset, searched[:1]) is None
     assert rival_of(preset, []) is None
+
+
+def test_the_runoff_decides_among_the_best_few() -> None:
+    preset = entry_of(0, 5.0, 50.0, "D2-DiT")
+    searched = [entry_of(number, 3.0 + number / 10, 40.0) for number in (1, 2, 3, 4)]
+    assert contenders_for(preset, searched) == searched[:3]
+    assert rival_of(preset, searched, {1: 4.0, 2: 3.0, 3: 3.5, 4: 0.0}) == searched[1]
+    assert rival_of(preset, searched, {1: 4.0, 3: 3.5}) == searched[2]
+    assert rival_of(preset, searched, {3: 3.5}) == searched[0]  # nothing to compare it with
 
 
 def test_predicted_and_measured_latencies_are_not_mixed() -> None:

@@ -29,9 +29,10 @@ class Stage:
 
     def __init__(self, root: Path, **evaluation: int) -> None:
         settings = settings_of(
-            evaluation={"confirm_seeds": 2, "seed": 10, **evaluation}, search={"max_retries": 1}
+            evaluation={"confirm_seeds": 2, "runoff_seeds": 0, "seed": 10, **evaluation},
+            search={"max_retries": 1},
         )
-        self.results = RunResults(settings, RECORDS, None, [])
+        self.settings = settings
         self.journal = Journal(root / "confirmation.jsonl", ConfirmRecord.from_json)
         self.told = io.StringIO()
         self.source = Confirmation(
@@ -42,6 +43,12 @@ class Stage:
             observer=RunView(Console(file=self.told, width=200), hypervolume_of),
         )
 
+    def results(self) -> RunResults:
+        return RunResults(self.settings, RECORDS, None, self.journal.read())
+
+    def answer(self, job: ConfirmJob, fid: float) -> None:
+        self.source.finish(job, {"record": confirm_of(job.number, job.seed, fid).to_json()})
+
     def jobs(self) -> list[ConfirmJob]:
         found = []
         while (job := self.source.next_job()) is not None:
@@ -51,7 +58,7 @@ class Stage:
 
 
 def test_full_depth_presets_and_their_rivals(tmp_path: Path) -> None:
-    assert trials_to_confirm(Stage(tmp_path).results) == [0, 1, 2]
+    assert trials_to_confirm(Stage(tmp_path).results()) == [0, 1, 2]
 
 
 def test_seeds_go_round_robin_and_are_fresh(tmp_path: Path) -> None:
@@ -106,3 +113,51 @@ def test_a_time_out_is_final(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seeds", [0, 1])
 def test_number_of_seeds(tmp_path: Path, seeds: int) -> None:
     assert Stage(tmp_path, confirm_seeds=seeds).source.num_jobs == 3 * seeds
+
+
+def test_a_runoff_chooses_the_rival_at_seeds_of_its_own(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, runoff_seeds=2)
+    stage.source.announce()
+    jobs = stage.jobs()  # while they run, nothing else is handed out
+    assert [(job.seed, job.number) for job in jobs] == [(13, 2), (13, 4), (14, 2), (14, 4)]
+    for job in jobs:  # the contender with the worse FID of the search wins
+        assert stage.source.next_job() is None
+        stage.answer(job, 8.0 if job.number == 2 else 7.0)
+    verdicts = stage.jobs()
+    assert [(job.seed, job.number) for job in verdicts] == [
+        (seed, number) for seed in (11, 12) for number in (0, 1, 4)
+    ]
+    for job in verdicts:
+        stage.answer(job, 5.0 + job.number)
+    (found,) = stage.results().comparisons()
+    assert (found.preset, found.rival, found.num_seeds) == (1, 4, 2)
+    assert found.difference == pytest.approx(3.0)  # of the verdict's seeds alone
+    assert stage.source.next_job() is None
+    told = stage.told.getvalue()
+    assert told.index("choosing each preset's rival") < told.index("confirming with fresh seeds")
+
+
+def test_an_interrupted_runoff_goes_on(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, runoff_seeds=2)
+    for job in stage.jobs()[:3]:
+        stage.answer(job, 7.0)
+    resumed = Stage(tmp_path, runoff_seeds=2)
+    (last,) = resumed.jobs()
+    assert (last.seed, last.number) == (14, 4)
+    resumed.answer(last, 1.0)
+    assert {job.number for job in resumed.jobs()} == {0, 1, 4}
+    assert Stage(tmp_path, runoff_seeds=2).source.num_jobs == 6  # the runoff is done
+
+
+def test_a_runoff_that_failed_leaves_the_choice_to_the_search(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, runoff_seeds=2)
+    for job in stage.jobs():
+        stage.source.lose(job, "no result within 3 s", retry=False)
+    assert {job.number for job in stage.jobs()} == {0, 1, 2}
+
+
+def test_a_single_contender_needs_no_runoff(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "RECORDS", RECORDS[:4])
+    assert {job.seed for job in Stage(tmp_path, runoff_seeds=2).jobs()} == {11, 12}

@@ -49,6 +49,7 @@ def test_a_file_that_says_where_its_numbers_come_from(
     }
     assert measured.items() <= file.measured.items()
     assert file.measured["device"]
+    assert "name" not in file.measured  # the solver's, which stands under "solver"
     assert set(file.provenance) == {"study", "trial", "space_sha256", "seed", "versions"}
     assert file.provenance["study"] == "tiny"
     assert file.provenance["versions"]["torch"]

@@ -75,8 +75,9 @@ def test_the_front_the_baselines_and_all_possible_rivals_are_measured() -> None:
         record_of(4, (6,) * 10, 4.0, 70.0),  # dominated by a searched one
         record_of(5, (5,) * 10, 8.0, 20.0),
         record_of(6, (4,) * 10, None),
+        record_of(7, (10, 9, 9, 9, 9, 9, 9, 9, 9, 2), 9.5, 90.0),  # three others are better
     ]
-    assert trials_to_measure(RunResults(settings_of(), records, None, [])) == [0, 1, 2, 3, 5]
+    assert trials_to_measure(RunResults(settings_of(), records, None, [])) == [0, 1, 2, 3, 4, 5]
 
 
 def test_measurements_are_kept_beside_the_predictions(bench, run_copy: Path) -> None:

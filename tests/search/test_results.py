@@ -73,7 +73,7 @@ def test_measured_and_predicted_latencies_never_share_a_front() -> None:
 
 def test_confirmations() -> None:
     seeds = [confirm_of(1, 1, 3.0), confirm_of(1, 2, 5.0), confirm_of(2, 1, 3.0)]
-    results = RunResults(settings_of(), RECORDS, None, seeds)
+    results = RunResults(settings_of(evaluation={"confirm_seeds": 5}), RECORDS, None, seeds)
     entry = results.entries[1]
     assert entry.fid == 4.0  # the search's own value stays
     assert (entry.fid_confirmed, entry.confirm_seeds) == (4.0, 2)

@@ -1,0 +1,74 @@
+"""The preflight looks into the data, and says what it will skip."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_runs import write_space
+from torch import Tensor
+
+from schedsearch.config import read_settings
+from schedsearch.exceptions import ConfigError
+from schedsearch.search.preflight import check_before_start
+from schedsearch.search.run_folder import RunFolder
+from schedsearch.settings import StudySettings
+
+
+class Rows:
+    """Features of 8x8 grey images: the means of their rows."""
+
+    name, dim, sha256 = "rows", 8, "0" * 64
+
+    def __init__(self, features_path: str | None, device: object) -> None:
+        pass
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.float().mean((1, 3))
+
+
+def settings_for(folder: Path, max_damaged: int) -> StudySettings:
+    rng = np.random.default_rng(0)
+    for label in range(10):
+        (folder / "images" / str(label)).mkdir(parents=True)
+        for index in range(6):
+            pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / str(label) / f"{index}.png")
+    (folder / "images" / "7" / "5.png").write_bytes(b"")
+    data = {"source": "image_folder", "path": "images", "max_damaged": max_damaged}
+    return read_settings(
+        write_space(folder, data=data, evaluation={"features": f"{__name__}:Rows"})
+    )
+
+
+def test_skipped_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = settings_for(tmp_path, max_damaged=1)
+    with caplog.at_level(logging.WARNING):
+        ready = check_before_start(settings, RunFolder(tmp_path / "run"), dry_run=True)
+    notes = [r for r in caplog.records if r.name == "schedsearch.search.preflight"]
+    assert len(notes) == 1
+    assert "1 of 60 images cannot be read" in notes[0].getMessage()
+    assert "7/5.png" in notes[0].getMessage()
+    assert not (tmp_path / "run").exists()  # a dry run leaves nothing
+    assert ready.bench.reference.num_images == 59
+
+
+def test_too_much_damage_ends_before_the_reference_is_computed(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, max_damaged=0)
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    with pytest.raises(ConfigError, match=r"7/5\.png"):
+        check_before_start(settings, folder)
+    assert not any(folder.reference.glob("*"))
+
+
+def test_labels_that_do_not_fit_end_before_the_reference_is_computed(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, max_damaged=1)
+    (tmp_path / "images" / "more").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "more" / "0.png")
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    with pytest.raises(ConfigError, match="11 classes"):
+        check_before_start(settings, folder)
+    assert not any(folder.reference.glob("*"))
