@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.layers import unpatchify
 from schedsearch.backbones.registry import REGISTRY, build_backbone
 from schedsearch.diffusion.losses import mse
 from schedsearch.hand_made import preset_for
@@ -50,7 +51,7 @@ def run_every_block_and_pick(
         tokens = block(tokens, c)
         after.append(tokens)
     picked = torch.stack(after)[exit_depth - 1, torch.arange(len(x), device=x.device)]
-    return net._unpatchify(net.final_layer(picked, c))
+    return unpatchify(net.final_layer(picked, c), net.patch_size, net.out_channels)
 
 
 def build_net(model: str, device: str) -> DiT:

@@ -1,0 +1,213 @@
+"""Time of sampling: accelerations, and a forward pass beside diffusers.
+
+The weights are random, and the zeros that training starts from are filled: multiplying zeros
+draws less power, so a GPU clocks higher and the times would flatter.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from benchmarks.result_tables import Table
+from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.guidance import learns_variance
+from schedsearch.backbones.registry import build_backbone
+from schedsearch.diffusion.process import build_process
+from schedsearch.diffusion.solvers import build_solver
+from schedsearch.evaluation.flops import count_flops
+from schedsearch.evaluation.latency import (
+    LatencyProtocol,
+    build_clock,
+    device_name,
+    measure_interleaved,
+    time_rounds,
+)
+from schedsearch.hand_made import HAND_MADE, preset_for
+from schedsearch.protocols import Backbone
+from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
+
+GOAL_POINTS = 2.0
+"""An acceleration may stay this many percentage points below the ideal one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What to time, and how."""
+
+    model: str
+    backbone: BackboneSettings
+    schedules: Sequence[str]
+    diffusion: DiffusionSettings
+    solver: SolverSettings
+    batch: int
+    dtype: str
+    repeats: int
+
+    @property
+    def protocol(self) -> str:
+        """For people."""
+        guided = self.solver.cfg_scale > 1
+        guidance = f", CFG {self.solver.cfg_scale:g}" if guided else ", no guidance"
+        return (
+            f"{self.solver.name} {self.solver.num_steps} steps{guidance}, {self.dtype}, batch "
+            f"{self.batch}, random weights, median of {self.repeats} interleaved rounds"
+        )
+
+
+def place(device: torch.device) -> str:
+    """Name of the device and, of a CPU, how busy it is: a shared one does not time well."""
+    if device.type != "cpu":
+        return device_name(device)
+    return f"{device_name(device)}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+
+
+def random_backbone(settings: BackboneSettings, device: torch.device) -> nn.Module:
+    """A backbone with random weights and no matrix of zeros, in eval mode."""
+    net = build_backbone(settings).to(device).eval()
+    generator = torch.Generator(device).manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.dim() > 1 and not parameter.any():
+                parameter.normal_(0.0, 0.02, generator=generator)
+    return net
+
+
+def acceleration_table(run: Run, device: torch.device, threads: int = 1) -> Table:
+    """Time saved by hand-made schedules over whole sampling runs, beside ASE's and the ideal."""
+    net = random_backbone(run.backbone, device)
+    backbone = cast(Backbone, net)
+    process = build_process(run.diffusion)
+    solver = build_solver(run.solver, process, learned_variance=learns_variance(net))
+    schedules = {name: preset_for(name, backbone.num_exit_blocks) for name in run.schedules}
+    protocol = LatencyProtocol(
+        device=device_name(device),
+        dtype=run.dtype,
+        batch=run.batch,
+        threads=threads,
+        solver=run.solver.name,
+        num_steps=run.solver.num_steps,
+        spacing=run.solver.spacing,
+        cfg_scale=run.solver.cfg_scale,
+    )
+    found = measure_interleaved(backbone, schedules, solver, protocol, repeats=run.repeats)
+    flops = count_flops(net, sorted({d for s in schedules.values() for d in s.depths}))
+    is_dit = isinstance(net, DiT)
+    rows = []
+    for name, measured in found.items():
+        schedule = schedules.get(name)
+        row: dict[str, Any] = {
+            "schedule": name,
+            "ms": measured.median_ms,
+            "ms_half_width": measured.half_width_ms,
+            "unstable": "unstable" if measured.unstable else "",
+        } | dict.fromkeys(("paper", "ideal", "measured", "half_width", "margin_points"))
+        if schedule is not None:
+            depths = schedule.visited(solver.times)
+            blocks_saved = 1 - statistics.fmean(depths) / backbone.num_exit_blocks
+            ideal = blocks_saved if is_dit else flops.saving(schedule, solver.times)
+            row |= {
+                "paper": HAND_MADE[name].reported_acceleration,
+                "ideal": ideal,
+                "measured": measured.acceleration,
+                "half_width": measured.acceleration_half_width,
+                "margin_points": 100 * (measured.acceleration - ideal),
+            }
+        rows.append(row)
+    ideal_is = "1 - mean depth / depth" if is_dit else "the share of FLOPs saved"
+    return Table(
+        title=f"Acceleration on {run.model}, batch {run.batch}",
+        note=f"{place(device)}; {run.protocol}. Ideal: {ideal_is} over the solver's own "
+        f"times; goal: margin >= -{GOAL_POINTS:g} percentage points. Half-widths are 95 %. "
+        "Paper: ASE, Tables 1 and 2, A100.",
+        columns={
+            "schedule": "",
+            "paper": ".2%",
+            "ideal": ".2%",
+            "measured": ".2%",
+            "half_width": ".2%",
+            "margin_points": "+.2f",
+            "ms": ".1f",
+            "ms_half_width": ".1f",
+            "unstable": "",
+        },
+        rows=rows,
+    )
+
+
+def diffusers_table(
+    config: Mapping[str, Any],
+    device: torch.device,
+    *,
+    model: str,
+    batches: Sequence[int],
+    dtype: torch.dtype,
+    repeats: int,
+    calls: int = 10,
+) -> Table:
+    """A forward pass at full depth beside diffusers' model of the same size.
+
+    Args:
+        config: Arguments of our DiT by their official names.
+        device: Where to run.
+        model: Name for people.
+        batches: Images in one call.
+        dtype: Of weights and inputs.
+        repeats: Rounds.
+        calls: Forward passes per timing.
+    """
+    from diffusers import DiTTransformer2DModel
+
+    ours = DiT(**config)
+    theirs = DiTTransformer2DModel(
+        num_attention_heads=config["num_heads"],
+        attention_head_dim=config["hidden_size"] // config["num_heads"],
+        in_channels=config["in_channels"],
+        out_channels=ours.out_channels,
+        num_layers=config["depth"],
+        sample_size=config["input_size"],
+        patch_size=config["patch_size"],
+        num_embeds_ada_norm=config["num_classes"],
+    )
+    for net in (ours, theirs):
+        net.to(device=device, dtype=dtype).eval()
+    rows = []
+    for batch in batches:
+        x = torch.randn(batch, *ours.in_shape, device=device, dtype=dtype)
+        t = torch.full((batch,), 500, device=device)
+        y = torch.arange(batch, device=device) % config["num_classes"]
+
+        def run_ours(x: torch.Tensor = x, t: torch.Tensor = t, y: torch.Tensor = y) -> None:
+            for _ in range(calls):
+                ours(x, t, y, exit_depth=config["depth"])
+
+        def run_theirs(x: torch.Tensor = x, t: torch.Tensor = t, y: torch.Tensor = y) -> None:
+            for _ in range(calls):
+                theirs(x, timestep=t, class_labels=y)
+
+        work: dict[str, Callable[[], object]] = {"ours": run_ours, "diffusers": run_theirs}
+        with torch.inference_mode():
+            times = time_rounds(work, build_clock(device), repeats)
+        ratios = [a / b for a, b in zip(times["ours"], times["diffusers"], strict=True)]
+        rows.append(
+            {
+                "batch": batch,
+                "ours_ms": statistics.median(times["ours"]) / calls,
+                "diffusers_ms": statistics.median(times["diffusers"]) / calls,
+                "ratio": statistics.median(ratios),
+            }
+        )
+    return Table(
+        title=f"Forward pass of {model} beside diffusers' DiTTransformer2DModel",
+        note=f"{place(device)}; {str(dtype).removeprefix('torch.')}, full depth, random "
+        f"weights, median of {repeats} interleaved rounds of {calls} calls. Goal: ratio <= 1. "
+        "diffusers embeds time and class in every block, which costs little.",
+        columns={"batch": "d", "ours_ms": ".2f", "diffusers_ms": ".2f", "ratio": ".3f"},
+        rows=rows,
+    )
