@@ -12,8 +12,11 @@ WANTED = {
     "schedsearch/pretrained/digits_cnn.safetensors",
     "schedsearch/pretrained/digits_dit.safetensors",
     "search_spaces/digits_dit.yaml",
+    "search_spaces/dit_xl2_imagenet256.yaml",
     "trainers/ase.py",
     "trainers/py.typed",
+    "trainers/recipes/ase_dit.yaml",
+    "trainers/recipes/ase_uvit.yaml",
 }
 MAX_MEGABYTES = 20
 

@@ -136,10 +136,15 @@ class NoiseProcess(Protocol):
 
 
 class TrainingData(Protocol):
-    """Images to train on, in memory or read on demand."""
+    """Images or latents to train on, in memory or read on demand."""
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draw images, (N, C, H, W) float32 in [-1, 1], and labels, (N,) int64 or None."""
+        """Draw a batch to train on.
+
+        Returns:
+            Images, (N, C, H, W) float32 in [-1, 1], or scaled latents; and labels, (N,) int64
+            or None.
+        """
         ...
 
 

@@ -166,7 +166,7 @@ def _add_wrong_schema(data: Any, findings: Findings) -> None:
 
 
 def _check_depths(file: ScheduleFile, findings: Findings) -> None:
-    low, high = int(file.backbone.family == "dit"), file.backbone.num_exit_blocks
+    low, high = lowest_depth(file.backbone.family), file.backbone.num_exit_blocks
     for i, depth in enumerate(file.depths):
         if not low <= depth <= high:
             findings.add(
@@ -189,6 +189,18 @@ def _check_weights(weights: str | None, findings: Findings) -> None:
 # ---- schedules on the command line ------------------------------------------------------------
 
 
+def lowest_depth(family: str | None) -> int:
+    """Smallest exit depth of a family's models.
+
+    A DiT runs at least one block. A U-ViT always runs its encoder and middle block, so that no
+    decoder block at all is a depth too; a class of someone else may be like that.
+
+    Args:
+        family: ``dit``, ``uvit``, or None or an import string for any other class.
+    """
+    return int(family == "dit")
+
+
 def resolve_schedule(
     spec: str, *, num_exit_blocks: int, num_intervals: int = 10, min_depth: int = 1
 ) -> ExitSchedule:
@@ -199,7 +211,8 @@ def resolve_schedule(
             by commas or spaces, data -> noise; a single depth stands for every interval.
         num_exit_blocks: Exit blocks of the model.
         num_intervals: Intervals of ``full`` and number of depths in a list.
-        min_depth: Smallest depth that the model runs, and that presets are clamped to.
+        min_depth: Smallest depth that the model runs, see :func:`lowest_depth`. Presets keep
+            at least one block whatever it is, as in the paper (ASE, Table 5).
 
     Raises:
         ConfigError: If there is no such schedule or it does not fit the model.
@@ -207,7 +220,7 @@ def resolve_schedule(
     if spec == FULL:
         return ExitSchedule.flat(num_exit_blocks, num_intervals)
     if spec in HAND_MADE:
-        return preset_for(spec, num_exit_blocks, min_depth=min_depth)
+        return preset_for(spec, num_exit_blocks, min_depth=max(1, min_depth))
     if re.fullmatch(r"[-\d\s,\[\]]+", spec):
         return _from_list(spec, num_exit_blocks, num_intervals, min_depth)
     path = Path(spec).expanduser()
@@ -221,6 +234,11 @@ def resolve_schedule(
         raise ConfigError(
             f"{spec}: the schedule is for {file.backbone.num_exit_blocks} exit blocks, but the "
             f"backbone has {num_exit_blocks}; use a schedule found for this backbone, or a preset."
+        )
+    if (lowest := min(file.depths)) < min_depth:
+        raise ConfigError(
+            f"{spec}: the schedule runs {lowest} blocks, but the backbone at least {min_depth}; "
+            "use a schedule found for this backbone, or a preset."
         )
     return file.schedule
 

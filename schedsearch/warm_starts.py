@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schedsearch.config.backbone_rules import shipped_family
 from schedsearch.config.problems import Findings, InvalidFileError
 from schedsearch.config.rules import check_number_of_trials
 from schedsearch.config.warm_starts import WARM_START
@@ -80,5 +81,10 @@ def _read(
         raise ConfigError(
             f"{entry} is for {file.backbone.num_exit_blocks} exit blocks, but the backbone has "
             f"{num_exit_blocks}"
+        )
+    family = shipped_family(settings.backbone)
+    if family is not None and file.backbone.family != family:
+        raise ConfigError(
+            f"{entry} is for the family {file.backbone.family}, but the backbone is a {family}"
         )
     return WarmStart(file.name, file.schedule)

@@ -5,7 +5,9 @@ import torch
 from tiny_runs import TINY, write_space
 
 import schedsearch
+from schedsearch.backbones.registry import build_backbone
 from schedsearch.exceptions import ConfigError
+from schedsearch.settings import BackboneSettings
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,28 @@ def test_labels_guidance_and_noise(net) -> None:
 def test_a_schedule_that_is_too_deep(net) -> None:
     with pytest.raises(ValueError, match="runs up to 28 blocks, but the network has 10"):
         schedsearch.sample(net, schedsearch.ExitSchedule.flat(28))
+
+
+UVIT = {"img_size": 8, "patch_size": 4, "in_chans": 1, "embed_dim": 16, "depth": 4, "num_heads": 2}
+
+
+def test_guidance_must_fit_the_network(net) -> None:
+    noise = torch.randn(2, 1, 8, 8)
+    for scale in (1.0, 2.0):
+        with pytest.raises(ConfigError, match="at most the network's 1 channels, got 2"):
+            schedsearch.sample(net, D3, noise=noise, cfg_scale=scale, cfg_channels=2)
+    schedsearch.sample(net, D3, num_steps=2, noise=noise, cfg_scale=2.0, cfg_channels=1)
+
+
+@pytest.mark.parametrize("num_classes", [-1, 10], ids=["no classes", "no null class"])
+def test_guidance_needs_a_label_for_no_class(num_classes: int) -> None:
+    config = {**UVIT, "num_classes": num_classes}
+    uvit = build_backbone(BackboneSettings(family="uvit", config=config)).eval()
+    schedule = schedsearch.ExitSchedule.flat(1)
+    for labels in (None, torch.tensor([0, 1])):
+        with pytest.raises(ConfigError, match="cfg_scale=2 needs a network with a 'no class'"):
+            schedsearch.sample(uvit, schedule, num=2, labels=labels, cfg_scale=2.0)
+    assert schedsearch.sample(uvit, schedule, num=2, num_steps=2).shape == (2, 1, 8, 8)
 
 
 def test_a_section_with_a_mistake() -> None:

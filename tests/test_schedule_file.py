@@ -14,6 +14,7 @@ from schedsearch.schedule_file import (
     ScheduledBackbone,
     ScheduleFile,
     load_schedule,
+    lowest_depth,
     read_schedule_file,
     resolve_schedule,
     write_schedule_file,
@@ -159,6 +160,27 @@ def test_schedules_that_are_not(spec: str, message: str) -> None:
         resolve_schedule(spec, num_exit_blocks=10)
 
 
+def test_a_u_vit_may_run_no_decoder_block(edited: Callable[..., Path]) -> None:
+    def resolve(spec: str) -> tuple[int, ...]:
+        return resolve_schedule(spec, num_exit_blocks=6, min_depth=lowest_depth("uvit")).depths
+
+    assert [lowest_depth(family) for family in ("dit", "uvit", None, "mine:Net")] == [1, 0, 0, 0]
+    assert resolve("2,2,1,0,0,0,0,0,0,0") == (2, 2, 1, 0, 0, 0, 0, 0, 0, 0)
+    assert resolve("0") == (0,) * 10
+    assert resolve("D6-U-ViT") == (2, 2, 2, 2, 1, 1, 1, 1, 1, 1)
+    small = resolve_schedule("D6-U-ViT", num_exit_blocks=1, min_depth=0)
+    assert small.depths == (1,) * 10, "a preset keeps a block where it rounds to none"
+    with pytest.raises(ConfigError, match=r"index 0 of '7' must be in \[0, 6\]"):
+        resolve("7")
+
+    file = str(edited(("family: dit", "family: uvit"), ("7, 7, 6, 6]", "1, 0, 0, 0]")))
+    deep = {"num_exit_blocks": 10}
+    found = resolve_schedule(file, **deep, min_depth=lowest_depth("uvit"))
+    assert found.depths == (10, 10, 9, 9, 8, 8, 1, 0, 0, 0)
+    with pytest.raises(ConfigError, match="runs 0 blocks, but the backbone at least 1"):
+        resolve_schedule(file, **deep, min_depth=lowest_depth("dit"))
+
+
 def test_a_file_for_another_model_is_refused(edited: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match="for 10 exit blocks, but the backbone has 28"):
         resolve_schedule(str(edited()), num_exit_blocks=28)
@@ -169,7 +191,7 @@ def test_a_file_for_another_model_is_refused(edited: Callable[..., Path]) -> Non
 SPACE = """\
 name: toy
 backbone: {family: dit, config: {depth: 10, hidden_size: 64, num_heads: 4, input_size: 8, \
-in_channels: 1, num_classes: 10}}
+in_channels: 1, num_classes: 10}, checkpoint: package:digits_dit.safetensors}
 data: {source: digits}
 space: {min_depth: 2, max_depth: 10}
 trainer: schedsearch.space:SearchSpace

@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 
-PICK_RULES = ("knee", "max_latency_ms", "max_fid", "max_fid_increase")
-"""Destinations of the options of :func:`add_pick_rules`."""
-
 
 def add_space(parser: argparse.ArgumentParser) -> None:
     """The positional SPACE."""
     parser.add_argument(
         "space",
         metavar="SPACE",
-        help="search space: a YAML file, or the name of one that ships (digits_dit)",
+        help="search space: a YAML file, or the name of one that ships, such as digits_dit",
     )
 
 

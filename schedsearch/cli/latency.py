@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="exit schedule to measure beside full depth: a schedule file, a preset, or depths "
-        "separated by commas; may be repeated (default: the DiT presets)",
+        "separated by commas; may be repeated (default: the paper's presets for the family: those "
+        "of U-ViT for a U-ViT, else those of DiT)",
     )
     parser.add_argument(
         "--batch",
@@ -48,10 +49,11 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.backbones.devices import require_device
     from schedsearch.backbones.guidance import learns_variance
     from schedsearch.config import read_model_settings
+    from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.hand_made import HAND_MADE
-    from schedsearch.schedule_file import resolve_schedule
+    from schedsearch.schedule_file import lowest_depth, resolve_schedule
 
     settings = read_model_settings(args.space)
     net: Any = load_backbone_from(settings.backbone, require_device(args.device))
@@ -60,9 +62,14 @@ def take_action(args: argparse.Namespace) -> int:
         build_process(settings.diffusion),
         learned_variance=learns_variance(net),
     )
-    names = args.schedules or [name for name in HAND_MADE if name.endswith("-DiT")]
+    family = shipped_family(settings.backbone)
+    suffix = "-U-ViT" if family == "uvit" else "-DiT"
+    names = args.schedules or [name for name in HAND_MADE if name.endswith(suffix)]
     schedules = {
-        name: resolve_schedule(name, num_exit_blocks=net.num_exit_blocks) for name in names
+        name: resolve_schedule(
+            name, num_exit_blocks=net.num_exit_blocks, min_depth=lowest_depth(family)
+        )
+        for name in names
     }
     for batch in args.batches or [settings.evaluation.latency_batch]:
         evaluation = dataclasses.replace(settings.evaluation, latency_batch=batch)
@@ -89,7 +96,9 @@ def _measure(
 
     protocol = latency_protocol(net, solver_settings, evaluation, threads)
     repeats = evaluation.latency_repeats
-    fitted = measure_table(net, solver, protocol, repeats=repeats)
+    # Depth 0, as a U-ViT has it, is worth its time only where a schedule visits it.
+    lowest = min(1, *(min(schedule.depths) for schedule in schedules.values()))
+    fitted = measure_table(net, solver, protocol, repeats=repeats, min_depth=lowest)
     console = result_console()
     console.print(
         f"{protocol.device}, {protocol.dtype}, batch {protocol.batch}, {protocol.threads} CPU "

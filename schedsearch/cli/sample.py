@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="F",
-        help="weights to load instead of backbone.checkpoint (.safetensors, .pt)",
+        help="weights to load instead of backbone.checkpoint: anything that it may name",
     )
     parser.add_argument(
         "--seed",
@@ -67,15 +67,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def take_action(args: argparse.Namespace) -> int:
     """Sample images and write them."""
+    import torch
+
     from schedsearch.backbones.checkpoint import load_backbone_from
     from schedsearch.backbones.devices import require_device
     from schedsearch.backbones.guidance import learns_variance
     from schedsearch.config import read_model_settings
+    from schedsearch.config.backbone_rules import shipped_family
+    from schedsearch.data.loading import load_decoder
     from schedsearch.data.pixels import to_uint8
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.evaluation.grid import save_grid
     from schedsearch.evaluation.sampling import generate
+    from schedsearch.schedule_file import lowest_depth
 
     settings = read_model_settings(args.space)
     chosen = _choose_schedule(args, settings)
@@ -87,7 +92,7 @@ def take_action(args: argparse.Namespace) -> int:
             "sample needs weights, but backbone.checkpoint is not set and --weights is missing."
         )
     net: Any = load_backbone_from(backbone, require_device(args.device))
-    schedule = chosen.schedule_for(net)
+    schedule = chosen.schedule_for(net, lowest_depth(shipped_family(backbone)))
     noise, labels = _start(args, net)
     samples = generate(
         net,
@@ -104,7 +109,9 @@ def take_action(args: argparse.Namespace) -> int:
         cfg_channels=settings.solver.cfg_channels,
         seed=args.seed,
     )
-    images = to_uint8(samples)
+    decode = load_decoder(settings.data, args.device)  # latents become pixels; pixels stay
+    batches = torch.split(samples, settings.evaluation.batch_size)
+    images = torch.cat([to_uint8(decode(batch)) for batch in batches])
     _write(Path(args.out), samples, images, raw=args.raw)
     if args.grid is not None:
         save_grid(images[:80], Path(args.grid))
@@ -126,12 +133,17 @@ class _Choice:
     weights: str | None
     fingerprint: str | None = None
 
-    def schedule_for(self, net: Any) -> ExitSchedule:
-        """The schedule itself; says so when it was measured with other weights."""
+    def schedule_for(self, net: Any, min_depth: int) -> ExitSchedule:
+        """The schedule itself, of a network that runs at least ``min_depth`` blocks.
+
+        Says so when it was measured with other weights.
+        """
         from schedsearch.backbones.checkpoint import fingerprint
         from schedsearch.schedule_file import resolve_schedule
 
-        schedule = resolve_schedule(self.spec, num_exit_blocks=net.num_exit_blocks)
+        schedule = resolve_schedule(
+            self.spec, num_exit_blocks=net.num_exit_blocks, min_depth=min_depth
+        )
         if self.fingerprint is not None and self.fingerprint != fingerprint(net):
             print(
                 f"warning: {self.spec} was measured with other weights than these; its FID does "
@@ -143,10 +155,12 @@ class _Choice:
 
 def _choose_schedule(args: argparse.Namespace, settings: ModelSettings) -> _Choice:
     """The schedule and the weights it brings along; ``--weights`` comes first."""
+    from schedsearch.config.backbone_rules import PACKAGE_PREFIX
     from schedsearch.schedule_file import read_schedule_file
 
-    path = Path(args.schedule)
-    weights = None if args.weights is None else str(Path(args.weights).absolute())
+    path, weights = Path(args.schedule), args.weights
+    if weights is not None and not weights.startswith(PACKAGE_PREFIX):
+        weights = str(Path(weights).absolute())
     if not path.is_file():
         return _Choice(args.schedule, weights)
     file = read_schedule_file(path)

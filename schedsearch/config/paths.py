@@ -9,6 +9,9 @@ from pathlib import Path
 
 from schedsearch.config.problems import KeyPath
 
+FROM_FOLDER = "a relative path counts from the folder of the file"
+"""Remedy for a path in a file that leads nowhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:

@@ -13,6 +13,7 @@ from schedsearch.config.backbone_rules import PACKAGE_PREFIX, check_backbone
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
 from schedsearch.config.problems import Findings, KeyPath, nearest_or_list
+from schedsearch.config.recipes import with_recipe_base
 from schedsearch.config.rules import check_rules
 from schedsearch.config.validation import validate_sections
 from schedsearch.config.warm_starts import absolute_entries
@@ -20,6 +21,7 @@ from schedsearch.config.yaml_nodes import MAX_BYTES, Document, parse_document
 from schedsearch.exceptions import ConfigError
 from schedsearch.settings import (
     BackboneSettings,
+    DataSettings,
     DiffusionSettings,
     EvaluationSettings,
     SolverSettings,
@@ -37,6 +39,9 @@ class ModelSettings:
     diffusion: DiffusionSettings
     solver: SolverSettings
     evaluation: EvaluationSettings
+    data: DataSettings | None = None
+    """Says how latents become pixels. None where the section is missing or wrong, since a
+    model needs no data."""
 
 
 def read_settings(path_or_name: str | Path, overrides: Sequence[str] = ()) -> StudySettings:
@@ -91,15 +96,15 @@ def read_model_settings(
         ConfigError: If there is no such file.
     """
     if isinstance(source, Mapping):
-        data = dict(source) if "backbone" in source else {"backbone": dict(source)}
-        document, folder = Document(data), Path.cwd()
+        content = dict(source) if "backbone" in source else {"backbone": dict(source)}
+        document, folder = Document(content), Path.cwd()
         document, origins = apply_overrides(document, overrides)
         findings = Findings("backbone settings", overrides=origins)
     else:
         path = find_space(source)
         folder = path.parent.absolute()
         document, findings = _parse(read_limited(path), str(path), overrides)
-    wanted = [field.name for field in dataclasses.fields(ModelSettings)]
+    wanted = [field.name for field in dataclasses.fields(ModelSettings) if field.name != "data"]
     # Marks of the other sections are of no interest, and neither are mistakes inside them.
     findings.problems = [
         p for p in findings.problems if not p.key or p.key.partition(".")[0] in wanted
@@ -109,8 +114,16 @@ def read_model_settings(
     if "backbone" in sections:
         check_backbone(sections["backbone"], findings, paths)
     findings.raise_if_any()
-    settings = ModelSettings(**sections)
+    data = _data_if_valid(document, paths)
+    settings = ModelSettings(**sections, data=data)
     return dataclasses.replace(settings, **_absolute(settings, paths))
+
+
+def _data_if_valid(document: Document, paths: Paths) -> DataSettings | None:
+    if not isinstance(document.data, Mapping) or "data" not in document.data:
+        return None
+    valid = validate_sections(document.data, Findings("data"), only=["data"])
+    return _absolute_data(valid["data"], paths) if "data" in valid else None
 
 
 def read_sections(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -186,6 +199,7 @@ def _parse(content: bytes | str, file: str, overrides: Sequence[str]) -> tuple[D
 
 
 def _settings(document: Document, findings: Findings, paths: Paths) -> StudySettings:
+    document = with_recipe_base(document, findings, paths)
     sections = validate_sections(document.data, findings)
     check_rules(sections, findings, paths)
     findings.raise_if_any()
@@ -193,10 +207,16 @@ def _settings(document: Document, findings: Findings, paths: Paths) -> StudySett
     return dataclasses.replace(
         settings,
         **_absolute(settings, paths),
-        data=dataclasses.replace(
-            settings.data, path=_absolute_or_none(("data", "path"), settings.data.path, paths)
-        ),
+        data=_absolute_data(settings.data, paths),
         warm_start=absolute_entries(settings.warm_start, paths),
+    )
+
+
+def _absolute_data(data: DataSettings, paths: Paths) -> DataSettings:
+    return dataclasses.replace(
+        data,
+        path=_absolute_or_none(("data", "path"), data.path, paths),
+        vae=_absolute_or_none(("data", "vae"), data.vae, paths),
     )
 
 

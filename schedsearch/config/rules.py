@@ -9,12 +9,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from schedsearch.config.backbone_rules import check_backbone, num_exit_blocks_of
+from schedsearch.config.backbone_rules import (
+    PACKAGE_PREFIX,
+    check_backbone,
+    num_exit_blocks_of,
+)
 from schedsearch.config.data_rules import check_data, check_features, check_shape
 from schedsearch.config.import_strings import why_not_importable
 from schedsearch.config.paths import Paths
 from schedsearch.config.problems import Findings, KeyPath, shown
-from schedsearch.config.solver_rules import check_guidance
+from schedsearch.config.recipe_rules import check_recipe
+from schedsearch.config.solver_rules import check_guidance, check_outputs, check_solver
 from schedsearch.config.warm_starts import check_warm_starts
 from schedsearch.settings import (
     BackboneSettings,
@@ -43,6 +48,12 @@ def check_rules(sections: Mapping[str, Any], findings: Findings, paths: Paths) -
         # Missing weights leave the other rules meaningful; a wrong network does not.
         if findings.touches(*(("backbone", key) for key in ("name", "family", "config"))):
             backbone = None
+        elif "search" in sections and backbone.checkpoint is None and paths.check_disk:
+            findings.add(
+                ("backbone",),
+                "a search fine-tunes pretrained weights, but checkpoint is missing",
+                f"name a file, or {PACKAGE_PREFIX}NAME for weights that ship",
+            )
     data, space = sections.get("data"), sections.get("space")
     solver, evaluation = sections.get("solver"), sections.get("evaluation")
     if "name" in sections:
@@ -52,11 +63,15 @@ def check_rules(sections: Mapping[str, Any], findings: Findings, paths: Paths) -
     if space is not None and not _check_space(space, backbone, findings):
         space = None
     if evaluation is not None:
-        check_features(evaluation, data, findings, paths)
+        check_features(evaluation, data, findings, paths, backbone)
     if backbone is not None and data is not None:
         check_shape(backbone, data, findings)
     if backbone is not None and solver is not None:
         check_guidance(backbone, solver, findings)
+        check_outputs(backbone, solver, findings)
+    if solver is not None and "diffusion" in sections:
+        check_solver(solver, sections["diffusion"], findings)
+    check_recipe(sections, findings)
     if "trainer" in sections and paths.check_disk:
         _check_trainer(sections["trainer"], findings)
     if "search" in sections:

@@ -6,7 +6,7 @@ import itertools
 import re
 from typing import Any
 
-from schedsearch.config.paths import Paths, why_not_a_file
+from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
 from schedsearch.config.problems import Findings, KeyPath, nearest, shown
 from schedsearch.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.schedule import ExitSchedule
@@ -164,7 +164,7 @@ def _check_file(entry: str, at: KeyPath, findings: Findings, paths: Paths) -> No
         )
         findings.add(at, f"unknown schedule {entry!r}", remedy)
     elif paths.check_disk and (reason := why_not_a_file(paths.absolute(at, entry))) is not None:
-        findings.add(at, reason, "a relative path counts from the folder of the file")
+        findings.add(at, reason, FROM_FOLDER)
 
 
 def absolute_entries(

@@ -99,6 +99,7 @@ class LatencyProtocol:
     spacing: str
     cfg_scale: float
     """Above 1 every network call runs twice the batch, which the latency includes."""
+    cfg_channels: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -141,6 +142,7 @@ def latency_protocol(
         num_steps=solver.num_steps,
         spacing=solver.spacing,
         cfg_scale=float(solver.cfg_scale),
+        cfg_channels=solver.cfg_channels,
     )
 
 
@@ -263,6 +265,7 @@ class LatencyBench(contextlib.ExitStack):
             self._labels,
             self.solver.process,
             cfg_scale=self.protocol.cfg_scale,
+            cfg_channels=self.protocol.cfg_channels,
             keep_variance=self.solver.wants_variance,
         )
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,22 +63,6 @@ class LatencyTable:
         """
         return self.c0_ms + sum(self.a_ms + self.b_ms * depth for depth in schedule.visited(times))
 
-    def anchored(self, measured_ms: float, schedule: ExitSchedule, times: Iterable[float]) -> Self:
-        """The same table in the pace at which ``schedule`` took ``measured_ms``.
-
-        A busy or throttled machine is slower at everything by about one factor, so one fresh
-        measurement (of full depth, say) corrects a table from another hour.
-        """
-        factor = measured_ms / self.predict(schedule, times)
-        return replace(
-            self,
-            depth_ms={depth: ms * factor for depth, ms in self.depth_ms.items()},
-            run_ms={depth: ms * factor for depth, ms in self.run_ms.items()},
-            a_ms=self.a_ms * factor,
-            b_ms=self.b_ms * factor,
-            c0_ms=self.c0_ms * factor,
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold."""
         data = asdict(self)
@@ -113,7 +97,7 @@ def measure_table(
         solver: The solver of the space.
         protocol: Batch, data type, threads and guidance to measure with.
         repeats: Rounds; each times everything once, in a random order.
-        min_depth: Smallest exit depth of the space.
+        min_depth: Smallest exit depth of the space, or of the schedules to predict.
         depths: Exit depths of the single calls; None takes :func:`table_depths`.
         seed: Of the orders.
         clock: Times the work; None takes the one for the network's device.

@@ -46,7 +46,7 @@ def dashboard(run_copy: Path) -> Iterator[tuple[str, Path]]:
         assert listening(port) == {"0100007F"}  # 127.0.0.1
         yield f"http://127.0.0.1:{port}", log
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=15) == 0
+        assert process.wait(timeout=120) == 0
         assert "Traceback" not in log.read_text()
     finally:
         process.kill()

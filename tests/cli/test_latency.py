@@ -18,7 +18,46 @@ def test_tables(tmp_path: Path) -> None:
     assert done.err == ""
 
 
+def test_a_u_vit_is_measured_with_its_own_presets(uvit_space: Path) -> None:
+    done = run_cli("latency", uvit_space, "--batch", 1)
+    assert done.code == 0, done.err
+    for row in ("D1-U-ViT", "D2-U-ViT", "D3-U-ViT", "D6-U-ViT"):
+        assert row in done.out
+    assert "-DiT" not in done.out
+    assert depths_measured(done.out) == ["1", "2", "3"], "no schedule visits depth 0"
+
+
+def test_a_dit_is_measured_with_its_own_presets(tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    keys = ("backbone", "solver", "evaluation")
+    space.write_text(yaml.safe_dump({key: TINY[key] for key in keys}))
+    done = run_cli("latency", space, "--batch", 1)
+    assert done.code == 0, done.err
+    assert "D7-DiT" in done.out
+    assert "U-ViT" not in done.out
+
+
+def test_depth_0_of_a_u_vit_is_measured_where_a_schedule_has_it(uvit_space: Path) -> None:
+    spec = "2,2,1,0,0,0,0,0,0,0"
+    done = run_cli("latency", uvit_space, "--schedule", spec, "--batch", 1)
+    assert done.code == 0, done.err
+    assert "2 2 1 0 0 0 0 0 0 0" in done.out
+    assert depths_measured(done.out) == ["0", "1", "2", "3"]
+
+
+def depths_measured(out: str) -> list[str]:
+    """First column of the table of single calls."""
+    lines = out[out.index("one network call") : out.index("T = ")].splitlines()
+    return [line.strip("│ ").split("│")[0].strip() for line in lines if line.startswith("│")]
+
+
 def test_mistakes(tmp_path: Path) -> None:
     done = run_cli("latency", "digits_dit", "--schedule", "D33-DiT")
     assert done.code == 2
     assert "D33-DiT" in done.err
+
+
+def test_a_dit_has_no_depth_0() -> None:
+    done = run_cli("latency", "digits_dit", "--schedule", "0")
+    assert done.code == 2
+    assert "must be in [1, 10]" in done.err

@@ -171,6 +171,7 @@ def test_arguments_of_the_contract(acting: SimpleNamespace) -> None:
         sample S --noise F.npy --labels F.npy --out F.npz
         latency S --schedule full --schedule D3-DiT --batch 1 --batch 8
         dashboard R
+        convert IN OUT --to diffusers --which ema --backbone DiT-XL/2 --force
         presets --depth 10
     """
     for line in lines.strip().splitlines():

@@ -38,7 +38,7 @@ def test_one_driver_per_folder(run_copy: Path) -> None:
     [
         ({"trainer": "trainers.ase:AseTrainr"}, "AseTrainr"),
         ({"trainer": "driving:Driver"}, "must be created without arguments"),
-        ({"backbone": {"checkpoint": None}}, "backbone.checkpoint is not set"),
+        ({"backbone": {"checkpoint": None}}, "checkpoint is missing"),
         ({"backbone": {"checkpoint": "missing.safetensors"}}, "missing.safetensors"),
         ({"data": {"source": "npz", "path": "missing.npz"}}, "missing.npz"),
         ({"warm_start": [[11] * 10]}, "warm_start"),

@@ -65,6 +65,17 @@ def test_schedules(space: Path, spec: str, shown: str) -> None:
     assert f"schedule [{shown}]" in done.err
 
 
+def test_a_u_vit_runs_no_decoder_block_at_depth_0(uvit_space: Path) -> None:
+    done, shallow = sample(uvit_space, "--schedule", "2,2,1,0,0,0,0,0,0,0", "--num", 2, "--raw")
+    assert done.code == 0, done.err
+    assert "schedule [2 2 1 0 0 0 0 0 0 0]" in done.err
+    _, deeper = sample(uvit_space, "--schedule", "2,2,1,1,1,1,1,1,1,1", "--num", 2, "--raw")
+    assert not np.allclose(shallow["samples"], deeper["samples"])
+    done, _ = sample(uvit_space, "--schedule", "4")
+    assert done.code == 2
+    assert "must be in [0, 3]" in done.err
+
+
 def test_a_grid_and_silence(space: Path) -> None:
     grid = space.parent / "grid.png"
     done, _ = sample(space, "-q", "--num", 4, "--grid", grid)
@@ -113,7 +124,9 @@ def test_a_start_that_does_not_fit(
     [
         (("--schedule", "D9-DiT"), "There is no schedule file or preset 'D9-DiT'"),
         (("--schedule", "11"), "must be in [1, 10]"),
+        (("--schedule", "0"), "must be in [1, 10]"),
         (("--weights", "missing.safetensors"), "missing.safetensors"),
+        (("--weights", "package:nothing.safetensors"), "No weights named 'nothing.safetensors'"),
     ],
 )
 def test_mistakes(space: Path, argv: tuple[str, ...], message: str) -> None:
@@ -128,6 +141,16 @@ def test_weights_are_needed(tmp_path: Path) -> None:
     done, _ = sample(space)
     assert done.code == 2
     assert "backbone.checkpoint is not set and --weights is missing" in done.err
+
+
+def test_weights_that_ship(tmp_path: Path) -> None:
+    bare = write_space(tmp_path, backbone={"checkpoint": None})
+    weights = ("--weights", "package:digits_dit.safetensors")
+    done, arrays = sample(bare, *weights, "--num", 2, "--raw")
+    assert done.code == 0, done.err
+    space = write_space(tmp_path / "with_weights")
+    _, expected = sample(space, "--num", 2, "--raw")
+    np.testing.assert_array_equal(arrays["samples"], expected["samples"])
 
 
 def test_a_pickle_is_not_run(space: Path, tmp_path: Path) -> None:

@@ -67,6 +67,27 @@ resources: {gpus_per_trial: "1"}
 """
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("checkpoint: weights.pt", "checkpoint: gone.pt", "backbone.checkpoint"),
+        ("source: digits", "source: npz, path: gone.npz", "data.path"),
+        ("source: digits", "source: mnist, path: gone", "data.path"),
+        ("source: digits", "source: latents, path: gone, vae: .", "data.path"),
+        ("D3-DiT", "gone.yaml", "warm_start[1]"),
+        ("recipe: {", "recipe: {base: gone.yaml, ", "recipe.base"),
+        ("search:", "evaluation: {features: inception, features_path: gone.pt}\nsearch:",
+         "evaluation.features_path"),
+    ],
+)  # fmt: skip
+def test_paths_that_lead_nowhere_have_one_remedy(
+    edited: Callable[..., Path], old: str, new: str, key: str
+) -> None:
+    (found,) = (line for line in mistakes(edited((old, new))) if f": {key}: " in line)
+    assert "gone" in found
+    assert found.endswith("; a relative path counts from the folder of the file")
+
+
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(MANY_MISTAKES)
@@ -117,6 +138,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
          "hidden_size must be divisible by 4, got 66"),
         ("depth: 10, num", "depth: true, num", "depth: must be an integer, got true"),
         ("checkpoint: weights.pt", "checkpoint: package:nope.safetensors", "no weights named"),
+        ("checkpoint: weights.pt", "checkpoint: null", "but checkpoint is missing; name a file"),
         ("max_depth: 10", "max_depth: 11", "the backbone has 10 exit blocks, got 11"),
         ("max_depth: 10", "max_depth: 9", "full depth runs 10 blocks, but space.max_depth is 9"),
         ("min_depth: 2", "min_depth: 11", "must be <= max_depth, got 11 and 10"),
@@ -287,8 +309,9 @@ def test_spaces_that_ship_are_found_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_spaces())
-def test_spaces_that_ship_are_valid(name: str) -> None:
-    settings = read_settings(name)
+def test_resolved_spaces_are_read_back(name: str) -> None:
+    text = shipped_spaces()[name].read_text(encoding="utf-8")
+    settings = settings_from_text(text)  # weights and data of most are the user's
     assert settings.name == name
     assert settings_from_text(dump_settings(settings)) == settings
 

@@ -159,15 +159,12 @@ def test_the_table_survives_json(net, solver, meter, protocol):
     assert LatencyTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
 
 
-def test_a_table_of_a_faster_hour_is_corrected_by_one_measurement(net, solver, meter, protocol):
-    table = measure_table(net, solver, protocol, repeats=3, clock=FakeClock(meter))
-    slow = FakeClock(meter, speed=lambda reading: 1.3)
-    found = measure_interleaved(net, {"tight": TIGHT}, solver, protocol, repeats=3, clock=slow)
-    full = ExitSchedule.flat(5)
-    corrected = table.anchored(found["full"].median_ms, full, solver.times)
-    assert corrected.predict(full, solver.times) == pytest.approx(found["full"].median_ms)
-    assert corrected.predict(TIGHT, solver.times) == pytest.approx(found["tight"].median_ms)
-    assert corrected.depth_ms[2] == pytest.approx(1.3 * table.depth_ms[2])
+def test_depth_0_is_a_point_of_the_table_where_it_is_asked_for(net, solver, meter, protocol):
+    table = measure_table(net, solver, protocol, repeats=2, min_depth=0, clock=FakeClock(meter))
+    assert table.depth_ms == {d: pytest.approx(2 + 3 * d) for d in range(6)}
+    assert set(table.run_ms) == {0, 3, 5}
+    schedule = ExitSchedule((2, 2, 1, 0, 0, 0, 0, 0, 0, 0))
+    assert table.predict(schedule, solver.times) == pytest.approx(_cost(schedule, solver))
 
 
 def test_residuals_tell_of_a_machine_that_is_not_affine(protocol):
