@@ -132,11 +132,12 @@ def conclusions(results: RunResults, run_dir: str) -> list[str]:
     comparisons = results.comparisons()
     if comparisons:
         lines.append(_how_sure(results, comparisons))
-    front = [entry for entry in results.front() if entry.name is None]
-    if front:
+    if front := results.front():
+        # The best searched schedule; where the hand-made ones won, the best of all.
+        best = next((entry for entry in reversed(front) if entry.name is None), front[-1])
         lines.append(
             f"Next: schedsearch dashboard {run_dir}   ·   schedsearch pick {run_dir} --knee   ·   "
-            f"schedsearch export {run_dir} --trial {front[-1].trial} -o schedule.yaml"
+            f"schedsearch export {run_dir} --trial {best.trial} -o schedule.yaml"
         )
     return lines
 

@@ -99,6 +99,16 @@ def test_conclusions_name_the_next_commands() -> None:
         assert any(f"schedsearch {command}" in line for line in lines)
 
 
+def test_the_next_commands_stand_there_also_when_the_hand_made_schedules_won() -> None:
+    records = [
+        record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
+        record_of(1, (9,) * 10, 3.0, 50.0, label="D2-DiT"),
+        record_of(2, (8,) * 10, 4.0, 60.0),  # dominated
+    ]
+    lines = conclusions(RunResults(settings_of(), records, None, []), "runs/tiny")
+    assert "schedsearch export runs/tiny --trial 0 " in lines[-1]
+
+
 def test_nothing_is_claimed_of_nothing() -> None:
     empty = RunResults(settings_of(), [record_of(0, (9,) * 10, None)], None, [])
     assert conclusions(empty, "runs/tiny") == []
