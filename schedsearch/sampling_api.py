@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.backbones.checkpoint import load_backbone_from
-from schedsearch.backbones.guidance import learns_variance, null_label_of
+from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
-from schedsearch.exceptions import ConfigError
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
 _DIFFUSION = "_schedsearch_diffusion"
@@ -109,7 +108,6 @@ def sample(
         }
     )
     settings: SolverSettings = sections["solver"]
-    _check_guidance(net, settings)
     start = starting_noise(seed, num, net.in_shape) if noise is None else noise
     classes = balanced_labels(len(start), net.num_classes) if labels is None else labels
     return generate(
@@ -127,18 +125,3 @@ def sample(
         cfg_channels=settings.cfg_channels,
         seed=seed,
     )
-
-
-def _check_guidance(net: Backbone, solver: SolverSettings) -> None:
-    """The rules of a search space for guidance, asked of the network itself."""
-    channels = net.in_shape[0]
-    if solver.cfg_channels is not None and solver.cfg_channels > channels:
-        raise ConfigError(
-            f"cfg_channels must be at most the network's {channels} channels, got "
-            f"{solver.cfg_channels}; leave it out to guide all of them."
-        )
-    if solver.cfg_scale != 1 and (net.num_classes is None or null_label_of(net) is None):
-        raise ConfigError(
-            f"cfg_scale={solver.cfg_scale:g} needs a network with a 'no class' label (DiT: "
-            "class_dropout_prob > 0, U-ViT: null_class); set it to 1."
-        )

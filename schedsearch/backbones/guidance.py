@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Backbone, NoiseProcess
 from schedsearch.schedule import ExitSchedule
 
@@ -43,7 +44,8 @@ class ScheduledDenoiser:
             it is never guided.
 
     Raises:
-        ValueError: If guidance is asked of a model without labels or "no class".
+        ConfigError: If guidance is asked of a model without labels or "no class", or of more
+            channels than there are.
     """
 
     def __init__(
@@ -66,11 +68,16 @@ class ScheduledDenoiser:
         self._keep_variance = keep_variance
         first = next(net.parameters(), None) if isinstance(net, nn.Module) else None
         self._dtype = None if first is None else first.dtype
+        if cfg_channels is not None and cfg_channels > (channels := self._net.in_shape[0]):
+            raise ConfigError(
+                f"cfg_channels must be at most the network's {channels} channels, got "
+                f"{cfg_channels}; leave it out to guide all of them."
+            )
         if cfg_scale != 1.0:
             null = null_label_of(net)
             if labels is None or null is None:
-                raise ValueError(
-                    f"cfg_scale={cfg_scale:g} needs labels and a model with a 'no class' label "
+                raise ConfigError(
+                    f"cfg_scale={cfg_scale:g} needs labels and a network with a 'no class' label "
                     "(DiT: class_dropout_prob > 0, U-ViT: null_class); set cfg_scale to 1."
                 )
             self._labels = torch.cat([labels, torch.full_like(labels, null)])

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.guidance import ScheduledDenoiser, null_label_of
 from schedsearch.diffusion.process import DDPMProcess
+from schedsearch.exceptions import ConfigError
 from schedsearch.schedule import ExitSchedule
 
 PROCESS = DDPMProcess()
@@ -47,9 +48,9 @@ def test_guidance_formula() -> None:
 def test_guidance_needs_a_null_label() -> None:
     net, (_, y) = make_net(class_dropout_prob=0.0), make_batch()
     assert null_label_of(net) is None
-    with pytest.raises(ValueError, match="set cfg_scale to 1"):
+    with pytest.raises(ConfigError, match="set cfg_scale to 1"):
         ScheduledDenoiser(net, SCHEDULE, y, PROCESS, cfg_scale=2.0)
-    with pytest.raises(ValueError, match="set cfg_scale to 1"):
+    with pytest.raises(ConfigError, match="set cfg_scale to 1"):
         ScheduledDenoiser(make_net(num_classes=0), SCHEDULE, None, PROCESS, cfg_scale=2.0)
 
 
