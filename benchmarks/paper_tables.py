@@ -43,16 +43,16 @@ Planned = tuple[str, Callable[[], Table] | str]
 """Key of a table, and what measures it or why it is left out."""
 
 
-def dit_run(batch: int, repeats: int) -> Run:
-    """DDIM-50 with guidance, in bfloat16."""
+def dit_run(batch: int, repeats: int, *, num_steps: int, dtype: str) -> Run:
+    """DDIM with guidance."""
     return Run(
         model="DiT-XL/2",
         backbone=DIT_XL,
         schedules=DIT_SCHEDULES,
         diffusion=DiffusionSettings(),
-        solver=SolverSettings(name="ddim", num_steps=50, cfg_scale=1.5, cfg_channels=3),
+        solver=SolverSettings(name="ddim", num_steps=num_steps, cfg_scale=1.5, cfg_channels=3),
         batch=batch,
-        dtype="bfloat16",
+        dtype=dtype,
         repeats=repeats,
     )
 
@@ -83,16 +83,15 @@ def plan(parts: list[str], device: torch.device, repeats: int | None) -> Iterato
         yield "savings/dit", dit_savings
         yield "savings/u-vit", u_vit_savings
     if "time" in parts:
-        for batch in (32, 8):
-            key = f"time/DiT-XL/2/batch {batch}"
-            run = dit_run(batch, rounds)
-            yield key, (_time(run, device) if on_gpu else f"{NEEDS_A_GPU} (minutes per image)")
+        dtype, steps = ("bfloat16", 50) if on_gpu else ("float32", 10)
+        for batch in (32, 8) if on_gpu else (1,):
+            run = dit_run(batch, rounds, num_steps=steps, dtype=dtype)
+            yield f"time/DiT-XL/2/batch {batch}", _time(run, device)
         for batch in (256, 32, 8) if on_gpu else (2,):
-            dtype, steps = ("bfloat16", 50) if on_gpu else ("float32", 10)
             run = u_vit_run(batch, rounds, num_steps=steps, dtype=dtype)
             yield f"time/U-ViT-S/4/batch {batch}", _time(run, device)
     if "diffusers" in parts:
-        yield "diffusers", _diffusers(device, rounds) if on_gpu else NEEDS_A_GPU
+        yield "diffusers", _diffusers(device, rounds)
     if "training" in parts:
         for model, backbone, schedules, batch in (
             ("DiT-XL/2", DIT_XL, DIT_SCHEDULES, 32),
@@ -107,13 +106,15 @@ def _time(run: Run, device: torch.device) -> Callable[[], Table]:
 
 
 def _diffusers(device: torch.device, repeats: int) -> Callable[[], Table]:
+    on_gpu = device.type == "cuda"
     return lambda: diffusers_table(
         DIT_XL_CONFIG,
         device,
         model="DiT-XL/2",
-        batches=(64, 16, 1),
-        dtype=torch.bfloat16,
+        batches=(64, 16, 1) if on_gpu else (1,),
+        dtype=torch.bfloat16 if on_gpu else torch.float32,
         repeats=repeats,
+        calls=10 if on_gpu else 2,
     )
 
 
