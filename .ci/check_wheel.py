@@ -11,6 +11,8 @@ WANTED = {
     "schedsearch/py.typed",
     "schedsearch/pretrained/digits_cnn.safetensors",
     "schedsearch/pretrained/digits_dit.safetensors",
+    "schedsearch/pretrained/digits_mlp.safetensors",
+    "schedsearch/pretrained/mnist_cnn.safetensors",
     "search_spaces/digits_dit.yaml",
     "search_spaces/dit_xl2_imagenet256.yaml",
     "trainers/ase.py",

@@ -17,6 +17,8 @@ class ExitCode(IntEnum):
     """No complete trial."""
     STORAGE = 5
     """Storage, lock or disk; run the same command again to resume."""
+    TIME_UP = 124
+    """``search.budget`` is spent; the same command with a larger one resumes."""
     INTERRUPTED = 130
     """Interrupted; run the same command again to resume."""
 

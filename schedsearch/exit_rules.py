@@ -54,15 +54,29 @@ class RandomScheduleExits:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
+        # The schedule whose depth in every interval is the number of the interval.
+        self._numbers = ExitSchedule(tuple(range(space.num_intervals)))
 
     def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
         """Exit depths, (N,) int64, for times ``t`` on the clock [0, 1000]."""
-        import numpy as np
+        interval = self._numbers.depths_at(t)
+        depths = self._draw(len(t), generator).to(t.device)  # (N, num_intervals)
+        return depths.gather(1, interval[:, None])[:, 0]
+
+    def _draw(self, num: int, generator: torch.Generator) -> Tensor:
+        """Schedules, (num, num_intervals) int64, exactly uniform and all at once.
+
+        As ``SearchSpace.sample`` draws one: a monotone schedule is a choice of
+        ``num_intervals`` among ``num_levels + num_intervals - 1`` places (stars and bars).
+        """
         import torch
 
-        # The space draws with NumPy; one number of the given generator seeds it, so that the
-        # state of that generator is all a resumed fine-tune has to restore.
-        seed = int(torch.randint(2**31, (1,), generator=generator))
-        rng = np.random.default_rng(seed)
-        depths = [self.space.sample(rng).depth_at(time) for time in t.tolist()]
-        return torch.tensor(depths, dtype=torch.long, device=t.device)
+        space = self.space
+        num_intervals, num_levels = space.num_intervals, space.num_levels
+        if space.monotone == "free":
+            shape = (num, num_intervals)
+            return space.min_depth + torch.randint(num_levels, shape, generator=generator)
+        places = num_levels + num_intervals - 1
+        order = torch.rand(num, places, dtype=torch.float64, generator=generator).argsort(1)
+        stars = order[:, :num_intervals].sort(1, descending=True).values
+        return space.min_depth + stars - torch.arange(num_intervals - 1, -1, -1)

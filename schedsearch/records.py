@@ -6,9 +6,9 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from schedsearch.objectives import Evaluation
 from schedsearch.schedule import ExitSchedule
@@ -40,6 +40,9 @@ class TrialJob:
     """Whether the worker owns its device and measures latency in place."""
     resume_from: int | None = None
     """Interrupted trial of the same schedule whose saved progress is continued."""
+    origin: str | None = None
+    """Where a schedule without a label comes from: ``dp`` for a seed of the error table, None
+    for a proposal of the sampler."""
 
     @property
     def schedule(self) -> ExitSchedule:
@@ -63,20 +66,60 @@ class ConfirmJob:
     seed: int
     """Evaluation seed: noise of the samples, the same for every trial."""
     num_samples: int
+    num_steps: int = 0
+    """Steps by which the trial's fine-tune was continued; 0 takes its weights as they are."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for a queue or for Ray."""
         return {"kind": "confirm", **asdict(self)}
 
 
-Job = TrialJob | ConfirmJob
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteJob:
+    """Continues the fine-tune of a finished trial before it is confirmed."""
+
+    number: int
+    depths: tuple[int, ...]
+    label: str | None
+    settings: str
+    run_dir: str
+    num_steps: int
+    """Further steps, from the trial's EMA weights."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "promote", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileJob:
+    """One shared fine-tune with random exits, and the error table of its weights."""
+
+    exits: Literal["uniform", "schedules"]
+    """Depths drawn uniformly per sample, or by random schedules of the space."""
+    settings: str
+    run_dir: str
+    number: int = -1
+    """No trial."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "profile", **asdict(self)}
+
+
+Job = TrialJob | ConfirmJob | PromoteJob | ProfileJob
+
+_WITH_DEPTHS = {"trial": TrialJob, "confirm": ConfirmJob, "promote": PromoteJob}
 
 
 def job_from_dict(data: Mapping[str, Any]) -> Job:
-    """The job that :meth:`TrialJob.to_dict` or :meth:`ConfirmJob.to_dict` came from."""
+    """The job whose ``to_dict`` gave this."""
     values = {key: value for key, value in data.items() if key != "kind"}
+    if data["kind"] == "profile":
+        return ProfileJob(**values)
     values["depths"] = tuple(values["depths"])
-    return TrialJob(**values) if data["kind"] == "trial" else ConfirmJob(**values)
+    job: Job = _WITH_DEPTHS[data["kind"]](**values)
+    return job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +129,8 @@ class TrialRecord:
     number: int
     depths: tuple[int, ...]
     label: str | None = None
+    origin: str | None = None
+    """As in the job: ``dp`` for a seed of the error table."""
     state: TrialState
     evaluation: Evaluation | None = None
     stage: str | None = None
@@ -136,7 +181,7 @@ class TrialRecord:
         if not isinstance(data, dict):
             raise ValueError(f"A trial record is a JSON object, but got {line[:40]!r}.")
         _check(cls, data)
-        if data["evaluation"] is not None:
+        if data.get("evaluation") is not None:
             _check(Evaluation, data["evaluation"])
             data["evaluation"] = Evaluation(**data["evaluation"])
         if not isinstance(data["depths"], list):
@@ -156,6 +201,16 @@ class ConfirmRecord:
     fid: float
     kid: float
     features: str
+    num_steps: int = 0
+    """Steps by which the trial's fine-tune was continued for this measurement."""
+    fid_ci95: tuple[float, float] | None = None
+    """95 % interval of ``fid`` over the images of this seed, by bootstrap."""
+    kid_ci95: tuple[float, float] | None = None
+    """The same of ``kid``."""
+    audit_fid: float | None = None
+    """FID of the same images by ``evaluation.auditor``, which no choice depends on."""
+    audit_features: str | None = None
+    """The auditor's name."""
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -168,16 +223,30 @@ class ConfirmRecord:
         if not isinstance(data, dict):
             raise ValueError(f"A confirmation is a JSON object, but got {line[:40]!r}.")
         _check(cls, data)
+        for name in ("fid_ci95", "kid_ci95"):
+            data[name] = _interval(name, data.get(name))
         return cls(**data)
 
 
+def _interval(name: str, value: object) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or [type(bound) for bound in value] != [float, float]:
+        raise ValueError(f"ConfirmRecord.{name}: expected two numbers, got {value!r}.")
+    return value[0], value[1]
+
+
 def _check(cls: type[Any], data: Mapping[str, Any]) -> None:
-    """Refuse missing and unknown keys, and scalars of another type."""
+    """Refuse missing and unknown keys, and scalars of another type.
+
+    A key with a default may be missing: lines of an earlier version stay readable.
+    """
     if not isinstance(data, dict):
         raise ValueError(f"{cls.__name__}: expected an object, got {data!r}.")
     hints = typing.get_type_hints(cls)
     names = {f.name for f in fields(cls)}
-    if wrong := sorted(names.symmetric_difference(data)):
+    required = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
+    if wrong := sorted((required - data.keys()) | (data.keys() - names)):
         raise ValueError(f"{cls.__name__}: missing or unknown keys {', '.join(wrong)}.")
     for name, value in data.items():
         options = typing.get_args(hints[name]) if _is_union(hints[name]) else (hints[name],)

@@ -168,7 +168,8 @@ class EvaluationSettings:
 
     num_samples: Annotated[int, Field(ge=2)] = 1000
     features: str = "digits"
-    """``digits``, ``lenet`` (MNIST), ``inception``, or ``package.module:Class`` for your own."""
+    """``digits`` or ``digits_mlp``, ``lenet`` or ``mnist_cnn`` (MNIST), ``inception``, or
+    ``package.module:Class`` for your own."""
     features_path: str | None = None
     """Weights file of ``inception`` or ``lenet`` (never downloaded)."""
     seed: Seed = 0
@@ -183,6 +184,15 @@ class EvaluationSettings:
     runoff_seeds: Annotated[int, Field(ge=0)] = 2
     """Further seeds that decide which of the best searched schedules at a preset's latency is
     compared with it; 0 leaves the choice to the FID of the search."""
+    confirm_steps: Annotated[int, Field(ge=0)] = 0
+    """Further fine-tune steps, from a trial's own weights, of schedules that are confirmed."""
+    bootstrap: Annotated[int, Field(ge=0)] = 200
+    """Resamples behind the intervals of a confirmed FID and KID; 0 leaves them out."""
+    auditor: str | None = None
+    """A second extractor, named like ``features``, that no choice depends on; confirmations
+    show its FID beside the first."""
+    auditor_path: str | None = None
+    """Weights file of the auditor, like ``features_path``."""
     confirm_samples: Annotated[int, Field(ge=2)] | None = None
     """Images per fresh seed, of both kinds; null takes ``num_samples``."""
 
@@ -199,13 +209,45 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileSettings:
+    """What all trials share: a fine-tune with random exits, and the error table behind it."""
+
+    num_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of each shared fine-tune; 0 takes the pretrained weights as they are, whose table
+    ranked schedules best where each was fine-tuned by itself (README, Proposals)."""
+    start: Literal["pretrained", "shared"] = "pretrained"
+    """Weights that trials start from: ``shared`` are those tuned on random schedules."""
+    num_images: Count = 512
+    """Images per interval and depth of the error table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """Limits of a run besides ``search.n_trials``; whichever is reached first ends it.
+
+    May change between two starts. No job starts once a limit is reached; those that run may
+    overrun it by a tenth (30 seconds at least), then they are stopped and resume later.
+    """
+
+    wall_clock: Positive | None = None
+    """Seconds since the first start, pauses between starts left out."""
+    device_hours: Positive | None = None
+    """Hours that workers were busy, with failed and interrupted jobs, profile and confirmation:
+    one worker for one hour is one device-hour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
     """How long and how to search."""
 
     n_trials: Count
     """Different schedules with a complete result, presets and full depth included."""
     seed: Seed = 0
-    sampler: Literal["additive", "stratified", "uniform", "tpe", "nsga2"] = "additive"
+    sampler: Literal["additive", "stratified", "uniform", "tpe", "nsga2", "gp"] = "additive"
+    dp_seeds: Annotated[int, Field(ge=0)] = 5
+    """Optimal schedules of the error table that are measured after the warm starts, spread over
+    the latencies; 0 where ``profile`` is null."""
+    budget: BudgetSettings = BudgetSettings()
     storage: str | None = None
     """Any Optuna storage URL; null keeps ``study.db`` in the run folder."""
     max_retries: Annotated[int, Field(ge=0)] = 2
@@ -237,6 +279,8 @@ class StudySettings:
     """Schedules to measure first: ``full``, presets, lists of depths or schedule files."""
     trainer: str = "trainers.ase:AseTrainer"
     recipe: RecipeSettings
+    profile: ProfileSettings | None = ProfileSettings()
+    """Null leaves out the error table and what needs it."""
     solver: SolverSettings = SolverSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings

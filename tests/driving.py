@@ -14,16 +14,17 @@ from tiny_runs import tiny_space
 
 from schedsearch.config import settings_from_text
 from schedsearch.objectives import Evaluation
+from schedsearch.proposers.registry import build_sampler
 from schedsearch.records import ConfirmRecord, TrialJob, TrialRecord, TrialState
 from schedsearch.report.live import RunView
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.dashboard_notes import TrialPublisher
 from schedsearch.search.journal import Journal
-from schedsearch.search.results import FrontEntry, hypervolume_of
+from schedsearch.search.results import FrontEntry
 from schedsearch.search.run_folder import RunFolder
-from schedsearch.search.samplers import build_sampler
 from schedsearch.search.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study import ScheduleStudy
+from schedsearch.search.volumes import hypervolume_of
 from schedsearch.settings import StudySettings
 from schedsearch.warm_starts import WarmStart
 
@@ -113,7 +114,7 @@ class Driver:
         self.space = settings.space.build()
         self.journal = Journal(self.folder.results_file, TrialRecord.from_json)
         self.optuna = open_study(open_storage(self.folder, None), settings.name)
-        self.optuna.sampler = build_sampler(
+        sampler = build_sampler(
             settings.search.sampler,
             self.space,
             settings.search.seed,
@@ -134,6 +135,12 @@ class Driver:
             observer=RunView(console, hypervolume_of),
             on_result=lambda: None,
         )
+        self.study.use_sampler(sampler)
+
+    def prepare(self, *seeds: Sequence[int]) -> None:
+        """What a start does before it asks for schedules."""
+        self.study.prepare()
+        self.study.enqueue_first(ExitSchedule(tuple(depths)) for depths in seeds)
 
     def ask(self) -> TrialJob:
         """The next job, which there is."""

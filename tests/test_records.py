@@ -1,6 +1,7 @@
 """Jobs and records as plain data."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from driving import confirm_of, record_of
@@ -8,6 +9,8 @@ from driving import confirm_of, record_of
 from schedsearch.records import (
     ConfirmJob,
     ConfirmRecord,
+    ProfileJob,
+    PromoteJob,
     TrialJob,
     TrialRecord,
     TrialState,
@@ -32,7 +35,11 @@ def test_jobs_survive_a_pipe() -> None:
     confirm = ConfirmJob(
         number=7, depths=DEPTHS, label="D2", settings="", run_dir="r", seed=1, num_samples=64
     )
-    for job in (trial, confirm):
+    promote = PromoteJob(
+        number=7, depths=DEPTHS, label=None, settings="", run_dir="r", num_steps=9
+    )
+    profile = ProfileJob(exits="uniform", settings="", run_dir="r")
+    for job in (trial, confirm, promote, profile):
         assert job_from_dict(json.loads(json.dumps(job.to_dict()))) == job
     assert trial.schedule == ExitSchedule(DEPTHS)
 
@@ -106,3 +113,28 @@ def test_no_prefix_of_a_record_is_a_record() -> None:
     for cut in range(len(line)):
         with pytest.raises(ValueError):  # noqa: PT011 - any, as for JSON itself
             TrialRecord.from_json(line[:cut])
+
+
+def test_lines_of_an_earlier_version_are_read() -> None:
+    """Keys with a default may be missing; those without one may not."""
+    old = {"number": 1, "seed": 2, "num_samples": 64, "fid": 1.5, "kid": 0.1, "features": "x"}
+    record = ConfirmRecord.from_json(json.dumps(old))
+    assert (record.num_steps, record.fid_ci95, record.audit_fid) == (0, None, None)
+    trial = json.loads(record_of(3, DEPTHS).to_json())
+    del trial["origin"]
+    assert TrialRecord.from_json(json.dumps(trial)) == record_of(3, DEPTHS)
+    del old["fid"]
+    with pytest.raises(ValueError, match="missing or unknown keys fid"):
+        ConfirmRecord.from_json(json.dumps(old))
+
+
+@pytest.mark.parametrize("interval", [[1.0], [1.0, "2"], 3.0, [1.0, 2.0, 3.0]])
+def test_what_is_no_interval(interval: object) -> None:
+    data = json.loads(confirm_of(1, 2, 3.0).to_json()) | {"fid_ci95": interval}
+    with pytest.raises(ValueError, match="fid_ci95"):
+        ConfirmRecord.from_json(json.dumps(data))
+
+
+def test_intervals_survive_a_line() -> None:
+    record = replace(confirm_of(1, 2, 3.0), fid_ci95=(2.5, 3.5), audit_fid=7.0, audit_features="m")
+    assert ConfirmRecord.from_json(record.to_json()) == record

@@ -40,6 +40,7 @@ TINY: dict[str, Any] = {
     "space": {"num_intervals": 10, "min_depth": 2, "max_depth": 10},
     "warm_start": ["full", "D2-DiT", "D3-DiT", "D4-DiT"],
     "recipe": {"num_steps": 2, "batch_size": 64, "lr": 5.0e-4},
+    "profile": None,
     "solver": {"name": "dpm_solver", "num_steps": 3},  # calls in the intervals 9, 6 and 3
     "evaluation": {
         "num_samples": 64,
@@ -47,6 +48,7 @@ TINY: dict[str, Any] = {
         "latency_repeats": 3,
         "latency_batch": 8,
         "confirm_seeds": 0,
+        "bootstrap": 0,
     },
     "search": {"n_trials": 7, "sampler": "uniform", "seed": 0},
     "resources": {"backend": "local", "num_workers": 1},
@@ -153,3 +155,16 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+def children_of(pid: int) -> set[int]:
+    """Processes below a process, now."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            parents[int(status.parent.name)] = int(fields[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_overrides, add_space
+
+if TYPE_CHECKING:
+    from schedsearch.settings import StudySettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,16 +44,20 @@ def take_action(args: argparse.Namespace) -> int:
             f"{space.build().size():,} schedules: {space.num_intervals} intervals, depths "
             f"{space.min_depth} to {space.max_depth}, {space.monotone}",
         ),
+        ("profile", _profile(settings)),
         (
             "search",
             f"{settings.search.n_trials} trials, sampler {settings.search.sampler}, "
+            f"{settings.search.dp_seeds} seeds of the error table, "
             f"{settings.resources.num_workers} workers",
         ),
+        ("budget", _budget(settings)),
         ("solver", f"{settings.solver.name}, {settings.solver.num_steps} steps"),
         (
             "evaluation",
             f"{settings.evaluation.num_samples} samples, {settings.evaluation.features} features",
         ),
+        ("confirmed", _confirmation(settings)),
     ]
     width = max((len(start.label) for start in starts), default=0)
     rows += [
@@ -59,3 +67,36 @@ def take_action(args: argparse.Namespace) -> int:
     for title, text in rows:
         print(f"  {title:<10}  {text}")
     return ExitCode.DONE
+
+
+def _profile(settings: StudySettings) -> str:
+    profile = settings.profile
+    if profile is None:
+        return "none"
+    start = "the shared" if profile.start == "shared" else "the pretrained"
+    return (
+        f"{profile.num_steps} shared steps, error table of {profile.num_images} images per cell, "
+        f"trials start from {start} weights"
+    )
+
+
+def _budget(settings: StudySettings) -> str:
+    budget = settings.search.budget
+    limits = [f"{settings.search.n_trials} trials"]
+    if budget.wall_clock is not None:
+        limits.append(f"{budget.wall_clock:g} s")
+    if budget.device_hours is not None:
+        limits.append(f"{budget.device_hours:g} device-hours")
+    return " or ".join(limits)
+
+
+def _confirmation(settings: StudySettings) -> str:
+    evaluation = settings.evaluation
+    if not evaluation.confirm_seeds:
+        return "nothing"
+    steps = f" after {evaluation.confirm_steps} more steps" if evaluation.confirm_steps else ""
+    auditor = f", auditor {evaluation.auditor}" if evaluation.auditor else ""
+    return (
+        f"{evaluation.confirm_seeds} fresh seeds of "
+        f"{evaluation.confirm_samples or evaluation.num_samples} samples{steps}{auditor}"
+    )

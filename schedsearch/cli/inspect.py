@@ -28,6 +28,7 @@ def open_run(name: str) -> tuple[RunFolder, RunResults]:
 
 def show_status(args: argparse.Namespace) -> int:
     """Print how far a run is."""
+    from schedsearch.search.costs import Costs, used_budget
     from schedsearch.search.running import running_trials
 
     folder, results = open_run(args.run)
@@ -35,7 +36,8 @@ def show_status(args: argparse.Namespace) -> int:
     failed = results.num_failed
     live = folder.has_live_driver()
     open_trials = running_trials(folder, results.settings)
-    seconds = sum(record.seconds for record in results.records)
+    costs, budget = Costs.load(folder), results.settings.search.budget
+    used = used_budget(costs, budget.wall_clock, budget.device_hours)
     volume = results.hypervolume()
     wanted = results.settings.search.n_trials
     print(f"run:          {results.settings.name} ({folder.shown})")
@@ -46,7 +48,9 @@ def show_status(args: argparse.Namespace) -> int:
     print(f"running:      {len(open_trials) if live else 0}{numbers if live else ''}")
     if open_trials and not live:
         print(f"interrupted:  {len(open_trials)}{numbers}; `schedsearch run` runs them again")
-    print(f"budget used:  {seconds / 60:.1f} worker-minutes in finished trials")
+    print(f"budget used:  {used}")
+    for line in costs.lines():
+        print(f"  {line}")
     print(f"front:        {len(results.front())} schedules")
     print(f"hypervolume:  {'-' if volume is None else f'{volume:.4f}'}")
     return 0
@@ -71,14 +75,20 @@ def show_front(args: argparse.Namespace) -> int:
     front = results.require_front()
     if args.format == "table":
         from schedsearch.report.console import result_console
-        from schedsearch.report.tables import comparison_table, conclusions, front_table
+        from schedsearch.report.final import print_report
+        from schedsearch.search.certifying import load_sentence
+        from schedsearch.search.costs import Costs
+        from schedsearch.search.profile_files import load_error_table
 
-        console = result_console()
-        console.print(front_table(results))
-        if results.comparisons():
-            console.print(comparison_table(results))
-        for line in conclusions(results, folder.shown):
-            console.print(line, soft_wrap=True, highlight=False)
+        print_report(
+            result_console(),
+            results,
+            folder.shown,
+            error_table=load_error_table(folder, results.settings),
+            certificate=load_sentence(folder),
+            stage_seconds=Costs.load(folder).device_seconds_by_stage(),
+            whole_front=True,
+        )
         return 0
     writers = {
         "json": front_files.front_as_json,

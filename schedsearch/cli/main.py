@@ -83,6 +83,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("convert", "check weights and write them in another layout", "convert"),
     Command("sample", "sample images with an exit schedule", "sample"),
     Command("latency", "measure the latency of schedules", "latency"),
+    Command("profile", "the latency and error tables of a space, before any trial", "profile"),
     Command("dashboard", "serve the Optuna dashboard of a run", "dashboard"),
     Command("presets", "the papers' hand-made schedules", "presets"),
 )

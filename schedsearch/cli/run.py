@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from schedsearch.cli.arguments import add_overrides, add_space
 
 if TYPE_CHECKING:
+    from schedsearch.search.preflight import Preflight
     from schedsearch.search.run_folder import RunFolder
     from schedsearch.settings import StudySettings
 
@@ -53,10 +54,12 @@ def take_action(args: argparse.Namespace) -> int:
 
 def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, quiet: bool) -> int:
     from schedsearch.report.console import progress_console, result_console
+    from schedsearch.report.final import print_report
     from schedsearch.report.live import RunView
     from schedsearch.report.plots import plot_front
-    from schedsearch.report.tables import comparison_table, conclusions, front_table
     from schedsearch.search.campaign import run_search
+    from schedsearch.search.certifying import load_sentence
+    from schedsearch.search.profile_files import load_error_table
     from schedsearch.search.results import hypervolume_of
 
     progress = progress_console()
@@ -70,12 +73,14 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
         raise
     results = outcome.results
     console = result_console()
-    if results.entries:
-        console.print(front_table(results))
-        if results.hand_made():
-            console.print(comparison_table(results))
-        for line in conclusions(results, folder.shown):
-            console.print(line, soft_wrap=True, highlight=False)
+    print_report(
+        console,
+        results,
+        folder.shown,
+        error_table=load_error_table(folder, settings),
+        certificate=load_sentence(folder),
+        stage_seconds=outcome.costs.device_seconds_by_stage(),
+    )
     if outcome.exhausted:
         console.print("The space is exhausted: every different schedule has been tried.")
     if outcome.num_failed:
@@ -84,13 +89,19 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
             "folders under trials/.",
             style="red",
         )
+    if outcome.out_of_budget:
+        console.print(
+            "The budget is spent; the front is that of what was measured. The same command with "
+            "a larger search.budget goes on.",
+            style="yellow",
+        )
     return int(outcome.exit_code)
 
 
 def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
     """Validate, load, count and estimate; leaves nothing behind."""
-    from schedsearch.search.campaign import refuse_other_space
     from schedsearch.search.preflight import check_before_start
+    from schedsearch.search.resuming import refuse_other_space
 
     refuse_other_space(settings, folder)
     ready = check_before_start(settings, folder, dry_run=True)
@@ -106,15 +117,32 @@ def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
     for warm in ready.warm_starts:
         ms = ready.predict_ms(warm.schedule)
         print(f"  {warm.label:<12} {warm.schedule!s:<32} {ms:9.1f} ms  saves {1 - ms / full:.1%}")
-    seconds = ready.trial_seconds()
-    total = seconds * settings.search.n_trials / settings.resources.num_workers
-    print(
-        f"time, roughly: {seconds:.0f} s per trial, {total / 60:.1f} min for all trials on "
-        f"{settings.resources.num_workers} worker(s)"
-    )
+    _print_estimate(ready)
     print(f"disk, roughly: {ready.disk_bytes() / 1e6:.0f} MB")
     print("Dry run: nothing was started and nothing was written.")
     return 0
+
+
+def _print_estimate(ready: Preflight) -> None:
+    settings = ready.settings
+    workers = settings.resources.num_workers
+    trials = ready.trial_seconds() * settings.search.n_trials
+    profile, confirmation = ready.profile_seconds(), ready.confirmation_seconds()
+    print(
+        f"time, roughly: {ready.trial_seconds():.0f} s per trial, {trials / 60 / workers:.1f} min "
+        f"for all trials on {workers} worker(s), {profile / 60:.1f} min for the error table, "
+        f"{confirmation / 60 / workers:.1f} min for the confirmation"
+    )
+    budget = settings.search.budget
+    device = profile + trials + confirmation
+    wall = profile + (trials + confirmation) / workers
+    for limit, needed, unit in (
+        (budget.wall_clock, wall, "s"),
+        (budget.device_hours, device / 3600, "device-hours"),
+    ):
+        if limit is not None:
+            fits = "it should do" if needed <= limit else "it ends the run early (exit code 124)"
+            print(f"budget: {limit:g} {unit}, needed roughly {needed:.3g} {unit}; {fits}")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ KNOWN_CLASSES = 10
 """Classes of each of them."""
 
 LENET_SHAPE = (1, 28, 28)
+_GREY = "1 x 28 x 28"
 
 NO_FLIP = {
     "digits": "a mirrored digit is not a digit",
@@ -28,7 +29,7 @@ NO_FLIP = {
 DIGEST_SUFFIX = re.compile(r"#sha256=[0-9a-fA-F]{64}\Z")
 """After a features_path: the digest of a file that is trusted instead of the pinned one."""
 
-FEATURES = ("digits", "lenet", "inception")
+FEATURES = ("digits", "digits_mlp", "mnist_cnn", "lenet", "inception")
 """Feature extractors that need no import string."""
 
 
@@ -96,55 +97,88 @@ def check_features(
     paths: Paths,
     backbone: BackboneSettings | None = None,
 ) -> None:
-    """Check that the extractor is known, fits the data and finds its weights.
+    """Check that extractor and auditor are known, fit the data and find their weights.
 
     Args:
-        evaluation: Names the extractor.
+        evaluation: Names the extractors.
         data: The images; None if the section has mistakes of its own.
         findings: Receives the mistakes.
         paths: Where relative paths start.
         backbone: Sets the size of images that have none of their own; None if unknown.
     """
-    features, at = evaluation.features, ("evaluation", "features")
-    if features == "digits":
+    _check_extractor("features", evaluation, data, findings, paths, backbone)
+    if evaluation.auditor is None:
+        if evaluation.auditor_path is not None:
+            findings.add(
+                ("evaluation", "auditor_path"),
+                "there is no auditor whose weights these are",
+                "name it in evaluation.auditor, or remove the key",
+            )
+        return
+    _check_extractor("auditor", evaluation, data, findings, paths, backbone)
+    same_files = evaluation.auditor_path == evaluation.features_path
+    if evaluation.auditor == evaluation.features and same_files:
+        findings.add(
+            ("evaluation", "auditor"),
+            f"the auditor must be independent of evaluation.features, got "
+            f"{shown(evaluation.auditor)} for both",
+            "name another extractor, or remove the key",
+        )
+
+
+def _check_extractor(
+    key: str,
+    evaluation: EvaluationSettings,
+    data: DataSettings | None,
+    findings: Findings,
+    paths: Paths,
+    backbone: BackboneSettings | None,
+) -> None:
+    """One extractor, ``features`` or ``auditor``, and the path that goes with it."""
+    path_key = f"{key}_path"
+    features: str = getattr(evaluation, key)
+    weights: str | None = getattr(evaluation, path_key)
+    at = ("evaluation", key)
+    if features in ("digits", "digits_mlp"):
         if data is not None and data.source != "digits":
             findings.add(
                 at,
-                f"digits features were trained on digits, but data.source is {data.source}",
-                "use inception with features_path, or package.module:Class",
+                f"{features} features were trained on digits, but data.source is {data.source}",
+                f"use inception with {path_key}, or package.module:Class",
             )
-    elif features == "lenet":
-        _check_lenet(evaluation, data, backbone, findings)
+    elif features in ("lenet", "mnist_cnn"):
+        _check_mnist(key, evaluation, data, backbone, findings)
     elif features == "inception":
-        if evaluation.features_path is None:
+        if weights is None:
             findings.add(
                 at,
-                "inception needs evaluation.features_path",
+                f"inception needs evaluation.{path_key}",
                 "weights are never downloaded; see the README for where to get them",
             )
     elif not looks_like_import_string(features):
         remedy = nearest(features, FEATURES)
-        known = "known are digits, lenet and inception, or write package.module:Class"
+        known = f"known are {', '.join(FEATURES)}, or write package.module:Class"
         findings.add(at, f"unknown features {shown(features)}", remedy or known)
     elif paths.check_disk and (broken := why_not_importable(features)) is not None:
         findings.add(at, *broken)
-    if evaluation.features_path is not None and paths.check_disk:
-        at = ("evaluation", "features_path")
-        path = paths.absolute(at, DIGEST_SUFFIX.sub("", evaluation.features_path))
+    if weights is not None and paths.check_disk:
+        at = ("evaluation", path_key)
+        path = paths.absolute(at, DIGEST_SUFFIX.sub("", weights))
         # An extractor may take a folder; inception finds its file in it.
         may_be_folder = features != "lenet" and path.is_dir()
         if not may_be_folder and (reason := why_not_a_file(path)) is not None:
             findings.add(at, reason, FROM_FOLDER)
 
 
-def _check_lenet(
+def _check_mnist(
+    key: str,
     evaluation: EvaluationSettings,
     data: DataSettings | None,
     backbone: BackboneSettings | None,
     findings: Findings,
 ) -> None:
-    """It sees 28x28 grey images only."""
-    at = ("evaluation", "features")
+    """They see 28x28 grey images only."""
+    at, features = ("evaluation", key), getattr(evaluation, key)
     if data is not None:
         shape = KNOWN_SHAPES.get(data.source)
         if shape is None and backbone is not None and data.source != "latents":
@@ -153,14 +187,14 @@ def _check_lenet(
             images = "decoded latents" if shape is None else " x ".join(map(str, shape))
             findings.add(
                 at,
-                f"lenet features were trained on MNIST, 1 x 28 x 28, but the images are {images}",
-                "use inception with features_path, or package.module:Class",
+                f"{features} features were trained on MNIST, {_GREY}, but the images are {images}",
+                f"use inception with {key}_path, or package.module:Class",
             )
             return
-    if evaluation.features_path is None:
+    if features == "lenet" and getattr(evaluation, f"{key}_path") is None:
         findings.add(
             at,
-            "lenet needs evaluation.features_path",
+            f"lenet needs evaluation.{key}_path",
             "name the state dict of a LeNet-5; weights are never downloaded",
         )
 

@@ -13,6 +13,7 @@ from schedsearch.config.backbone_rules import PACKAGE_PREFIX, check_backbone
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
 from schedsearch.config.problems import Findings, KeyPath, nearest_or_list
+from schedsearch.config.profile_rules import without_table_seeds
 from schedsearch.config.recipes import with_recipe_base
 from schedsearch.config.rules import check_rules
 from schedsearch.config.validation import validate_sections
@@ -208,6 +209,7 @@ def _settings(document: Document, findings: Findings, paths: Paths) -> StudySett
         settings,
         **_absolute(settings, paths),
         data=_absolute_data(settings.data, paths),
+        search=without_table_seeds(settings),
         warm_start=absolute_entries(settings.warm_start, paths),
     )
 
@@ -225,11 +227,14 @@ def _absolute(settings: StudySettings | ModelSettings, paths: Paths) -> dict[str
     checkpoint = settings.backbone.checkpoint
     if checkpoint is not None and not checkpoint.startswith(PACKAGE_PREFIX):
         checkpoint = _absolute_or_none(("backbone", "checkpoint"), checkpoint, paths)
-    features = settings.evaluation.features_path
-    features = _absolute_or_none(("evaluation", "features_path"), features, paths)
+    evaluation = settings.evaluation
+    features = _absolute_or_none(("evaluation", "features_path"), evaluation.features_path, paths)
+    auditor = _absolute_or_none(("evaluation", "auditor_path"), evaluation.auditor_path, paths)
     return {
         "backbone": dataclasses.replace(settings.backbone, checkpoint=checkpoint),
-        "evaluation": dataclasses.replace(settings.evaluation, features_path=features),
+        "evaluation": dataclasses.replace(
+            evaluation, features_path=features, auditor_path=auditor
+        ),
     }
 
 

@@ -18,6 +18,7 @@ from schedsearch.config.data_rules import check_data, check_features, check_shap
 from schedsearch.config.import_strings import why_not_importable
 from schedsearch.config.paths import Paths
 from schedsearch.config.problems import Findings, KeyPath, shown
+from schedsearch.config.profile_rules import check_profile, check_table_seeds
 from schedsearch.config.recipe_rules import check_recipe
 from schedsearch.config.solver_rules import check_guidance, check_outputs, check_solver
 from schedsearch.config.warm_starts import check_warm_starts
@@ -72,6 +73,10 @@ def check_rules(sections: Mapping[str, Any], findings: Findings, paths: Paths) -
     if solver is not None and "diffusion" in sections:
         check_solver(solver, sections["diffusion"], findings)
     check_recipe(sections, findings)
+    if "profile" in sections:
+        check_profile(sections["profile"], findings)
+        if "search" in sections:
+            check_table_seeds(sections["profile"], sections["search"], findings)
     if "trainer" in sections and paths.check_disk:
         _check_trainer(sections["trainer"], findings)
     if "search" in sections:

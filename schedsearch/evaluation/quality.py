@@ -46,6 +46,23 @@ class Quality:
     """Share of samples that the extractor recognises as their label, where it can tell."""
     samples: Tensor
     """The first images for a grid, (<= 80, C, H, W) uint8."""
+    features: Tensor
+    """Features of all images, (num_samples, num_features), for intervals."""
+    audit_fid: float | None = None
+    """FID of the same images by the auditor, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """A second, independent extractor, and the real images as it sees them."""
+
+    extractor: FeatureExtractor
+    reference: Reference
+
+    def fid(self, images: Tensor, batch_size: int) -> float:
+        """FID of images, (N, C, H, W) uint8."""
+        features = extract_features(self.extractor, iterate_batches(images, batch_size))
+        return frechet_distance(feature_statistics(features), self.reference.statistics).value
 
 
 def measure_quality(
@@ -61,6 +78,7 @@ def measure_quality(
     cfg_scale: float = 1.0,
     cfg_channels: int | None = None,
     decode: Callable[[Tensor], Tensor] = as_pixels,
+    auditor: Auditor | None = None,
 ) -> Quality:
     """Sample ``num_samples`` images and compare them with the real ones.
 
@@ -80,6 +98,7 @@ def measure_quality(
         cfg_channels: Guided channels; None guides all.
         decode: Turns samples into pixels in [-1, 1], ``decode`` of the data's source; the
             default is for models on pixels.
+        auditor: Also judges the images; None leaves that out.
 
     Raises:
         TrialError: If samples (stage ``sample``) or features (stage ``fid``) are not finite.
@@ -115,6 +134,8 @@ def measure_quality(
         rank_deficient=distance.rank_deficient,
         class_accuracy=_class_accuracy(extractor, images, labels, batch_size),
         samples=images[:GRID_IMAGES].clone(),
+        features=features,
+        audit_fid=None if auditor is None else auditor.fid(images, batch_size),
     )
 
 

@@ -2,85 +2,143 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.atomic import replacing
 from schedsearch.hand_made import FULL
-from schedsearch.report.tables import fid_name
+from schedsearch.pareto import non_dominated
+from schedsearch.report.findings import findings_of
+from schedsearch.statistics.findings import RunFindings, ScheduleFinding
 
 if TYPE_CHECKING:
     from schedsearch.search.results import FrontEntry, RunResults
 
-_SEARCHED, _PRESET, _FULL = "#1f77b4", "#d62728", "#222222"
+_SEARCHED, _PRESET, _FULL, _BOUND = "#1f77b4", "#d62728", "#222222", "#2ca02c"
 
 
-def plot_front(results: RunResults, path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A schedule in the picture."""
+
+    schedule: ScheduleFinding
+    fid: float
+    half_width: float | None
+    """None for a FID of the search, which has no interval."""
+
+
+def plot_front(
+    results: RunResults, path: Path, bound: Sequence[tuple[float, float]] | None = None
+) -> None:
     """Draw the front with full depth and the presets marked, and the schedules on it.
+
+    Confirmed schedules stand at their FID over fresh seeds with its 95 % interval. The others
+    are shown, pale and at the FID of the search, only where both were measured alike.
 
     Args:
         results: The run.
         path: Where the PNG goes; replaced at once.
+        bound: (FID, latency in ms) of the surrogate's exact optima, drawn as a thin line.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.8), dpi=130, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    _draw_points(left, results)
+    _draw_points(left, results, bound)
     _draw_schedules(right, results)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
-def _draw_points(axes, results: RunResults) -> None:  # type: ignore[no-untyped-def]
-    front = results.front()
-    shown = results.entries
-    searched = [entry for entry in shown if entry.name is None]
-    axes.scatter(
-        [e.latency_ms for e in searched],
-        [e.fid for e in searched],
-        color=_SEARCHED,
-        alpha=0.6,
-        label="searched",
-        zorder=3,
-    )
+def _draw_points(  # type: ignore[no-untyped-def]
+    axes, results: RunResults, bound: Sequence[tuple[float, float]] | None
+) -> None:
+    found = findings_of(results)
+    name, points = _points(found)
+    confirmed = [point for point in points if point.half_width is not None]
+    judged = confirmed or points
+    front = [judged[i] for i in non_dominated([(p.fid, p.schedule.latency_ms) for p in judged])]
+    for point in points:
+        _draw_point(axes, point, pale=bool(confirmed) and point.half_width is None)
     axes.step(
-        [e.latency_ms for e in front],
-        [e.fid for e in front],
+        [p.schedule.latency_ms for p in front],
+        [p.fid for p in front],
         where="post",
         color=_SEARCHED,
         linewidth=1.4,
-        label="Pareto front",
+        label="Pareto front, confirmed" if confirmed else "Pareto front",
         zorder=2,
     )
-    for entry in shown:
-        if entry.name is None:
-            continue
-        is_full = entry.name == FULL
-        axes.scatter(
-            entry.latency_ms,
-            entry.fid,
-            marker="*" if is_full else "D",
-            s=130 if is_full else 40,
-            color=_FULL if is_full else _PRESET,
-            zorder=4,
+    if bound and name == found.fid_name:  # the surrogate learned the FID of the search
+        # A bound far above everything measured would only flatten the picture.
+        highest = max(p.fid for p in points)
+        line = [point for point in sorted(bound, key=lambda p: p[1]) if point[0] <= highest]
+        axes.plot(
+            [latency for _, latency in line],
+            [fid for fid, _ in line],
+            color=_BOUND,
+            linewidth=0.8,
+            linestyle="--",
+            label="best by the surrogate",
+            zorder=1,
         )
+    _add_legend(axes, searched=any(p.schedule.name is None for p in points), confirmed=confirmed)
+    batch = results.settings.evaluation.latency_batch
+    axes.set_xlabel(f"latency, ms per batch of {batch}")
+    axes.set_ylabel(name)
+    axes.set_title(found.name)
+    axes.margins(x=0.12, y=0.1)  # room for the names
+    axes.grid(alpha=0.25)
+
+
+def _points(found: RunFindings) -> tuple[str, list[_Point]]:
+    """Name of the FID in the picture, and every schedule that was measured by it."""
+    schedules = (*found.schedules, *found.others)
+    points = [_Point(s, *s.fresh) for s in schedules if s.fresh is not None]
+    if not points or found.fresh_alike:
+        points += [_Point(s, s.fid, None) for s in schedules if s.fresh is None]
+        return found.fid_name, points
+    return found.fresh_fid_name, points
+
+
+def _draw_point(axes, point: _Point, *, pale: bool) -> None:  # type: ignore[no-untyped-def]
+    schedule = point.schedule
+    is_full, searched = schedule.name == FULL, schedule.name is None
+    colour = _SEARCHED if searched else _FULL if is_full else _PRESET
+    axes.errorbar(
+        schedule.latency_ms,
+        point.fid,
+        yerr=point.half_width,
+        xerr=schedule.latency_half_width,
+        fmt="*" if is_full else "o" if searched else "D",
+        markersize=11 if is_full else 5.5,
+        color=colour,
+        alpha=0.3 if pale else 0.8,
+        elinewidth=1.0,
+        capsize=2,
+        zorder=3 if searched else 4,
+    )
+    if not searched:
         axes.annotate(
-            entry.title,
-            (entry.latency_ms, entry.fid),
+            schedule.title,
+            (schedule.latency_ms, point.fid),
             textcoords="offset points",
             xytext=(6, 5),
             fontsize=8,
         )
+
+
+def _add_legend(  # type: ignore[no-untyped-def]
+    axes, *, searched: bool, confirmed: Sequence[_Point]
+) -> None:
+    if searched:
+        axes.scatter([], [], color=_SEARCHED, alpha=0.8, label="searched")
     axes.scatter([], [], marker="D", color=_PRESET, label="hand-made")
     axes.scatter([], [], marker="*", s=110, color=_FULL, label="full depth")
-    batch = results.settings.evaluation.latency_batch
-    axes.set_xlabel(f"latency, ms per batch of {batch}")
-    axes.set_ylabel(fid_name(shown))
-    axes.set_title(results.settings.name)
-    axes.margins(x=0.12, y=0.1)  # room for the names
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    title = "bars: 95 %; pale: not confirmed" if confirmed else None
+    axes.legend(fontsize=8, title=title, title_fontsize=8)
 
 
 def _draw_schedules(axes, results: RunResults) -> None:  # type: ignore[no-untyped-def]

@@ -1,168 +1,223 @@
-"""Tables for the terminal: the front beside its baselines, and how sure it is."""
+"""Tables for the terminal: the front beside its baselines, and the verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from schedsearch.report.findings import fid_name, findings_of
+from schedsearch.statistics.findings import Estimate, PresetFinding, RunFindings, ScheduleFinding
+
 if TYPE_CHECKING:
-    from schedsearch.search.comparison import Comparison
-    from schedsearch.search.results import FrontEntry, RunResults
+    from schedsearch.search.results import RunResults
+
+__all__ = ["comparison_table", "fid_name", "front_table"]
 
 _VERDICT_STYLE = {"better": "bold green", "no difference": "yellow", "worse": "bold red"}
 
 
-def fid_name(entries: Sequence[FrontEntry]) -> str:
-    """Heading of an FID column: extractor and sample count belong to the number."""
-    if not entries:
-        return "FID"
-    return f"FID ({entries[0].features}, n={entries[0].num_samples})"
+@dataclass(frozen=True, slots=True)
+class _Column:
+    header: str
+    cell: Callable[[ScheduleFinding], str]
+    no_wrap: bool = True
+    justify: JustifyMethod = "right"
 
 
-def front_table(results: RunResults) -> Table:
-    """The front with full depth and the presets among it, by latency."""
-    front = {entry.trial for entry in results.front()}
-    baselines = {e.trial for e in results.entries if e.name is not None}
-    shown = sorted(
-        (e for e in results.entries if e.trial in front | baselines),
-        key=lambda entry: entry.latency_ms,
+def front_table(
+    run: RunResults | RunFindings,
+    max_searched: int | None = None,
+    *,
+    kid: bool = True,
+    narrow: bool = False,
+) -> Table:
+    """The front with full depth and the presets among it, by latency.
+
+    Args:
+        run: The run, or what was found in it.
+        max_searched: Searched schedules to show at most: the confirmed ones first, then evenly
+            spread; None shows all.
+        kid: Show KID beside FID.
+        narrow: Leave out what fits no window of 80 columns.
+    """
+    found = _findings(run)
+    shown = _shortened(found.schedules, max_searched)
+    left_out = len(found.schedules) - len(shown)
+    notes = []
+    if any(schedule.fresh is None and schedule.expected is not None for schedule in shown):
+        notes.append("in brackets: not confirmed, what fresh seeds should show")
+    if left_out:
+        notes.append(f"{left_out} more on the front: schedsearch front")
+    table = Table(
+        title=f"Pareto front of {found.name} and its baselines",
+        caption="; ".join(notes) or None,
+        caption_justify="left",
     )
-    table = Table(title=f"Pareto front of {results.settings.name} and its baselines")
-    table.add_column("trial", justify="right")
-    table.add_column("schedule")
-    table.add_column("blocks, data → noise")
-    table.add_column(fid_name(shown), justify="right")
-    table.add_column(_fresh_name(shown), justify="right")
-    table.add_column("1000 KID", justify="right")
-    table.add_column("ms / batch", justify="right")
-    table.add_column("saved", justify="right")
-    table.add_column("front", justify="center")
-    for entry in shown:
-        on_front = entry.trial in front
-        table.add_row(
-            str(entry.trial),
-            entry.name or "searched",
-            " ".join(map(str, entry.depths)),
-            f"{entry.fid:.3f}",
-            _interval(entry),
-            f"{1000 * entry.kid:.2f}",
-            _latency(entry),
-            f"{entry.acceleration:.1%}",
-            "●" if on_front else "",
-            style="bold" if on_front and entry.name is None else None,
-        )
+    columns = _narrow_columns(found) if narrow else _columns(found, kid=kid)
+    for column in columns:
+        table.add_column(column.header, justify=column.justify, no_wrap=column.no_wrap)
+    for schedule in shown:
+        bold = schedule.on_front and schedule.name is None
+        cells = [column.cell(schedule) for column in columns]
+        table.add_row(*cells, style="bold" if bold else None)
     return table
 
 
-def _fresh_name(entries: Sequence[FrontEntry]) -> str:
-    """Heading of the confirmed FIDs, with their own sample count."""
-    samples = max((entry.confirm_samples for entry in entries), default=0)
-    return f"fresh seeds (n={samples}), 95 %" if samples else "fresh seeds, 95 %"
+def _columns(found: RunFindings, *, kid: bool) -> list[_Column]:
+    columns = [
+        _Column("trial", lambda s: str(s.trial)),
+        _Column("schedule", _origin, justify="left"),
+        _Column("blocks, data → noise", _depths, justify="left"),
+        _Column(found.fid_name, lambda s: f"{s.fid:.3f}", no_wrap=False),
+        _Column(_fresh_header(found), _fresh, no_wrap=False),
+    ]
+    if found.audit_name is not None:
+        columns.append(_Column(f"FID by auditor {found.audit_name}", _audited, no_wrap=False))
+    if kid:
+        columns.append(_Column("1000 KID", _kid, no_wrap=False))
+    return [
+        *columns,
+        _Column("to full depth", _to_full, no_wrap=False),
+        _Column("ms / batch", _latency, no_wrap=False),
+        _Column("saved", _saved, no_wrap=False),
+        _Column("on the front", _front, no_wrap=False, justify="left"),
+    ]
 
 
-def _interval(entry: FrontEntry) -> str:
-    if entry.fid_confirmed is None or entry.fid_ci95 is None:
-        return ""
-    return f"{entry.fid_confirmed:.3f} ± {(entry.fid_ci95[1] - entry.fid_ci95[0]) / 2:.3f}"
+def _narrow_columns(found: RunFindings) -> list[_Column]:
+    return [
+        _Column("schedule", lambda s: s.title, justify="left"),
+        _Column("blocks, data → noise", _depths, no_wrap=False, justify="left"),
+        _Column(found.fid_name, lambda s: f"{s.fid:.3f}", no_wrap=False),
+        _Column(_fresh_header(found), _fresh, no_wrap=False),
+        _Column("ms", lambda s: f"{s.latency_ms:.1f}"),
+        _Column("saved", lambda s: f"{s.saved:.0%}"),
+        _Column("front", _front, no_wrap=False, justify="left"),
+    ]
 
 
-def _latency(entry: FrontEntry) -> str:
-    if entry.latency_spread_ms is None:
-        return f"~{entry.latency_ms:.1f}"  # predicted
-    return f"{entry.latency_ms:.1f} ± {entry.latency_spread_ms:.1f}"
-
-
-def comparison_table(results: RunResults) -> Table:
+def comparison_table(run: RunResults | RunFindings) -> Table:
     """Every preset against the best searched schedule that is no slower."""
-    entries = {entry.trial: entry for entry in results.entries}
-    compared = {c.preset: c for c in results.comparisons()}
+    found = _findings(run)
     table = Table(title="Against the hand-made schedules, at measured latency no higher")
     table.add_column("preset")
     table.add_column("ms", justify="right")
     table.add_column("best searched schedule")
     table.add_column("ms", justify="right")
     table.add_column("FID difference, 95 %", justify="right")
-    table.add_column("seeds", justify="right")
-    table.add_column("verdict")
-    for preset in results.hand_made():
-        comparison = compared.get(preset.trial)
-        rival = results.rival_of(preset)
-        if rival is None:
-            table.add_row(preset.title, f"{preset.latency_ms:.1f}", "none is as fast")
-        elif comparison is None:
-            _add(table, preset, rival, "not confirmed", "", Text(""))
-        else:
-            _add(
-                table,
-                preset,
-                entries[comparison.rival],
-                f"{comparison.difference:+.3f} ± {comparison.half_width:.3f}",
-                str(comparison.num_seeds),
-                Text(comparison.verdict, style=_VERDICT_STYLE[comparison.verdict]),
-            )
+    table.add_column("how sure")
+    if found.audit_name is not None:
+        table.add_column(f"by auditor {found.audit_name}")
+    for preset in found.presets:
+        table.add_row(*_preset_row(preset, audited=found.audit_name is not None))
     return table
 
 
-def _add(
-    table: Table, preset: FrontEntry, rival: FrontEntry, difference: str, seeds: str, verdict: Text
-) -> None:
-    table.add_row(
-        preset.title,
-        f"{preset.latency_ms:.1f}",
+def _findings(run: RunResults | RunFindings) -> RunFindings:
+    return run if isinstance(run, RunFindings) else findings_of(run)
+
+
+def _shortened(
+    schedules: tuple[ScheduleFinding, ...], max_searched: int | None
+) -> list[ScheduleFinding]:
+    searched = [s for s in schedules if s.name is None]
+    if max_searched is None or len(searched) <= max_searched:
+        return list(schedules)
+    kept = [s for s in searched if s.fresh is not None][:max_searched]
+    others = [s for s in searched if s.fresh is None]
+    room = max_searched - len(kept)
+    kept += [others[len(others) * i // room] for i in range(min(room, len(others)))]
+    trials = {s.trial for s in kept}
+    return [s for s in schedules if s.name is not None or s.trial in trials]
+
+
+def _preset_row(found: PresetFinding, *, audited: bool) -> list[str | Text]:
+    preset, rival, comparison = found.preset, found.rival, found.comparison
+    row: list[str | Text] = [preset.title, f"{preset.latency_ms:.1f}"]
+    if rival is None:
+        return [*row, "none is as fast"]
+    row += [
         f"trial {rival.trial}: {' '.join(map(str, rival.depths))}",
         f"{rival.latency_ms:.1f}",
-        difference,
-        seeds,
-        verdict,
-    )
+    ]
+    if comparison is None:
+        return [*row, "not confirmed"]
+    row += [
+        f"{comparison.difference:+.3f} ± {comparison.half_width:.3f}",
+        Text(comparison.sentence, style=_VERDICT_STYLE[comparison.verdict]),
+    ]
+    if audited and (audit := found.audit) is not None:
+        words = f"{audit.verdict} ({audit.difference:+.3f} ± {audit.half_width:.3f})"
+        row.append(Text(words, style=_VERDICT_STYLE[audit.verdict]))
+    return row
 
 
-def conclusions(results: RunResults, run_dir: str) -> list[str]:
-    """What the run found, how sure that is, and what to do next: plain sentences."""
-    lines = []
-    total, presets = results.hypervolume(), results.hypervolume(_baselines(results))
-    if total is not None and presets is not None:
-        lines.append(
-            f"Hypervolume {total:.4f}, of the hand-made schedules and full depth alone "
-            f"{presets:.4f} (box: 3 x FID, 1.01 x latency of full depth)."
-        )
-    comparisons = results.comparisons()
-    if comparisons:
-        lines.append(_how_sure(results, comparisons))
-    if front := results.front():
-        # The best searched schedule; where the hand-made ones won, the best of all.
-        best = next((entry for entry in reversed(front) if entry.name is None), front[-1])
-        lines.append(
-            f"Next: schedsearch dashboard {run_dir}   ·   schedsearch pick {run_dir} --knee   ·   "
-            f"schedsearch export {run_dir} --trial {best.trial} -o schedule.yaml"
-        )
-    return lines
+def _origin(schedule: ScheduleFinding) -> str:
+    return schedule.name or ("error table" if schedule.origin == "dp" else "searched")
 
 
-def _baselines(results: RunResults) -> list[FrontEntry]:
-    return [entry for entry in results.entries if entry.name is not None]
+def _depths(schedule: ScheduleFinding) -> str:
+    return " ".join(map(str, schedule.depths))
 
 
-def _how_sure(results: RunResults, comparisons: Sequence[Comparison]) -> str:
-    names = {entry.trial: entry.title for entry in results.entries}
-    groups: dict[str, list[str]] = {"better": [], "no difference": [], "worse": []}
-    for comparison in comparisons:
-        groups[comparison.verdict].append(names[comparison.preset])
-    parts = []
-    if groups["better"]:
-        parts.append(f"significantly better than {', '.join(groups['better'])}")
-    if groups["no difference"]:
-        parts.append(f"not significantly different from {', '.join(groups['no difference'])}")
-    if groups["worse"]:
-        parts.append(f"significantly worse than {', '.join(groups['worse'])}")
-    seeds = min(comparison.num_seeds for comparison in comparisons)
-    widest = max(comparison.half_width for comparison in comparisons)
-    return (
-        f"How sure: the best searched schedule at each preset's latency is "
-        f"{'; '.join(parts)} (paired 95 % intervals over {seeds} fresh evaluation seeds with the "
-        f"same noise, half-width up to {widest:.3f}). Each schedule was fine-tuned once: another "
-        "training seed may shift this."
-    )
+def _fresh_header(found: RunFindings) -> str:
+    protocol = found.fresh_fid_name.partition(", ")[2]
+    return f"fresh seeds ({protocol}, 95 %" if protocol else "fresh seeds, 95 %"
+
+
+def _audited(schedule: ScheduleFinding) -> str:
+    return "" if schedule.audited is None else f"{schedule.audited:.3f}"
+
+
+def _plus_minus(estimate: Estimate, digits: int) -> str:
+    return f"{estimate[0]:.{digits}f} ± {estimate[1]:.{digits}f}"
+
+
+def _fresh(schedule: ScheduleFinding) -> str:
+    """Confirmed, or in brackets what confirmation would show."""
+    if schedule.fresh is not None:
+        return _plus_minus(schedule.fresh, 3)
+    if schedule.expected is not None:
+        return f"({_plus_minus(schedule.expected, 3)})"
+    return ""
+
+
+def _kid(schedule: ScheduleFinding) -> str:
+    if schedule.fresh_kid is None:
+        return f"{1000 * schedule.kid:.2f}"
+    mean, half = schedule.fresh_kid
+    return _plus_minus((1000 * mean, 1000 * half), 2)
+
+
+def _to_full(schedule: ScheduleFinding) -> str:
+    if (to_full := schedule.to_full) is None:
+        return ""
+    return f"{to_full.mean:+.3f} ± {to_full.half_width:.3f}"
+
+
+def _latency(schedule: ScheduleFinding) -> str:
+    if schedule.latency_half_width is None:
+        return f"~{schedule.latency_ms:.1f}"  # predicted
+    return f"{schedule.latency_ms:.1f} ± {schedule.latency_half_width:.1f}"
+
+
+def _saved(schedule: ScheduleFinding) -> str:
+    if not schedule.saved_half_width:  # predicted, or full depth itself
+        return f"{schedule.saved:.1%}"
+    return f"{100 * schedule.saved:.1f} ± {100 * schedule.saved_half_width:.1f}%"
+
+
+def _front(schedule: ScheduleFinding) -> str:
+    """A dot by the search's FID, and how probable that is; with who beats it, where likely."""
+    text = "● " if schedule.on_front else "  "
+    if (membership := schedule.membership) is None:
+        return text
+    text += f"{membership.probability:.0%}"
+    if membership.dominated_by is not None and membership.dominated_probability > 0.5:
+        text += f" (by {membership.dominated_by})"
+    return text

@@ -1,25 +1,35 @@
-"""A whole run: preflight, trials, measured latencies, confirmation, front."""
+"""A whole run: preflight, profile, trials, measured latencies, confirmation, front."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.atomic import write_text
-from schedsearch.config import differing_keys, dump_settings, settings_from_text
-from schedsearch.exceptions import ConfigError, ExitCode, StorageError
+from schedsearch.config import dump_settings
+from schedsearch.exceptions import ExitCode
+from schedsearch.planning.seeds import seed_schedules
+from schedsearch.proposers.registry import build_sampler
 from schedsearch.records import ConfirmRecord, TrialRecord
+from schedsearch.search import costs as stages
+from schedsearch.search.certifying import certify_run
 from schedsearch.search.confirmation import Confirmation
-from schedsearch.search.dashboard_notes import TrialPublisher
+from schedsearch.search.costs import Costs
+from schedsearch.search.dashboard_notes import TrialPublisher, study_note
 from schedsearch.search.front_files import write_front
 from schedsearch.search.journal import Journal
 from schedsearch.search.latency_stage import deviations, measure_finally
 from schedsearch.search.logs import logging_to
+from schedsearch.search.metering import BudgetSpentError, Meter, Metered
 from schedsearch.search.preflight import Preflight, check_before_start
+from schedsearch.search.profile_files import load_error_table
+from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.results import RunResults
-from schedsearch.search.samplers import build_sampler
+from schedsearch.search.resuming import refuse_other_space
+from schedsearch.search.runners import build_runner
 from schedsearch.search.storage import (
     explaining_failures,
     open_artifacts,
@@ -29,12 +39,10 @@ from schedsearch.search.storage import (
 from schedsearch.search.study import ScheduleStudy
 
 if TYPE_CHECKING:
-    from schedsearch.search.jobs import Observer, Runner
+    from schedsearch.planning.error_table import ErrorTable
+    from schedsearch.search.jobs import JobSource, Observer, Runner
     from schedsearch.search.run_folder import RunFolder
     from schedsearch.settings import StudySettings
-
-MAY_CHANGE = ("search.n_trials", "resources")
-"""Keys that may differ when a run is resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +50,26 @@ class RunOutcome:
     """How a run ended."""
 
     results: RunResults
+    costs: Costs
     num_failed: int
     exhausted: bool
     """Whether the space held no more schedules to try."""
+    out_of_budget: bool = False
+    """Whether ``search.budget`` left something undone."""
 
     @property
     def exit_code(self) -> ExitCode:
         """What the command line returns."""
+        if self.out_of_budget:
+            return ExitCode.TIME_UP
         if not self.results.entries:
             return ExitCode.NO_RESULT
         return ExitCode.SOME_FAILED if self.num_failed else ExitCode.DONE
 
 
-PlotFront = Callable[[RunResults, Path], None]
-"""Draws the front; given by the command line, since pictures belong to ``report``."""
+PlotFront = Callable[[RunResults, Path, Sequence[tuple[float, float]] | None], None]
+"""Draws the front, with the surrogate's bound where there is one; given by the command line,
+since pictures belong to ``report``."""
 
 
 def run_search(
@@ -66,7 +80,7 @@ def run_search(
     address: str | None = None,
     plot_front: PlotFront | None = None,
 ) -> RunOutcome:
-    """Run a search, or resume one to ``search.n_trials``.
+    """Run a search, or resume one to ``search.n_trials`` or to the end of ``search.budget``.
 
     Args:
         settings: The search space.
@@ -78,10 +92,12 @@ def run_search(
     Raises:
         ConfigError: If the folder belongs to another search space, or a check fails.
         StorageError: If another driver is at work, or the disk fails.
+        NoResultError: If the shared fine-tune fails, which trials need.
         KeyboardInterrupt: If the user stops the run; the same command resumes it.
     """
     refuse_other_space(settings, folder)
     folder.create()
+    began = time.monotonic()
     with folder.locked(), logging_to(folder.log_file):
         folder.remove_leftovers()
         observer.stage("checking, and measuring the latency table")
@@ -90,18 +106,26 @@ def run_search(
         ready = check_before_start(settings, folder)
         # From here on the folder belongs to this space; a mistake found above can be put right.
         write_text(folder.space_file, dump_settings(settings))
-        runner = _build_runner(ready, folder, address)
+        meter = Meter(folder, settings, began=began)
+        meter.add_driver_work(stages.CHECKS, time.monotonic() - began)
+        runner = build_runner(settings, folder, address)
         with explaining_failures(settings.name):
-            campaign = _Campaign(ready, folder, observer, plot_front)
+            campaign = _Campaign(ready, folder, meter, observer, plot_front)
             campaign.study.prepare()
+            costs = Costs.load(folder)
             if campaign.has_work():
-                with runner:
-                    campaign.run(runner)
+                if not meter.spent:
+                    with runner:
+                        campaign.run(runner)
                 campaign.publish()
+                meter.save()
+                costs = meter.costs
         return RunOutcome(
             results=campaign.results(),
+            costs=costs,
             num_failed=campaign.study.num_failed,
             exhausted=campaign.study.exhausted,
+            out_of_budget=meter.spent and campaign.has_work(),
         )
 
 
@@ -112,24 +136,17 @@ class _Campaign:
         self,
         ready: Preflight,
         folder: RunFolder,
+        meter: Meter,
         observer: Observer,
         plot_front: PlotFront | None,
     ) -> None:
         settings = ready.settings
         self.ready, self.folder, self.observer = ready, folder, observer
+        self._meter = meter
         self._plot_front = plot_front
         self._confirmations = Journal(folder.confirmation_file, ConfirmRecord.from_json)
         self._latency = ready.latency
-        storage = open_storage(folder, settings.search.storage)
-        study = open_study(storage, settings.name)
-        study.sampler = build_sampler(
-            settings.search.sampler,
-            settings.space.build(),
-            settings.search.seed,
-            ready.visits,
-            fixed_blocks=ready.fixed_blocks,
-            num_asked=len(study.get_trials(deepcopy=False)),
-        )
+        study = open_study(open_storage(folder, settings.search.storage), settings.name)
         self._publisher = TrialPublisher(study, open_artifacts(folder), folder)
         self.study = ScheduleStudy(
             study,
@@ -162,18 +179,58 @@ class _Campaign:
     def run(self, runner: Runner) -> None:
         """All stages; the front is written also when one of them is interrupted."""
         try:
-            self._run_trials(runner)
-            if self.results().entries:
+            if self.study.wants_jobs:
+                table = self._profile(runner)
+                if not self._meter.spent:
+                    self._run_trials(runner, table)
+            if self.results().entries and not self._meter.spent:
                 self._measure()
                 self._confirm(runner)
+        except BudgetSpentError as stop:
+            self.observer.warning(str(stop))
         finally:
             self.write_front()
+            self._meter.close()
 
-    def _run_trials(self, runner: Runner) -> None:
+    def _work(self, runner: Runner, stage: str, source: JobSource) -> None:
+        """Let the workers do all jobs of a source, within the budget."""
+        with self._meter.stage(stage):
+            runner.run(Metered(source, self._meter), check=self._meter.check)
+
+    def _profile(self, runner: Runner) -> ErrorTable | None:
+        """The error table of a shared fine-tune, kept or new; None without ``profile``."""
+        stage = ProfileStage(
+            self.ready.settings, self.ready.settings_text, self.folder, self.observer
+        )
+        if stage.num_jobs:
+            stage.announce()
+            self._work(runner, stages.PROFILE, stage)
+        return None if self._meter.spent else stage.error_table()
+
+    def _run_trials(self, runner: Runner, table: ErrorTable | None) -> None:
         """Fine-tune and measure schedules until there are enough."""
-        self.observer.stage("searching", total=self.ready.settings.search.n_trials)
+        settings, ready = self.ready.settings, self.ready
+        space = settings.space.build()
+        self.study.use_sampler(
+            build_sampler(
+                settings.search.sampler,
+                space,
+                settings.search.seed,
+                ready.visits,
+                fixed_blocks=ready.fixed_blocks,
+                num_asked=self.study.num_asked,
+                error_table=table,
+            )
+        )
+        seeds = []
+        if table is not None and settings.search.dp_seeds:
+            seeds = seed_schedules(table, space, ready.visits, settings.search.dp_seeds)
+        self.study.enqueue_first(seeds)
+        self.observer.stage("searching", total=settings.search.n_trials)
         self.observer.resumed(self.study.records)
-        runner.run(self.study)
+        self._work(runner, stages.TRIALS, self.study)
+        if self._meter.spent:
+            return
         if self.study.wants_jobs and not self.study.exhausted:
             self.observer.warning(
                 "stopped before search.n_trials: as many schedules failed as were wanted. Mend "
@@ -185,9 +242,10 @@ class _Campaign:
         if self._latency.measured_after == len(self.results().entries):
             return  # a new measurement could change the rivals, and start a new confirmation
         self.observer.stage("measuring the front's latency, workers idle")
-        self._latency = measure_finally(
-            self.ready.bench, self._latency, self.results(), self.folder
-        )
+        with self._meter.driver_stage(stages.FINAL_LATENCY):
+            self._latency = measure_finally(
+                self.ready.bench, self._latency, self.results(), self.folder
+            )
         mean, lines = deviations(self.results())
         self.observer.message(f"predicted against measured latency: {mean:.1%} off on average")
         for line in lines:
@@ -203,100 +261,33 @@ class _Campaign:
         )
 
     def _confirm(self, runner: Runner) -> None:
-        """Measure presets and their rivals with fresh seeds."""
+        """Measure presets, their rivals and part of the front with fresh seeds."""
         confirmation = self._confirmation()
-        if confirmation.num_jobs:
+        if confirmation.num_jobs and not self._meter.spent:
             confirmation.announce()
-            runner.run(confirmation)
+            self._work(runner, stages.CONFIRMATION, confirmation)
 
     def write_front(self) -> None:
         """Replace ``front.yaml`` and ``front.csv``."""
         write_front(self.results().front(), self.folder)
 
     def publish(self) -> None:
-        """Draw the front and show the study in the dashboard."""
+        """Certify and draw the front, and show the study in the dashboard."""
         results = self.results()
+        table = load_error_table(self.folder, self.ready.settings)
+        certificate = certify_run(results, self.ready.visits, table, self.ready.predict_ms)
+        if certificate is not None:
+            certificate.save(self.folder)
         pictures = []
         if self._plot_front is not None and results.entries:
-            self._plot_front(results, self.folder.front_png)
+            bound = None if certificate is None else certificate.bound
+            self._plot_front(results, self.folder.front_png, bound)
             pictures.append(self.folder.front_png)
         attributes = {
             "num_schedules": self.ready.settings.space.build().size(),
             "hypervolume": results.hypervolume(),
             "latency_table": dict(self._latency.table),
             "front": [entry.trial for entry in results.front()],
+            "certificate": None if certificate is None else certificate.sentence,
         }
-        self._publisher.publish_study(_study_note(results), attributes, pictures)
-
-
-def _study_note(results: RunResults) -> str:
-    rows = [
-        f"| {e.title} | {' '.join(map(str, e.depths))} | {e.fid:.3f} | {e.latency_ms:.1f} | "
-        f"{e.acceleration:.1%} |"
-        for e in results.front()
-    ]
-    if not rows:
-        return "No trial is complete."
-    head = results.front()[0]
-    return "\n".join(
-        [
-            f"## Pareto front of {results.settings.name}",
-            "",
-            f"| schedule | blocks, data to noise | FID ({head.features}, n={head.num_samples}) | "
-            "latency, ms per batch | saved |",
-            "|---|---|---|---|---|",
-            *rows,
-        ]
-    )
-
-
-def refuse_other_space(settings: StudySettings, folder: RunFolder) -> None:
-    """A run folder belongs to one search space.
-
-    Raises:
-        ConfigError: With the keys that differ.
-    """
-    if not folder.space_file.is_file():
-        if folder.results_file.exists():
-            raise StorageError(
-                f"{folder.root} holds results but no space.yaml, so nothing says what they mean. "
-                "Restore the file, or choose another folder with --output."
-            )
-        return
-    stored = settings_from_text(folder.space_file.read_text(encoding="utf-8"))
-    if differing := differing_keys(stored, settings, ignoring=MAY_CHANGE):
-        raise ConfigError(
-            f"{folder.root} was started with another search space; these keys differ: "
-            f"{', '.join(differing)}. Restore them, or choose another folder with --output. "
-            f"Only {' and '.join(MAY_CHANGE)} may change."
-        )
-
-
-def _build_runner(ready: Preflight, folder: RunFolder, address: str | None) -> Runner:
-    settings = ready.settings
-    if settings.resources.backend == "local":
-        if address is not None:
-            raise ConfigError("--address needs resources.backend: ray, but it is local.")
-        import torch
-
-        from schedsearch.search.local import LocalRunner
-
-        return LocalRunner(
-            settings.resources,
-            num_gpus=torch.cuda.device_count(),
-            timeout=settings.search.trial_timeout,
-        )
-    try:
-        from schedsearch.search.ray_tune import RayRunner
-    except ImportError as error:
-        raise ConfigError(
-            f"resources.backend is ray, but Ray cannot be imported: {error}. Install ray[tune], "
-            "or set resources.backend to local."
-        ) from error
-    return RayRunner(
-        settings.resources,
-        folder=folder.ray,
-        log_file=folder.log_file,
-        address=address,
-        timeout=settings.search.trial_timeout,
-    )
+        self._publisher.publish_study(study_note(results), attributes, pictures)

@@ -1,12 +1,12 @@
-"""Measures presets and their rivals again, with fresh seeds: a source of jobs."""
+"""Measures presets, their rivals and part of the front again: a source of jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.records import ConfirmJob, ConfirmRecord, Job
-from schedsearch.search.comparison import contenders_for
+from schedsearch.records import ConfirmJob, ConfirmRecord, Job, PromoteJob
+from schedsearch.search.chosen import trials_to_confirm, trials_to_run_off
 
 if TYPE_CHECKING:
     from schedsearch.search.jobs import Observer
@@ -15,30 +15,14 @@ if TYPE_CHECKING:
     from schedsearch.search.run_folder import RunFolder
 
 
-def trials_to_run_off(results: RunResults) -> list[int]:
-    """The contenders of each preset, where there is more than one."""
-    fields = [contenders_for(preset, results.searched()) for preset in results.hand_made()]
-    return list(dict.fromkeys(c.trial for field in fields if len(field) > 1 for c in field))
-
-
-def trials_to_confirm(results: RunResults) -> list[int]:
-    """Full depth, every preset, and for each preset the rival that the search found."""
-    presets = results.hand_made()
-    chosen = [entry.trial for entry in presets]
-    if (full := results.full()) is not None:
-        chosen.insert(0, full.trial)
-    for preset in presets:
-        if (rival := results.rival_of(preset)) is not None:
-            chosen.append(rival.trial)
-    return list(dict.fromkeys(chosen))
-
-
 class Confirmation:
-    """Hands out one job per trial and seed that was not measured yet, in two stages.
+    """Hands out the jobs that are left of three phases, one phase after the other.
 
-    First a runoff at seeds of its own chooses each preset's rival, then presets and rivals are
+    First a runoff at seeds of its own chooses each preset's rival. Then, with
+    ``evaluation.confirm_steps``, the chosen schedules continue their fine-tune. Then they are
     confirmed. Seeds go round-robin over the trials, so that an interrupted confirmation still
-    has pairs. A job whose worker died is handed out again, as often as a trial would be.
+    has pairs. A job whose worker died is handed out again, as often as a trial would be. Every
+    phase is chosen by what the phases before it have left on disk, so any start can go on.
 
     Args:
         read_results: Gives what was measured so far, confirmations included.
@@ -62,35 +46,35 @@ class Confirmation:
         self._folder = folder
         self._journal = journal
         self._observer = observer
-        self._attempts: dict[tuple[int, int], int] = {}
+        self._attempts: dict[Job, int] = {}
         self._running = 0
         journal.repair()
-        results = read_results()
-        self._max_retries = results.settings.search.max_retries
-        evaluation = results.settings.evaluation
+        settings = read_results().settings
+        self._max_retries = settings.search.max_retries
+        self._evaluation = settings.evaluation
         self._waiting: list[Job] = []
-        if evaluation.confirm_seeds:
-            contenders = trials_to_run_off(results)
-            self._waiting = self._jobs(results, contenders, evaluation.runoff_seeds_used)
-        self._choosing = bool(self._waiting)
-        if not self._choosing:
-            self._waiting = self._verdict_jobs(results)
+        self._title = ""
+        self._phases: list[tuple[str, Callable[[RunResults], list[Job]]]] = []
+        if self._evaluation.confirm_seeds:
+            self._phases = [
+                ("choosing each preset's rival with fresh seeds", self._runoff_jobs),
+                ("continuing the fine-tune of what is confirmed", self._promotion_jobs),
+                ("confirming with fresh seeds", self._verdict_jobs),
+            ]
+        self._next_phase()
 
     @property
     def num_jobs(self) -> int:
-        """Jobs left to hand out in this stage."""
+        """Jobs left to hand out in this phase."""
         return len(self._waiting)
 
     def announce(self) -> None:
-        """Tell the observer which stage begins."""
-        title = "choosing each preset's rival" if self._choosing else "confirming"
-        self._observer.stage(f"{title} with fresh seeds", total=self.num_jobs)
+        """Tell the observer which phase begins."""
+        self._observer.stage(self._title, total=self.num_jobs)
 
     def next_job(self) -> Job | None:
-        """The next trial and seed; None while the runoff's last jobs are running."""
-        if not self._waiting and self._choosing and not self._running:
-            self._choosing = False
-            self._waiting = self._verdict_jobs(self._read_results())
+        """The next measurement; None while those of one phase still choose for the next."""
+        if not self._waiting and self._phases and not self._running and self._next_phase():
             self.announce()
         if not self._waiting:
             return None
@@ -101,35 +85,71 @@ class Confirmation:
         """Record a measurement; a failed one is a warning and leaves its pair out."""
         self._running -= 1
         if "error" in outcome:
-            self._observer.warning(f"trial {job.number} not confirmed: {outcome['error']}")
-        else:
+            self._observer.warning(f"{_what(job)} failed: {outcome['error']}")
+        elif isinstance(job, ConfirmJob):
             self._journal.append(ConfirmRecord.from_json(outcome["record"]))
         self._observer.advanced()
 
     def lose(self, job: Job, reason: str, *, retry: bool) -> None:
         """Hand the job out again, within limits."""
-        assert isinstance(job, ConfirmJob)
         self._running -= 1
-        key = (job.number, job.seed)
-        self._attempts[key] = self._attempts.get(key, 0) + 1
-        if retry and self._attempts[key] <= self._max_retries:
+        self._attempts[job] = self._attempts.get(job, 0) + 1
+        if retry and self._attempts[job] <= self._max_retries:
             self._waiting.append(job)
             return
-        self._observer.warning(f"trial {job.number}, seed {job.seed} not confirmed: {reason}")
+        self._observer.warning(f"{_what(job)} failed: {reason}")
         self._observer.advanced()
 
-    def _verdict_jobs(self, results: RunResults) -> list[Job]:
-        seeds = results.settings.evaluation.confirm_seeds_used
-        return self._jobs(results, trials_to_confirm(results), seeds)
+    # ---- phases ---------------------------------------------------------------------------
 
-    def _jobs(
-        self, results: RunResults, numbers: Iterable[int], seeds: Iterable[int]
-    ) -> list[Job]:
-        evaluation = results.settings.evaluation
-        num_samples = evaluation.confirm_samples or evaluation.num_samples
-        done = {(c.number, c.seed) for c in self._journal.read() if c.num_samples == num_samples}
+    def _next_phase(self) -> bool:
+        """Go to the first phase that has jobs left; False when none has."""
+        while self._phases and not self._waiting:
+            self._title, jobs_of = self._phases.pop(0)
+            self._waiting = jobs_of(self._read_results())
+        return bool(self._waiting)
+
+    def _runoff_jobs(self, results: RunResults) -> list[Job]:
+        seeds = self._evaluation.runoff_seeds_used
+        return self._measurements(results, trials_to_run_off(results), seeds, num_steps=0)
+
+    def _promotion_jobs(self, results: RunResults) -> list[Job]:
+        num_steps = self._evaluation.confirm_steps
+        if not num_steps:
+            return []
         entries = {entry.trial: entry for entry in results.entries}
-        numbers = list(numbers)
+        return [
+            PromoteJob(
+                number=number,
+                depths=entries[number].depths,
+                label=entries[number].name,
+                settings=self._settings_text,
+                run_dir=str(self._folder.root),
+                num_steps=num_steps,
+            )
+            for number in trials_to_confirm(results)
+            if not self._folder.promoted(number).is_file()
+        ]
+
+    def _verdict_jobs(self, results: RunResults) -> list[Job]:
+        numbers: Sequence[int] = trials_to_confirm(results)
+        num_steps = self._evaluation.confirm_steps
+        if num_steps:  # one whose promotion failed is left out, as the warning said
+            numbers = [n for n in numbers if self._folder.promoted(n).is_file()]
+        return self._measurements(
+            results, numbers, self._evaluation.confirm_seeds_used, num_steps=num_steps
+        )
+
+    def _measurements(
+        self, results: RunResults, numbers: Sequence[int], seeds: Iterable[int], num_steps: int
+    ) -> list[Job]:
+        num_samples = self._evaluation.confirm_samples or self._evaluation.num_samples
+        done = {
+            (c.number, c.seed)
+            for c in self._journal.read()
+            if (c.num_samples, c.num_steps) == (num_samples, num_steps)
+        }
+        entries = {entry.trial: entry for entry in results.entries}
         return [
             ConfirmJob(
                 number=number,
@@ -139,8 +159,15 @@ class Confirmation:
                 run_dir=str(self._folder.root),
                 seed=seed,
                 num_samples=num_samples,
+                num_steps=num_steps,
             )
             for seed in seeds
             for number in numbers
             if (number, seed) not in done
         ]
+
+
+def _what(job: Job) -> str:
+    if isinstance(job, ConfirmJob):
+        return f"confirmation of trial {job.number} with seed {job.seed}"
+    return f"continued fine-tune of trial {job.number}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
@@ -13,7 +13,13 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from schedsearch.records import TrialRecord
 from schedsearch.search.run_folder import RunFolder
 
+if TYPE_CHECKING:
+    from schedsearch.search.results import RunResults
+
 _log = logging.getLogger(__name__)
+
+ORIGINS = {"dp": "searched schedule, optimal by the error table"}
+"""What a schedule without a name is called, by its origin."""
 
 
 class TrialPublisher:
@@ -103,7 +109,7 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
 
 def _note(record: TrialRecord) -> str:
     """Markdown: the schedule as a table, then the numbers with their protocol."""
-    title = record.label or "searched schedule"
+    title = record.label or ORIGINS.get(record.origin or "", "searched schedule")
     intervals = " | ".join(str(i) for i in range(len(record.depths)))
     rule = "|".join(["---"] * (len(record.depths) + 1))
     depths = " | ".join(str(depth) for depth in record.depths)
@@ -115,4 +121,26 @@ def _note(record: TrialRecord) -> str:
         f"### {title}\n\n{table}\n\n"
         f"FID ({e.features}, n={e.num_samples}) **{e.fid:.3f}**, KID {e.kid:.5f}, "
         f"latency {e.latency_ms:.1f} ms per batch ({e.latency_source}), {e.nfe} network calls."
+    )
+
+
+def study_note(results: RunResults) -> str:
+    """Markdown: the front as a table."""
+    rows = [
+        f"| {e.title} | {' '.join(map(str, e.depths))} | {e.fid:.3f} | {e.latency_ms:.1f} | "
+        f"{e.acceleration:.1%} |"
+        for e in results.front()
+    ]
+    if not rows:
+        return "No trial is complete."
+    head = results.front()[0]
+    return "\n".join(
+        [
+            f"## Pareto front of {results.settings.name}",
+            "",
+            f"| schedule | blocks, data to noise | FID ({head.features}, n={head.num_samples}) | "
+            "latency, ms per batch | saved |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
     )

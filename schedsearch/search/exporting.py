@@ -45,7 +45,7 @@ def export_schedule(
         StorageError: If the trial's files are gone.
     """
     kept = read_schedule_file(folder.trial(entry.trial) / "schedule.yaml")
-    source = folder.weights(entry.trial)
+    source = folder.best_weights(entry.trial)
     if not source.is_file():
         raise StorageError(
             f"The weights of trial {entry.trial} should be in {source}, but they are gone. "
@@ -72,7 +72,7 @@ def export_schedule(
             ),
             depths=entry.depths,
             measured=_measured(results, entry),
-            provenance=_provenance(folder, results, entry),
+            provenance=_provenance(folder, results, entry, source),
             weights=relative,
         ),
     )
@@ -122,9 +122,18 @@ def _changed_options(solver: SolverSettings) -> dict[str, Any]:
     return {key: value for key, value in given.items() if key != "name" and value != defaults[key]}
 
 
-def _provenance(folder: RunFolder, results: RunResults, entry: FrontEntry) -> dict[str, Any]:
+def _provenance(
+    folder: RunFolder, results: RunResults, entry: FrontEntry, weights: Path
+) -> dict[str, Any]:
     record = next(r for r in results.records if r.number == entry.trial)
+    continued = {}
+    if weights == folder.promoted(entry.trial):
+        continued = {
+            "continued_steps": results.settings.evaluation.confirm_steps,
+            "fid_and_kid_measured": "before the fine-tune was continued; fid_confirmed after it",
+        }
     return {
+        **continued,
         "study": results.settings.name,
         "trial": entry.trial,
         "space_sha256": hashlib.sha256(folder.space_file.read_bytes()).hexdigest(),

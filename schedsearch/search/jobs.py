@@ -1,13 +1,13 @@
 """The seam between what is to be done and what does it.
 
-A source hands out jobs and takes outcomes; a runner executes them. The study of trials and
-the confirmation are sources, Ray Tune and the local process pool are runners, and any source
-runs on any runner.
+A source hands out jobs and takes outcomes; a runner executes them. The profile, the study of
+trials and the confirmation are sources, Ray Tune and the local process pool are runners, and
+any source runs on any runner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from schedsearch.records import Job, TrialJob, TrialRecord
@@ -50,8 +50,13 @@ class Runner(Protocol):
         """Stop all workers; also after an error."""
         ...
 
-    def run(self, source: JobSource) -> None:
+    def run(self, source: JobSource, *, check: Callable[[], None] | None = None) -> None:
         """Run until the source is finished.
+
+        Args:
+            source: Hands out the jobs.
+            check: Called at least every second or so while jobs run; what it raises ends the
+                run, and jobs in flight are abandoned.
 
         Raises:
             KeyboardInterrupt: If the user stops the run; jobs in flight are abandoned.

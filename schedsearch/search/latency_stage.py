@@ -19,11 +19,12 @@ from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated
 from schedsearch.schedule import ExitSchedule
-from schedsearch.search.comparison import contenders_for
-from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
+from schedsearch.search.latency_report import LatencyReport, MeasuredLatency
+from schedsearch.statistics.comparison import contenders_for
 
 if TYPE_CHECKING:
     from schedsearch.protocols import Backbone, Solver
+    from schedsearch.search.results import RunResults
     from schedsearch.search.run_folder import RunFolder
     from schedsearch.search.workbench import Workbench
     from schedsearch.settings import StudySettings

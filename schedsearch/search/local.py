@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -104,8 +104,8 @@ class LocalRunner:
             return None
         return int(index * self._resources.gpus_per_trial) % max(1, self._num_gpus)
 
-    def run(self, source: JobSource) -> None:
-        """Run until the source is finished."""
+    def run(self, source: JobSource, *, check: Callable[[], None] | None = None) -> None:
+        """Run until the source is finished, see :class:`Runner`."""
         while True:
             for worker in self._workers:
                 if worker.job is None and (job := source.next_job()) is not None:
@@ -116,6 +116,8 @@ class LocalRunner:
             if not busy:
                 return
             ready = wait([worker.pipe for worker in busy], timeout=_POLL_SECONDS)
+            if check is not None:
+                check()
             for worker in busy:
                 self._collect(worker, source, ready=worker.pipe in ready)
 

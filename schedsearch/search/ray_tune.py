@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,8 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
         try:
             if outcome is not None and not error:
                 self._source.finish(job, json.loads(outcome))
+            elif self.failure is not None:
+                return  # the run ends, and the job was abandoned
             elif self._timeout is not None and time.monotonic() - started >= self._timeout:
                 self._source.lose(job, f"no result within {self._timeout:g} s", retry=False)
             else:
@@ -109,6 +111,31 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
+
+
+class _StopByCheck(tune.Stopper):  # type: ignore[misc]
+    """Lets a check end the experiment, running jobs too."""
+
+    def __init__(self, check: Callable[[], None], searcher: SourceSearcher) -> None:
+        self._check = check
+        self._searcher = searcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune writes a snapshot at its start; nothing here belongs into it."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """A job ends by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked in every round of Tune's loop, several times a second."""
+        if self._searcher.failure is None:
+            try:
+                self._check()
+            except BaseException as error:  # noqa: BLE001 - carried, see RayRunner.run
+                self._searcher.failure = error
+        return self._searcher.failure is not None
 
 
 class RayRunner:
@@ -162,8 +189,8 @@ class RayRunner:
         ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def run(self, source: JobSource) -> None:
-        """Run until the source is finished.
+    def run(self, source: JobSource, *, check: Callable[[], None] | None = None) -> None:
+        """Run until the source is finished, see :class:`Runner`.
 
         Raises:
             BaseException: Whatever the source raised, a KeyboardInterrupt too.
@@ -186,6 +213,7 @@ class RayRunner:
                 storage_path=str(self._folder),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
+                stop=None if check is None else _StopByCheck(check, searcher),
             ),
         )
         tuner.fit()

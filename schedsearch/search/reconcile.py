@@ -17,7 +17,7 @@ from schedsearch.records import TrialRecord
 from schedsearch.schedule import ExitSchedule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from schedsearch.search.journal import Journal
     from schedsearch.search.run_folder import RunFolder
@@ -74,6 +74,11 @@ def reconcile(
     return records
 
 
+def kept_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a new attempt at a schedule keeps: its name, and where it comes from."""
+    return {key: attributes[key] for key in ("label", "origin") if attributes.get(key)}
+
+
 def tell_record(study: optuna.Study, number: int, record: TrialRecord) -> None:
     """Tell Optuna a record: COMPLETE with (FID, latency), or FAIL."""
     if record.evaluation is not None:
@@ -117,9 +122,11 @@ def _rebuild(study: optuna.Study, by_number: dict[int, TrialRecord], space: Sear
                 )
             )
             continue
-        attrs: dict[str, Any] = {"depths": list(record.depths), "rebuilt": True}
-        if record.label:
-            attrs["label"] = record.label
+        attrs: dict[str, Any] = {
+            "depths": list(record.depths),
+            "rebuilt": True,
+            **kept_attributes({"label": record.label, "origin": record.origin}),
+        }
         bounds = optuna.distributions.IntDistribution(space.min_depth, space.max_depth)
         params = space.to_params(record.schedule)
         study.add_trial(
@@ -139,9 +146,11 @@ def _interrupt(
     """Enqueue the schedule again, then close the trial; in this order, so none is lost."""
     depths = depths_of(trial, space)
     if depths is not None and enqueue:
-        attrs: dict[str, Any] = {"depths": list(depths), "retry_of": trial.number}
-        if trial.user_attrs.get("label"):
-            attrs["label"] = trial.user_attrs["label"]
+        attrs: dict[str, Any] = {
+            "depths": list(depths),
+            "retry_of": trial.number,
+            **kept_attributes(trial.user_attrs),
+        }
         study.enqueue_trial(space.to_params(ExitSchedule(depths)), user_attrs=attrs)
     running = optuna.Trial(study, trial._trial_id)
     running.set_user_attr("interrupted", True)

@@ -2,78 +2,40 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from schedsearch.atomic import write_text
-from schedsearch.exceptions import NoResultError, StorageError
+from schedsearch.exceptions import NoResultError
 from schedsearch.hand_made import FULL
-from schedsearch.pareto import hypervolume, non_dominated
+from schedsearch.pareto import non_dominated
 from schedsearch.records import ConfirmRecord, TrialRecord
-from schedsearch.search.comparison import (
+from schedsearch.search.journal import Journal
+from schedsearch.search.latency_report import LatencyReport, MeasuredLatency
+from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.volumes import (
+    REFERENCE_FID,
+    REFERENCE_LATENCY,
+    hypervolume_in_box,
+    hypervolume_of,
+)
+from schedsearch.settings import StudySettings
+from schedsearch.statistics.comparison import (
     Comparison,
     compare_with_presets,
     mean_interval,
     rival_of,
 )
-from schedsearch.search.journal import Journal
-from schedsearch.search.run_folder import RunFolder
-from schedsearch.settings import StudySettings
 
-REFERENCE_FID = 3.0
-REFERENCE_LATENCY = 1.01
-"""The hypervolume's reference point: 3 x full depth's FID and 1.01 x its latency."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredLatency:
-    """Latency of one trial's schedule, measured after the last trial with workers idle."""
-
-    latency_ms: float
-    spread_ms: float
-    """Half-width of the 95 % interval of the median."""
-    acceleration: float
-    """Share of time saved against full depth, median over paired rounds."""
-    repeats: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyReport:
-    """``latency.json``: the table before the first trial, the measurements after the last."""
-
-    table: Mapping[str, Any]
-    full_ms: float
-    """Predicted latency of full depth."""
-    measured: Mapping[int, MeasuredLatency] = field(default_factory=dict)
-    """By trial number."""
-    full_measured_ms: float | None = None
-    measured_after: int = 0
-    """Complete trials when ``measured`` was taken; with more since then it is out of date."""
-    weights: str = ""
-    """Fingerprint of the pretrained weights that all trials of the run start from."""
-
-    def save(self, folder: RunFolder) -> None:
-        """Replace the run's ``latency.json``."""
-        try:
-            write_text(folder.latency_file, json.dumps(asdict(self), indent=1) + "\n")
-        except OSError as error:
-            raise StorageError(f"Cannot write {folder.latency_file}: {error}.") from error
-
-    @classmethod
-    def load(cls, folder: RunFolder) -> LatencyReport | None:
-        """Read it; None when the run has not come that far."""
-        try:
-            data = json.loads(folder.latency_file.read_text(encoding="utf-8"))
-            measured = {int(n): MeasuredLatency(**m) for n, m in data.pop("measured").items()}
-            return cls(**data, measured=measured)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise StorageError(
-                f"Cannot read {folder.latency_file}: {error}. Delete it; it is measured again."
-            ) from error
+__all__ = [
+    "REFERENCE_FID",
+    "REFERENCE_LATENCY",
+    "FrontEntry",
+    "LatencyReport",
+    "MeasuredLatency",
+    "RunResults",
+    "hypervolume_in_box",
+    "hypervolume_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +63,12 @@ class FrontEntry:
     """Images per fresh seed; with another number than ``num_samples`` the two FIDs do not
     compare.
     """
+    confirm_steps: int = 0
+    """Steps by which the fine-tune was continued before those seeds."""
+    fid_audited: float | None = None
+    """Mean over the fresh seeds by ``evaluation.auditor``."""
+    origin: str | None = None
+    """``dp`` for a schedule that the error table proposed, None for the sampler's."""
 
     @property
     def title(self) -> str:
@@ -166,8 +134,9 @@ class RunResults:
             if (measured := self.latency.measured.get(record.number)) is not None:
                 latency, spread = measured.latency_ms, measured.spread_ms
                 source, acceleration = "measured", measured.acceleration
-        confirmed = [c for c in self.confirmations if c.number == record.number]
+        confirmed = self._of(record.number)
         fids = [c.fid for c in confirmed]
+        audited = [c.audit_fid for c in confirmed if c.audit_fid is not None]
         mean, interval = mean_interval(fids) if len(fids) > 1 else (None, None)
         return FrontEntry(
             trial=record.number,
@@ -186,6 +155,9 @@ class RunResults:
             fid_ci95=interval,
             confirm_seeds=len(fids),
             confirm_samples=confirmed[0].num_samples if confirmed else 0,
+            confirm_steps=confirmed[0].num_steps if confirmed else 0,
+            fid_audited=sum(audited) / len(audited) if len(audited) > 1 else None,
+            origin=record.origin,
         )
 
     # ---- views ----------------------------------------------------------------------------
@@ -250,6 +222,28 @@ class RunResults:
             self.hand_made(), self.searched(), self.confirmations, self._runoff
         )
 
+    def fids_by_seed(self, trial: int, *, audited: bool = False) -> dict[int, float]:
+        """Confirmed FIDs of a trial by fresh seed, for paired comparisons.
+
+        Args:
+            trial: Trial number.
+            audited: Those of the auditor.
+        """
+        found = {r.seed: r.audit_fid if audited else r.fid for r in self._of(trial)}
+        return {seed: fid for seed, fid in found.items() if fid is not None}
+
+    def audit(self) -> list[Comparison]:
+        """The same comparisons by the auditor's FID; it chose none of the pairs."""
+        audited = [
+            replace(record, fid=record.audit_fid)
+            for record in self.confirmations
+            if record.audit_fid is not None
+        ]
+        return compare_with_presets(self.hand_made(), self.searched(), audited, self._runoff)
+
+    def _of(self, trial: int) -> list[ConfirmRecord]:
+        return [record for record in self.confirmations if record.number == trial]
+
 
 def _mean_fids(records: Sequence[ConfirmRecord], num_seeds: int) -> dict[int, float]:
     """Mean FID by trial, of the trials that were measured at all seeds and so compare."""
@@ -257,26 +251,3 @@ def _mean_fids(records: Sequence[ConfirmRecord], num_seeds: int) -> dict[int, fl
     for record in records:
         fids.setdefault(record.number, {})[record.seed] = record.fid
     return {n: sum(f.values()) / num_seeds for n, f in fids.items() if len(f) == num_seeds}
-
-
-def hypervolume_of(records: Iterable[TrialRecord]) -> float | None:
-    """Hypervolume of finished trials by their predicted latencies."""
-    complete = [(r.label, r.evaluation.values) for r in records if r.evaluation is not None]
-    full = next((values for label, values in complete if label == FULL), None)
-    return hypervolume_in_box([values for _, values in complete], full)
-
-
-def hypervolume_in_box(
-    points: Sequence[tuple[float, float]], full: tuple[float, float] | None
-) -> float | None:
-    """Hypervolume as a share of the box up to the reference point, in [0, 1].
-
-    Args:
-        points: (FID, latency) of schedules.
-        full: The same of full depth, which sets the units; None gives None.
-    """
-    if full is None or not (full[0] > 0 and full[1] > 0):
-        return None
-    scaled = [(fid / full[0], latency / full[1]) for fid, latency in points]
-    reference = (REFERENCE_FID, REFERENCE_LATENCY)
-    return hypervolume(scaled, reference) / (REFERENCE_FID * REFERENCE_LATENCY)

@@ -28,6 +28,7 @@ class RunFolder:
         self.results_file = self.root / "results.jsonl"
         self.confirmation_file = self.root / "confirmation.jsonl"
         self.latency_file = self.root / "latency.json"
+        self.certificate_file = self.root / "certificate.json"
         self.front_yaml = self.root / "front.yaml"
         self.front_csv = self.root / "front.csv"
         self.front_png = self.root / "front.png"
@@ -36,6 +37,8 @@ class RunFolder:
         self.artifacts = self.root / "artifacts"
         self.reference = self.root / "reference"
         self.ray = self.root / "ray"
+        self.profile = self.root / "profile"
+        self.costs_file = self.root / "costs.json"
 
     @classmethod
     def of(cls, root: str) -> RunFolder:
@@ -49,6 +52,23 @@ class RunFolder:
     def weights(self, number: int) -> Path:
         """EMA weights of one trial."""
         return self.trial(number) / "ema.safetensors"
+
+    def promoted(self, number: int) -> Path:
+        """EMA weights of one trial after its fine-tune was continued."""
+        return self.trial(number) / "promoted.safetensors"
+
+    def best_weights(self, number: int) -> Path:
+        """What is exported of a trial: the promoted weights where there are any."""
+        promoted = self.promoted(number)
+        return promoted if promoted.is_file() else self.weights(number)
+
+    def error_table(self, exits: str) -> Path:
+        """Error table of the shared fine-tune with these exits, see ``ProfileJob``."""
+        return self.profile / f"{exits}.json"
+
+    def shared_weights(self, exits: str) -> Path:
+        """EMA weights of that fine-tune."""
+        return self.profile / f"{exits}.safetensors"
 
     @property
     def shown(self) -> str:
@@ -90,7 +110,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Delete what killed processes had half written; only while holding the lock."""
-        for pattern in (".*.tmp", "trials/*/.*.tmp", "reference/.*.tmp"):
+        for pattern in (".*.tmp", "trials/*/.*.tmp", "trials/*/*/.*.tmp", "*/.*.tmp"):
             for path in self.root.glob(pattern):
                 path.unlink(missing_ok=True)
 

@@ -7,12 +7,12 @@ interrupted trial is closed, a result is journalled before it is told.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -20,9 +20,10 @@ from optuna.trial import TrialState as OptunaState
 from schedsearch.exceptions import StorageError
 from schedsearch.records import Job, TrialJob, TrialRecord, TrialState
 from schedsearch.schedule import ExitSchedule
+from schedsearch.search.distinct import DistinctSchedules, Key
+from schedsearch.search.failures import DISK_STAGE
 from schedsearch.search.progress import STATE_FILE
-from schedsearch.search.reconcile import depths_of, reconcile, tell_record
-from schedsearch.search.worker import DISK_STAGE
+from schedsearch.search.reconcile import depths_of, kept_attributes, reconcile, tell_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 MAX_DUPLICATES = 10
 """Proposals in a row that may be known already before the study picks a new one itself."""
 
-Key = tuple[int, ...]
+DP_SEED = "dp"
+"""Origin of the schedules that are optimal by the error table."""
 
 
 class ScheduleStudy:
@@ -82,12 +84,12 @@ class ScheduleStudy:
         self._folder = folder
         self._journal = journal
         self._warm_starts = list(warm_starts)
-        self._times = tuple(times)
         self._predict_ms = predict_ms
         self._publisher = publisher
         self._observer = observer
         self._on_result = on_result
         self._space: SearchSpace = settings.space.build()
+        self.distinct = DistinctSchedules(self._space, times)
         self._records: list[TrialRecord] = []
         self._complete: dict[Key, TrialRecord] = {}
         self._running: dict[int, optuna.Trial] = {}
@@ -110,7 +112,7 @@ class ScheduleStudy:
     @property
     def wants_jobs(self) -> bool:
         """Whether there are schedules left to measure."""
-        return self.num_complete < min(self._settings.search.n_trials, self.num_distinct())
+        return self.num_complete < min(self._settings.search.n_trials, self.distinct.size())
 
     @property
     def num_failed(self) -> int:
@@ -120,38 +122,43 @@ class ScheduleStudy:
         )
 
     def _key(self, schedule: ExitSchedule) -> Key:
-        """The depths that the solver visits: equal keys give equal samples and latency."""
-        return schedule.visited(self._times)
-
-    def num_distinct(self) -> int:
-        """Number of schedules of the space that this solver can tell apart."""
-        return self._visible_space().size()
-
-    def _visited_intervals(self) -> list[int]:
-        """Intervals in which the solver calls the network, data -> noise."""
-        probe = ExitSchedule(tuple(range(self._space.num_intervals)))
-        return sorted(set(probe.visited(self._times)))
-
-    def _visible_space(self) -> SearchSpace:
-        """The space of depths in the visited intervals alone."""
-        return replace(self._space, num_intervals=len(self._visited_intervals()))
+        return self.distinct.key(schedule)
 
     # ---- start ----------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Bring journal and study into agreement and enqueue what is to be measured first."""
+        """Bring journal and study into agreement."""
         for record in reconcile(self._study, self._journal, self._folder, self._space):
             self._note(record)
+
+    def use_sampler(self, sampler: optuna.samplers.BaseSampler) -> None:
+        """Take proposals from a sampler; the first one may need what another stage measured."""
+        self._study.sampler = sampler
+
+    def enqueue_first(self, seeds: Iterable[ExitSchedule] = ()) -> None:
+        """Enqueue what is measured before any proposal, unless it is done or waits already.
+
+        Args:
+            seeds: Schedules that the error table favours; they run after the warm starts and
+                count as searched.
+        """
         waiting = {
             self._key(ExitSchedule(depths))
             for trial in self._trials(OptunaState.WAITING)
             if (depths := depths_of(trial, self._space)) is not None
         }
-        for warm in self._warm_starts:
-            key = self._key(warm.schedule)
+        firsts = [(warm.schedule, {"label": warm.label}) for warm in self._warm_starts]
+        firsts += [(schedule, {"origin": DP_SEED}) for schedule in seeds]
+        for schedule, attrs in firsts:
+            key = self._key(schedule)
             if key not in self._complete and key not in waiting:
-                self._enqueue(warm.schedule, label=warm.label)
+                self._enqueue(schedule, **attrs)
                 waiting.add(key)
+
+    @property
+    def num_asked(self) -> int:
+        """Trials of the study in any state."""
+        return len(self._trials())
 
     def _trials(self, *states: OptunaState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
@@ -174,7 +181,7 @@ class ScheduleStudy:
             return None
         if self._failed_now >= wanted:  # a broken trainer must not run for ever
             return None
-        if self.num_complete + len(self._running) >= self.num_distinct():
+        if self.num_complete + len(self._running) >= self.distinct.size():
             self.exhausted = not self._running
             return None
         trial = self._ask_new()
@@ -186,6 +193,7 @@ class ScheduleStudy:
             number=trial.number,
             depths=schedule.depths,
             label=trial.user_attrs.get("label"),
+            origin=trial.user_attrs.get("origin"),
             settings=self._settings_text,
             run_dir=str(self._folder.root),
             predicted_latency_ms=self._predict_ms(schedule),
@@ -202,7 +210,7 @@ class ScheduleStudy:
         }
         known = running | set(self._complete) | self._failed_keys()
         duplicates = 0
-        while len(known) < self.num_distinct() or self._trials(OptunaState.WAITING):
+        while len(known) < self.distinct.size() or self._trials(OptunaState.WAITING):
             trial = self._study.ask()
             queued = "depths" in trial.user_attrs  # warm starts and retries carry theirs
             schedule = self._space.suggest(trial)
@@ -212,8 +220,9 @@ class ScheduleStudy:
                 return trial
             self._answer_duplicate(trial, key)
             duplicates += 1
-            if duplicates % MAX_DUPLICATES == 0 and len(known) < self.num_distinct():
-                self._enqueue(self._pick_unknown(known))
+            if duplicates % MAX_DUPLICATES == 0 and len(known) < self.distinct.size():
+                rng = np.random.default_rng([self._settings.search.seed, self.num_asked])
+                self._enqueue(self.distinct.pick_unknown(known, rng))
         self.exhausted = not self._running
         return None
 
@@ -227,25 +236,6 @@ class ScheduleStudy:
             self._study.tell(trial, known.evaluation.values)
         else:  # running or failed: nothing to tell yet
             self._study.tell(trial, state=OptunaState.PRUNED)
-
-    def _pick_unknown(self, known: set[Key]) -> ExitSchedule:
-        """A schedule that was not measured: by chance first, by enumeration if that fails."""
-        import numpy as np
-
-        rng = np.random.default_rng([self._settings.search.seed, len(self._trials())])
-        for _ in range(1000):
-            schedule = self._space.sample(rng)
-            if self._key(schedule) not in known:
-                return schedule
-        return next(s for s in self._enumerate_distinct() if self._key(s) not in known)
-
-    def _enumerate_distinct(self) -> Iterator[ExitSchedule]:
-        """One schedule for each that the solver can tell apart."""
-        visited = self._visited_intervals()
-        for visible in self._visible_space().enumerate():
-            # An interval between two visited ones takes the depth of the next, so order holds.
-            places = (bisect_left(visited, i) for i in range(self._space.num_intervals))
-            yield ExitSchedule(tuple(visible.depths[min(p, len(visited) - 1)] for p in places))
 
     def _saved_state(self, number: int | None) -> int | None:
         """The newest attempt at a schedule that left a state to continue from.
@@ -264,6 +254,7 @@ class ScheduleStudy:
 
         A value that is not finite makes the trial FAIL; it never reaches the front.
         """
+        assert isinstance(job, TrialJob)
         record = TrialRecord.from_json(outcome["record"])
         if record.evaluation is not None and (bad := record.evaluation.non_finite()) is not None:
             record = failed_record(record, stage="evaluate", reason=f"{bad} is not finite")
@@ -278,6 +269,7 @@ class ScheduleStudy:
 
     def lose(self, job: Job, reason: str, *, retry: bool) -> None:
         """The worker died: the schedule runs again, up to ``search.max_retries`` times."""
+        assert isinstance(job, TrialJob)
         if retry and self._retry(job, reason):
             return
         attempts = self._attempts_of(job)
@@ -286,6 +278,7 @@ class ScheduleStudy:
                 number=job.number,
                 depths=job.depths,
                 label=job.label,
+                origin=job.origin,
                 state=TrialState.FAILED,
                 stage="worker",
                 reason=f"{reason}; gave up after {attempts} attempts" if attempts > 1 else reason,
@@ -294,19 +287,16 @@ class ScheduleStudy:
             )
         )
 
-    def _attempts_of(self, job: Job) -> int:
-        return self._attempts[self._key(ExitSchedule(job.depths))] + 1
+    def _attempts_of(self, job: TrialJob) -> int:
+        return self._attempts[self._key(job.schedule)] + 1
 
-    def _retry(self, job: Job, reason: str) -> bool:
+    def _retry(self, job: TrialJob, reason: str) -> bool:
         """Enqueue the schedule again and close the trial as interrupted."""
-        if not isinstance(job, TrialJob) or self._attempts_of(job) > (
-            self._settings.search.max_retries
-        ):
+        if self._attempts_of(job) > self._settings.search.max_retries:
             return False
         self._attempts[self._key(job.schedule)] += 1
         trial = self._running.pop(job.number)
-        attrs = {"retry_of": job.number} | ({"label": job.label} if job.label else {})
-        self._enqueue(job.schedule, **attrs)
+        self._enqueue(job.schedule, retry_of=job.number, **kept_attributes(trial.user_attrs))
         trial.set_user_attr("interrupted", True)
         trial.set_user_attr("reason", reason)
         self._study.tell(trial, state=OptunaState.FAIL)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from schedsearch.backbones.checkpoint import load_backbone_from
+from schedsearch.backbones.checkpoint import load_backbone_from, load_weights
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import settings_from_text
 from schedsearch.data.loading import load_source
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.features import build_extractor
-from schedsearch.evaluation.quality import Quality, measure_quality, protocol_digest
+from schedsearch.evaluation.quality import Auditor, Quality, measure_quality, protocol_digest
 from schedsearch.evaluation.reference import load_or_compute_reference
+from schedsearch.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from schedsearch.evaluation.reference import Reference
     from schedsearch.protocols import Backbone, NoiseProcess, Solver
     from schedsearch.schedule import ExitSchedule
+    from schedsearch.search.run_folder import RunFolder
     from schedsearch.settings import StudySettings
 
 
@@ -58,8 +60,46 @@ class Workbench:
         """A copy of the pretrained network, for a fine-tune of its own."""
         return cast("Backbone", copy.deepcopy(self.pretrained))
 
+    @cached_property
+    def auditor(self) -> Auditor | None:
+        """The second extractor with its reference; loaded at first use, for confirmations only.
+
+        Raises:
+            ConfigError: If it cannot be loaded, or is the first extractor under another name.
+        """
+        evaluation = self.settings.evaluation
+        if evaluation.auditor is None:
+            return None
+        extractor = build_extractor(evaluation.auditor, evaluation.auditor_path, self.device)
+        if extractor.sha256 == self.extractor.sha256:
+            raise ConfigError(
+                f"evaluation.auditor must be another extractor than evaluation.features, but "
+                f"both are {extractor.name} with the same weights. Name an independent one."
+            )
+        return Auditor(
+            extractor, load_or_compute_reference(self.source, extractor, self.reference_dir)
+        )
+
+    def starting_backbone(self, folder: RunFolder) -> Backbone:
+        """What every trial of a run starts from: pretrained or shared weights.
+
+        Raises:
+            CheckpointError: If the shared weights are gone.
+        """
+        net = self.fresh_backbone()
+        profile = self.settings.profile
+        if profile is not None and profile.start == "shared":
+            load_weights(cast("nn.Module", net), folder.shared_weights("schedules"))
+        return net
+
     def measure(
-        self, net: Backbone, schedule: ExitSchedule, *, seed: int, num_samples: int
+        self,
+        net: Backbone,
+        schedule: ExitSchedule,
+        *,
+        seed: int,
+        num_samples: int,
+        auditor: Auditor | None = None,
     ) -> Quality:
         """Quality of a network with a schedule, by the study's protocol."""
         evaluation, solver = self.settings.evaluation, self.settings.solver
@@ -75,6 +115,7 @@ class Workbench:
             batch_size=evaluation.batch_size,
             extractor=self.extractor,
             reference=self.reference,
+            auditor=auditor,
         )
 
     def protocol(self, *, seed: int, num_samples: int) -> str:

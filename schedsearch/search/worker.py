@@ -2,280 +2,30 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import platform
-import socket
-import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, cast
-
-from schedsearch.atomic import write_text
-from schedsearch.exceptions import TrialError
-from schedsearch.objectives import Evaluation
-from schedsearch.records import ConfirmJob, ConfirmRecord, Job, TrialJob, TrialRecord, TrialState
-from schedsearch.search.progress import FileProgress
-from schedsearch.search.run_folder import RunFolder
-from schedsearch.version import __version__
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from schedsearch.evaluation.quality import Quality
-    from schedsearch.protocols import Backbone
-    from schedsearch.search.workbench import Workbench
-
-
-DISK_STAGE = "disk"
-"""Stage of a trial that failed because the run folder's disk is full or gone."""
-
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+from schedsearch.records import Job, ProfileJob, PromoteJob, TrialJob
+from schedsearch.search.failures import one_line
 
 
 def run_job(job: Job) -> dict[str, str]:
     """Run any job.
 
     Returns:
-        ``record``: the JSON of the job's record; or ``error``, for a confirmation that failed.
+        ``record``: the JSON of the job's record; or ``error`` in one line, for a job other than
+        a trial that failed. A trial that failed has a record that says so.
     """
     if isinstance(job, TrialJob):
+        from schedsearch.search.trial_worker import run_trial
+
         return {"record": run_trial(job).to_json()}
+    if isinstance(job, ProfileJob):
+        from schedsearch.search.profile_worker import run_profile
+
+        return run_profile(job)
+    from schedsearch.search.confirm_worker import confirm, promote
+
     try:
-        return {"record": _confirm(job).to_json()}
+        if isinstance(job, PromoteJob):
+            return {"record": promote(job)}
+        return {"record": confirm(job).to_json()}
     except Exception as error:  # noqa: BLE001 - a worker answers; the driver decides
-        return {"error": _one_line(error)}
-
-
-class _Stages:
-    """Names the stage that a trial is in and adds up the seconds of each."""
-
-    def __init__(self) -> None:
-        self.now = "load"
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self.now = name
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            elapsed = time.perf_counter() - started
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + elapsed, 3)
-
-
-def run_trial(job: TrialJob) -> TrialRecord:
-    """Fine-tune for one schedule and measure the result.
-
-    The record is written to the trial's folder before it is returned, so that a result
-    survives a driver that died meanwhile.
-
-    Returns:
-        A complete record, or a failed one with the stage and the reason.
-    """
-    folder = RunFolder.of(job.run_dir)
-    trial_dir = folder.trial(job.number)
-    stages, progress = _Stages(), None
-    started, clock = datetime.now(UTC), time.perf_counter()
-    fields: dict[str, Any] = {
-        "number": job.number,
-        "depths": job.depths,
-        "label": job.label,
-        "started": started.isoformat(timespec="seconds"),
-        "worker": f"{socket.gethostname()}:{os.getpid()}",
-    }
-    try:
-        trial_dir.mkdir(parents=True, exist_ok=True)
-        with stages("load"):
-            from schedsearch.search.workbench import open_workbench
-
-            bench = open_workbench(job.settings, str(folder.reference))
-            fields |= {"device": str(bench.device), "versions": versions()}
-            resume = None if job.resume_from is None else folder.trial(job.resume_from)
-            progress = FileProgress(
-                trial_dir, save_every=bench.settings.recipe.save_every, resume_from=resume
-            )
-            progress.note(f"schedule: {job.schedule}")
-        with stages("fine-tune"):
-            net = _finetune(job, bench, progress)
-        with stages("sample"):
-            settings = bench.settings.evaluation
-            quality = bench.measure(
-                net, job.schedule, seed=settings.seed, num_samples=settings.num_samples
-            )
-        latency_ms = job.predicted_latency_ms
-        if job.measure_latency:
-            with stages("latency"):
-                latency_ms = _measured_latency(job, bench, net)
-        with stages("save"):
-            _save(trial_dir, job, bench, net, quality)
-        record = TrialRecord(
-            **fields,
-            state=TrialState.COMPLETE,
-            evaluation=_evaluation(job, bench, quality, latency_ms),
-            seconds=round(time.perf_counter() - clock, 3),
-            stage_seconds=stages.seconds,
-            final_loss=progress.last_loss,
-        )
-        write_text(trial_dir / "record.json", record.to_json() + "\n")
-        progress.done()
-    except Exception as error:  # noqa: BLE001 - a trial fails, the run goes on
-        if progress is not None:
-            _note_failure(progress)
-        return TrialRecord(
-            **fields,
-            state=TrialState.FAILED,
-            stage=_stage_of(error, stages.now),
-            reason=_one_line(error),
-            retry=_out_of_memory(error),
-            seconds=round(time.perf_counter() - clock, 3),
-            stage_seconds=stages.seconds,
-        )
-    return record
-
-
-def _finetune(job: TrialJob, bench: Workbench, progress: FileProgress) -> Backbone:
-    from schedsearch.exit_rules import ScheduleExits
-    from schedsearch.search.loading import load_trainer
-
-    # Every trial has the same seed: batches, noise and timesteps are paired across schedules.
-    return load_trainer(bench.settings.trainer).finetune(
-        bench.fresh_backbone(),
-        ScheduleExits(job.schedule),
-        bench.source,
-        bench.process,
-        bench.settings.recipe,
-        progress,
-        bench.settings.search.seed,
-    )
-
-
-def _measured_latency(job: TrialJob, bench: Workbench, net: Backbone) -> float:
-    from schedsearch.search.latency_stage import measure_schedules
-
-    measured = measure_schedules(bench.settings, net, bench.solver, {"trial": job.schedule})
-    return measured["trial"].median_ms
-
-
-def _evaluation(
-    job: TrialJob, bench: Workbench, quality: Quality, latency_ms: float
-) -> Evaluation:
-    settings = bench.settings.evaluation
-    return Evaluation(
-        fid=quality.fid,
-        kid=quality.kid,
-        latency_ms=latency_ms,
-        latency_source="measured" if job.measure_latency else "predicted",
-        nfe=len(bench.solver.times),
-        num_samples=quality.num_samples,
-        features=bench.extractor.name,
-        protocol=bench.protocol(seed=settings.seed, num_samples=settings.num_samples),
-        sample_std=quality.sample_std,
-        class_accuracy=quality.class_accuracy,
-    )
-
-
-def _save(
-    trial_dir: Path, job: TrialJob, bench: Workbench, net: Backbone, quality: Quality
-) -> None:
-    from torch import nn
-
-    from schedsearch.backbones.checkpoint import save_weights
-    from schedsearch.backbones.registry import family_of
-    from schedsearch.evaluation.grid import save_grid
-    from schedsearch.schedule_file import ScheduledBackbone, ScheduleFile, write_schedule_file
-
-    save_weights(
-        cast("nn.Module", net),
-        trial_dir / "ema.safetensors",
-        {"schedule": str(job.schedule), "trial": str(job.number)},
-    )
-    save_grid(quality.samples, trial_dir / "samples.png")
-    write_schedule_file(
-        trial_dir / "schedule.yaml",
-        ScheduleFile(
-            name=job.label or f"trial-{job.number:04d}",
-            backbone=ScheduledBackbone(
-                family=family_of(bench.settings.backbone), num_exit_blocks=net.num_exit_blocks
-            ),
-            depths=job.depths,
-            weights="ema.safetensors",
-        ),
-    )
-
-
-def _confirm(job: ConfirmJob) -> ConfirmRecord:
-    """Measure the kept weights of a trial with another seed."""
-    from schedsearch.backbones.checkpoint import load_weights
-    from schedsearch.schedule import ExitSchedule
-    from schedsearch.search.workbench import open_workbench
-
-    folder = RunFolder.of(job.run_dir)
-    bench = open_workbench(job.settings, str(folder.reference))
-    net: Any = bench.fresh_backbone()
-    load_weights(net, folder.weights(job.number))
-    quality = bench.measure(
-        net, ExitSchedule(job.depths), seed=job.seed, num_samples=job.num_samples
-    )
-    return ConfirmRecord(
-        number=job.number,
-        seed=job.seed,
-        num_samples=job.num_samples,
-        fid=quality.fid,
-        kid=quality.kid,
-        features=bench.extractor.name,
-    )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a number depends on."""
-    found = {"schedsearch": __version__, "python": platform.python_version()}
-    for name in ("torch", "timm", "diffusers", "optuna"):
-        with suppress(PackageNotFoundError):  # runs from a checkout need not install all
-            found[name] = version(name)
-    return found
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    if isinstance(error, TrialError):
-        return text
-    return f"{type(error).__name__}: {text}"[:500]
-
-
-def _note_failure(progress: FileProgress) -> None:
-    try:
-        progress.note(traceback.format_exc())
-    except OSError:  # the disk may be what failed
-        return
-
-
-def _stage_of(error: BaseException, now: str) -> str:
-    if isinstance(error, TrialError):
-        return error.stage
-    return DISK_STAGE if any(map(_is_disk_error, _chain(error))) else now
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that led to it: torch hides the system's error behind its own."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
-
-
-def _is_disk_error(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-        return True
-    # safetensors raises an error of its own, with the system's words in it
-    return "No space left on device" in str(error)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+        return {"error": one_line(error)}

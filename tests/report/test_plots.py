@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from driving import entry_of, record_of, settings_of
+from driving import confirm_of, entry_of, record_of, settings_of
 from matplotlib.image import imread
 
 from schedsearch.hand_made import FULL
-from schedsearch.report.plots import _saved, plot_front
+from schedsearch.report.findings import findings_of
+from schedsearch.report.plots import _points, _saved, plot_front
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
 
@@ -28,6 +29,38 @@ def test_one_schedule_is_enough(tmp_path: Path) -> None:
     records = [record_of(0, (10,) * 10, label=FULL)]
     plot_front(RunResults(settings_of(), records, None, []), tmp_path / "front.png")
     assert (tmp_path / "front.png").stat().st_size > 1000
+
+
+def test_confirmed_schedules_get_their_interval_and_the_bound_its_line(tmp_path: Path) -> None:
+    records = [
+        record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
+        record_of(1, (8,) * 10, 3.0, 50.0),
+        record_of(2, (7,) * 10, 3.5, 40.0),
+    ]
+    fresh = [confirm_of(n, seed, 2.5 + n + seed / 10) for n in (0, 1) for seed in (1, 2)]
+    settings = settings_of(evaluation={"confirm_seeds": 2})
+    alike = findings_of(RunResults(settings, records, None, fresh))
+    name, points = _points(alike)
+    assert name == "FID (digits CNN, n=64)"
+    assert [(p.schedule.trial, p.half_width is None) for p in points] == [
+        (1, False),
+        (0, False),
+        (2, True),
+    ]
+    more = [replace(record, num_samples=128) for record in fresh]
+    other = RunResults(settings, records, None, more)
+    name, points = _points(findings_of(other))
+    assert name == "FID (digits CNN, n=128)"  # those of the search do not compare
+    assert [p.schedule.trial for p in points] == [1, 0]
+    plot_front(other, tmp_path / "plain.png")
+    plot_front(other, tmp_path / "bound.png", bound=[(2.0, 60.0), (3.0, 40.0)])
+    plain, bound = imread(tmp_path / "plain.png"), imread(tmp_path / "bound.png")
+    green = [
+        ((i[..., 1] > i[..., 0] + 0.3) & (i[..., 1] > i[..., 2] + 0.3))[:, : i.shape[1] // 2].sum()
+        for i in (plain, bound)
+    ]
+    assert green[0] == 0
+    assert green[1] > 20
 
 
 @pytest.mark.parametrize(

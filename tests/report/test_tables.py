@@ -8,7 +8,9 @@ from driving import confirm_of, record_of, settings_of
 from rich.console import Console
 
 from schedsearch.hand_made import FULL
-from schedsearch.report.tables import comparison_table, conclusions, fid_name, front_table
+from schedsearch.report.conclusions import conclusions
+from schedsearch.report.final import print_report
+from schedsearch.report.tables import comparison_table, fid_name, front_table
 from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
 
 RECORDS = [
@@ -59,7 +61,8 @@ def test_the_front_stands_beside_its_baselines() -> None:
     assert "●" in row_of(text, "D3-DiT")
     assert "●" not in row_of(text, "D2-DiT")
     assert "50.0 ± 0.5" in row_of(text, "D2-DiT")
-    assert "50.0%" in row_of(text, "D2-DiT")
+    assert "50.0 ± 0.6%" in row_of(text, "D2-DiT")  # both medians are 0.5 ms off
+    assert "0% (by 2)" in row_of(text, "D2-DiT")
     assert "6.000 ± " in row_of(text, "D2-DiT")
 
 
@@ -79,6 +82,7 @@ def test_predictions_are_marked() -> None:
 def test_verdicts(step: float, verdict: str, sentence: str) -> None:
     results = results_of(step)
     row = row_of(printed(comparison_table(results)), "D2-DiT")
+    assert f"{verdict}, sure (3 of 3 seeds)" in row or "no difference seen" in row
     assert verdict in row
     assert "trial 2: 8 8 8" in row
     (line,) = (line for line in conclusions(results, "runs/tiny") if line.startswith("How sure"))
@@ -107,6 +111,48 @@ def test_the_next_commands_stand_there_also_when_the_hand_made_schedules_won() -
     ]
     lines = conclusions(RunResults(settings_of(), records, None, []), "runs/tiny")
     assert "schedsearch export runs/tiny --trial 0 " in lines[-1]
+
+
+def test_a_long_front_is_shortened_and_says_so() -> None:
+    records = [record_of(n, (n + 1,) * 10, 20.0 - n, 10.0 + n) for n in range(9)]
+    results = RunResults(settings_of(), records, None, [])
+    text = printed(front_table(results, max_searched=3))
+    rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
+    assert rows == ["0", "3", "6"]
+    assert "6 more on the front" in text
+    assert "more on the front" not in printed(front_table(results))
+
+
+def test_a_narrow_window_loses_no_numbers() -> None:
+    text = io.StringIO()
+    Console(file=text, width=80).print(front_table(results_of(), narrow=True))
+    assert "…" not in text.getvalue()
+    assert "50.0" in row_of(text.getvalue(), "D2-DiT")
+
+
+def test_the_whole_report() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=150)
+    print_report(
+        console,
+        results_of(),
+        "runs/tiny",
+        certificate="The surrogate sees at most 0.1 better.",
+        stage_seconds={"trials": 90.0, "profile": 30.0, "runoff": 0.0},
+    )
+    shown = text.getvalue()
+    for line in (
+        "Pareto front of tiny",
+        "Against the hand-made",
+        "How sure",
+        "The surrogate sees at most 0.1 better.",
+        "Where the time went: trials 75%, profile 25% of 2.0 min on workers.",
+    ):
+        assert line in shown
+    assert "KID" not in shown
+    assert len(shown.splitlines()) < 40
+    print_report(console, RunResults(settings_of(), [], None, []), "runs/tiny")
+    assert text.getvalue() == shown
 
 
 def test_nothing_is_claimed_of_nothing() -> None:

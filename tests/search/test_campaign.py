@@ -15,6 +15,7 @@ from optuna.trial import TrialState as OptunaState
 from safetensors.torch import load_file
 from tiny_runs import (
     Done,
+    children_of,
     faulty_space,
     only_once,
     records_of,
@@ -28,7 +29,7 @@ from tiny_runs import (
 from schedsearch.config import read_settings
 from schedsearch.records import TrialJob, TrialRecord
 from schedsearch.search.run_folder import RunFolder
-from schedsearch.search.worker import run_trial
+from schedsearch.search.trial_worker import run_trial
 
 FLAT = {depth: [depth] * 10 for depth in range(1, 11)}
 
@@ -229,19 +230,6 @@ def test_an_exhausted_space_exits_0_and_says_so(tmp_path: Path) -> None:
 
 
 # ---- deaths of the driver ---------------------------------------------------------------------
-
-
-def children_of(pid: int) -> set[int]:
-    """Processes below a process, now."""
-    parents = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = status.read_text().rpartition(")")[2].split()
-            parents[int(status.parent.name)] = int(fields[1])
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {pid}
 
 
 def is_alive(pid: int) -> bool:

@@ -8,12 +8,14 @@ from driving import confirm_of, record_of, settings_of
 from rich.console import Console
 
 from schedsearch.hand_made import FULL
-from schedsearch.records import ConfirmJob, ConfirmRecord
+from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob
 from schedsearch.report.live import RunView
-from schedsearch.search.confirmation import Confirmation, trials_to_confirm
+from schedsearch.search.chosen import trials_to_confirm
+from schedsearch.search.confirmation import Confirmation
 from schedsearch.search.journal import Journal
-from schedsearch.search.results import RunResults, hypervolume_of
+from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.volumes import hypervolume_of
 
 RECORDS = [
     record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
@@ -32,7 +34,7 @@ class Stage:
             evaluation={"confirm_seeds": 2, "runoff_seeds": 0, "seed": 10, **evaluation},
             search={"max_retries": 1},
         )
-        self.settings = settings
+        self.settings, self.root = settings, root
         self.journal = Journal(root / "confirmation.jsonl", ConfirmRecord.from_json)
         self.told = io.StringIO()
         self.source = Confirmation(
@@ -49,6 +51,20 @@ class Stage:
     def answer(self, job: ConfirmJob, fid: float) -> None:
         self.source.finish(job, {"record": confirm_of(job.number, job.seed, fid).to_json()})
 
+    def promote(self) -> list[int]:
+        """Let workers continue the fine-tunes that are handed out; their trials."""
+        found = []
+        while isinstance(job := self.source.next_job(), PromoteJob):
+            assert job.num_steps == self.settings.evaluation.confirm_steps
+            path = RunFolder(self.root).promoted(job.number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
+            self.source.finish(job, {"record": "{}"})
+            found.append(job.number)
+        if job is not None:
+            self.source.lose(job, "not yet", retry=True)
+        return found
+
     def jobs(self) -> list[ConfirmJob]:
         found = []
         while (job := self.source.next_job()) is not None:
@@ -57,17 +73,22 @@ class Stage:
         return found
 
 
-def test_full_depth_presets_and_their_rivals(tmp_path: Path) -> None:
-    assert trials_to_confirm(Stage(tmp_path).results()) == [0, 1, 2]
+CONFIRMED = [0, 1, 2, 4, 3]
+"""Full depth, the preset, its rival, and what is left of the front from fast to slow."""
+
+
+def test_full_depth_presets_their_rivals_and_the_front(tmp_path: Path) -> None:
+    assert trials_to_confirm(Stage(tmp_path).results()) == CONFIRMED
 
 
 def test_seeds_go_round_robin_and_are_fresh(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
-    assert stage.source.num_jobs == 6
+    assert stage.source.num_jobs == 10
     jobs = stage.jobs()
     assert [(job.seed, job.number) for job in jobs] == [
-        (seed, number) for seed in (11, 12) for number in (0, 1, 2)
+        (seed, number) for seed in (11, 12) for number in CONFIRMED
     ]
+    assert {job.num_steps for job in jobs} == {0}
     assert {job.num_samples for job in jobs} == {64}
     assert jobs[0].depths == (10,) * 10
     assert jobs[0].label == FULL
@@ -75,15 +96,15 @@ def test_seeds_go_round_robin_and_are_fresh(tmp_path: Path) -> None:
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
-    for job in stage.jobs()[:4]:
+    for job in stage.jobs()[:8]:
         record = confirm_of(job.number, job.seed, 3.0)
         stage.source.finish(job, {"record": record.to_json()})
     with stage.journal.path.open("a") as handle:
         handle.write('{"number": 1')  # the driver died here
     resumed = Stage(tmp_path)
-    assert [(job.seed, job.number) for job in resumed.jobs()] == [(12, 1), (12, 2)]
-    assert len(resumed.journal.read()) == 4
-    assert Stage(tmp_path, confirm_samples=128).source.num_jobs == 6  # these do not compare
+    assert [(job.seed, job.number) for job in resumed.jobs()] == [(12, 4), (12, 3)]
+    assert len(resumed.journal.read()) == 8
+    assert Stage(tmp_path, confirm_samples=128).source.num_jobs == 10  # these do not compare
 
 
 def test_a_failure_is_a_warning(tmp_path: Path) -> None:
@@ -91,7 +112,10 @@ def test_a_failure_is_a_warning(tmp_path: Path) -> None:
     job = stage.jobs()[0]
     stage.source.finish(job, {"error": "CheckpointError: gone"})
     assert stage.journal.read() == []
-    assert "warning: trial 0 not confirmed: CheckpointError: gone" in stage.told.getvalue()
+    assert (
+        "confirmation of trial 0 with seed 11 failed: CheckpointError: gone"
+        in stage.told.getvalue()
+    )
 
 
 def test_lost_workers_get_another_chance(tmp_path: Path) -> None:
@@ -101,7 +125,7 @@ def test_lost_workers_get_another_chance(tmp_path: Path) -> None:
     assert stage.source.next_job() == job
     stage.source.lose(job, "the worker died", retry=True)
     assert stage.source.next_job() is None
-    assert "warning: trial 0, seed 11 not confirmed: the worker died" in stage.told.getvalue()
+    assert "confirmation of trial 0 with seed 11 failed: the worker died" in stage.told.getvalue()
 
 
 def test_a_time_out_is_final(tmp_path: Path) -> None:
@@ -112,7 +136,7 @@ def test_a_time_out_is_final(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seeds", [0, 1])
 def test_number_of_seeds(tmp_path: Path, seeds: int) -> None:
-    assert Stage(tmp_path, confirm_seeds=seeds).source.num_jobs == 3 * seeds
+    assert Stage(tmp_path, confirm_seeds=seeds).source.num_jobs == len(CONFIRMED) * seeds
 
 
 def test_a_runoff_chooses_the_rival_at_seeds_of_its_own(tmp_path: Path) -> None:
@@ -125,7 +149,7 @@ def test_a_runoff_chooses_the_rival_at_seeds_of_its_own(tmp_path: Path) -> None:
         stage.answer(job, 8.0 if job.number == 2 else 7.0)
     verdicts = stage.jobs()
     assert [(job.seed, job.number) for job in verdicts] == [
-        (seed, number) for seed in (11, 12) for number in (0, 1, 4)
+        (seed, number) for seed in (11, 12) for number in (0, 1, 4, 2, 3)
     ]
     for job in verdicts:
         stage.answer(job, 5.0 + job.number)
@@ -145,15 +169,15 @@ def test_an_interrupted_runoff_goes_on(tmp_path: Path) -> None:
     (last,) = resumed.jobs()
     assert (last.seed, last.number) == (14, 4)
     resumed.answer(last, 1.0)
-    assert {job.number for job in resumed.jobs()} == {0, 1, 4}
-    assert Stage(tmp_path, runoff_seeds=2).source.num_jobs == 6  # the runoff is done
+    assert [job.number for job in resumed.jobs()][:5] == [0, 1, 4, 2, 3]
+    assert Stage(tmp_path, runoff_seeds=2).source.num_jobs == 10  # the runoff is done
 
 
 def test_a_runoff_that_failed_leaves_the_choice_to_the_search(tmp_path: Path) -> None:
     stage = Stage(tmp_path, runoff_seeds=2)
     for job in stage.jobs():
         stage.source.lose(job, "no result within 3 s", retry=False)
-    assert {job.number for job in stage.jobs()} == {0, 1, 2}
+    assert [job.number for job in stage.jobs()][:3] == [0, 1, 2]
 
 
 def test_a_single_contender_needs_no_runoff(
@@ -161,3 +185,42 @@ def test_a_single_contender_needs_no_runoff(
 ) -> None:
     monkeypatch.setitem(globals(), "RECORDS", RECORDS[:4])
     assert {job.seed for job in Stage(tmp_path, runoff_seeds=2).jobs()} == {11, 12}
+
+
+# ---- continued fine-tunes ---------------------------------------------------------------------
+
+
+def test_what_is_confirmed_is_promoted_first(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, confirm_steps=30)
+    assert stage.source.num_jobs == 5
+    assert stage.promote() == CONFIRMED
+    jobs = stage.jobs()
+    assert len(jobs) == 10
+    assert {job.num_steps for job in jobs} == {30}
+    for job in jobs:
+        stage.answer(job, 4.0)
+    # Measurements of the trials' own weights are others.
+    assert Stage(tmp_path, confirm_steps=30).source.num_jobs == 10
+
+
+def test_an_interrupted_promotion_goes_on(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, confirm_steps=30)
+    first, lost = stage.source.next_job(), stage.source.next_job()
+    assert isinstance(first, PromoteJob)
+    assert isinstance(lost, PromoteJob)
+    path = RunFolder(tmp_path).promoted(first.number)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    assert Stage(tmp_path, confirm_steps=30).promote() == CONFIRMED[1:]
+
+
+def test_a_failed_promotion_leaves_its_trial_out(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, confirm_steps=30)
+    job = stage.source.next_job()
+    assert job is not None
+    stage.promote()
+    stage.source.finish(job, {"error": "loss is nan at step 3"})
+    assert {job.number for job in stage.jobs()} == set(CONFIRMED[1:])
+    told = stage.told.getvalue()
+    assert "continued fine-tune of trial 0 failed: loss is nan at step 3" in told
+    assert "confirming with fresh seeds (8)" in told

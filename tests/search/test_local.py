@@ -114,6 +114,26 @@ def test_a_trainer_that_stops_python_and_a_stop_in_mid_job(tmp_path: Path) -> No
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
+def test_a_check_that_raises_abandons_jobs_in_flight(tmp_path: Path) -> None:
+    """How a spent budget ends a run whose jobs do not end."""
+    space = faulty_space(tmp_path, {9: "hangs"})
+    settings = dump_settings(read_settings(space, []))
+    source = ListSource(job_of(0, settings, str(tmp_path / "run")))
+
+    def check() -> None:
+        if trainings(tmp_path):  # the job hangs by now
+            raise TimeoutError("spent")
+
+    with LocalRunner(ResourceSettings(num_workers=1)) as runner:
+        (process,) = processes(runner)
+        with pytest.raises(TimeoutError, match="spent"):
+            runner.run(source, check=check)
+    assert not process.is_alive()
+    assert source.outcomes == {}
+    assert source.lost == []
+
+
 def test_each_worker_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     from schedsearch.search.local import _visible_gpu
 

@@ -24,7 +24,7 @@ def settings(n_trials: int = 5) -> StudySettings:
 
 def start(tmp_path: Path, n_trials: int = 5) -> Driver:
     driver = Driver(tmp_path / "run", settings(n_trials), WARM)
-    driver.study.prepare()
+    driver.prepare()
     return driver
 
 
@@ -267,7 +267,7 @@ def test_a_finished_run_asks_for_nothing_and_a_larger_one_goes_on(tmp_path: Path
     finish(driver)
     assert start(tmp_path, n_trials=4).study.next_job() is None
     larger = Driver(tmp_path / "run", with_trials(settings(), 6), WARM)
-    larger.study.prepare()
+    larger.prepare()
     assert larger.study.num_complete == 4
     finish(larger)
 

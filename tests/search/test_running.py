@@ -23,7 +23,7 @@ def contents(root: Path) -> dict[str, tuple[int, int]]:
 
 def test_running_trials_while_a_driver_works(tmp_path: Path) -> None:
     driver = Driver(tmp_path, settings_of())
-    driver.study.prepare()
+    driver.prepare()
     first, _ = driver.ask(), driver.ask()
     before = contents(tmp_path)
     assert running_trials(driver.folder, driver.settings) == [0, 1]
@@ -70,7 +70,7 @@ def test_a_storage_of_ones_own_that_is_not_there(tmp_path: Path) -> None:
 
 def test_running_trials_in_a_storage_of_ones_own(tmp_path: Path) -> None:
     driver = Driver(tmp_path / "run", settings_of())
-    driver.study.prepare()
+    driver.prepare()
     driver.ask()
     elsewhere = settings_of(search={"storage": f"sqlite:///{driver.folder.study_file}"})
     assert running_trials(RunFolder(tmp_path), elsewhere) == [0]

@@ -12,7 +12,7 @@ from optuna.trial import TrialState as OptunaState
 from schedsearch.exceptions import StorageError
 from schedsearch.records import TrialJob
 from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.search.distinct import DistinctSchedules
 
 FULL, D8, D6 = (10,) * 10, (8,) * 10, (6,) * 10
 SMALL = {"num_intervals": 10, "min_depth": 9, "max_depth": 10}
@@ -25,7 +25,7 @@ def visited(depths: Sequence[int]) -> tuple[int, ...]:
 
 def start(tmp_path: Path, *labelled: tuple[str, Sequence[int]], **changes: Any) -> Driver:
     driver = Driver(tmp_path / "run", settings_of(**changes), warm(*labelled))
-    driver.study.prepare()
+    driver.prepare()
     return driver
 
 
@@ -62,6 +62,28 @@ def test_warm_starts_come_first_and_keep_their_labels(tmp_path: Path) -> None:
     assert trial.user_attrs["depths"] == list(D8)
     assert trial.user_attrs["label"] == "mine"
     assert trial.user_attrs["features"] == "digits CNN"
+
+
+def test_seeds_of_the_table_follow_the_warm_starts_and_keep_their_origin(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(tmp_path / "run", settings_of(), warm(("full", FULL)))
+    driver.prepare(D8, FULL, D6)  # full depth is a warm start already
+    first, second, third, fourth = (driver.ask() for _ in range(4))
+    assert (first.label, first.origin) == ("full", None)
+    assert [(j.depths, j.label, j.origin) for j in (second, third)] == [
+        (D8, None, "dp"),
+        (D6, None, "dp"),
+    ]
+    assert (fourth.label, fourth.origin) == (None, None)
+    driver.study.lose(second, "killed", retry=True)
+    again = driver.ask()
+    assert (again.depths, again.origin) == (D8, "dp")
+    # The next start finds all of them open, and enqueues none twice.
+    after = Driver(tmp_path / "run", settings_of(), warm(("full", FULL)))
+    after.prepare(D8, FULL, D6)
+    jobs = [after.ask() for _ in range(4)]
+    assert sorted(j.depths for j in jobs if j.origin == "dp") == [D6, D8]
 
 
 def test_no_more_jobs_than_trials_are_missing(tmp_path: Path) -> None:
@@ -109,12 +131,12 @@ def test_duplicates_of_running_and_failed_trials_have_no_values(tmp_path: Path) 
     assert [driver.trials()[n].state for n in (2, 3)] == [OptunaState.PRUNED] * 2
 
 
-@pytest.mark.parametrize("sampler", ["additive", "stratified", "uniform", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["additive", "stratified", "uniform", "tpe", "nsga2", "gp"])
 def test_an_exhausted_space_ends_the_run(tmp_path: Path, sampler: str) -> None:
     driver = start(
         tmp_path, ("full", FULL), space=SMALL, search={"n_trials": 9, "sampler": sampler}
     )
-    assert driver.study.num_distinct() == 4
+    assert driver.study.distinct.size() == 4
     jobs = [driver.ask() for _ in range(4)]
     assert driver.study.next_job() is None
     assert not driver.study.exhausted  # a running one may still fail
@@ -150,22 +172,13 @@ def test_the_last_schedules_of_a_large_space_are_found(tmp_path: Path) -> None:
     """Chance finds the rare ones hardly ever: of 92,378 schedules 11 look different."""
     space = {"num_intervals": 10, "min_depth": 1, "max_depth": 10}
     driver = Driver(tmp_path / "run", settings_of(space=space, search={"n_trials": 99}))
-    driver.study._times = (999.0,)
-    driver.study.prepare()
+    driver.study.distinct = DistinctSchedules(driver.space, (999.0,))
+    driver.prepare()
     for _ in range(10):
         driver.answer(driver.ask())
-    assert driver.study.num_distinct() == 10
+    assert driver.study.distinct.size() == 10
     assert driver.study.next_job() is None
     assert driver.study.exhausted
-
-
-@pytest.mark.parametrize("monotone", ["nonincreasing", "free"])
-def test_distinct_schedules_are_enumerated_once_each(tmp_path: Path, monotone: Any) -> None:
-    space = {"num_intervals": 10, "min_depth": 8, "max_depth": 10, "monotone": monotone}
-    study = Driver(tmp_path / "run", settings_of(space=space)).study
-    found = list(study._enumerate_distinct())
-    assert all(schedule in SearchSpace(8, 10, 10, monotone) for schedule in found)
-    assert len({visited(s.depths) for s in found}) == len(found) == study.num_distinct()
 
 
 # ---- failures ---------------------------------------------------------------------------------

@@ -4,21 +4,30 @@ import errno
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from tiny_runs import faulty_space
+from safetensors.torch import load_file
+from tiny_runs import faulty_space, trainings
 
+from schedsearch.backbones.checkpoint import save_weights
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.exceptions import ConfigError
-from schedsearch.records import ConfirmJob, ConfirmRecord, TrialJob, TrialRecord
+from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob, TrialJob, TrialRecord
 from schedsearch.schedule_file import read_schedule_file
+from schedsearch.search.confirm_worker import continued
+from schedsearch.search.failures import DISK_STAGE
 from schedsearch.search.loading import load_class, load_trainer
 from schedsearch.search.progress import FileProgress
-from schedsearch.search.worker import DISK_STAGE, run_job, run_trial
+from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.trial_worker import run_trial
+from schedsearch.search.workbench import open_workbench
+from schedsearch.search.worker import run_job
+from schedsearch.settings import RecipeSettings
 
 DEPTHS = (9, 9, 9, 8, 8, 8, 7, 7, 7, 6)
 
@@ -187,6 +196,67 @@ def test_confirmation_of_kept_weights(tmp_path: Path) -> None:
     lost = confirm(1, number=8)
     assert set(lost) == {"error"}
     assert "0008" in lost["error"]
+
+
+def test_trials_start_from_shared_weights_where_the_profile_says_so(tmp_path: Path) -> None:
+    """Without a step of its own a trial is what it started from."""
+    job = job_of(tmp_path)
+    data = yaml.safe_load(job.settings)
+    data["recipe"]["num_steps"] = 0
+    folder = RunFolder(tmp_path / "run")
+    kept = {}
+    for start in ("pretrained", "shared"):
+        data["profile"] = {"num_steps": 1, "start": start}
+        settings = yaml.safe_dump(data)
+        bench = open_workbench(settings, str(folder.reference))
+        changed: Any = bench.fresh_backbone()
+        with torch.no_grad():
+            for parameter in changed.parameters():
+                parameter.mul_(1.01)
+        save_weights(changed, folder.shared_weights("schedules"))
+        record = run_trial(TrialJob(**{**_fields(job), "settings": settings}))
+        assert record.complete, record.reason
+        kept[start] = load_file(folder.weights(7))
+    shared = load_file(folder.shared_weights("schedules"))
+    assert all(kept["shared"][name].equal(shared[name]) for name in shared)
+    assert not all(kept["pretrained"][name].equal(shared[name]) for name in shared)
+    folder.shared_weights("schedules").unlink()
+    lost = run_trial(TrialJob(**{**_fields(job), "settings": settings}))
+    assert lost.stage == "fine-tune"
+    assert lost.reason is not None
+    assert "does not exist" in lost.reason
+
+
+def test_a_promotion_continues_the_trial_and_is_done_once(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    assert run_trial(job).complete
+    folder = RunFolder(tmp_path / "run")
+    own = folder.weights(7).read_bytes()
+    promote = PromoteJob(
+        number=7,
+        depths=DEPTHS,
+        label=None,
+        settings=job.settings,
+        run_dir=job.run_dir,
+        num_steps=2,
+    )
+    assert set(run_job(promote)) == {"record"}
+    promoted = folder.promoted(7).read_bytes()
+    assert promoted != own == folder.weights(7).read_bytes()
+    began = len(trainings(tmp_path))
+    assert set(run_job(promote)) == {"record"}
+    assert len(trainings(tmp_path)) == began
+    assert folder.promoted(7).read_bytes() == promoted
+    gone = replace(promote, number=8)
+    assert "0008" in run_job(gone)["error"]
+
+
+def test_a_continued_fine_tune_has_no_lambda() -> None:
+    recipe = RecipeSettings(num_steps=5, batch_size=4, lr=1e-3)
+    again = continued(recipe, 9)
+    assert recipe.lambda_weighting.kind == "linear"
+    assert (again.num_steps, again.lambda_weighting.kind) == (9, "none")
+    assert (again.batch_size, again.lr) == (recipe.batch_size, recipe.lr)
 
 
 def test_record_json_is_one_line(tmp_path: Path) -> None:

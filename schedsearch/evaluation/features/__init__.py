@@ -49,10 +49,11 @@ def build_extractor(
     """Build the extractor that a search space names.
 
     Args:
-        features: ``digits``, ``lenet``, ``inception`` or ``package.module:Class``.
+        features: ``digits``, ``digits_mlp``, ``mnist_cnn``, ``lenet``, ``inception`` or
+            ``package.module:Class``. The same names serve as ``evaluation.auditor``.
         features_path: Weights of ``lenet`` and ``inception`` (see :mod:`.lenet` and
-            :mod:`.inception`), or what a class of your own wants; ``digits`` ships with its
-            weights.
+            :mod:`.inception`), or what a class of your own wants; the first three ship with
+            their weights.
         device: Where the network runs.
 
     Raises:
@@ -65,6 +66,14 @@ def build_extractor(
         from schedsearch.evaluation.features.digits_cnn import DigitsExtractor
 
         return DigitsExtractor(device)
+    if features == "digits_mlp":
+        from schedsearch.evaluation.features.digits_mlp import DigitsMLPExtractor
+
+        return DigitsMLPExtractor(device)
+    if features == "mnist_cnn":
+        from schedsearch.evaluation.features.mnist_cnn import MnistCNNExtractor
+
+        return MnistCNNExtractor(device)
     if features == "lenet":
         from schedsearch.evaluation.features.lenet import LeNetExtractor
 
@@ -94,8 +103,8 @@ def _build_custom(features: str, path: str | None, device: torch.device) -> Feat
     module_name, _, class_name = features.partition(":")
     if not module_name or not class_name:
         raise ConfigError(
-            f"Unknown features '{features}'. Use 'digits', 'lenet', 'inception' or "
-            "'package.module:Class'."
+            f"Unknown features '{features}'. Use 'digits', 'digits_mlp', 'mnist_cnn', 'lenet', "
+            "'inception' or 'package.module:Class'."
         )
     try:
         made = getattr(importlib.import_module(module_name), class_name)(path, device)

@@ -8,13 +8,14 @@ import pytest
 from optuna.trial import TrialState
 
 from schedsearch.exceptions import ConfigError
+from schedsearch.proposers.registry import build_sampler
 from schedsearch.schedule import ExitSchedule
-from schedsearch.search.samplers import build_sampler
 from schedsearch.space import SearchSpace
 
 SPACE = SearchSpace(2, 10, 10)
 WEIGHTS = [2] * 10
 NAMES = ["additive", "stratified", "uniform", "tpe", "nsga2"]
+"""Without ``gp``, which takes seconds per proposal."""
 
 
 def new_study(name: str, seed: int = 0, storage: optuna.storages.BaseStorage | None = None):
@@ -102,6 +103,20 @@ def test_an_unknown_parameter_is_a_mistake() -> None:
     study = new_study("uniform")
     with pytest.raises(ValueError, match="'learning_rate' is no parameter"):
         study.ask().suggest_float("learning_rate", 0, 1)
+
+
+@pytest.mark.slow
+def test_the_gaussian_process_serves_two_objectives() -> None:
+    """Eleven trials: its own ten random ones, and one from the model."""
+    space = SearchSpace(1, 8, 2)
+    study = optuna.create_study(directions=["minimize"] * 2)
+    study.sampler = build_sampler("gp", space, 0, [1, 1])
+    assert isinstance(study.sampler, optuna.samplers.GPSampler)
+    for _ in range(11):
+        trial = study.ask()
+        schedule = space.suggest(trial)
+        assert schedule in space
+        study.tell(trial, (20.0 - sum(schedule.depths), cost(schedule.depths)))
 
 
 def test_failed_trials_do_no_harm() -> None:

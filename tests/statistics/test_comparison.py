@@ -5,7 +5,7 @@ import math
 import pytest
 from driving import confirm_of, entry_of
 
-from schedsearch.search.comparison import (
+from schedsearch.statistics.comparison import (
     Comparison,
     compare_with_presets,
     contenders_for,
@@ -64,7 +64,21 @@ def test_differences_are_paired_by_seed() -> None:
     assert (found.preset, found.rival, found.num_seeds) == (0, 1, 5)
     assert found.difference == pytest.approx(-1.0)
     assert found.half_width == pytest.approx(T_4 * math.sqrt(0.005 / 5))
-    assert found.verdict == "better"
+    assert (found.verdict, found.num_better) == ("better", 5)
+    assert found.sentence == "better, sure (5 of 5 seeds)"
+
+
+def test_seeds_that_were_not_measured_alike_are_left_out() -> None:
+    from dataclasses import replace
+
+    preset, rival = entry_of(0, 5.0, 50.0, "D2-DiT"), entry_of(1, 4.0, 40.0)
+    records = [confirm_of(n, seed, 5.0 - n) for n in (0, 1) for seed in (1, 2, 3, 4)]
+    for change in ({"num_samples": 9}, {"num_steps": 100}, {"features": "lenet"}):
+        records[4] = replace(confirm_of(1, 1, 1000.0), **change)
+        (found,) = compare_with_presets([preset], [rival], records)
+        assert (found.difference, found.num_seeds) == (-1.0, 3)
+    odd = [replace(r, num_samples=9) if r.number else r for r in records]
+    assert compare_with_presets([preset], [rival], odd) == []
 
 
 def test_no_verdict_without_two_pairs_or_a_rival() -> None:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from schedsearch.records import ConfirmRecord
+from schedsearch.statistics.intervals import mean_interval
+from schedsearch.statistics.paired import (
+    Verdict,
+    how_sure,
+    paired_difference,
+    verdict_of,
+)
+from schedsearch.statistics.same_protocol import Measured
+
+__all__ = [
+    "RUNOFF_SIZE",
+    "Candidate",
+    "Comparison",
+    "Verdict",
+    "compare_with_presets",
+    "contenders_for",
+    "mean_interval",
+    "measured_by",
+    "rival_of",
+]
 
 RUNOFF_SIZE = 3
 """Searched schedules per preset among which further seeds choose."""
-
-Verdict = Literal["better", "no difference", "worse"]
 
 
 class Candidate(Protocol):
@@ -55,32 +72,18 @@ class Comparison:
     half_width: float
     """Half of the 95 % interval (Student's t over the seeds)."""
     num_seeds: int
+    num_better: int = 0
+    """Seeds at which the rival is better."""
 
     @property
     def verdict(self) -> Verdict:
         """What the interval says."""
-        if self.difference + self.half_width < 0:
-            return "better"
-        if self.difference - self.half_width > 0:
-            return "worse"
-        return "no difference"
+        return verdict_of(self.difference, self.half_width)
 
-
-def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
-    """Mean and its 95 % interval by Student's t.
-
-    Raises:
-        ValueError: With fewer than two values.
-    """
-    from scipy.special import stdtrit  # scipy.stats takes a second to import
-
-    n = len(values)
-    if n < 2:
-        raise ValueError(f"An interval needs two values or more, but got {n}.")
-    mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    half = float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / n)
-    return mean, (mean - half, mean + half)
+    @property
+    def sentence(self) -> str:
+        """The verdict in plain words."""
+        return how_sure(self.verdict, self.num_better, self.num_seeds)
 
 
 def contenders_for(preset: C, searched: Sequence[C], size: int = RUNOFF_SIZE) -> list[C]:
@@ -128,27 +131,45 @@ def compare_with_presets(
 
     The rival was chosen by the FID of the search and by the runoff; the confirmation has seeds
     of its own, so the choice does not flatter it (no winner's curse in the difference).
+    Seeds at which the two were not measured alike are left out.
     """
-    by_trial: dict[int, dict[int, float]] = {}
+    by_trial: dict[int, dict[int, ConfirmRecord]] = {}
     for record in confirmations:
-        by_trial.setdefault(record.number, {})[record.seed] = record.fid
+        by_trial.setdefault(record.number, {})[record.seed] = record
     found = []
     for preset in presets:
         rival = rival_of(preset, searched, runoff)
         if rival is None:
             continue
         ours, theirs = by_trial.get(rival.trial, {}), by_trial.get(preset.trial, {})
-        seeds = sorted(ours.keys() & theirs.keys())
-        if len(seeds) < 2:
+        difference = paired_difference(*_measured_alike(ours, theirs))
+        if difference is None:
             continue
-        mean, (low, high) = mean_interval([ours[seed] - theirs[seed] for seed in seeds])
         found.append(
             Comparison(
                 preset=preset.trial,
                 rival=rival.trial,
-                difference=mean,
-                half_width=(high - low) / 2,
-                num_seeds=len(seeds),
+                difference=difference.mean,
+                half_width=difference.half_width,
+                num_seeds=difference.num_seeds,
+                num_better=difference.num_better,
             )
         )
     return found
+
+
+def _measured_alike(
+    ours: Mapping[int, ConfirmRecord], theirs: Mapping[int, ConfirmRecord]
+) -> tuple[dict[int, float], dict[int, float]]:
+    """FIDs by seed of the protocol that both were measured by at most seeds."""
+    alike: dict[Measured, list[int]] = {}
+    for seed in sorted(ours.keys() & theirs.keys()):
+        if (protocol := measured_by(ours[seed])) == measured_by(theirs[seed]):
+            alike.setdefault(protocol, []).append(seed)
+    seeds = max(alike.values(), key=len, default=[])
+    return {seed: ours[seed].fid for seed in seeds}, {seed: theirs[seed].fid for seed in seeds}
+
+
+def measured_by(record: ConfirmRecord) -> Measured:
+    """What another confirmation must share to be compared with this one."""
+    return Measured(record.features, record.num_samples, record.num_steps)

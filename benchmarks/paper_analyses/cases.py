@@ -1,0 +1,90 @@
+"""What an analysis consists of: networks to fine-tune, and what to measure of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from schedsearch.settings import LambdaSettings, SolverSettings
+
+Depths = tuple[int, ...]
+Kind = Literal["pretrained", "schedule", "uniform exits", "random schedules", "experts"]
+
+ASE_LAMBDA = LambdaSettings(kind="linear", max=4.0, until=0.5)
+"""The default of the project; the paper gives no numbers (ASE, Sec. 3.3)."""
+NO_LAMBDA = LambdaSettings(kind="none")
+
+
+def solver(name: Literal["ddim", "ddpm", "dpm_solver"], num_steps: int) -> SolverSettings:
+    """A solver that calls the network equally often in every interval.
+
+    With ``linspace`` DPM-Solver++ never calls it at the data, so that of two schedules with
+    equal sums the one that is deep near the data would run fewer blocks; ``trailing`` steps do
+    not have this. ``num_steps`` must be a multiple of the intervals.
+    """
+    spacing: Literal["linspace", "trailing"]
+    spacing = "trailing" if name == "dpm_solver" else "linspace"
+    return SolverSettings(name=name, num_steps=num_steps, spacing=spacing)
+
+
+DPM_20 = solver("dpm_solver", 20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How a network is made from the pretrained one."""
+
+    kind: Kind
+    depths: Depths | None = None
+    """Exits of ``schedule`` and ``experts``."""
+    num_steps: int = 0
+    """Optimizer steps; of ``experts`` those of each expert."""
+    lambda_weighting: LambdaSettings = ASE_LAMBDA
+    ema_decay: float | Literal["auto"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One row of a table."""
+
+    group: str
+    """Rows of one group share a baseline."""
+    row: str
+    depths: Depths
+    solver: SolverSettings = DPM_20
+    is_baseline: bool = False
+    tuned_interval: int | None = None
+    """Take the tuned network in this interval only, and the pretrained one elsewhere."""
+    paper: str = ""
+    """What the paper reports for it."""
+
+    @property
+    def key(self) -> str:
+        """Name in the JSON file."""
+        return f"{self.group} | {self.row}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A network and its measurements: what one worker does at a time."""
+
+    tuning: Tuning
+    measurements: Sequence[Measurement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One analysis.
+
+    Args:
+        name: Name on the command line.
+        title: Heading.
+        note: What the rows are, and what they cannot say.
+        cases: Cases for a scale of the fine-tunes' lengths; 1 is what the page reports.
+    """
+
+    name: str
+    title: str
+    note: str
+    cases: Callable[[float], Sequence[Case]]

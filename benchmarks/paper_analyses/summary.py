@@ -1,0 +1,167 @@
+"""From rows to a table: means, intervals, and differences that are paired by replicate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from benchmarks.paper_analyses.cases import Case, Measurement
+from benchmarks.paper_analyses.measuring import Row
+from benchmarks.result_tables import Table
+from schedsearch.schedule import ExitSchedule
+from schedsearch.statistics.comparison import mean_interval
+
+HOW = (
+    "FID (digits CNN, n={num_samples}), lower is better; DPM is DPM-Solver++(2M) with trailing "
+    "steps, which visit every interval equally often. Training seeds: {replicates}, evaluation "
+    "seeds of each: {evaluations}, no two share one; ± is half of the 95 % interval (Student's t "
+    "over the training seeds), which covers both kinds of noise. Differences are to the first row "
+    "of the group, paired: same batches, same starting noise. The audit is FID of the same "
+    "images by another network (digits MLP). Intervals are for one row at a "
+    "time: of twenty rows without any effect one is expected to look like one."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over replicates with its 95 % half-width; None with a single replicate."""
+
+    mean: float
+    half_width: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate:
+        """Of one value per replicate."""
+        if len(values) < 2:
+            return cls(fmean(values), None)
+        mean, (low, high) = mean_interval(values)
+        return cls(mean, (high - low) / 2)
+
+    def text(self, sign: str = "") -> str:
+        """For people."""
+        mean = f"{self.mean:{sign}.3f}"
+        return mean if self.half_width is None else f"{mean} ± {self.half_width:.3f}"
+
+    @property
+    def verdict(self) -> str:
+        """What the difference of two FIDs says."""
+        if self.half_width is None:
+            return "one seed"
+        if self.mean + self.half_width < 0:
+            return "better"
+        return "worse" if self.mean - self.half_width > 0 else "no difference"
+
+
+def by_replicate(rows: Iterable[Row], key: str) -> dict[int, list[Row]]:
+    """Rows of one measurement, by training seed."""
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        if row.key == key:
+            found.setdefault(row.replicate, []).append(row)
+    return found
+
+
+def summary_table(
+    title: str,
+    note: str,
+    cases: Sequence[Case],
+    rows: Sequence[Row],
+    *,
+    replicates: int,
+    evaluations: int,
+    num_samples: int,
+) -> Table:
+    """The table of an analysis; measurements without rows are left out.
+
+    Args:
+        title: Heading.
+        note: What the rows are.
+        cases: Which measurements there are, in their order.
+        rows: What was measured.
+        replicates: Training seeds, for the note.
+        evaluations: Evaluation seeds of each, for the note.
+        num_samples: Images behind one FID.
+    """
+    measurements = [m for case in cases for m in case.measurements]
+    groups = list(dict.fromkeys(m.group for m in measurements))
+    lines = []
+    for group in groups:
+        members = [m for m in measurements if m.group == group]
+        baseline = next(m for m in members if m.is_baseline)
+        reference = by_replicate(rows, baseline.key)
+        for member in [baseline, *(m for m in members if m is not baseline)]:
+            if found := by_replicate(rows, member.key):
+                lines.append(_line(member, found, reference))
+    columns = {
+        "group": "",
+        "row": "",
+        "schedule": "",
+        "blocks": ".0%",
+        "FID": "",
+        "difference": "",
+        "verdict": "",
+        "audit_FID": ".3f",
+        "audit_difference": "",
+        "KID": ".4f",
+        "pixel_std": ".3f",
+        "class_accuracy": ".3f",
+        "seeds": "d",
+    }
+    if any(m.paper for m in measurements):
+        columns["paper"] = ""
+    how = HOW.format(num_samples=num_samples, replicates=replicates, evaluations=evaluations)
+    return Table(title=title, note=f"{note}\n\n{how}", columns=columns, rows=lines)
+
+
+def _line(
+    member: Measurement, found: dict[int, list[Row]], reference: dict[int, list[Row]]
+) -> dict[str, object]:
+    every = [row for rows in found.values() for row in rows]
+    fids = {replicate: fmean(row.fid for row in rows) for replicate, rows in found.items()}
+    accuracies = [row.class_accuracy for row in every if row.class_accuracy is not None]
+    line: dict[str, object] = {
+        "group": member.group,
+        "row": member.row,
+        "schedule": str(ExitSchedule(member.depths)),
+        "blocks": fmean(row.blocks for row in every),
+        "FID": Estimate.of(list(fids.values())).text(),
+        "difference": None,
+        "verdict": None,
+        "audit_FID": fmean(row.audit_fid for row in every),
+        "audit_difference": None,
+        "KID": fmean(row.kid for row in every),
+        "pixel_std": fmean(row.sample_std for row in every),
+        "class_accuracy": fmean(accuracies) if accuracies else None,
+        "seeds": len(fids),
+        "paper": member.paper or None,
+    }
+    differences = _paired(found, reference, lambda row: row.fid)
+    if differences and not member.is_baseline:
+        difference = Estimate.of(differences)
+        audit = Estimate.of(_paired(found, reference, lambda row: row.audit_fid))
+        line |= {
+            "difference": difference.text("+"),
+            "verdict": difference.verdict,
+            "audit_difference": audit.text("+"),
+        }
+    return line
+
+
+def _paired(
+    found: dict[int, list[Row]],
+    reference: dict[int, list[Row]],
+    value_of: Callable[[Row], float],
+) -> list[float]:
+    """One mean difference per replicate, over the evaluation seeds that both have."""
+    differences = []
+    for replicate in sorted(found.keys() & reference.keys()):
+        other = {row.evaluation_seed: value_of(row) for row in reference[replicate]}
+        pairs = [
+            value_of(row) - other[row.evaluation_seed]
+            for row in found[replicate]
+            if row.evaluation_seed in other
+        ]
+        if pairs:
+            differences.append(fmean(pairs))
+    return differences

@@ -1,0 +1,127 @@
+"""Replays proposers on an exhaustive table and says how much of the exact front each finds.
+
+    python -m benchmarks.schedulebench --seeds 20 --trials 30 --json
+    python -m benchmarks.schedulebench --seeds 20 --plot schedulebench.png
+
+A score is the hypervolume of the true values of the points that a search would report, over that
+of the exact front. Truth is the mean over the table's evaluation seeds; a search sees one of them.
+Every different schedule counts as a trial. The tables that a proposer uses are charged as trials
+at their measured cost, rounded up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.schedulebench import report
+from benchmarks.schedulebench.runner import PROPOSERS, SLOW, ProblemSpec, open_problem, run_all
+from benchmarks.schedulebench.tables import shipped
+from schedsearch.exceptions import ConfigError, ExitCode, SchedSearchError
+
+BUDGETS = (14, 30, 60, 150)
+CURVE = (5, 7, 10, 14, 20, 30, 42, 60, 85, 110, 150)
+"""Budgets of the picture."""
+
+
+def default_space() -> str:
+    """The hardest of the tables that are there."""
+    return next((name for name in ("uvit", "digits") if shipped(name).is_file()), "synthetic")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Flags of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.schedulebench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seeds", type=int, default=20, help="searches per proposer")
+    parser.add_argument("--trials", type=int, help="one budget (default: 14, 30, 60 and 150)")
+    parser.add_argument(
+        "--space",
+        default=default_space(),
+        help="digits, uvit, synthetic, or an npz of your own (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--proposers",
+        nargs="+",
+        choices=PROPOSERS,
+        default=[name for name in PROPOSERS if name != SLOW],
+        help=f"default: all but {SLOW}, which takes seconds per trial",
+    )
+    parser.add_argument("--error-table", help="which one of the table's (default: its first)")
+    parser.add_argument(
+        "--warm-starts",
+        choices=["none", "full", "presets"],
+        default="full",
+        help="what every proposer measures first (default: %(default)s)",
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--json", action="store_true", help="print {proposer: mean fraction}")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="hypervolume against trials")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is that of ``schedsearch``."""
+    args = build_parser().parse_args(argv)
+    try:
+        _check(args)
+        _run(args)
+    except SchedSearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+    return int(ExitCode.DONE)
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("seeds", "jobs", "trials"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} must be at least 1, got {value}.")
+    if args.space not in ("digits", "uvit", "synthetic") and not args.space.endswith(".npz"):
+        raise ConfigError(
+            f"--space must be digits, uvit, synthetic or a file *.npz, got {args.space}."
+        )
+
+
+def _run(args: argparse.Namespace) -> None:
+    budgets: tuple[int, ...] = BUDGETS if args.trials is None else (args.trials,)
+    if args.json and args.trials is None:
+        budgets = BUDGETS[-1:]
+    wanted = sorted({*budgets, *(CURVE if args.plot else ())})
+    spec = ProblemSpec(space=args.space, errors=args.error_table, warm_starts=args.warm_starts)
+    problem = open_problem(spec)
+    started = time.perf_counter()
+    scores = run_all(spec, args.proposers, args.seeds, wanted, jobs=args.jobs, note=_note)
+    seconds = time.perf_counter() - started
+    if (line := report.warning(scores, problem.name)) is not None:
+        _note(line)
+    if args.plot is not None:
+        report.plot(scores, wanted, f"{problem.name}, {args.seeds} searches each", args.plot)
+    if args.json:
+        print(json.dumps(report.means(scores, budgets[0])))
+        return
+    charges = [problem.charge(error_table=uses) for uses in (False, True)]
+    print(
+        f"{problem.name}: {problem.space.size():,} schedules, {args.seeds} searches each, "
+        f"{seconds:.0f} s. Charged: {charges[0]} trials for latency, {charges[1]} with the "
+        "error table.\n"
+    )
+    print(report.table(scores, budgets))
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

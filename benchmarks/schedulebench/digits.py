@@ -1,0 +1,208 @@
+"""Rows of the table ``digits-286``: every schedule fine-tuned by itself, by the demo's recipe.
+
+Ten intervals, exits after 1, 4, 7 or 10 of the 10 blocks, never deeper towards the noise: 286
+schedules. All are trained with the same seed, so batches, noise and times are paired.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from torch import nn
+
+from benchmarks.schedulebench.rows import RowFolder, key_of, missing, sharded
+from benchmarks.schedulebench.side_tables import Variant, make_side_tables
+from schedsearch.config import dump_settings, read_settings
+from schedsearch.exit_rules import ScheduleExits
+from schedsearch.hand_made import presets, scale_schedule
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.loading import load_trainer
+from schedsearch.search.workbench import Workbench, open_workbench
+from schedsearch.settings import StudySettings
+from schedsearch.space import SearchSpace
+
+LEVELS = (1, 4, 7, 10)
+NUM_INTERVALS = 10
+SEEDS = (0, 1, 2)
+"""Evaluation seeds of the full budget."""
+NUM_SAMPLES = 500
+RUNG_STEP = 50
+"""Step of the fine-tune whose EMA is measured too, for experiments with promotion."""
+DIT_PRESETS = ("D2-DiT", "D3-DiT", "D4-DiT", "D7-DiT")
+ORDER_SEED = 0
+
+
+def study(folder: Path | None = None) -> StudySettings:
+    """The demo's study with the table's space and number of samples, whatever the folder."""
+    overrides = [f"space.min_depth={LEVELS[0]}", f"evaluation.num_samples={NUM_SAMPLES}"]
+    return read_settings("digits_dit", overrides)
+
+
+def level_space(levels: tuple[int, ...] = LEVELS) -> SearchSpace:
+    """The space over the numbers 1..L of the levels, which proposers see."""
+    return SearchSpace(1, len(levels), NUM_INTERVALS)
+
+
+def snapped(schedule: ExitSchedule, levels: tuple[int, ...] = LEVELS) -> tuple[int, ...]:
+    """Each depth moved to the nearest level, the deeper of two."""
+    return tuple(min(levels, key=lambda v: (abs(v - depth), -v)) for depth in schedule.depths)
+
+
+def schedules_in_order() -> list[tuple[int, ...]]:
+    """All 286, so that any prefix is useful: full depth, presets, flat ones, then by chance."""
+    first = [(LEVELS[-1],) * NUM_INTERVALS]
+    for name in DIT_PRESETS:
+        first.append(snapped(scale_schedule(presets[name], old=28, new=LEVELS[-1])))
+    first += [(level,) * NUM_INTERVALS for level in LEVELS]
+    every = [
+        tuple(LEVELS[depth - 1] for depth in schedule.depths)
+        for schedule in level_space().enumerate()
+    ]
+    order = np.random.default_rng(ORDER_SEED).permutation(len(every))
+    return list(dict.fromkeys([*first, *(every[i] for i in order)]))
+
+
+class RungProgress:
+    """Keeps the EMA weights of one step in memory; meets ``protocols.Progress``.
+
+    The half-way weights of one and the same fine-tune are what a promotion scheme measures.
+    """
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._started = time.perf_counter()
+        self.seconds = 0.0
+        """Time to reach the step."""
+        self.weights: dict[str, Any] = {}
+        self.last_loss: float | None = None
+
+    def report(self, step: int, loss: float, **values: float) -> None:
+        """Keep the loss."""
+        self.last_loss = loss
+
+    def note(self, message: str) -> None:
+        """Notes of the trainer concern people who watch a trial."""
+
+    def save(self, step: int, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Take the EMA out of the trainer's state at the step."""
+        if step == self._step:
+            self.seconds = time.perf_counter() - self._started
+            averaged = state()["ema"]
+            self.weights = {
+                name.removeprefix("module."): value
+                for name, value in averaged.items()
+                if name.startswith("module.")  # the rest counts updates
+            }
+
+    def restore(self) -> dict[str, Any] | None:
+        """Rows are short; they start afresh."""
+        return None
+
+
+class Stopwatch:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time what runs inside."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def measure_row(bench: Workbench, depths: tuple[int, ...]) -> dict[str, Any]:
+    """Fine-tune for one schedule and measure it at all seeds, and half-way at the first."""
+    schedule, settings = ExitSchedule(depths), bench.settings
+    watch, progress = Stopwatch(), RungProgress(RUNG_STEP)
+    with watch("fine_tune"):
+        net = load_trainer(settings.trainer).finetune(
+            bench.fresh_backbone(),
+            ScheduleExits(schedule),
+            bench.source,
+            bench.process,
+            settings.recipe,
+            progress,
+            settings.search.seed,
+        )
+    watch.seconds["fine_tune_to_rung"] = round(progress.seconds, 3)
+    qualities = []
+    for seed in SEEDS:
+        with watch(f"sample_{seed}"):
+            qualities.append(bench.measure(net, schedule, seed=seed, num_samples=NUM_SAMPLES))
+    halfway = bench.fresh_backbone()
+    cast(nn.Module, halfway).load_state_dict(progress.weights)
+    cast(nn.Module, halfway).eval()
+    with watch("sample_rung"):
+        rung = bench.measure(halfway, schedule, seed=SEEDS[0], num_samples=NUM_SAMPLES)
+    return {
+        "key": key_of(depths),
+        "depths": depths,
+        "fid": [quality.fid for quality in qualities],
+        "kid": [quality.kid for quality in qualities],
+        "class_accuracy": [quality.class_accuracy for quality in qualities],
+        "sample_std": [quality.sample_std for quality in qualities],
+        "rung_fid": rung.fid,
+        "final_loss": progress.last_loss,
+        "seconds": watch.seconds,
+    }
+
+
+def protocol(bench: Workbench) -> dict[str, Any]:
+    """What makes the rows comparable."""
+    return {
+        "table": "digits-286",
+        "levels": LEVELS,
+        "num_intervals": NUM_INTERVALS,
+        "seeds": SEEDS,
+        "num_samples": NUM_SAMPLES,
+        "rung_step": RUNG_STEP,
+        "num_steps": bench.settings.recipe.num_steps,
+        "quality": bench.protocol(seed=SEEDS[0], num_samples=NUM_SAMPLES),
+        "weights": "each schedule fine-tuned by itself, one training seed",
+    }
+
+
+def make_rows(
+    folder: Path, shard: int, num_shards: int, note: Callable[[str], None], limit: int | None
+) -> None:
+    """Measure what is missing; stop and start again at will.
+
+    Args:
+        folder: Where the rows are kept.
+        shard: Number of this process.
+        num_shards: Processes that share the work.
+        note: Takes a line of progress.
+        limit: Rows to measure now; None measures all.
+    """
+    rows = RowFolder(folder, shard, num_shards)
+    bench = open_workbench(dump_settings(study()), str(folder / "reference"))
+    rows.bind(protocol(bench))
+    wanted = sharded(schedules_in_order(), shard, num_shards)
+    for count, depths in enumerate(missing(wanted, rows.done())):
+        if limit is not None and count >= limit:
+            return
+        row = measure_row(bench, depths)
+        rows.append(**row)
+        total = sum(v for k, v in row["seconds"].items() if k != "fine_tune_to_rung")
+        fids = " ".join(f"{fid:.3f}" for fid in row["fid"])
+        note(f"{row['key']}: FID {fids}, half-way {row['rung_fid']:.3f}; {total:.1f} s")
+
+
+def make_tables(folder: Path, note: Callable[[str], None]) -> None:
+    """Latency, error tables after a shared fine-tune of both kinds, and costs."""
+    make_side_tables(
+        folder,
+        study(),
+        [Variant("uniform", "uniform", 400), Variant("schedules", "schedules", 400)],
+        schedules_in_order(),
+        fine_tunes=True,
+        note=note,
+    )

@@ -1,0 +1,189 @@
+"""Beside the rows: latency table, error tables and what everything costs, in CPU seconds.
+
+CPU seconds of one thread, because other work on the machine stretches the clock on the wall,
+and because all costs of a table are then measured alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schedsearch.atomic import write_text
+from schedsearch.config import dump_settings
+from schedsearch.evaluation.latency import latency_protocol
+from schedsearch.evaluation.latency_table import measure_table
+from schedsearch.exceptions import ConfigError
+from schedsearch.exit_rules import ScheduleExits
+from schedsearch.planning.error_table import ErrorTable
+from schedsearch.records import ProfileJob
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.loading import load_trainer
+from schedsearch.search.profile_files import TunedExits
+from schedsearch.search.profile_worker import run_profile
+from schedsearch.search.progress import FileProgress
+from schedsearch.search.workbench import Workbench, open_workbench
+from schedsearch.settings import ProfileSettings, StudySettings
+
+FILE = "side_tables.json"
+LATENCY_REPEATS = 15
+COST_TRIALS = 5
+"""Schedules, evenly spaced by blocks, whose evaluation is timed."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One error table to measure.
+
+    Args:
+        key: Its name in the packed table.
+        exits: Of the shared fine-tune.
+        num_steps: Of the shared fine-tune; 0 takes the table's own weights as they are.
+    """
+
+    key: str
+    exits: TunedExits
+    num_steps: int
+
+
+def make_side_tables(
+    folder: Path,
+    settings: StudySettings,
+    variants: Sequence[Variant],
+    schedules: Sequence[tuple[int, ...]],
+    *,
+    fine_tunes: bool,
+    note: Callable[[str], None],
+) -> None:
+    """Measure what is missing; what lies in the folder is kept.
+
+    Args:
+        folder: Of the rows.
+        settings: The study of the table.
+        variants: The error tables.
+        schedules: All schedules of the table.
+        fine_tunes: Whether each schedule is fine-tuned, which is then part of a trial's cost.
+        note: Takes a line of progress.
+    """
+    path = folder / FILE
+    kept: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    bench = open_workbench(dump_settings(settings), str(folder / "reference"))
+    steps: dict[str, Callable[[], Any]] = {
+        "costs": lambda: _trial_costs(bench, schedules, folder, fine_tunes=fine_tunes),
+        "latency": lambda: _latency(bench),
+        **{
+            f"errors/{v.key}": lambda v=v: _errors(folder, settings, v)  # type: ignore[misc]
+            for v in variants
+        },
+    }
+    for name, measure in steps.items():
+        if name not in kept:
+            started = time.process_time()
+            kept[name] = measure()
+            note(f"{name}: {time.process_time() - started:.1f} CPU s")
+            write_text(path, json.dumps(kept, indent=1) + "\n")
+
+
+def read_side_tables(folder: Path, levels: Sequence[int]) -> dict[str, Any]:
+    """What :func:`make_side_tables` wrote, as arguments of ``Table``.
+
+    Args:
+        folder: Of the rows.
+        levels: Columns to take from the error tables.
+
+    Raises:
+        ConfigError: If it has not been measured.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing; run the command `tables` on this folder first.")
+    kept = json.loads(path.read_text("utf-8"))
+    latency = kept["latency"]
+    return {
+        "latency_table": latency["table"],
+        "costs": {**kept["costs"], "latency": latency["cpu_seconds"]},
+        "error_tables": {
+            name.removeprefix("errors/"): _columns(ErrorTable.from_dict(value), levels)
+            for name, value in kept.items()
+            if name.startswith("errors/")
+        },
+    }
+
+
+def _columns(table: ErrorTable, levels: Sequence[int]) -> ErrorTable:
+    """The columns of the levels, numbered 1..L."""
+    places = [table.depths.index(level) for level in levels]
+    return dataclasses.replace(
+        table,
+        depths=tuple(range(1, len(levels) + 1)),
+        losses=tuple(tuple(row[p] for p in places) for row in table.losses),
+        standard_errors=tuple(tuple(row[p] for p in places) for row in table.standard_errors),
+    )
+
+
+def _trial_costs(
+    bench: Workbench, schedules: Sequence[tuple[int, ...]], folder: Path, *, fine_tunes: bool
+) -> dict[str, float]:
+    """Mean CPU seconds of a fine-tune and of one evaluation, over evenly spaced schedules."""
+    ordered = sorted(schedules, key=sum)
+    last = len(ordered) - 1
+    chosen = [ordered[last * k // (COST_TRIALS - 1)] for k in range(COST_TRIALS)]
+    tuning = sampling = 0.0
+    evaluation, net = bench.settings.evaluation, bench.backbone
+    # Imports and the statistics of the real images are no trial's.
+    bench.measure(net, ExitSchedule(chosen[0]), seed=0, num_samples=evaluation.batch_size)
+    trainer = load_trainer(bench.settings.trainer)
+    for depths in chosen:
+        schedule = ExitSchedule(depths)
+        if fine_tunes:
+            started = time.process_time()
+            net = trainer.finetune(
+                bench.fresh_backbone(),
+                ScheduleExits(schedule),
+                bench.source,
+                bench.process,
+                bench.settings.recipe,
+                FileProgress(folder, save_every=2**31),
+                bench.settings.search.seed,
+            )
+            tuning += time.process_time() - started
+        started = time.process_time()
+        bench.measure(net, schedule, seed=0, num_samples=evaluation.num_samples)
+        sampling += time.process_time() - started
+    tuning, sampling = tuning / len(chosen), sampling / len(chosen)
+    return {"fine_tune": tuning, "sample": sampling, "trial": tuning + sampling}
+
+
+def _latency(bench: Workbench) -> dict[str, Any]:
+    settings, net = bench.settings, bench.backbone
+    started = time.process_time()
+    table = measure_table(
+        net,
+        bench.solver,
+        latency_protocol(net, settings.solver, settings.evaluation, 1),
+        repeats=LATENCY_REPEATS,
+        min_depth=settings.space.min_depth,
+    )
+    return {"table": table.to_dict(), "cpu_seconds": time.process_time() - started}
+
+
+def _errors(folder: Path, settings: StudySettings, variant: Variant) -> dict[str, Any]:
+    """By the worker of the product, in this process; ``seconds`` become CPU seconds."""
+    profile = ProfileSettings(num_steps=variant.num_steps)
+    job = ProfileJob(
+        exits=variant.exits,
+        settings=dump_settings(dataclasses.replace(settings, profile=profile)),
+        run_dir=str(folder / f"profile-{variant.key}"),
+    )
+    started = time.process_time()
+    outcome = run_profile(job)
+    seconds = time.process_time() - started
+    if "error" in outcome:
+        raise ConfigError(f"The error table {variant.key} failed: {outcome['error']}")
+    table = ErrorTable.from_dict(json.loads(outcome["record"]))
+    return dataclasses.asdict(dataclasses.replace(table, seconds=round(seconds, 2)))

@@ -1,0 +1,237 @@
+"""Do the verdicts of a run hold for other training seeds? Presets against rivals, fine-tuned anew.
+
+    python -m benchmarks.training_seeds RUN --training-seeds 3 --evaluation-seeds 5 --jobs 2
+    python -m benchmarks.training_seeds RUN --num-steps 400 --rows rows.jsonl --json verdicts.json
+
+Every preset of the run, and the rival that the search chose for it, is fine-tuned from the run's
+starting weights with training seeds that the run did not use, and measured at evaluation seeds
+that it did not use either. Differences are paired within a training and an evaluation seed. Each
+row goes to ``--rows`` as soon as it is measured; the same command goes on where it was cut off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, cast
+
+from benchmarks.result_tables import Table
+from schedsearch.atomic import write_text
+from schedsearch.exit_rules import ScheduleExits
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.loading import load_trainer
+from schedsearch.search.progress import FileProgress
+from schedsearch.search.results import FrontEntry, RunResults
+from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.workbench import open_workbench
+from schedsearch.statistics.nested import nested_interval
+
+FIRST_TRAINING_SEED = 1_000
+FIRST_EVALUATION_SEED = 2_000
+"""Far from those of any run, so that nothing measured here chose anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One schedule, fine-tuned with one training seed."""
+
+    depths: tuple[int, ...]
+    num_steps: int
+    training_seed: int
+    evaluation_seeds: tuple[int, ...]
+    num_samples: int
+
+    @property
+    def key(self) -> str:
+        """What tells rows apart."""
+        return json.dumps(asdict(self))
+
+
+def measure(job: Job, run: Path) -> dict[str, Any]:
+    """Fine-tune and measure; plain data, for a process pool."""
+    folder = RunFolder(run)
+    text = folder.space_file.read_text(encoding="utf-8")
+    bench = open_workbench(text, str(folder.reference))
+    schedule = ExitSchedule(job.depths)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        net = load_trainer(bench.settings.trainer).finetune(
+            starting_backbone(folder, bench),
+            ScheduleExits(schedule),
+            bench.source,
+            bench.process,
+            dataclasses.replace(bench.settings.recipe, num_steps=job.num_steps),
+            FileProgress(Path(scratch), save_every=10**9, resume_from=None),
+            job.training_seed,
+        )
+    fine_tuned = time.perf_counter()
+    qualities = [
+        bench.measure(net, schedule, seed=seed, num_samples=job.num_samples)
+        for seed in job.evaluation_seeds
+    ]
+    return {
+        "job": job.key,
+        "fids": [quality.fid for quality in qualities],
+        "features": bench.extractor.name,
+        "finetune_seconds": round(fine_tuned - started, 2),
+        "measure_seconds": round(time.perf_counter() - fine_tuned, 2),
+    }
+
+
+def starting_backbone(folder: RunFolder, bench: Any) -> Any:
+    """The weights that the trials of the run started from."""
+    from schedsearch.backbones.checkpoint import load_weights
+
+    net = bench.fresh_backbone()
+    profile = bench.settings.profile
+    if profile is not None and profile.start == "shared":
+        load_weights(net, folder.shared_weights("schedules"))
+    return net
+
+
+def measure_all(jobs: Iterable[Job], run: Path, rows: Path, processes: int) -> dict[str, Any]:
+    """Rows by key: what the file holds, and what is missing, measured now."""
+    known: dict[str, Any] = {}
+    if rows.exists():
+        for line in rows.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            known[row["job"]] = row
+    missing = [job for job in dict.fromkeys(jobs) if job.key not in known]
+    print(f"{len(missing)} fine-tunes to do, {len(known)} known", file=sys.stderr)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(measure, job, run) for job in missing]
+        for future in as_completed(futures):
+            row = future.result()
+            known[row["job"]] = row
+            with rows.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            print(f"{len(known)}: {row['job']} {row['fids']}", file=sys.stderr)
+    return known
+
+
+def verdict_table(
+    pairs: Mapping[str, tuple[FrontEntry, FrontEntry]],
+    fids: Mapping[tuple[tuple[int, ...], int], list[list[float]]],
+    num_steps: int,
+    protocol: str,
+) -> Table:
+    """One row per preset.
+
+    Args:
+        pairs: Preset and rival by the preset's name.
+        fids: By depths and number of steps: training seeds x evaluation seeds.
+        num_steps: The rung to compare at.
+        protocol: How it was measured, for people.
+    """
+    rows = []
+    for name, (preset, rival) in pairs.items():
+        ours, theirs = fids[rival.depths, num_steps], fids[preset.depths, num_steps]
+        differences = [
+            [a - b for a, b in zip(x, y, strict=True)] for x, y in zip(ours, theirs, strict=True)
+        ]
+        mean, (low, high) = nested_interval(differences)
+        verdict = "better" if high < 0 else "worse" if low > 0 else "no difference"
+        rows.append(
+            {
+                "preset": name,
+                "preset_ms": preset.latency_ms,
+                "rival": " ".join(map(str, rival.depths)),
+                "rival_ms": rival.latency_ms,
+                "difference": mean,
+                "low": low,
+                "high": high,
+                "verdict": verdict,
+            }
+        )
+    return Table(
+        title=f"FID(rival) - FID(preset) after {num_steps} steps",
+        note=protocol,
+        columns={
+            "preset": "",
+            "preset_ms": ".1f",
+            "rival": "",
+            "rival_ms": ".1f",
+            "difference": "+.3f",
+            "low": "+.3f",
+            "high": "+.3f",
+            "verdict": "",
+        },
+        rows=rows,
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training_seeds", description=__doc__.partition("\n\n")[0]
+    )
+    parser.add_argument("run", help="a finished run: its folder, or its name below runs/")
+    parser.add_argument("--training-seeds", type=int, default=3)
+    parser.add_argument("--evaluation-seeds", type=int, default=5)
+    parser.add_argument("--num-samples", type=int, help="default: those of the run's trials")
+    parser.add_argument("--num-steps", type=int, action="append", help="default: the run's")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--rows", type=Path, help="default: training_seeds.jsonl in the run")
+    parser.add_argument("--json", type=Path, help="also write the tables here")
+    args = parser.parse_args(arguments)
+    if min(args.training_seeds, args.evaluation_seeds) < 2:
+        parser.error("an interval needs two training seeds and two evaluation seeds or more")
+    folder = RunFolder.existing(args.run)
+    results = RunResults.load(folder)
+    settings = results.settings
+    rivals = {preset.title: (preset, results.rival_of(preset)) for preset in results.hand_made()}
+    pairs = {
+        name: (preset, cast(FrontEntry, rival))
+        for name, (preset, rival) in rivals.items()
+        if rival is not None
+    }
+    if not pairs:
+        parser.error(f"{args.run} holds no preset with a rival at its latency")
+    rungs = args.num_steps or [settings.recipe.num_steps]
+    seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + args.evaluation_seeds)
+    training = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + args.training_seeds)
+    num_samples = args.num_samples or settings.evaluation.num_samples
+    schedules = dict.fromkeys(entry.depths for pair in pairs.values() for entry in pair)
+    jobs = {
+        (depths, rung, seed): Job(
+            depths=depths,
+            num_steps=rung,
+            training_seed=seed,
+            evaluation_seeds=tuple(seeds),
+            num_samples=num_samples,
+        )
+        for rung in rungs
+        for seed in training
+        for depths in schedules
+    }
+    rows = args.rows or folder.root / "training_seeds.jsonl"
+    known = measure_all(jobs.values(), folder.root, rows, args.jobs)
+    fids = {
+        (depths, rung): [known[jobs[depths, rung, seed].key]["fids"] for seed in training]
+        for rung in rungs
+        for depths in schedules
+    }
+    features = next(iter(known.values()))["features"]
+    protocol = (
+        f"FID ({features}, n={num_samples}), {args.training_seeds} training x "
+        f"{args.evaluation_seeds} evaluation seeds that the run did not use, paired; 95 % "
+        f"interval over the training seeds. Latencies as measured in the run, "
+        f"{settings.solver.name} {settings.solver.num_steps} steps, batch "
+        f"{settings.evaluation.latency_batch}."
+    )
+    tables = [verdict_table(pairs, fids, rung, protocol) for rung in rungs]
+    print("\n".join(table.to_markdown() for table in tables))
+    if args.json:
+        write_text(args.json, json.dumps([asdict(table) for table in tables], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

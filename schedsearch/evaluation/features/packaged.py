@@ -1,0 +1,124 @@
+"""Extractors whose weights ship with the package: a classifier, and what it sees before its end.
+
+Features are taken *before* the last ReLU and standardised on the training images. After the
+ReLU many are always zero, so their covariance is singular and FID nearly blind to them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from schedsearch.exceptions import CheckpointError
+
+
+class FeatureClassifier(nn.Module):
+    """A classifier with standardised features; subclasses build the layers.
+
+    Buffers ``feature_mean`` and ``feature_std``, (D,), standardise the features and travel with
+    the weights, so FID has one scale everywhere.
+
+    Args:
+        body: Images in [-1, 1], (N, 1, H, W), to vectors, (N, width).
+        width: Size of those vectors.
+        num_features: Number of features D.
+        num_classes: Classes of the data.
+        dropout: Share of features that training drops before the last layer.
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        width: int,
+        num_features: int,
+        *,
+        num_classes: int = 10,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.penultimate = nn.Linear(width, num_features)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(num_features, num_classes)
+        self.register_buffer("feature_mean", torch.zeros(num_features))
+        self.register_buffer("feature_std", torch.ones(num_features))
+
+    def raw_features(self, images: Tensor) -> Tensor:
+        """Pre-ReLU features: images (N, 1, H, W) uint8 -> (N, D) float32."""
+        features: Tensor = self.penultimate(self.body(images.float() / 127.5 - 1.0))
+        return features
+
+    def features(self, images: Tensor) -> Tensor:
+        """Standardised pre-ReLU features: images (N, 1, H, W) uint8 -> (N, D) float32."""
+        return (self.raw_features(images) - self.feature_mean) / self.feature_std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits: images (N, 1, H, W) uint8 -> (N, num_classes)."""
+        logits: Tensor = self.head(self.dropout(F.relu(self.raw_features(images))))
+        return logits
+
+
+class PackagedExtractor:
+    """A classifier with the weights that ship; see :class:`FeatureExtractor`.
+
+    Args:
+        name: Name shown to people.
+        net: The network, with any weights.
+        weights_file: File in ``schedsearch.pretrained``.
+        image_size: Side of the grey images that it knows.
+        device: Where the network runs.
+
+    Raises:
+        CheckpointError: If the package's weights are missing or damaged.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        net: FeatureClassifier,
+        weights_file: str,
+        image_size: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        try:
+            data = (resources.files("schedsearch.pretrained") / weights_file).read_bytes()
+            net.load_state_dict(load(data))
+        except Exception as error:  # safetensors has an exception class of its own
+            raise CheckpointError(
+                f"The package's own {weights_file} cannot be read ({error}). Reinstall "
+                "schedsearch."
+            ) from error
+        self.name = name
+        self.dim = len(net.feature_mean)
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        self.device = torch.device(device)
+        self._image_size = image_size
+        self._net = net.eval().requires_grad_(False).to(self.device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Standardised features: images (N, 1, H, W) uint8 -> (N, D) float32."""
+        with torch.inference_mode():
+            return self._net.features(self._checked(images))
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Class logits: images (N, 1, H, W) uint8 -> (N, num_classes) float32."""
+        with torch.inference_mode():
+            logits: Tensor = self._net(self._checked(images))
+        return logits
+
+    def _checked(self, images: Tensor) -> Tensor:
+        side = self._image_size
+        if images.dtype != torch.uint8 or images.shape[1:] != (1, side, side):
+            raise ValueError(
+                f"The {self.name} takes uint8 images of shape (N, 1, {side}, {side}), but got "
+                f"{images.dtype} {tuple(images.shape)}. Choose other evaluation.features."
+            )
+        return images.to(self.device)

@@ -1,0 +1,1 @@
+"""Exact planning on measured tables: error tables, dynamic programming, surrogates."""

@@ -1,0 +1,206 @@
+"""What trials and error table together say about the FID of every schedule.
+
+The model is a Gaussian process on log FID. Its additive part is a table of contributions per
+interval and depth, so the mean and every draw are cost tables on which dynamic programming is
+exact; a smaller part that does not add up says how far that can be trusted.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedsearch.planning.error_table import ErrorTable
+from schedsearch.planning.prior import (
+    INTERCEPT_SD,
+    POWERS,
+    SLOPE_SD,
+    Floats,
+    Indices,
+    Prior,
+    missing_shares,
+    prior_table,
+)
+from schedsearch.schedule import ExitSchedule
+from schedsearch.space import SearchSpace
+
+NOISE_LEVELS = (0.01, 0.02, 0.04, 0.08, 0.16)
+"""Standard deviations of a measured log FID that the evidence chooses from."""
+
+RELATIVE_SDS = (0.3, 1.0)
+"""How far the weight of an interval may lie from the prior's, relative to the mean weight."""
+
+RESIDUAL_SDS = (0.1, 0.3)
+"""How far the shape of an interval along the depth may lie from the prior's, likewise."""
+
+INTERACTION_SDS = (0.03, 0.1)
+"""Standard deviations of the part of log FID that does not add up over the intervals."""
+
+TYPICAL_LOSS = float(np.log(3.0))
+"""log FID of the shallowest schedule above full depth's, before a trial says otherwise."""
+
+WORST_GAP = float(np.log(10.0))
+"""log FID above the best beyond which a trial counts as that bad: what happens far above the
+front's reference point must not bend the model near the front.
+"""
+
+_JITTER = 1e-6
+"""Added to variances of log FID, so that schedules that hardly differ can be drawn together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surrogate:
+    """Posterior of ``log FID = c + sum_i theta[i, d_i] + interaction + noise``.
+
+    The prior of theta is a scale, estimated from the trials, times the error table's excess,
+    with a weight of its own for each interval and a smooth residual along the depth, so that
+    trials can correct the table. The size of each and of the noise is what makes the trials
+    most likely (marginal likelihood over a small grid). Build it with :meth:`fit`.
+    """
+
+    space: SearchSpace
+    noise: float
+    """Standard deviation of a measured log FID."""
+    _prior: Prior
+    _levels: Indices
+    _residual: Floats
+    _offset: float
+    _factor: Floats
+
+    @classmethod
+    def fit(
+        cls,
+        space: SearchSpace,
+        weights: Sequence[int],
+        schedules: Sequence[ExitSchedule],
+        fids: Sequence[float],
+        table: ErrorTable | None = None,
+    ) -> Surrogate:
+        """Fit to measured schedules.
+
+        Args:
+            space: The space of schedules.
+            weights: Network calls per interval, data -> noise.
+            schedules: What was measured, one at least.
+            fids: Their FIDs, > 0.
+            table: The error table, if there is one.
+
+        Raises:
+            ValueError: If there is no trial, or an FID is not a positive number.
+        """
+        values = np.array(fids, dtype=float)
+        if not len(values) or len(values) != len(schedules) or not np.isfinite(values).all():
+            raise ValueError(f"A surrogate needs finite FIDs, one per schedule, got {fids}.")
+        if (values <= 0).any():
+            raise ValueError(f"A surrogate needs FIDs > 0, got {min(fids)}.")
+        levels = np.array([s.depths for s in schedules], dtype=np.int64) - space.min_depth
+        log_fids = np.minimum(np.log(values), np.log(values.min()) + WORST_GAP)
+        offset = float(log_fids.min())
+        best: tuple[float, float, Prior] | None = None
+        for power in POWERS if table is not None else (1.0,):
+            shape = prior_table(space, weights, table, power=power)
+            slope = _slope(shape[np.arange(space.num_intervals), levels].sum(axis=1), log_fids)
+            for sds in itertools.product(RELATIVE_SDS, RESIDUAL_SDS, INTERACTION_SDS):
+                prior = Prior(shape, np.array(weights) > 0, missing_shares(space), slope, *sds)
+                evidence, noise = _evidence(prior, levels, log_fids - offset)
+                if best is None or evidence > best[0]:
+                    best = evidence, noise, prior
+        assert best is not None
+        _, noise, prior = best
+        cov = prior.additive(levels, levels) + prior.interaction(levels, levels)
+        factor = np.linalg.cholesky(cov + noise**2 * np.eye(len(levels))).astype(np.float64)
+        residual = log_fids - offset - prior.mean(levels)
+        return cls(space, noise, prior, levels, residual, offset, factor)
+
+    def _solve(self, right: Floats) -> Floats:
+        return np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, right))
+
+    def table(
+        self, rng: np.random.Generator | None = None, spread: float = 1.0
+    ) -> tuple[float, Floats]:
+        """The additive part as (intercept, costs); costs has shape (num_intervals, num_levels).
+
+        Intercept and the cells of a schedule add up to its log FID.
+
+        Args:
+            rng: Draw from the posterior; None gives its mean.
+            spread: Factor on the posterior's standard deviations.
+        """
+        prior, levels = self._prior, self._levels
+        drawn, intercept = np.zeros_like(prior.shape), 0.0
+        fake = np.zeros(len(levels))
+        if rng is not None:  # Matheron's rule: a draw of the prior, corrected like the mean
+            num_intervals, num_levels = drawn.shape
+            jitter = 1e-12 * np.eye(num_levels)
+            residual = rng.multivariate_normal(
+                np.zeros(num_levels), prior.along_depth + jitter, num_intervals, method="eigh"
+            )
+            drawn = rng.normal(size=(num_intervals, 1)) * prior.scales + residual
+            drawn += SLOPE_SD * float(rng.normal()) * prior.slope * prior.shape
+            drawn[~prior.visited] = 0.0
+            drawn *= spread
+            intercept = spread * INTERCEPT_SD * float(rng.normal())
+            rest = prior.interaction(levels, levels) + self.noise**2 * np.eye(len(levels))
+            other = np.linalg.cholesky(rest) @ rng.normal(size=len(levels))
+            fake = drawn[np.arange(num_intervals), levels].sum(axis=1) + intercept
+            fake += spread * other
+        weights = self._solve(self._residual - fake)
+        scale = 1.0 + SLOPE_SD**2 * float(prior.mean(levels) @ weights)
+        costs = scale * prior.slope * prior.shape + drawn
+        for i in np.flatnonzero(prior.visited):
+            own = levels[:, i]
+            costs[i] += prior.scales[i] * (prior.scales[i, own] @ weights)
+            costs[i] += prior.along_depth[:, own] @ weights
+        return self._offset + intercept + INTERCEPT_SD**2 * float(weights.sum()), costs
+
+    def predict(self, schedules: Sequence[ExitSchedule]) -> tuple[Floats, Floats]:
+        """Expected log FID of schedules, (M,), and its covariance without noise, (M, M)."""
+        levels = np.array([s.depths for s in schedules], dtype=np.int64) - self.space.min_depth
+        prior = self._prior
+        cross = prior.additive(levels, self._levels) + prior.interaction(levels, self._levels)
+        own = prior.additive(levels, levels) + prior.interaction(levels, levels)
+        half = np.linalg.solve(self._factor, cross.T)  # (N, M)
+        mean = self._offset + prior.mean(levels) + cross @ self._solve(self._residual)
+        return mean, own - half.T @ half
+
+    def draw(
+        self, schedules: Sequence[ExitSchedule], rng: np.random.Generator, spread: float = 1.0
+    ) -> Floats:
+        """Log FIDs of schedules drawn together from the posterior, without noise, (M,).
+
+        Args:
+            schedules: Members of the space.
+            rng: Source of randomness.
+            spread: Factor on the posterior's standard deviations.
+        """
+        mean, cov = self.predict(schedules)
+        factor = np.linalg.cholesky(cov + _JITTER * np.eye(len(mean)))
+        drawn: Floats = mean + spread * (factor @ rng.normal(size=len(mean)))
+        return drawn
+
+
+def _slope(shares: Floats, log_fids: Floats) -> float:
+    """Log FID of the shallowest schedule above full depth's, by regression.
+
+    Args:
+        shares: Prior cost of each trial, as a share of the shallowest schedule's.
+        log_fids: What was measured.
+    """
+    x, y = shares - shares.mean(), log_fids - log_fids.mean()
+    certainty = 0.01  # of TYPICAL_LOSS: that of one trial with noise 0.1 at the shallow end
+    return max(float((x @ y + certainty * TYPICAL_LOSS) / (x @ x + certainty)), 0.05)
+
+
+def _evidence(prior: Prior, levels: Indices, log_fids: Floats) -> tuple[float, float]:
+    """Log marginal likelihood at the best noise level, and that level."""
+    cov = prior.additive(levels, levels) + prior.interaction(levels, levels)
+    values, vectors = np.linalg.eigh(cov)
+    squares = (vectors.T @ (log_fids - prior.mean(levels))) ** 2
+    found = []
+    for noise in NOISE_LEVELS:
+        variances = np.maximum(values, 0.0) + noise**2
+        found.append((-0.5 * float((np.log(variances) + squares / variances).sum()), noise))
+    return max(found)

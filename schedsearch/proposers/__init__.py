@@ -1,0 +1,1 @@
+"""Optuna samplers that propose schedules, and a registry of them by name."""

@@ -1,0 +1,91 @@
+"""Latency-stratified proposals: the baseline that every cleverer proposer has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import optuna
+
+from schedsearch.proposers.uniform import UniformSampler
+from schedsearch.schedule import ExitSchedule
+from schedsearch.space import SearchSpace
+
+_GOLDEN = 0.6180339887498949
+"""Step of the golden-ratio sequence: every prefix covers [0, 1) evenly."""
+
+
+class StratifiedSampler(UniformSampler):
+    """Draws uniformly within latency strata that cover the trade-off evenly.
+
+    Latency is affine in the block count of a solver run, so a stratum is a range of block
+    counts. Under a uniform draw nearly all schedules cost about the same; strata spread the
+    trials over the whole front.
+
+    Args:
+        space: The space of schedules.
+        seed: Seed of the study.
+        weights: Network calls of the solver per interval, data -> noise.
+        low: Cheapest block count worth measuring, as a fraction of the way from the
+            shallowest schedule to the deepest.
+        high: Dearest block count worth measuring, likewise.
+        width: Width of a stratum, as a fraction of the same way.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int,
+        weights: Sequence[int],
+        *,
+        low: float = 0.2,
+        high: float = 0.9,
+        width: float = 0.06,
+    ) -> None:
+        super().__init__(space, seed)
+        self._weights = tuple(weights)
+        self._low, self._high, self._width = low, high, width
+
+    @property
+    def deepest(self) -> int:
+        """Block count of full depth."""
+        return sum(self._weights) * self._space.max_depth
+
+    @property
+    def shallowest(self) -> int:
+        """Block count of the shallowest schedule."""
+        return sum(self._weights) * self._space.min_depth
+
+    @property
+    def width_blocks(self) -> float:
+        """Width of a stratum in blocks."""
+        return self._width * (self.deepest - self.shallowest)
+
+    def blocks(self, depths: Sequence[int]) -> int:
+        """Blocks that a solver run executes with these depths."""
+        return sum(w * depth for w, depth in zip(self._weights, depths, strict=True))
+
+    def num_drawn(self, study: optuna.Study) -> int:
+        """Trials that this sampler proposed, so not those that were enqueued."""
+        return sum(
+            "fixed_params" not in trial.system_attrs for trial in study.get_trials(deepcopy=False)
+        )
+
+    def stratum(self, index: int) -> tuple[int, int]:
+        """Range of block counts of a member of the evenly spread sequence."""
+        place = self._low + (self._high - self._low) * ((index * _GOLDEN) % 1.0)
+        middle = self.shallowest + place * (self.deepest - self.shallowest)
+        half = self.width_blocks / 2
+        return round(middle - half), round(middle + half)
+
+    def draw(self, study: optuna.Study, rng: np.random.Generator) -> ExitSchedule:
+        """One schedule from the next stratum of the sequence."""
+        return self.draw_between(*self.stratum(self.num_drawn(study)), rng)
+
+    def draw_between(self, low: int, high: int, rng: np.random.Generator) -> ExitSchedule:
+        """A uniform draw from a stratum, widened while it is empty."""
+        while True:
+            found = self._space.sample_with_blocks(rng, low, high, self._weights)
+            if found is not None:
+                return found
+            low, high = low - max(1, (high - low) // 2), high + max(1, (high - low) // 2)

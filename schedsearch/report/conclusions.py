@@ -1,0 +1,117 @@
+"""What a run found, how sure that is, and what to do next: plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from schedsearch.report.findings import findings_of
+from schedsearch.statistics.findings import PresetFinding, RunFindings
+from schedsearch.statistics.paired import Verdict
+
+if TYPE_CHECKING:
+    from schedsearch.search.results import RunResults
+
+
+def conclusions(
+    run: RunResults | RunFindings,
+    run_dir: str,
+    *,
+    certificate: str | None = None,
+    stage_seconds: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Sentences below the tables; none for a run without results.
+
+    Args:
+        run: The run, or what was found in it.
+        run_dir: The run folder as people type it.
+        certificate: How much better the surrogate thinks that a schedule could be.
+        stage_seconds: Busy seconds by stage.
+    """
+    found = run if isinstance(run, RunFindings) else findings_of(run)
+    lines = []
+    if found.hypervolume is not None and found.baseline_hypervolume is not None:
+        lines.append(
+            f"Hypervolume {found.hypervolume:.4f}, of the hand-made schedules and full depth "
+            f"alone {found.baseline_hypervolume:.4f} (box: 3 x FID, 1.01 x latency of full depth)."
+        )
+    compared = [preset for preset in found.presets if preset.comparison is not None]
+    if compared:
+        lines.append(_how_sure(compared))
+        lines += _audit(compared)
+    if found.curse is not None:
+        lines.append(found.curse.sentence)
+    if found.rungs is not None:
+        lines.append(found.rungs.sentence("The search's FID", "the confirmed one"))
+    if found.table is not None:
+        lines.append(found.table.sentence("The error table's sum", "the search's FID"))
+    if certificate is not None:
+        lines.append(certificate)
+    if stage_seconds:
+        lines.append(_where_the_time_went(stage_seconds))
+    if found.schedules:
+        lines.append(_next(found, run_dir))
+    return lines
+
+
+def _how_sure(compared: Sequence[PresetFinding]) -> str:
+    groups: dict[Verdict, list[str]] = {"better": [], "no difference": [], "worse": []}
+    seeds, widths = [], []
+    for preset in compared:
+        if (comparison := preset.comparison) is not None:
+            groups[comparison.verdict].append(preset.preset.title)
+            seeds.append(comparison.num_seeds)
+            widths.append(comparison.half_width)
+    words = {"better": "better than", "no difference": "no different from", "worse": "worse than"}
+    parts = [f"{words[verdict]} {', '.join(names)}" for verdict, names in groups.items() if names]
+    return (
+        f"How sure: the best searched schedule at each preset's latency is {'; '.join(parts)} "
+        f"(paired 95 % intervals over {min(seeds)} fresh evaluation seeds with the same noise, "
+        f"half-width up to {max(widths):.3f}; one verdict in twenty errs). Each schedule was "
+        "fine-tuned once: another training seed may shift this."
+    )
+
+
+def _audit(compared: Sequence[PresetFinding]) -> list[str]:
+    """Where the auditor was asked, whether it says the same."""
+    pairs = [
+        (p.preset.title, p.comparison.verdict, p.audit.verdict)
+        for p in compared
+        if p.comparison is not None and p.audit is not None
+    ]
+    if not pairs:
+        return []
+    against = [title for title, ours, theirs in pairs if {ours, theirs} == {"better", "worse"}]
+    unsure = [title for title, ours, theirs in pairs if ours != theirs and title not in against]
+    if not against and not unsure:
+        return ["The auditor's FID, which chose nothing, gives the same verdicts."]
+    parts = []
+    if against:
+        parts.append(f"says the opposite of {', '.join(against)}")
+    if unsure:
+        parts.append(f"has another verdict on {', '.join(unsure)}")
+    return [f"The auditor's FID, which chose nothing, {' and '.join(parts)}."]
+
+
+def _where_the_time_went(stage_seconds: Mapping[str, float]) -> str:
+    total = sum(stage_seconds.values())
+    parts = [
+        f"{stage} {seconds / total:.0%}"
+        for stage, seconds in sorted(stage_seconds.items(), key=lambda item: -item[1])
+        if seconds > 0
+    ]
+    return f"Where the time went: {', '.join(parts)} of {_duration(total)} on workers."
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _next(found: RunFindings, run_dir: str) -> str:
+    # The best searched schedule; where the hand-made ones won, the best of all.
+    front = [schedule for schedule in found.schedules if schedule.on_front]
+    best = next((s for s in reversed(front) if s.name is None), front[-1])
+    return (
+        f"Next: schedsearch dashboard {run_dir}   ·   schedsearch pick {run_dir} --knee   ·   "
+        f"schedsearch export {run_dir} --trial {best.trial} -o schedule.yaml"
+    )

@@ -1,0 +1,247 @@
+"""Turns the results of a run into findings: every statistic that the report shows."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from schedsearch.hand_made import FULL
+from schedsearch.statistics.comparison import Comparison, measured_by
+from schedsearch.statistics.findings import (
+    Estimate,
+    PresetFinding,
+    RunFindings,
+    ScheduleFinding,
+)
+from schedsearch.statistics.intervals import mean_interval, pooled_half_width
+from schedsearch.statistics.membership import ConfirmedSchedule, front_membership
+from schedsearch.statistics.paired import paired_difference
+from schedsearch.statistics.rank_agreement import RankAgreement, rank_agreement
+from schedsearch.statistics.same_protocol import Measured
+from schedsearch.statistics.winners_curse import TwiceMeasured, WinnersCurse, winners_curse
+
+if TYPE_CHECKING:
+    from schedsearch.planning.error_table import ErrorTable
+    from schedsearch.records import ConfirmRecord
+    from schedsearch.search.results import FrontEntry, RunResults
+
+Confirmed = Mapping[int, Sequence["ConfirmRecord"]]
+"""By trial, the confirmations that compare with each other."""
+
+
+def findings_of(results: RunResults, error_table: ErrorTable | None = None) -> RunFindings:
+    """Everything that the report says of a run.
+
+    Confirmations by another protocol than most of them are left out of what compares schedules.
+
+    Args:
+        results: The run.
+        error_table: Of the profile stage, to be checked against the FIDs.
+    """
+    protocol, confirmed = _by_main_protocol(results)
+    curse = _curse(results, confirmed)
+    front = {entry.trial for entry in results.front()}
+    shown = [e for e in results.entries if e.trial in front or e.name is not None]
+    members = front_membership(
+        {
+            e.trial: ConfirmedSchedule(
+                _by_seed(confirmed[e.trial]), e.latency_ms, e.latency_spread_ms or 0.0
+            )
+            for e in results.entries
+            if e.trial in confirmed
+        }
+    )
+    full = results.full()
+    found = {}
+    for entry in results.entries:
+        records = confirmed.get(entry.trial, ())
+        finding = _finding(entry, records, on_front=entry.trial in front, full=full)
+        if full is not None and entry.trial != full.trial and full.trial in confirmed:
+            to_full = paired_difference(_by_seed(records), _by_seed(confirmed[full.trial]))
+            finding = replace(finding, to_full=to_full)
+        found[entry.trial] = replace(finding, membership=members.get(entry.trial))
+    found = _with_expected(found, curse)
+    baselines = [entry for entry in results.entries if entry.name is not None]
+    return RunFindings(
+        name=results.settings.name,
+        fid_name=fid_name(results.entries),
+        fresh_fid_name=_fresh_name(protocol),
+        fresh_alike=protocol is not None
+        and all(Measured(e.features, e.num_samples) == protocol for e in results.entries),
+        audit_name=results.settings.evaluation.auditor,
+        schedules=tuple(
+            found[entry.trial] for entry in sorted(shown, key=lambda entry: entry.latency_ms)
+        ),
+        others=tuple(f for f in found.values() if f.trial not in {e.trial for e in shown}),
+        presets=_presets(results, found),
+        hypervolume=results.hypervolume(),
+        baseline_hypervolume=results.hypervolume(baselines),
+        curse=curse,
+        rungs=_rungs(found),
+        table=None if error_table is None else _table_agreement(results, error_table),
+    )
+
+
+def fid_name(entries: Sequence[FrontEntry]) -> str:
+    """Heading of an FID: extractor and sample count belong to the number."""
+    if not entries:
+        return "FID"
+    return f"FID ({entries[0].features}, n={entries[0].num_samples})"
+
+
+def _fresh_name(protocol: Measured | None) -> str:
+    if protocol is None:
+        return ""
+    further = f", +{protocol.num_steps} steps" if protocol.num_steps else ""
+    return f"FID ({protocol.features}, n={protocol.num_samples}{further})"
+
+
+def _by_main_protocol(results: RunResults) -> tuple[Measured | None, Confirmed]:
+    """The protocol of most confirmations, and those by it of trials with two seeds or more."""
+    records = results.confirmations
+    if not records:
+        return None, {}
+    protocol = statistics.mode(measured_by(record) for record in records)
+    by_trial: dict[int, dict[int, ConfirmRecord]] = {}
+    for record in records:
+        if measured_by(record) == protocol:
+            by_trial.setdefault(record.number, {})[record.seed] = record
+    return protocol, {n: list(seeds.values()) for n, seeds in by_trial.items() if len(seeds) > 1}
+
+
+def _by_seed(records: Sequence[ConfirmRecord]) -> dict[int, float]:
+    return {record.seed: record.fid for record in records}
+
+
+def _finding(
+    entry: FrontEntry,
+    records: Sequence[ConfirmRecord],
+    *,
+    on_front: bool,
+    full: FrontEntry | None,
+) -> ScheduleFinding:
+    audits = [record.audit_fid for record in records if record.audit_fid is not None]
+    return ScheduleFinding(
+        trial=entry.trial,
+        name=entry.name,
+        origin=entry.origin,
+        depths=entry.depths,
+        on_front=on_front,
+        fid=entry.fid,
+        fresh=_estimate([r.fid for r in records], [r.fid_ci95 for r in records]),
+        kid=entry.kid,
+        fresh_kid=_estimate([r.kid for r in records], [r.kid_ci95 for r in records]),
+        latency_ms=entry.latency_ms,
+        latency_half_width=entry.latency_spread_ms,
+        saved=entry.acceleration,
+        saved_half_width=_saved_half_width(entry, full),
+        audited=statistics.fmean(audits) if len(audits) == len(records) > 1 else None,
+    )
+
+
+def _estimate(
+    values: Sequence[float], intervals: Sequence[tuple[float, float] | None]
+) -> Estimate | None:
+    """Mean over seeds with the pooled interval of the seeds, else with Student's t over them."""
+    if len(values) < 2:
+        return None
+    mean, (low, high) = mean_interval(values)
+    known = [interval for interval in intervals if interval is not None]
+    if len(known) == len(values):
+        return mean, pooled_half_width(known)
+    return mean, (high - low) / 2
+
+
+def _saved_half_width(entry: FrontEntry, full: FrontEntry | None) -> float | None:
+    """Half-width of the saved share from those of both latencies.
+
+    The rounds of the measurement are paired, so this is too wide rather than too narrow.
+    """
+    if full is None or entry.latency_spread_ms is None or full.latency_spread_ms is None:
+        return None
+    if entry.trial == full.trial:
+        return 0.0
+    ratio = entry.latency_ms / full.latency_ms
+    relative = (
+        entry.latency_spread_ms / entry.latency_ms,
+        full.latency_spread_ms / full.latency_ms,
+    )
+    return ratio * math.hypot(*relative)
+
+
+def _curse(results: RunResults, confirmed: Confirmed) -> WinnersCurse | None:
+    """Not where fine-tunes were continued: their gain would pass for luck."""
+    sides: dict[bool, list[TwiceMeasured]] = {True: [], False: []}
+    for entry in results.entries:
+        records = confirmed.get(entry.trial, ())
+        if not records or any(r.num_steps or r.features != entry.features for r in records):
+            continue
+        mean = statistics.fmean(record.fid for record in records)
+        sides[entry.name is None].append(TwiceMeasured(entry.fid, mean, entry.features))
+    return winners_curse(sides[True], sides[False])
+
+
+def _with_expected(
+    found: dict[int, ScheduleFinding], curse: WinnersCurse | None
+) -> dict[int, ScheduleFinding]:
+    """Corrected FIDs for searched schedules that were not confirmed.
+
+    The fresh seeds' own noise, which all confirmed schedules share, comes on top of the curse's.
+    """
+    widths = [f.fresh[1] for f in found.values() if f.fresh is not None]
+    if curse is None or not widths:
+        return found
+    common = statistics.median(widths)
+    corrected = dict(found)
+    for trial, finding in found.items():
+        if finding.name is None and finding.fresh is None and finding.on_front:
+            if (expected := curse.expected(finding.fid)) is None:
+                continue
+            estimate = (expected[0], math.hypot(expected[1], common))
+            corrected[trial] = replace(finding, expected=estimate)
+    return corrected
+
+
+def _presets(
+    results: RunResults, found: Mapping[int, ScheduleFinding]
+) -> tuple[PresetFinding, ...]:
+    compared = {c.preset: c for c in results.comparisons()}
+    audited: dict[int, Comparison] = {c.preset: c for c in results.audit()}
+    presets = []
+    for preset in results.hand_made():
+        rival = results.rival_of(preset)
+        presets.append(
+            PresetFinding(
+                preset=found[preset.trial],
+                rival=None if rival is None else found[rival.trial],
+                comparison=compared.get(preset.trial),
+                audit=audited.get(preset.trial),
+            )
+        )
+    return tuple(presets)
+
+
+def _rungs(found: Mapping[int, ScheduleFinding]) -> RankAgreement | None:
+    pairs = [(f.fid, f.fresh[0]) for f in found.values() if f.fresh is not None]
+    widths = [f.to_full.half_width for f in found.values() if f.to_full is not None]
+    noise = statistics.median(widths) if widths else 0.0
+    return rank_agreement([low for low, _ in pairs], [high for _, high in pairs], noise=noise)
+
+
+def _table_agreement(results: RunResults, table: ErrorTable) -> RankAgreement | None:
+    """Sums of the error table against the FIDs of the search, without full depth."""
+    column = {depth: j for j, depth in enumerate(table.depths)}
+    sums, fids = [], []
+    for entry in results.entries:
+        if entry.name != FULL and len(entry.depths) == table.num_intervals:
+            sums.append(
+                math.fsum(
+                    row[column[depth]]
+                    for row, depth in zip(table.losses, entry.depths, strict=True)
+                )
+            )
+            fids.append(entry.fid)
+    return rank_agreement(sums, fids)

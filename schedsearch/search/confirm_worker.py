@@ -1,0 +1,128 @@
+"""A finished trial in a worker process once more: its fine-tune continued, its FID confirmed."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from schedsearch.backbones.checkpoint import load_weights, save_weights
+from schedsearch.exit_rules import ScheduleExits
+from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.failures import note_failure
+from schedsearch.search.loading import load_trainer
+from schedsearch.search.progress import FileProgress
+from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.workbench import open_workbench
+from schedsearch.settings import LambdaSettings, RecipeSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from schedsearch.evaluation.quality import Quality
+    from schedsearch.search.workbench import Workbench
+
+
+SEED_OFFSET = 2**32
+"""Added to ``search.seed``: not the batches of the trial again, the same for every schedule."""
+
+
+def promote(job: PromoteJob) -> str:
+    """Continue a trial's fine-tune from its EMA weights, with a fresh optimiser.
+
+    The weights go to ``promoted.safetensors`` in the trial's folder, whole or not at all. An
+    attempt that died is continued from its last saved state, and one that was finished already
+    is not done again.
+
+    Returns:
+        JSON with the trial's ``number``, ``num_steps`` and the ``seconds`` it took.
+
+    Raises:
+        CheckpointError: If the trial's weights are gone.
+        TrialError: If the fine-tune diverges.
+        OSError: If the disk fails.
+    """
+    folder, began = RunFolder.of(job.run_dir), time.perf_counter()
+    target = folder.promoted(job.number)
+    if not target.is_file():
+        bench = open_workbench(job.settings, str(folder.reference))
+        net: Any = bench.fresh_backbone()
+        load_weights(net, folder.weights(job.number))
+        work_dir = folder.trial(job.number) / "promotion"
+        work_dir.mkdir(parents=True, exist_ok=True)
+        recipe = continued(bench.settings.recipe, job.num_steps)
+        progress = FileProgress(work_dir, save_every=recipe.save_every)
+        try:
+            net = load_trainer(bench.settings.trainer).finetune(
+                net,
+                ScheduleExits(ExitSchedule(job.depths)),
+                bench.source,
+                bench.process,
+                recipe,
+                progress,
+                SEED_OFFSET + bench.settings.search.seed,
+            )
+        except Exception:
+            note_failure(progress)
+            raise
+        metadata = {"trial": str(job.number), "further_steps": str(job.num_steps)}
+        save_weights(cast("nn.Module", net), target, metadata)
+        progress.done()
+    seconds = round(time.perf_counter() - began, 3)
+    return json.dumps({"number": job.number, "num_steps": job.num_steps, "seconds": seconds})
+
+
+def continued(recipe: RecipeSettings, num_steps: int) -> RecipeSettings:
+    """The recipe of a continued fine-tune: further steps, and no lambda(t).
+
+    lambda(t) favours the noisy end for the first part of a fine-tune (ASE, Sec. 3.3), which a
+    trial has behind it.
+    """
+    return replace(recipe, num_steps=num_steps, lambda_weighting=LambdaSettings(kind="none"))
+
+
+def confirm(job: ConfirmJob) -> ConfirmRecord:
+    """Measure the kept weights of a trial with another seed.
+
+    Raises:
+        CheckpointError: If the weights are gone.
+        TrialError: If samples are not finite.
+    """
+    folder = RunFolder.of(job.run_dir)
+    bench = open_workbench(job.settings, str(folder.reference))
+    net: Any = bench.fresh_backbone()
+    weights = folder.promoted if job.num_steps else folder.weights
+    load_weights(net, weights(job.number))
+    quality = bench.measure(
+        net,
+        ExitSchedule(job.depths),
+        seed=job.seed,
+        num_samples=job.num_samples,
+        auditor=bench.auditor,
+    )
+    auditor = bench.auditor
+    return ConfirmRecord(
+        number=job.number,
+        seed=job.seed,
+        num_samples=job.num_samples,
+        num_steps=job.num_steps,
+        fid=quality.fid,
+        kid=quality.kid,
+        features=bench.extractor.name,
+        audit_fid=quality.audit_fid,
+        audit_features=None if auditor is None else auditor.extractor.name,
+        **_intervals(bench, quality, job.seed),
+    )
+
+
+def _intervals(bench: Workbench, quality: Quality, seed: int) -> dict[str, Any]:
+    """Intervals over the images of one seed, where they are wanted."""
+    resamples = bench.settings.evaluation.bootstrap
+    if not resamples:
+        return {}
+    from schedsearch.statistics.bootstrap import bootstrap_intervals
+
+    found = bootstrap_intervals(quality.features, bench.reference, resamples, seed)
+    return {"fid_ci95": found.fid_ci95, "kid_ci95": found.kid_ci95}

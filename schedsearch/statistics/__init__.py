@@ -1,0 +1,1 @@
+"""How sure a result is: intervals, comparisons, membership of the front, rank agreement."""

@@ -1,0 +1,183 @@
+"""From measured rows to a table that ships."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.schedulebench import digits
+from benchmarks.schedulebench.pack import pack
+from benchmarks.schedulebench.rows import RowFolder, key_of
+from benchmarks.schedulebench.side_tables import FILE, Variant, make_side_tables, read_side_tables
+from benchmarks.schedulebench.tables import Table
+from schedsearch.config import dump_settings
+from schedsearch.evaluation.latency import LatencyProtocol
+from schedsearch.evaluation.latency_table import fit_table
+from schedsearch.exceptions import ConfigError
+from schedsearch.exit_rules import ScheduleExits
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.loading import load_trainer
+from schedsearch.search.workbench import Workbench, open_workbench
+from schedsearch.settings import StudySettings
+
+LEVELS, NUM_INTERVALS = (1, 10), 10
+SCHEDULES = list(itertools.combinations_with_replacement(LEVELS[::-1], NUM_INTERVALS))
+
+
+def quick(study: StudySettings, **recipe: Any) -> StudySettings:
+    """The study with next to no work."""
+    return dataclasses.replace(
+        study,
+        recipe=dataclasses.replace(study.recipe, batch_size=4, **recipe),
+        evaluation=dataclasses.replace(study.evaluation, num_samples=8, latency_batch=1),
+        solver=dataclasses.replace(study.solver, num_steps=10),
+    )
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+    folder = tmp_path_factory.mktemp("reference")
+    return open_workbench(dump_settings(quick(digits.study(), num_steps=4)), str(folder))
+
+
+def finetune(
+    bench: Workbench, depths: tuple[int, ...], progress: digits.RungProgress
+) -> nn.Module:
+    return cast(
+        nn.Module,
+        load_trainer(bench.settings.trainer).finetune(
+            bench.fresh_backbone(),
+            ScheduleExits(ExitSchedule(depths)),
+            bench.source,
+            bench.process,
+            bench.settings.recipe,
+            progress,
+            0,
+        ),
+    )
+
+
+def test_the_rung_keeps_the_averaged_weights_of_its_step(bench: Workbench) -> None:
+    end, half = digits.RungProgress(4), digits.RungProgress(2)
+    net = finetune(bench, (10,) * 10, end)
+    finetune(bench, (10,) * 10, half)
+    weights = net.state_dict()
+    assert weights.keys() == end.weights.keys() == half.weights.keys()
+    assert all(torch.equal(end.weights[name], weights[name]) for name in weights)
+    assert any(not torch.equal(half.weights[name], weights[name]) for name in weights)
+    fresh = cast(nn.Module, bench.fresh_backbone())
+    fresh.load_state_dict(half.weights)
+    assert half.seconds > 0
+
+
+def test_a_row_holds_every_seed_and_the_rung(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digits, "RUNG_STEP", 2)
+    monkeypatch.setattr(digits, "NUM_SAMPLES", 8)
+    row = digits.measure_row(bench, (10, 7, 7, 4, 4, 1, 1, 1, 1, 1))
+    assert row["key"] == "10-7-7-4-4-1-1-1-1-1"
+    assert len(set(row["fid"])) == 3
+    assert row["rung_fid"] not in row["fid"]
+    assert {"fine_tune", "sample_0", "sample_1", "sample_2", "sample_rung"} <= set(row["seconds"])
+    json.dumps(row)
+
+
+def test_depths_move_to_the_nearest_level() -> None:
+    assert digits.snapped(ExitSchedule((10, 9, 8, 6, 3, 1))) == (10, 10, 7, 7, 4, 1)
+
+
+@pytest.mark.slow
+def test_side_tables_are_measured_once_and_charge_cpu_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.schedulebench.side_tables.LATENCY_REPEATS", 3)
+    monkeypatch.setattr("benchmarks.schedulebench.side_tables.COST_TRIALS", 2)
+    lines: list[str] = []
+    study = quick(digits.study(), num_steps=1)
+    variants = [Variant("uniform", "uniform", 1)]
+    make_side_tables(tmp_path, study, variants, SCHEDULES, fine_tunes=True, note=lines.append)
+    assert len(lines) == 3
+    variants.append(Variant("as-is", "uniform", 0))
+    make_side_tables(tmp_path, study, variants, SCHEDULES, fine_tunes=True, note=lines.append)
+    assert len(lines) == 4  # only what was missing
+    side = read_side_tables(tmp_path, (1, 4, 10))
+    assert side["costs"]["trial"] == pytest.approx(
+        side["costs"]["fine_tune"] + side["costs"]["sample"]
+    )
+    errors = side["error_tables"]["uniform"]
+    assert (errors.depths, errors.num_intervals) == ((1, 2, 3), 10)
+    kept = json.loads((tmp_path / FILE).read_text())["errors/uniform"]
+    assert errors.losses[0] == tuple(kept["losses"][0][i] for i in (0, 3, 9))
+    assert side["error_tables"]["as-is"].exits == "pretrained"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Rows of 11 schedules at two of three seeds, and side tables, as if measured."""
+    rows = RowFolder(tmp_path)
+    rows.bind(
+        {"table": "toy", "levels": LEVELS, "num_intervals": NUM_INTERVALS, "seeds": (0, 1, 2)}
+    )
+    rows.append(key="latency", table={})
+    for depths in SCHEDULES:
+        for seed in (0, 1):
+            fid = 100.0 - sum(depths) * 0.9 + seed
+            rows.append(key=key_of(depths, seed), depths=depths, seed=seed, fid=fid)
+    rows.append(key=key_of(SCHEDULES[0], 2), depths=SCHEDULES[0], seed=2, fid=1.0)
+    protocol = LatencyProtocol(
+        device="cpu", dtype="float32", batch=1, threads=1, solver="dpm_solver", num_steps=20,
+        spacing="linspace", cfg_scale=1.0, cfg_channels=None,
+    )  # fmt: skip
+    latency = fit_table(
+        {1: 3.0, 10: 12.0}, {1: 65.0, 10: 245.0}, num_calls=20, repeats=3, protocol=protocol
+    )
+    errors = {
+        "depths": [1, 5, 10], "losses": [[0.3, 0.2, 0.1]] * 10,
+        "standard_errors": [[0.0] * 3] * 10, "exits": "uniform", "num_steps": 4,
+        "num_images": 8, "seed": 0, "seconds": 3.5,
+    }  # fmt: skip
+    side = {
+        "costs": {"trial": 2.0, "fine_tune": 1.5, "sample": 0.5},
+        "latency": {"table": latency.to_dict(), "cpu_seconds": 1.0},
+        "errors/uniform": errors,
+    }
+    (tmp_path / FILE).write_text(json.dumps(side))
+    return tmp_path
+
+
+def test_rows_become_a_table_of_the_seeds_that_are_complete(folder: Path) -> None:
+    table = pack(folder, digits.study())
+    assert table.fid.shape == (11, 2)  # seed 2 has one row only
+    assert table.protocol["seeds"] == [0, 1]
+    assert table.weights == (1, 2, 2, 2, 2, 3, 2, 2, 2, 2)  # of 20 steps, linspace
+    assert sum(table.weights) == 20
+    full = table.depths.tolist().index([10] * 10)
+    assert table.fid[full].tolist() == pytest.approx([10.0, 11.0])
+    assert table.latency_ms[full] == pytest.approx(245.0)  # 5 + 20 (2 + depth)
+    assert table.costs == {"trial": 2.0, "fine_tune": 1.5, "sample": 0.5, "latency": 1.0}
+    assert table.error_tables["uniform"].losses[0] == (0.3, 0.1)
+    assert table.rung_fid.shape == (0,)
+    assert " checkpoint:" not in table.protocol["study"]  # may be a path of this machine
+    assert "num_steps: 20" in table.protocol["study"]
+    table.save(folder / "toy.npz")
+    assert np.array_equal(Table.load(folder / "toy.npz").fid, table.fid)
+
+
+def test_a_table_with_holes_is_not_packed(folder: Path) -> None:
+    path = folder / "rows-0of1.jsonl"
+    lines = [line for line in path.read_text().splitlines() if key_of(SCHEDULES[3]) not in line]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ConfigError, match="10 schedules in 10 rows, of 11"):
+        pack(folder, digits.study())
+    (folder / FILE).unlink()
+    with pytest.raises(ConfigError, match="tables"):
+        pack(folder, digits.study())

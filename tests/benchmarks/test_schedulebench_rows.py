@@ -1,0 +1,148 @@
+"""How tables are made: rows that survive a stop, and work that schedules share exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.schedulebench import digits, uvit
+from benchmarks.schedulebench.make import main, shard_of
+from benchmarks.schedulebench.prefix_memo import PrefixMemo, noisy_end_first
+from benchmarks.schedulebench.rows import RowFolder, chunks, key_of, sharded
+from schedsearch.backbones.checkpoint import save_weights
+from schedsearch.backbones.uvit import UViT
+from schedsearch.config import dump_settings
+from schedsearch.exceptions import ConfigError
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.workbench import Workbench, open_workbench
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+    """The study of the U-ViT table with random weights."""
+    folder = tmp_path_factory.mktemp("uvit")
+    torch.manual_seed(0)
+    net = UViT(
+        img_size=8, patch_size=2, in_chans=1, embed_dim=64, depth=12, num_heads=4, num_classes=10
+    )
+    with torch.no_grad():  # the official initial values hardly react to the exit depth
+        for parameter in net.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    save_weights(net, folder / uvit.SHARED, {})
+    settings = uvit.settings_of(folder, uvit.SHARED)
+    return open_workbench(dump_settings(settings), str(folder / "reference"))
+
+
+def test_shared_prefixes_give_the_fid_of_plain_sampling_bit_for_bit(bench: Workbench) -> None:
+    schedules = noisy_end_first(
+        [
+            (6,) * 10,
+            (6,) * 9 + (3,),
+            (6, 6, 6, 6, 2, 2, 2, 1, 1, 1),
+            (1,) * 10,
+        ]
+    )
+    evaluator = uvit.Evaluator(bench, seed=3, num_samples=20)
+    shared = [evaluator.fid(depths) for depths in schedules]
+    plain = [
+        bench.measure(bench.backbone, ExitSchedule(depths), seed=3, num_samples=20).fid
+        for depths in schedules
+    ]
+    assert shared == plain
+    assert len(set(plain)) == len(plain)
+    assert evaluator.memo.num_run < evaluator.memo.num_asked == 20 * len(schedules)
+
+
+def test_calls_that_are_left_are_those_of_the_prefix_tree(bench: Workbench) -> None:
+    """The calls of one interval per distinct prefix, which is what walking a tree would cost."""
+    schedules = noisy_end_first(
+        s.depths for s in uvit.SPACE.enumerate() if s.depths[0] <= 2 or s.depths[-1] == 6
+    )
+    memo = PrefixMemo(_CountsOnly(), 20)
+    times = bench.solver.times
+    for depths in schedules:
+        x = torch.zeros(1, dtype=torch.int64)  # all depths so far, three bits each
+        for t in times:
+            depth = ExitSchedule(depths).depth_at(t)
+            x = 8 * x + memo(x, torch.tensor([t]), None, exit_depth=depth)
+    prefixes = {depths[place:] for depths in schedules for place in range(10)}
+    places = [ExitSchedule(tuple(range(10))).depth_at(t) for t in times]
+    assert memo.num_run == sum(places.count(10 - len(prefix)) for prefix in prefixes)
+
+
+class _CountsOnly(torch.nn.Module):
+    in_shape, num_classes, num_exit_blocks = (1, 8, 8), None, 6
+
+    def forward(
+        self, x: torch.Tensor, t: torch.Tensor, y: None, *, exit_depth: int
+    ) -> torch.Tensor:
+        return torch.full_like(x, exit_depth)
+
+
+def test_the_whole_tree_has_8007_prefixes() -> None:
+    prefixes = {d[place:] for d in uvit.schedules_in_order() for place in range(10)}
+    assert (len(uvit.schedules_in_order()), len(prefixes)) == (3003, 8007)
+
+
+def test_another_input_is_not_answered_from_memory() -> None:
+    memo = PrefixMemo(_Doubles(), 1)
+    t = torch.ones(1)
+    assert memo(torch.ones(1), t, None, exit_depth=1) == 2.0
+    assert memo(torch.ones(1), t, None, exit_depth=1) == 2.0
+    assert memo.num_run == 1
+    assert memo(torch.full((1,), 3.0), t, None, exit_depth=1) == 6.0
+    assert memo(torch.full((1,), 3.0), t, None, exit_depth=2) == 12.0
+    assert memo(torch.full((1,), 3.0), 2 * t, None, exit_depth=2) == 24.0
+    assert memo.num_run == 4
+
+
+class _Doubles(_CountsOnly):
+    def forward(
+        self, x: torch.Tensor, t: torch.Tensor, y: None, *, exit_depth: int
+    ) -> torch.Tensor:
+        return 2.0 * x * t * exit_depth
+
+
+def test_digits_start_with_full_depth_presets_and_flat_ones_and_hold_all() -> None:
+    order = digits.schedules_in_order()
+    assert order[0] == (10,) * 10
+    assert order[1] == (10, 10, 10, 10, 7, 7, 7, 7, 7, 7)  # D2: 10 10 9 9 8 8 7 7 6 6
+    assert {(7,) * 10, (4,) * 10, (1,) * 10} <= set(order[:10])
+    assert len(order) == len(set(order)) == 286
+
+
+def test_a_stopped_table_goes_on_and_shards_share_a_folder(tmp_path: Path) -> None:
+    first = RowFolder(tmp_path, 0, 2)
+    first.append(key=key_of((3, 2)), fid=1.0)
+    RowFolder(tmp_path, 1, 2).append(key=key_of((2, 2)), fid=2.0)
+    with (tmp_path / "rows-0of2.jsonl").open("a") as handle:
+        handle.write('{"key": "1-1", "fi')  # killed while it wrote
+    again = RowFolder(tmp_path, 0, 2)
+    assert again.done() == {"3-2", "2-2"}
+    again.append(key="1-1", fid=3.0)
+    assert [row.values["fid"] for row in again.rows()] == [1.0, 3.0, 2.0]
+
+
+def test_rows_of_two_protocols_never_meet(tmp_path: Path) -> None:
+    rows = RowFolder(tmp_path)
+    rows.bind({"num_samples": 500, "seeds": (0, 1)})
+    rows.bind({"num_samples": 500, "seeds": (0, 1)})
+    with pytest.raises(ConfigError, match="num_samples"):
+        rows.bind({"num_samples": 400, "seeds": (0, 1)})
+
+
+@pytest.mark.parametrize("split", [sharded, chunks])
+def test_shards_hold_every_item_once(split: Callable[..., list[int]]) -> None:
+    items = list(range(11))
+    parts = [split(items, shard, 3) for shard in range(3)]
+    assert sorted(item for part in parts for item in part) == items
+
+
+def test_a_wrong_shard_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shard_of("1/2") == (1, 2)
+    with pytest.raises(SystemExit):
+        main(["digits", "--output", "x", "--shard", "2/2"])
+    assert "2/2" in capsys.readouterr().err

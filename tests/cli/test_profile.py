@@ -1,0 +1,64 @@
+"""``schedsearch profile``."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_runs import run_cli, write_space
+
+from schedsearch.search.run_folder import RunFolder
+
+PROFILE = {"num_steps": 2, "num_images": 4}
+
+
+@pytest.mark.slow
+def test_tables_pictures_and_a_folder_that_a_run_takes_up(tmp_path: Path) -> None:
+    space = write_space(
+        tmp_path, profile=PROFILE, recipe={"batch_size": 4}, search={"n_trials": 5}
+    )
+    done = run_cli("profile", space, "--output", tmp_path / "run")
+    assert done.code == 0, done.err
+    for text in ("latency table", "error table", "2 steps, uniform exits", "plan 1", "D3-DiT"):
+        assert text in done.out
+    assert "residuals" in done.out
+    folder = RunFolder(tmp_path / "run")
+    names = {path.name for path in folder.profile.iterdir()}
+    assert {"profile.json", "error_table.png", "block_value.png", "uniform.json"} <= names
+    for name in ("error_table.png", "block_value.png"):
+        assert (folder.profile / name).read_bytes().startswith(b"\x89PNG")
+    data = json.loads((folder.profile / "profile.json").read_text())
+    assert data["calls_per_interval"] == [0, 0, 0, 1, 0, 0, 1, 0, 0, 1]
+    full = next(entry for entry in data["hand_made"] if entry["name"] == "full")
+    assert (full["blocks"], full["excess_loss"], full["acceleration"]) == (30, 0.0, 0.0)
+    assert all(0 < plan["blocks"] <= 30 for plan in data["plans"])
+    assert data["plans"]
+
+    before = folder.error_table("uniform").stat().st_mtime_ns, folder.latency_file.read_text()
+    again = run_cli("profile", space, "--output", tmp_path / "run")
+    assert again.code == 0, again.err
+    after = folder.error_table("uniform").stat().st_mtime_ns, folder.latency_file.read_text()
+    assert before == after  # both tables are kept
+    assert "tuning" in done.err
+    assert "tuning" not in again.err
+
+    other = run_cli("profile", space, "-o", "space.min_depth=3", "--output", tmp_path / "run")
+    assert other.code == 2
+    assert "space.min_depth" in other.err
+
+
+def test_a_space_without_a_profile(tmp_path: Path) -> None:
+    space = write_space(tmp_path, profile=None)
+    done = run_cli("profile", space, "--output", tmp_path / "run")
+    assert done.code == 2
+    assert "profile: null" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failed_fine_tune(tmp_path: Path) -> None:
+    space = write_space(
+        tmp_path, profile=PROFILE, recipe={"batch_size": 4, "lr": 1e30}, warm_start=["full"]
+    )
+    done = run_cli("profile", space, "--output", tmp_path / "run")
+    assert done.code == 4
+    assert "recipe.lr" in done.err
+    assert "profile/uniform/log.txt" in done.err

@@ -1,0 +1,72 @@
+"""Seeds of the error table."""
+
+import numpy as np
+import pytest
+from made_up_tables import noise_easy, table_of
+
+from schedsearch.planning.cells import visited_excess
+from schedsearch.planning.dynamic_programming import optimal_front
+from schedsearch.planning.seeds import seed_schedules, useful_front
+from schedsearch.space import SearchSpace
+
+SPACE = SearchSpace(2, 10, 10)
+WEIGHTS = [2] * 10
+TABLE = table_of(noise_easy(9), range(2, 11))
+
+
+def blocks(depths: tuple[int, ...]) -> int:
+    return sum(w * d for w, d in zip(WEIGHTS, depths, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 14])
+def test_seeds_are_optima_evenly_spread_over_the_useful_latencies(count: int) -> None:
+    seeds = seed_schedules(TABLE, SPACE, WEIGHTS, count)
+    assert len(set(seeds)) == count
+    costs = [blocks(s.depths) for s in seeds]
+    optima = {p.blocks: p.cost for p in optimal_front(noise_easy(9), SPACE, WEIGHTS)}
+    losses = [noise_easy(9)[np.arange(10), np.array(s.depths) - 2].sum() for s in seeds]
+    assert losses == pytest.approx([optima[c] for c in costs])
+    assert costs == sorted(costs, reverse=True)
+    assert all(40 + 0.2 * 160 <= c <= 40 + 0.9 * 160 for c in costs)
+    gaps = -np.diff(costs)
+    assert len(gaps) == 0 or gaps.max() - gaps.min() <= 4  # two blocks on either side
+
+
+def test_no_seed_lies_where_the_table_explodes() -> None:
+    """Fewer than seven of ten blocks ruin an interval; half of them ruined is the limit."""
+    excess = noise_easy(9) + 50.0 * (np.arange(2, 11) < 7)
+    seeds = seed_schedules(table_of(excess, range(2, 11)), SPACE, WEIGHTS, 8)
+    assert max(sum(depth < 7 for depth in s.depths) for s in seeds) <= 5
+    everywhere = seed_schedules(TABLE, SPACE, WEIGHTS, 8)
+    assert blocks(seeds[-1].depths) >= 90 > blocks(everywhere[-1].depths)
+
+
+def test_a_small_space_gives_what_it_has() -> None:
+    space = SearchSpace(1, 2, 2)
+    table = table_of(np.array([[1.0, 0.0], [0.5, 0.0]]), (1, 2))
+    assert [s.depths for s in seed_schedules(table, space, [1, 1], 9)] == [(2, 1)]
+    assert seed_schedules(table, space, [1, 1], 0) == []
+    single = SearchSpace(2, 2, 2)
+    assert seed_schedules(table_of(np.zeros((2, 1)), (2,)), single, [1, 1], 3) == []
+
+
+def test_intervals_without_network_calls_decide_nothing() -> None:
+    """The solver never sees the last interval, so its losses must not deepen the others."""
+    excess = noise_easy(9)
+    ruinous = excess.copy()
+    ruinous[-1] *= 1000.0
+    weights = [2] * 9 + [0]
+    fronts = [
+        [(p.blocks, p.cost) for p in useful_front(table_of(e, range(2, 11)), SPACE, weights)]
+        for e in (excess, ruinous)
+    ]
+    assert fronts[0] == fronts[1]
+
+
+def test_a_coarse_table_is_interpolated_and_a_foreign_one_refused() -> None:
+    coarse = table_of(np.tile([4.0, 0.0], (10, 1)), (2, 10))
+    assert visited_excess(coarse, SPACE, WEIGHTS)[0].tolist() == pytest.approx(
+        [4.0, 3.5, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0]
+    )
+    with pytest.raises(ValueError, match="does not cover a space of 10 intervals and depths 1"):
+        visited_excess(coarse, SearchSpace(1, 10, 10), WEIGHTS)

@@ -1,0 +1,135 @@
+"""What is made of the results of a run."""
+
+from dataclasses import replace
+
+import pytest
+from driving import confirm_of, record_of, settings_of
+
+from schedsearch.hand_made import FULL
+from schedsearch.planning.error_table import ErrorTable
+from schedsearch.records import ConfirmRecord
+from schedsearch.report.conclusions import conclusions
+from schedsearch.report.findings import findings_of
+from schedsearch.search.results import RunResults
+from schedsearch.statistics.findings import RunFindings
+
+RECORDS = [
+    record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
+    record_of(1, (9,) * 10, 3.0, 80.0, label="D2-DiT"),
+    record_of(2, (8,) * 10, 2.5, 70.0),
+    record_of(3, (7,) * 10, 2.8, 60.0),
+    record_of(4, (6,) * 10, 3.1, 50.0),
+    record_of(5, (5,) * 10, 3.4, 40.0),  # on the front, never confirmed
+]
+SEEDS = (1, 2, 3)
+TRUE = {0: 2.0, 1: 3.0, 2: 2.6, 3: 2.9, 4: 3.2}
+"""The searched ones were flattered by 0.1; the seeds' own shift is 0.5."""
+
+
+def confirmations(**changes: object) -> list[ConfirmRecord]:
+    noise = {1: 0.0, 2: 0.1, 3: -0.1}
+    return [
+        replace(confirm_of(n, seed, fid + 0.5 + noise[seed]), **changes)
+        for n, fid in TRUE.items()
+        for seed in SEEDS
+    ]
+
+
+def found_in(fresh: list[ConfirmRecord], table: ErrorTable | None = None) -> RunFindings:
+    settings = settings_of(evaluation={"confirm_seeds": 3})
+    return findings_of(RunResults(settings, RECORDS, None, fresh), table)
+
+
+def test_all_that_is_said_of_a_schedule() -> None:
+    found = found_in(confirmations())
+    by_trial = {s.trial: s for s in (*found.schedules, *found.others)}
+    assert set(by_trial) == set(range(6))
+    rival = by_trial[2]
+    assert rival.fresh == pytest.approx((3.1, 4.302653 * 0.1 / 3**0.5))  # t over three seeds
+    assert rival.to_full is not None
+    assert rival.to_full.mean == pytest.approx(0.6)
+    assert rival.to_full.half_width == pytest.approx(0.0, abs=1e-9)  # the noise is common
+    assert rival.membership is not None
+    assert rival.membership.probability == 1.0
+    assert by_trial[1].membership is not None
+    assert by_trial[1].membership.dominated_by in (2, 3)
+    assert found.rungs is not None
+    assert found.rungs.tau == pytest.approx(1.0)
+    assert found.rungs.num == 5
+
+
+def test_the_unconfirmed_are_corrected_for_the_winners_curse() -> None:
+    found = found_in(confirmations())
+    assert found.curse is not None
+    assert found.curse.flattery == pytest.approx(0.1)
+    (unconfirmed,) = (s for s in found.schedules if s.fresh is None)
+    assert unconfirmed.expected is not None
+    assert unconfirmed.expected[0] == pytest.approx(3.4 + 0.1 + 0.5)
+    assert unconfirmed.expected[1] > 0.2  # no surer than those that were confirmed
+
+
+def test_continued_fine_tunes_are_no_luck() -> None:
+    found = found_in(confirmations(num_steps=100))
+    assert found.curse is None
+    assert found.fresh_fid_name == "FID (digits CNN, n=64, +100 steps)"
+    assert not found.fresh_alike
+
+
+def test_bootstrap_intervals_are_pooled_over_the_seeds() -> None:
+    found = found_in(confirmations(fid_ci95=(1.0, 1.6), kid_ci95=(0.01, 0.03)))
+    schedule = next(s for s in found.schedules if s.trial == 2)
+    assert schedule.fresh is not None
+    assert schedule.fresh_kid is not None
+    assert schedule.fresh[1] == pytest.approx(0.3 / 3**0.5)
+    assert schedule.fresh_kid[1] == pytest.approx(0.01 / 3**0.5)
+
+
+def test_other_protocols_stay_out() -> None:
+    fresh = confirmations()
+    odd = [replace(r, num_samples=9, fid=1000.0) if r.number == 4 else r for r in fresh]
+    found = found_in(odd)
+    by_trial = {s.trial: s for s in found.schedules}
+    assert by_trial[4].fresh is None
+    assert by_trial[4].membership is None
+    assert by_trial[2].fresh is not None
+
+
+@pytest.mark.parametrize(
+    ("step", "sentence"),
+    [
+        (-0.4, "gives the same verdicts"),
+        (0.4, "says the opposite of D2-DiT"),
+        (0.0, "has another verdict on D2-DiT"),
+    ],
+)
+def test_the_auditor(step: float, sentence: str) -> None:
+    audited = [
+        replace(r, audit_fid=50.0 + (step if r.number == 2 else 0.0), audit_features="lenet")
+        for r in confirmations()
+    ]
+    found = found_in(audited)
+    (preset,) = found.presets
+    assert preset.comparison is not None
+    assert preset.comparison.verdict == "better"
+    assert preset.audit is not None
+    (line,) = (line for line in conclusions(found, "runs/x") if "auditor" in line)
+    assert sentence in line
+
+
+def test_the_error_table_is_checked_against_the_fids() -> None:
+    depths = tuple(range(5, 11))
+    table = ErrorTable(
+        depths=depths,
+        losses=tuple(tuple(1.0 / d for d in depths) for _ in range(10)),
+        standard_errors=tuple((0.0,) * 6 for _ in range(10)),
+        exits="uniform",
+        num_steps=1,
+        num_images=4,
+        seed=0,
+        seconds=1.0,
+    )
+    found = found_in([], table)
+    assert found.table is not None
+    assert found.table.num == 5  # without full depth, which would agree for nothing
+    assert found.table.tau == pytest.approx(0.6)  # D2 is worse than blocks say: 2 of 10 pairs off
+    assert any("error table" in line for line in conclusions(found, "runs/x"))

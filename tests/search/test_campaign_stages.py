@@ -1,0 +1,166 @@
+"""A run with every stage: shared fine-tune, seeds, continued fine-tunes, auditor, budget."""
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from tiny_runs import (
+    children_of,
+    only_once,
+    records_of,
+    run_cli,
+    start_cli,
+    wait_until,
+    write_space,
+)
+
+from schedsearch.config import read_settings
+from schedsearch.records import ConfirmRecord
+from schedsearch.search.costs import Costs
+from schedsearch.search.results import RunResults
+from schedsearch.search.run_folder import RunFolder
+
+STAGES: Mapping[str, Any] = {
+    "profile": {"num_steps": 1, "num_images": 4, "start": "shared"},
+    "warm_start": ["full", "D3-DiT"],
+    "evaluation": {
+        "confirm_seeds": 2,
+        "runoff_seeds": 1,
+        "confirm_steps": 1,
+        "bootstrap": 5,
+        "auditor": "digits_mlp",
+    },
+    "search": {"n_trials": 6, "dp_seeds": 2},
+    "resources": {"num_workers": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def staged(shared_folder: Path) -> Path:
+    """A finished run with all stages, whose driver was killed in the middle of each of three."""
+    with only_once(shared_folder, "staged") as (folder, is_new):
+        if is_new:
+            space, log = write_space(folder, **STAGES), folder / "log.txt"
+            run = RunFolder(folder / "run")
+            for reached in (
+                lambda: (run.profile / "uniform" / "made_from.json").exists(),
+                lambda: len(records_of(run.root)) >= 2,
+                lambda: any(run.root.glob("trials/*/promoted.safetensors")),
+            ):
+                driver = start_cli("run", space, "--output", run.root, log=log)
+                wait_until(reached, 600)  # type: ignore[arg-type]
+                workers = children_of(driver.pid)
+                os.kill(driver.pid, signal.SIGKILL)
+                driver.wait(timeout=60)
+                wait_until(lambda w=workers: not any(map(_is_alive, w)), 20)  # type: ignore[misc]
+            done = run_cli("run", space, "--output", run.root)
+            (folder / "done.json").write_text(json.dumps([done.code, done.out, done.err]))
+        return folder
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+class TestAllStages:
+    def test_it_ends_well_after_three_kills(self, staged: Path) -> None:
+        code, out, err = json.loads((staged / "done.json").read_text())
+        assert code == 0, err
+        complete = [r for r in records_of(staged / "run") if r.complete]
+        assert len({r.depths for r in complete}) == len(complete) == 6
+        assert "where the time went:" in out
+        assert "Traceback" not in out + err + (staged / "log.txt").read_text()
+        assert not list((staged / "run").rglob("*.tmp"))
+        assert not list((staged / "run").rglob("progress.pt"))
+
+    def test_seeds_of_the_table_are_searched_and_known_as_such(self, staged: Path) -> None:
+        records = records_of(staged / "run")
+        seeds = [r for r in records if r.origin == "dp"]
+        assert 1 <= len(seeds) <= 2  # two of few differ for three solver steps
+        assert all(r.label is None for r in seeds)
+        results = RunResults.load(RunFolder(staged / "run"))
+        assert {e.trial for e in results.searched()} >= {r.number for r in seeds}
+        assert {e.trial for e in results.entries if e.origin == "dp"} == {r.number for r in seeds}
+
+    def test_promoted_weights_are_confirmed_and_exported(
+        self, staged: Path, tmp_path: Path
+    ) -> None:
+        folder = RunFolder(staged / "run")
+        lines = folder.confirmation_file.read_text().splitlines()
+        records = [ConfirmRecord.from_json(line) for line in lines]
+        evaluation = read_settings(folder.space_file, []).evaluation
+        verdicts = [r for r in records if r.seed in evaluation.confirm_seeds_used]
+        runoffs = [r for r in records if r.seed in evaluation.runoff_seeds_used]
+        assert len(verdicts) + len(runoffs) == len(records)
+        assert {r.num_steps for r in verdicts} == {1}
+        assert {r.num_steps for r in runoffs} <= {0}
+        assert len({(r.number, r.seed) for r in verdicts}) == len(verdicts)
+        promoted = {r.number for r in verdicts}
+        assert all(folder.promoted(number).is_file() for number in promoted)
+        number = min(promoted)
+        assert not _same(folder.weights(number), folder.promoted(number))
+        done = run_cli(
+            "export", folder.root, "--trial", number,
+            "-o", tmp_path / "s.yaml", "--weights", tmp_path / "w.safetensors",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert _same(tmp_path / "w.safetensors", folder.promoted(number))
+
+    def test_an_auditor_judges_beside_the_first_extractor(self, staged: Path) -> None:
+        results = RunResults.load(RunFolder(staged / "run"))
+        confirmed = [e for e in results.entries if e.fid_confirmed is not None]
+        assert confirmed
+        assert all(e.fid_audited not in (None, e.fid_confirmed) for e in confirmed)
+        assert [(c.preset, c.rival) for c in results.audit()] == [
+            (c.preset, c.rival) for c in results.comparisons()
+        ]
+        (record, *_) = results.confirmations
+        assert record.fid_ci95 is not None
+        assert record.fid_ci95[0] < record.fid_ci95[1]
+
+    def test_every_stage_has_its_cost(self, staged: Path) -> None:
+        costs = Costs.load(RunFolder(staged / "run"))
+        assert {"profile", "trials", "final latency", "promotion", "confirmation"} <= set(
+            costs.stages
+        )
+        assert costs.of("trials").jobs == 6
+        assert costs.in_flight_seconds == 0
+        assert "profile" in run_cli("status", staged / "run").out
+
+    def test_a_finished_run_is_only_shown_again(self, staged: Path) -> None:
+        before = (staged / "run" / "costs.json").read_bytes()
+        done = run_cli("run", staged / "space.yaml", "--output", staged / "run")
+        assert done.code == 0, done.err
+        assert (staged / "run" / "costs.json").read_bytes() == before
+
+
+def _same(a: Path, b: Path) -> bool:
+    one, other = load_file(a), load_file(b)
+    return all(one[name].equal(other[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_a_spent_budget_exits_124_and_a_larger_one_goes_on(tmp_path: Path) -> None:
+    space = write_space(
+        tmp_path,
+        warm_start=["full"],
+        search={"n_trials": 2, "budget": {"device_hours": 1e-6}},
+    )
+    done = run_cli("run", space, "--output", tmp_path / "run")
+    assert done.code == 124, done.err
+    assert "The budget is spent" in done.out
+    status = run_cli("status", tmp_path / "run").out
+    assert "of 1e-06 device-hours" in status
+    assert (tmp_path / "run" / "front.yaml").exists() or not records_of(tmp_path / "run")
+    larger = ("-o", "search.budget.device_hours=1")
+    assert run_cli("run", space, *larger, "--output", tmp_path / "run").code == 0
+    assert len(records_of(tmp_path / "run")) == 2
