@@ -48,7 +48,7 @@ def front_table(
     found = _findings(run)
     shown = _shortened(found.schedules, max_searched)
     left_out = len(found.schedules) - len(shown)
-    notes = []
+    notes = [found.fid_name]  # in one piece: its column breaks the name
     if any(schedule.fresh is None and schedule.expected is not None for schedule in shown):
         notes.append("in brackets: not confirmed, what fresh seeds should show")
     if left_out:

@@ -52,14 +52,19 @@ def test_confirmed_schedules_get_their_interval_and_the_bound_its_line(tmp_path:
     name, points = _points(findings_of(other))
     assert name == "FID (digits CNN, n=128)"  # those of the search do not compare
     assert [p.schedule.trial for p in points] == [1, 0]
-    plot_front(other, tmp_path / "plain.png")
-    plot_front(other, tmp_path / "bound.png", bound=[(2.0, 60.0), (3.0, 40.0)])
-    plain, bound = imread(tmp_path / "plain.png"), imread(tmp_path / "bound.png")
+    line = [(3.0, 40.0), (2.0, 60.0), (99.0, 30.0)]
+    measured_alike = RunResults(settings, records, None, fresh)
+    plot_front(measured_alike, tmp_path / "plain.png")
+    plot_front(measured_alike, tmp_path / "bound.png", bound=line)
+    plot_front(other, tmp_path / "other.png", bound=line)  # the bound is of the search's FID
+    plain, bound, unlike = (
+        imread(tmp_path / f"{name}.png") for name in ("plain", "bound", "other")
+    )
     green = [
         ((i[..., 1] > i[..., 0] + 0.3) & (i[..., 1] > i[..., 2] + 0.3))[:, : i.shape[1] // 2].sum()
-        for i in (plain, bound)
+        for i in (plain, bound, unlike)
     ]
-    assert green[0] == 0
+    assert green[0] == green[2] == 0
     assert green[1] > 20
 
 

@@ -266,7 +266,7 @@ def test_kill_9_of_the_driver_again_and_again(tmp_path: Path) -> None:
         os.kill(driver.pid, stop)
         code = driver.wait(timeout=240)
         assert code == (-signal.SIGKILL if stop == signal.SIGKILL else 130), log.read_text()
-        wait_until(lambda w=workers: not any(map(is_alive, w)), 20)  # type: ignore[misc]
+        wait_until(lambda w=workers: not any(map(is_alive, w)))  # type: ignore[misc]
         check_kept(run, kept, trainings(tmp_path)[began:])
         kept = records_of(run)
     began = len(trainings(tmp_path))

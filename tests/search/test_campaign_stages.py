@@ -77,7 +77,7 @@ class TestAllStages:
         assert code == 0, err
         complete = [r for r in records_of(staged / "run") if r.complete]
         assert len({r.depths for r in complete}) == len(complete) == 6
-        assert "where the time went:" in out
+        assert "Where the time went:" in out
         assert "Traceback" not in out + err + (staged / "log.txt").read_text()
         assert not list((staged / "run").rglob("*.tmp"))
         assert not list((staged / "run").rglob("progress.pt"))

@@ -1,0 +1,55 @@
+"""Verdicts over training seeds: pairing, rungs and what is measured once only."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from driving import entry_of
+
+from benchmarks import training_seeds
+from benchmarks.training_seeds import Job, measure_all, verdict_table
+
+
+def entry(trial, depths, name=None):
+    import dataclasses
+
+    return dataclasses.replace(entry_of(trial, 2.0, 50.0 + trial, name), depths=depths)
+
+
+PRESET, RIVAL = entry(1, (9,) * 10, "D2-DiT"), entry(2, (8,) * 10)
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(-0.5, "better"), (0.5, "worse"), (0.0, "no difference")]
+)
+def test_differences_are_paired_within_a_training_and_an_evaluation_seed(shift, verdict):
+    level = [[1.0, 5.0, 9.0], [2.0, 6.0, 10.0], [30.0, 40.0, 50.0]]  # drowns unpaired differences
+    noise = [[0.01, -0.01, 0.0], [0.0, 0.01, -0.01], [-0.01, 0.0, 0.01]]
+    ours = [
+        [a + shift + e for a, e in zip(row, errors, strict=True)]
+        for row, errors in zip(level, noise, strict=True)
+    ]
+    fids = {(PRESET.depths, 100): level, (RIVAL.depths, 100): ours}
+    table = verdict_table({"D2-DiT": (PRESET, RIVAL)}, fids, 100, "protocol")
+    (row,) = table.rows
+    assert row["difference"] == pytest.approx(shift, abs=1e-9)
+    assert row["low"] < shift < row["high"]
+    assert row["verdict"] == verdict
+    assert "| D2-DiT |" in table.to_markdown()
+
+
+def test_a_row_that_is_known_is_not_measured_again(tmp_path, monkeypatch):
+    job = Job(
+        depths=(9,) * 10, num_steps=100, training_seed=1, evaluation_seeds=(1, 2), num_samples=8
+    )
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"job": job.key, "fids": [1.0, 2.0]}) + "\n")
+    monkeypatch.setattr(training_seeds, "measure", None)
+    assert measure_all([job, job], tmp_path, rows, 1)[job.key]["fids"] == [1.0, 2.0]
+
+
+def test_one_seed_gives_no_interval(capsys):
+    with pytest.raises(SystemExit):
+        training_seeds.main(["somewhere", "--training-seeds", "1"])
+    assert "two training seeds" in capsys.readouterr().err
