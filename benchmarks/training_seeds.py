@@ -138,18 +138,18 @@ def verdict_table(
         differences = [
             [a - b for a, b in zip(x, y, strict=True)] for x, y in zip(ours, theirs, strict=True)
         ]
-        mean, (low, high) = nested_interval(differences)
-        verdict = "better" if high < 0 else "worse" if low > 0 else "no difference"
+        found = nested_interval(differences)
+        low, high = found.interval
         rows.append(
             {
                 "preset": name,
                 "preset_ms": preset.latency_ms,
                 "rival": " ".join(map(str, rival.depths)),
                 "rival_ms": rival.latency_ms,
-                "difference": mean,
+                "difference": found.mean,
                 "low": low,
                 "high": high,
-                "verdict": verdict,
+                "verdict": found.verdict,
             }
         )
     return Table(
@@ -223,7 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
     protocol = (
         f"FID ({features}, n={num_samples}), {args.training_seeds} training x "
         f"{args.evaluation_seeds} evaluation seeds that the run did not use, paired; 95 % "
-        f"interval over the training seeds. Latencies as measured in the run, "
+        f"interval over both kinds of seeds. Latencies as measured in the run, "
         f"{settings.solver.name} {settings.solver.num_steps} steps, batch "
         f"{settings.evaluation.latency_batch}."
     )
