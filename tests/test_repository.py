@@ -168,7 +168,9 @@ def test_a_python_command_of_the_readme_exists(words):
     options = [word.partition("=")[0] for word in words if word.startswith("--")]
     if words[0] == "-m":
         module = importlib.import_module(words[1])
-        source = Path(module.__file__).read_text(encoding="utf-8")
+        file = Path(module.__file__)
+        program = file.with_name("__main__.py") if file.name == "__init__.py" else file
+        source = program.read_text(encoding="utf-8")
         if hasattr(module, "build_parser"):
             parser: argparse.ArgumentParser = module.build_parser()
             parser.parse_args(words[2:])
