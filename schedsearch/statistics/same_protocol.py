@@ -1,8 +1,7 @@
-"""Refuses to compare what was not measured alike."""
+"""What must agree for two FIDs to compare; the others are left out of comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -19,19 +18,3 @@ class Measured:
 
     def __str__(self) -> str:
         return f"{self.features}, n={self.num_samples}, {self.num_steps} further steps"
-
-
-def require_same(measured: Iterable[Measured]) -> Measured:
-    """The protocol that all share.
-
-    Raises:
-        ValueError: If there is none, or more than one.
-    """
-    found = sorted(set(measured))
-    if len(found) != 1:
-        raise ValueError(
-            "FIDs compare only with the same extractor, number of images and number of "
-            f"fine-tune steps, but got {'; '.join(map(str, found)) or 'no measurement'}. Compare "
-            "within one of them."
-        )
-    return found[0]
