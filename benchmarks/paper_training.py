@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.paper_timings import place, random_backbone
 from benchmarks.result_tables import Table
 from schedsearch.evaluation.flops import count_flops
-from schedsearch.evaluation.latency import build_clock, time_rounds
+from schedsearch.evaluation.latency_rounds import build_clock, time_rounds
 from schedsearch.hand_made import FULL, preset_for
 from schedsearch.protocols import Backbone
 from schedsearch.settings import BackboneSettings

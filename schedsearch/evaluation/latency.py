@@ -1,8 +1,7 @@
 """Measured latency: milliseconds to sample one batch with the space's solver.
 
-Clock speeds, caches and neighbours drift by more than schedules differ, so nothing is measured
-once or in a block: every round runs all schedules in a new order, and a saving is the median
-over rounds of the ratio to full depth in the same round.
+Whole sampling runs of several schedules are timed interleaved; see
+:mod:`schedsearch.evaluation.latency_rounds`.
 """
 
 from __future__ import annotations
@@ -10,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import copy
 import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 
 from schedsearch.backbones.guidance import ScheduledDenoiser
+from schedsearch.evaluation.latency_rounds import (
+    Clock,
+    LatencyMeasurement,
+    build_clock,
+    measure_rounds,
+)
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise
 from schedsearch.protocols import Backbone, Denoiser, Solver
 from schedsearch.schedule import ExitSchedule
@@ -29,57 +31,6 @@ from schedsearch.settings import EvaluationSettings, SolverSettings
 
 BASELINE = "full"
 """Name of the schedule that savings are measured against."""
-
-UNSTABLE_ABOVE = 0.05
-"""A median whose 95 % half-width exceeds this share of it should not be trusted."""
-
-
-class Clock(Protocol):
-    """Times work on one kind of device."""
-
-    num_warmups: int
-    """Runs before the first one that counts."""
-
-    def time_ms(self, work: Callable[[], object]) -> float:
-        """Run ``work`` to its end and return the milliseconds it took."""
-        ...
-
-
-class CpuClock:
-    """Wall clock; the work is done when the call returns."""
-
-    num_warmups = 1
-
-    def time_ms(self, work: Callable[[], object]) -> float:
-        """Run ``work`` and return the milliseconds it took."""
-        start = time.perf_counter()
-        work()
-        return (time.perf_counter() - start) * 1000.0
-
-
-class CudaClock:
-    """Events on the device, which also count the gaps while it waits for the host.
-
-    Args:
-        device: The CUDA device.
-    """
-
-    num_warmups = 3  # lazy kernels, cuBLAS handles and the clock ramp
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def time_ms(self, work: Callable[[], object]) -> float:
-        """Run ``work``, wait for the device and return the milliseconds it took."""
-        with torch.cuda.device(self.device):
-            start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            torch.cuda.synchronize()
-            start.record()
-            work()
-            end.record()
-            torch.cuda.synchronize()
-            return float(start.elapsed_time(end))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,29 +55,6 @@ class LatencyProtocol:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyMeasurement:
-    """Latency of one schedule over several rounds."""
-
-    median_ms: float
-    half_width_ms: float
-    """95 % half-width of the median; see :func:`median_half_width`."""
-    repeats: int
-    acceleration: float
-    """Fraction of time saved against full depth: 1 - median of the rounds' ratios."""
-    acceleration_half_width: float
-    """95 % half-width of ``acceleration``."""
-
-    @property
-    def unstable(self) -> bool:
-        """Whether the rounds disagree too much to be trusted: measure again."""
-        return self.half_width_ms > UNSTABLE_ABOVE * self.median_ms
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, with the verdict."""
-        return {**asdict(self), "unstable": self.unstable}
 
 
 def latency_protocol(
@@ -164,7 +92,8 @@ def measure_interleaved(
             added under that name when it is missing.
         solver: The solver of the space.
         protocol: Batch, data type, threads and guidance to measure with.
-        repeats: Rounds, >= 1; each runs every schedule once, in an order of its own.
+        repeats: Rounds, >= 1; each runs every schedule once, in an order of its own. What is
+            not steady by then is timed in further rounds.
         seed: Of the orders.
         clock: Times the work; None takes the one for the network's device.
 
@@ -175,53 +104,7 @@ def measure_interleaved(
     named.setdefault(BASELINE, ExitSchedule.flat(net.num_exit_blocks))
     with LatencyBench(net, solver, protocol) as bench:
         work = {name: bench.sampling_run(schedule) for name, schedule in named.items()}
-        times = time_rounds(work, clock or build_clock(bench.device), repeats, seed)
-    return {name: summarise(times[name], times[BASELINE]) for name in named}
-
-
-def summarise(times_ms: Sequence[float], baseline_ms: Sequence[float]) -> LatencyMeasurement:
-    """Median, spread and saving from the times of the same rounds."""
-    ratios = [t / base for t, base in zip(times_ms, baseline_ms, strict=True)]
-    return LatencyMeasurement(
-        median_ms=statistics.median(times_ms),
-        half_width_ms=median_half_width(times_ms),
-        repeats=len(times_ms),
-        acceleration=1.0 - statistics.median(ratios),
-        acceleration_half_width=median_half_width(ratios),
-    )
-
-
-def median_half_width(values: Sequence[float]) -> float:
-    """95 % half-width of a median: 1.96 * 1.2533 * (IQR / 1.349) / sqrt(n).
-
-    The interquartile range stands for the standard deviation because single rounds may be
-    hit by other processes; 1.2533 = sqrt(pi / 2) is the price of a median over a mean. Normal
-    approximation: with fewer than about ten rounds it is a rough figure.
-    """
-    low, high = np.quantile(values, [0.25, 0.75])
-    return float(1.96 * 1.2533 * (high - low) / 1.349 / len(values) ** 0.5)
-
-
-def time_rounds(
-    work: Mapping[str, Callable[[], object]], clock: Clock, repeats: int, seed: int = 0
-) -> dict[str, list[float]]:
-    """Time every piece of work once per round, each round in a random order.
-
-    Returns:
-        Milliseconds by name, one per round, rounds in the same order for every name.
-    """
-    if repeats < 1:
-        raise ValueError(f"A latency needs at least one repeat, but got {repeats}.")
-    rng = np.random.default_rng(seed)
-    names = list(work)
-    for name in names:
-        for _ in range(clock.num_warmups):
-            work[name]()
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(repeats):
-        for index in rng.permutation(len(names)):
-            times[names[index]].append(clock.time_ms(work[names[index]]))
-    return times
+        return measure_rounds(work, BASELINE, clock or build_clock(bench.device), repeats, seed)
 
 
 class LatencyBench(contextlib.ExitStack):
@@ -282,11 +165,6 @@ class LatencyBench(contextlib.ExitStack):
         denoiser = self.denoiser(ExitSchedule.flat(depth))
         t = self.solver.times[len(self.solver.times) // 2]
         return lambda: denoiser(self._noise, t)
-
-
-def build_clock(device: torch.device) -> Clock:
-    """The clock for a device: events on CUDA, the wall clock on the CPU."""
-    return CudaClock(device) if device.type == "cuda" else CpuClock()
 
 
 def device_name(device: torch.device) -> str:

@@ -15,13 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from schedsearch.evaluation.latency import (
-    Clock,
-    LatencyBench,
-    LatencyProtocol,
-    build_clock,
-    time_rounds,
-)
+from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol
+from schedsearch.evaluation.latency_rounds import Clock, build_clock, time_rounds
 from schedsearch.protocols import Backbone, Solver
 from schedsearch.schedule import ExitSchedule
 

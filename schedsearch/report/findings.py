@@ -156,20 +156,10 @@ def _estimate(
 
 
 def _saved_half_width(entry: FrontEntry, full: FrontEntry | None) -> float | None:
-    """Half-width of the saved share from those of both latencies.
-
-    The rounds of the measurement are paired, so this is too wide rather than too narrow.
-    """
-    if full is None or entry.latency_spread_ms is None or full.latency_spread_ms is None:
+    """Half-width of the saved share: a measured spread is that of the ratio to full depth."""
+    if full is None or entry.latency_spread_ms is None:
         return None
-    if entry.trial == full.trial:
-        return 0.0
-    ratio = entry.latency_ms / full.latency_ms
-    relative = (
-        entry.latency_spread_ms / entry.latency_ms,
-        full.latency_spread_ms / full.latency_ms,
-    )
-    return ratio * math.hypot(*relative)
+    return 0.0 if entry.trial == full.trial else entry.latency_spread_ms / full.latency_ms
 
 
 def _curse(results: RunResults, confirmed: Confirmed) -> WinnersCurse | None:

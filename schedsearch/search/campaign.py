@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schedsearch.atomic import write_text
-from schedsearch.config import dump_settings
 from schedsearch.exceptions import ExitCode
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.proposers.registry import build_sampler
@@ -22,13 +19,11 @@ from schedsearch.search.dashboard_notes import TrialPublisher, study_note
 from schedsearch.search.front_files import write_front
 from schedsearch.search.journal import Journal
 from schedsearch.search.latency_stage import deviations, measure_finally
-from schedsearch.search.logs import logging_to
-from schedsearch.search.metering import BudgetSpentError, Meter, Metered
-from schedsearch.search.preflight import Preflight, check_before_start
+from schedsearch.search.metering import BudgetSpentError, Metered
+from schedsearch.search.opening import opened_run
 from schedsearch.search.profile_files import load_error_table
 from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.results import RunResults
-from schedsearch.search.resuming import refuse_other_space
 from schedsearch.search.runners import build_runner
 from schedsearch.search.storage import (
     explaining_failures,
@@ -41,6 +36,8 @@ from schedsearch.search.study import ScheduleStudy
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
     from schedsearch.search.jobs import JobSource, Observer, Runner
+    from schedsearch.search.metering import Meter
+    from schedsearch.search.preflight import Preflight
     from schedsearch.search.run_folder import RunFolder
     from schedsearch.settings import StudySettings
 
@@ -95,19 +92,7 @@ def run_search(
         NoResultError: If the shared fine-tune fails, which trials need.
         KeyboardInterrupt: If the user stops the run; the same command resumes it.
     """
-    refuse_other_space(settings, folder)
-    folder.create()
-    began = time.monotonic()
-    with folder.locked(), logging_to(folder.log_file):
-        folder.remove_leftovers()
-        observer.stage("checking, and measuring the latency table")
-        if not folder.space_file.exists():  # what a start that failed its checks left behind
-            folder.latency_file.unlink(missing_ok=True)
-        ready = check_before_start(settings, folder)
-        # From here on the folder belongs to this space; a mistake found above can be put right.
-        write_text(folder.space_file, dump_settings(settings))
-        meter = Meter(folder, settings, began=began)
-        meter.add_driver_work(stages.CHECKS, time.monotonic() - began)
+    with opened_run(settings, folder, observer) as (ready, meter):
         runner = build_runner(settings, folder, address)
         with explaining_failures(settings.name):
             campaign = _Campaign(ready, folder, meter, observer, plot_front)
@@ -246,8 +231,11 @@ class _Campaign:
             self._latency = measure_finally(
                 self.ready.bench, self._latency, self.results(), self.folder
             )
-        mean, lines = deviations(self.results())
-        self.observer.message(f"predicted against measured latency: {mean:.1%} off on average")
+        drift, mean, lines = deviations(self.results())
+        self.observer.message(
+            f"predicted against measured latency: {mean:.1%} off on average, after a change of "
+            f"{drift - 1:+.1%} common to all since the table was measured"
+        )
         for line in lines:
             self.observer.message(f"beyond the spread: {line}")
 

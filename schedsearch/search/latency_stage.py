@@ -5,16 +5,13 @@ Both happen in the driver while no worker is active, so nothing else uses the de
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from schedsearch.backbones.checkpoint import fingerprint
-from schedsearch.evaluation.latency import (
-    BASELINE,
-    LatencyMeasurement,
-    latency_protocol,
-    measure_interleaved,
-)
+from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_interleaved
+from schedsearch.evaluation.latency_rounds import LatencyMeasurement
 from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated
@@ -149,21 +146,31 @@ def measure_finally(
     return report
 
 
-def deviations(results: RunResults) -> tuple[float, list[str]]:
+def deviations(results: RunResults) -> tuple[float, float, list[str]]:
     """How far predictions are off, and a line for each that is off beyond the spread.
 
+    The machine may have become faster or slower since the table was measured. That changes no
+    order of schedules, so lines are about what is left without it.
+
     Returns:
-        The mean relative deviation, and the lines.
+        The common factor of measured over predicted latency, the mean relative deviation
+        without it, and the lines.
     """
+    measured = [
+        (entry, entry.latency_ms, entry.latency_spread_ms)
+        for entry in results.entries
+        if entry.latency_source == "measured" and entry.latency_spread_ms is not None
+    ]
+    if not measured:
+        return 1.0, 0.0, []
+    drift = statistics.median(ms / entry.predicted_latency_ms for entry, ms, _ in measured)
     relative, lines = [], []
-    for entry in results.entries:
-        if entry.latency_source != "measured" or entry.latency_spread_ms is None:
-            continue
-        off = entry.predicted_latency_ms - entry.latency_ms
-        relative.append(abs(off) / entry.latency_ms)
-        if abs(off) > entry.latency_spread_ms:
+    for entry, ms, spread in measured:
+        off = drift * entry.predicted_latency_ms - ms
+        relative.append(abs(off) / ms)
+        if abs(off) > spread:
             lines.append(
-                f"{entry.title}: predicted {entry.predicted_latency_ms:.1f} ms, measured "
-                f"{entry.latency_ms:.1f} +- {entry.latency_spread_ms:.1f} ms ({off:+.1f} ms)"
+                f"{entry.title}: predicted {drift * entry.predicted_latency_ms:.1f} ms, measured "
+                f"{ms:.1f} +- {spread:.1f} ms ({off:+.1f} ms)"
             )
-    return (sum(relative) / len(relative) if relative else 0.0), lines
+    return drift, sum(relative) / len(relative), lines

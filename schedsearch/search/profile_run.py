@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schedsearch.atomic import write_text
-from schedsearch.config import dump_settings
 from schedsearch.evaluation.latency import BASELINE
 from schedsearch.exceptions import ConfigError
 from schedsearch.hand_made import FULL
@@ -19,12 +16,9 @@ from schedsearch.planning.seeds import seed_schedules
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search import costs as stages
 from schedsearch.search.latency_stage import measure_schedules
-from schedsearch.search.logs import logging_to
-from schedsearch.search.metering import Meter
-from schedsearch.search.preflight import Preflight, check_before_start
+from schedsearch.search.opening import opened_run
 from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.profile_worker import run_profile
-from schedsearch.search.resuming import refuse_other_space
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +26,8 @@ if TYPE_CHECKING:
     from schedsearch.evaluation.latency_table import LatencyTable
     from schedsearch.planning.error_table import ErrorTable
     from schedsearch.search.jobs import Observer
+    from schedsearch.search.metering import Meter
+    from schedsearch.search.preflight import Preflight
     from schedsearch.search.run_folder import RunFolder
     from schedsearch.settings import StudySettings
 
@@ -101,18 +97,7 @@ def profile_space(settings: StudySettings, folder: RunFolder, observer: Observer
             f"profile measures an error table, but the space {settings.name} says profile: null. "
             "Remove that line, or use `schedsearch latency` for latencies alone."
         )
-    refuse_other_space(settings, folder)
-    folder.create()
-    began = time.monotonic()
-    with folder.locked(), logging_to(folder.log_file):
-        folder.remove_leftovers()
-        observer.stage("checking, and measuring the latency table")
-        if not folder.space_file.exists():  # what a start that failed its checks left behind
-            folder.latency_file.unlink(missing_ok=True)
-        ready = check_before_start(settings, folder)
-        write_text(folder.space_file, dump_settings(settings))
-        meter = Meter(folder, settings, began=began)
-        meter.add_driver_work(stages.CHECKS, time.monotonic() - began)
+    with opened_run(settings, folder, observer) as (ready, meter):
         try:
             errors = _error_table(ready, folder, meter, observer)
             observer.stage("measuring the latency of planned and hand-made schedules")

@@ -1,19 +1,13 @@
 import json
-import statistics
 
 import numpy as np
 import pytest
 import torch
 
 from schedsearch.evaluation.latency import (
-    CpuClock,
     LatencyProtocol,
-    build_clock,
     latency_protocol,
     measure_interleaved,
-    median_half_width,
-    summarise,
-    time_rounds,
 )
 from schedsearch.evaluation.latency_table import (
     LatencyTable,
@@ -34,46 +28,6 @@ def _cost(schedule, solver):
     return 7 + sum(2 + 3 * schedule.depth_at(t) for t in solver.times)
 
 
-# ---- rounds and statistics ----------------------------------------------------------------
-
-
-def test_every_round_runs_everything_once_in_an_order_of_its_own(meter):
-    ran = []
-    work = {name: (lambda name=name: ran.append(name)) for name in "abcdef"}
-    times = time_rounds(work, FakeClock(meter, num_warmups=2), repeats=4)
-    warmups, rounds = ran[:12], [tuple(ran[12 + 6 * k : 18 + 6 * k]) for k in range(4)]
-    assert sorted(warmups) == sorted("abcdef" * 2)
-    assert all(sorted(order) == list("abcdef") for order in rounds)
-    assert len(set(rounds)) > 1
-    assert {name: len(ms) for name, ms in times.items()} == dict.fromkeys("abcdef", 4)
-
-
-def test_zero_repeats_are_refused(meter):
-    with pytest.raises(ValueError, match="at least one repeat"):
-        time_rounds({}, FakeClock(meter), repeats=0)
-
-
-def test_half_width_covers_the_median_of_gaussian_rounds():
-    rng = np.random.default_rng(0)
-    samples = rng.normal(100, 5, (400, 25))
-    covered = [
-        abs(statistics.median(row) - 100) <= median_half_width(row.tolist()) for row in samples
-    ]
-    assert 0.88 < np.mean(covered) < 0.99
-    assert median_half_width([3.0] * 7) == 0
-
-
-def test_summary_pairs_the_rounds_and_flags_unstable_times():
-    baseline = [100.0, 200.0, 400.0]
-    summary = summarise([50.0, 100.0, 200.0], baseline)
-    assert summary.acceleration == pytest.approx(0.5)
-    assert summary.acceleration_half_width == 0
-    assert summary.median_ms == 100.0
-    assert summary.unstable
-    assert summary.to_dict()["unstable"] is True
-    assert not summarise([50.0] * 3, [100.0] * 3).unstable
-
-
 # ---- whole runs ---------------------------------------------------------------------------
 
 
@@ -85,7 +39,7 @@ def test_savings_survive_a_drifting_machine(net, solver, meter, protocol):
     for name, schedule in schedules.items():
         saved = 1 - _cost(schedule, solver) / _cost(schedules["full"], solver)
         assert found[name].acceleration == pytest.approx(saved, abs=0.03)
-        assert found[name].repeats == 15
+        assert 15 <= found[name].repeats <= 45
     assert found["full"].acceleration == 0
     assert list(found) == list(schedules)
 
@@ -205,15 +159,6 @@ def test_a_real_network_on_the_wall_clock(net, solver, protocol):
     assert all(m.median_ms > 0 for m in found.values())
 
 
-def test_the_wall_clock_reads_milliseconds():
-    import time
-
-    clock = build_clock(torch.device("cpu"))
-    assert isinstance(clock, CpuClock)
-    assert clock.num_warmups >= 1
-    assert clock.time_ms(lambda: time.sleep(0.02)) >= 19
-
-
 def test_the_protocol_of_a_space(net):
     made = latency_protocol(
         net,
@@ -232,9 +177,3 @@ def test_a_gpu_is_timed_to_the_end(net, solver, protocol):
     on_gpu = LatencyProtocol(**{**protocol.to_dict(), "batch": 64, "dtype": "float16"})
     found = measure_interleaved(net.to("cuda"), {"tight": TIGHT}, solver, on_gpu, repeats=5)
     assert all(m.median_ms > 0 for m in found.values())
-    big = torch.randn(4096, 4096, device="cuda")
-    clock = build_clock(big.device)
-    clock.time_ms(lambda: big @ big)
-    one = clock.time_ms(lambda: big @ big)
-    ten = clock.time_ms(lambda: [big @ big for _ in range(20)])
-    assert ten > 5 * one

@@ -129,9 +129,8 @@ class TestAllStages:
 
     def test_every_stage_has_its_cost(self, staged: Path) -> None:
         costs = Costs.load(RunFolder(staged / "run"))
-        assert {"profile", "trials", "final latency", "promotion", "confirmation"} <= set(
-            costs.stages
-        )
+        assert {"trials", "final latency", "promotion", "confirmation"} <= set(costs.stages)
+        assert {"profile", "interrupted"} & set(costs.stages)  # a kill may hit its last moment
         assert costs.of("trials").jobs == 6
         assert costs.in_flight_seconds == 0
         assert "profile" in run_cli("status", staged / "run").out

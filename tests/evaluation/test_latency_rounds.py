@@ -1,0 +1,121 @@
+import statistics
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from schedsearch.evaluation.latency_rounds import (
+    MOST_ROUNDS,
+    CpuClock,
+    build_clock,
+    measure_rounds,
+    median_half_width,
+    summarise,
+    time_rounds,
+)
+
+from .conftest import FakeClock
+
+
+def test_every_round_runs_everything_once_in_an_order_of_its_own(meter):
+    ran = []
+    work = {name: (lambda name=name: ran.append(name)) for name in "abcdef"}
+    times = time_rounds(work, FakeClock(meter, num_warmups=2), repeats=4)
+    warmups, rounds = ran[:12], [tuple(ran[12 + 6 * k : 18 + 6 * k]) for k in range(4)]
+    assert sorted(warmups) == sorted("abcdef" * 2)
+    assert all(sorted(order) == list("abcdef") for order in rounds)
+    assert len(set(rounds)) > 1
+    assert {name: len(ms) for name, ms in times.items()} == dict.fromkeys("abcdef", 4)
+
+
+def test_zero_repeats_are_refused(meter):
+    with pytest.raises(ValueError, match="at least one repeat"):
+        time_rounds({}, FakeClock(meter), repeats=0)
+
+
+def test_half_width_covers_the_median_of_gaussian_rounds():
+    rng = np.random.default_rng(0)
+    samples = rng.normal(100, 5, (400, 25))
+    covered = [
+        abs(statistics.median(row) - 100) <= median_half_width(row.tolist()) for row in samples
+    ]
+    assert 0.88 < np.mean(covered) < 0.99
+    assert median_half_width([3.0] * 7) == 0
+
+
+def test_summary_pairs_the_rounds_and_flags_unstable_times():
+    baseline = [100.0, 200.0, 400.0]
+    summary = summarise([50.0, 100.0, 200.0], baseline)
+    assert summary.acceleration == pytest.approx(0.5)
+    assert summary.acceleration_half_width == 0
+    assert (summary.median_ms, summary.half_width_ms) == (100.0, 0.0)
+    assert not summary.unstable
+    at_its_own = summarise(baseline, baseline)
+    assert (at_its_own.median_ms, at_its_own.acceleration) == (200.0, 0.0)
+    assert at_its_own.unstable
+    assert at_its_own.to_dict()["unstable"] is True
+    shaky = summarise([50.0, 100.0, 90.0], [100.0] * 3)
+    assert shaky.half_width_ms == pytest.approx(100 * shaky.acceleration_half_width)
+    assert shaky.unstable
+
+
+def test_latencies_of_different_rounds_share_full_depths_pace():
+    assert summarise([50.0] * 3, [100.0] * 3, full_ms=110.0).median_ms == pytest.approx(55.0)
+
+
+class NoisyClock:
+    """Returns what the work returns, times a factor for one name's first rounds."""
+
+    num_warmups = 0
+
+    def __init__(self, factors):
+        self.factors, self.seen = factors, {"full": 0, "half": 0, "calm": 0}
+
+    def time_ms(self, work):
+        name, ms = work()
+        seen, self.seen[name] = self.seen[name], self.seen[name] + 1
+        factors = self.factors.get(name, [])
+        return ms * (factors[seen] if seen < len(factors) else 1.0)
+
+
+WORK = {
+    "full": lambda: ("full", 100.0),
+    "half": lambda: ("half", 50.0),
+    "calm": lambda: ("calm", 80.0),
+}
+
+
+def test_what_was_hit_by_a_neighbour_is_timed_in_more_rounds():
+    clock = NoisyClock({"half": [1.5, 1.4, 1.0]})
+    found = measure_rounds(WORK, "full", clock, repeats=5)
+    assert found["half"].median_ms == 50.0
+    assert 5 < found["half"].repeats == found["full"].repeats < 5 * MOST_ROUNDS
+    assert found["calm"].repeats == 5, "what was steady is not timed again"
+    assert list(found) == list(WORK)
+
+
+def test_rounds_end_on_a_machine_that_never_calms_down():
+    clock = NoisyClock({"half": [1.0, 1.5, 2.0] * 10})
+    found = measure_rounds(WORK, "full", clock, repeats=3)
+    assert found["half"].repeats == 3 * MOST_ROUNDS
+    assert found["half"].unstable
+    assert not found["calm"].unstable
+
+
+def test_the_wall_clock_reads_milliseconds():
+    clock = build_clock(torch.device("cpu"))
+    assert isinstance(clock, CpuClock)
+    assert clock.num_warmups >= 1
+    assert clock.time_ms(lambda: time.sleep(0.02)) >= 19
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_clock_of_a_gpu_waits_for_the_end():
+    big = torch.randn(4096, 4096, device="cuda")
+    clock = build_clock(big.device)
+    clock.time_ms(lambda: big @ big)
+    one = clock.time_ms(lambda: big @ big)
+    ten = clock.time_ms(lambda: [big @ big for _ in range(20)])
+    assert ten > 5 * one
