@@ -108,7 +108,7 @@ def run_search(
         return RunOutcome(
             results=campaign.results(),
             costs=costs,
-            num_failed=campaign.study.num_failed,
+            num_failed=campaign.study.finished.num_failed,
             exhausted=campaign.study.exhausted,
             out_of_budget=meter.spent and campaign.has_work(),
         )
@@ -151,7 +151,7 @@ class _Campaign:
         """Everything measured so far."""
         return RunResults(
             self.ready.settings,
-            self.study.records,
+            self.study.finished.records,
             self._latency,
             self._confirmations.read(),
         )
@@ -212,7 +212,7 @@ class _Campaign:
             seeds = seed_schedules(table, space, ready.visits, settings.search.dp_seeds)
         self.study.enqueue_first(seeds)
         self.observer.stage("searching", total=settings.search.n_trials)
-        self.observer.resumed(self.study.records)
+        self.observer.resumed(self.study.finished.records)
         self._work(runner, stages.TRIALS, self.study)
         if self._meter.spent:
             return

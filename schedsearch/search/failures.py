@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.exceptions import TrialError
+from schedsearch.records import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from schedsearch.search.progress import FileProgress
@@ -61,3 +63,10 @@ def out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def as_failure(record: TrialRecord, *, stage: str, reason: str) -> TrialRecord:
+    """The same trial as a failure."""
+    return replace(
+        record, state=TrialState.FAILED, evaluation=None, stage=stage, reason=reason, retry=False
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from schedsearch.exceptions import StorageError
 from schedsearch.records import Job, TrialJob, TrialRecord, TrialState
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.distinct import DistinctSchedules, Key
-from schedsearch.search.failures import DISK_STAGE
+from schedsearch.search.failures import DISK_STAGE, as_failure
+from schedsearch.search.finished import FinishedTrials
 from schedsearch.search.progress import STATE_FILE
 from schedsearch.search.reconcile import depths_of, kept_attributes, reconcile, tell_record
 
@@ -90,8 +90,7 @@ class ScheduleStudy:
         self._on_result = on_result
         self._space: SearchSpace = settings.space.build()
         self.distinct = DistinctSchedules(self._space, times)
-        self._records: list[TrialRecord] = []
-        self._complete: dict[Key, TrialRecord] = {}
+        self.finished = FinishedTrials(self.distinct)
         self._running: dict[int, optuna.Trial] = {}
         self._failed_now = 0
         self._attempts: Counter[Key] = Counter()
@@ -100,25 +99,10 @@ class ScheduleStudy:
     # ---- what is known --------------------------------------------------------------------
 
     @property
-    def records(self) -> Sequence[TrialRecord]:
-        """Finished trials in the order they ended."""
-        return tuple(self._records)
-
-    @property
-    def num_complete(self) -> int:
-        """Different schedules with a complete result."""
-        return len(self._complete)
-
-    @property
     def wants_jobs(self) -> bool:
         """Whether there are schedules left to measure."""
-        return self.num_complete < min(self._settings.search.n_trials, self.distinct.size())
-
-    @property
-    def num_failed(self) -> int:
-        """Schedules that ended without a result and got none later."""
-        return len(
-            {key for r in self._records if (key := self._key(r.schedule)) not in self._complete}
+        return self.finished.num_complete < min(
+            self._settings.search.n_trials, self.distinct.size()
         )
 
     def _key(self, schedule: ExitSchedule) -> Key:
@@ -129,7 +113,7 @@ class ScheduleStudy:
     def prepare(self) -> None:
         """Bring journal and study into agreement."""
         for record in reconcile(self._study, self._journal, self._folder, self._space):
-            self._note(record)
+            self.finished.add(record)
 
     def use_sampler(self, sampler: optuna.samplers.BaseSampler) -> None:
         """Take proposals from a sampler; the first one may need what another stage measured."""
@@ -151,7 +135,7 @@ class ScheduleStudy:
         firsts += [(schedule, {"origin": DP_SEED}) for schedule in seeds]
         for schedule, attrs in firsts:
             key = self._key(schedule)
-            if key not in self._complete and key not in waiting:
+            if self.finished.result_of(key) is None and key not in waiting:
                 self._enqueue(schedule, **attrs)
                 waiting.add(key)
 
@@ -163,11 +147,6 @@ class ScheduleStudy:
     def _trials(self, *states: OptunaState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
-    def _note(self, record: TrialRecord) -> None:
-        self._records.append(record)
-        if record.complete:
-            self._complete.setdefault(self._key(record.schedule), record)
-
     def _enqueue(self, schedule: ExitSchedule, **user_attrs: Any) -> None:
         attrs = {"depths": list(schedule.depths), **user_attrs}
         self._study.enqueue_trial(self._space.to_params(schedule), user_attrs=attrs)
@@ -177,11 +156,12 @@ class ScheduleStudy:
     def next_job(self) -> Job | None:
         """The next schedule to train, or None (see :class:`JobSource`)."""
         wanted = self._settings.search.n_trials
-        if self.num_complete + len(self._running) >= wanted:
+        under_way = self.finished.num_complete + len(self._running)
+        if under_way >= wanted:
             return None
         if self._failed_now >= wanted:  # a broken trainer must not run for ever
             return None
-        if self.num_complete + len(self._running) >= self.distinct.size():
+        if under_way >= self.distinct.size():
             self.exhausted = not self._running
             return None
         trial = self._ask_new()
@@ -208,7 +188,7 @@ class ScheduleStudy:
         running = {
             self._key(ExitSchedule(tuple(t.user_attrs["depths"]))) for t in self._running.values()
         }
-        known = running | set(self._complete) | self._failed_keys()
+        known = self.finished.keys(running)
         duplicates = 0
         while len(known) < self.distinct.size() or self._trials(OptunaState.WAITING):
             trial = self._study.ask()
@@ -216,7 +196,8 @@ class ScheduleStudy:
             schedule = self._space.suggest(trial)
             trial.set_user_attr("depths", list(schedule.depths))
             key = self._key(schedule)
-            if key not in known or (queued and key not in running and key not in self._complete):
+            done = self.finished.result_of(key) is not None
+            if key not in known or (queued and key not in running and not done):
                 return trial
             self._answer_duplicate(trial, key)
             duplicates += 1
@@ -226,11 +207,8 @@ class ScheduleStudy:
         self.exhausted = not self._running
         return None
 
-    def _failed_keys(self) -> set[Key]:
-        return {self._key(r.schedule) for r in self._records if not r.complete}
-
     def _answer_duplicate(self, trial: optuna.Trial, key: Key) -> None:
-        known = self._complete.get(key)
+        known = self.finished.result_of(key)
         if known is not None and known.evaluation is not None:
             trial.set_user_attr("duplicate_of", known.number)
             self._study.tell(trial, known.evaluation.values)
@@ -257,7 +235,7 @@ class ScheduleStudy:
         assert isinstance(job, TrialJob)
         record = TrialRecord.from_json(outcome["record"])
         if record.evaluation is not None and (bad := record.evaluation.non_finite()) is not None:
-            record = failed_record(record, stage="evaluate", reason=f"{bad} is not finite")
+            record = as_failure(record, stage="evaluate", reason=f"{bad} is not finite")
         if record.stage == DISK_STAGE:  # the trial is not at fault: stop, and run it again later
             raise StorageError(
                 f"Trial {record.number} could not write its files: {record.reason}. Free space "
@@ -306,17 +284,10 @@ class ScheduleStudy:
     def _tell(self, record: TrialRecord) -> None:
         trial = self._running.pop(record.number)
         self._journal.append(record)
-        self._note(record)
+        self.finished.add(record)
         if not record.complete:
             self._failed_now += 1
         self._publisher.publish(trial, record)
         tell_record(self._study, trial.number, record)
         self._observer.finished(record)
         self._on_result()
-
-
-def failed_record(record: TrialRecord, *, stage: str, reason: str) -> TrialRecord:
-    """The same trial as a failure."""
-    return replace(
-        record, state=TrialState.FAILED, evaluation=None, stage=stage, reason=reason, retry=False
-    )

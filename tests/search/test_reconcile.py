@@ -31,7 +31,7 @@ def start(tmp_path: Path, n_trials: int = 5) -> Driver:
 def finish(driver: Driver) -> None:
     """Run to the end and check the promises."""
     trained = []
-    known = {r.depths for r in driver.study.records if r.complete}
+    known = {r.depths for r in driver.study.finished.records if r.complete}
     while (job := driver.study.next_job()) is not None:
         assert isinstance(job, TrialJob)
         trained.append(job.depths)
@@ -40,7 +40,7 @@ def finish(driver: Driver) -> None:
     assert len(trained) == len(set(trained))
     assert driver.numbers(OptunaState.RUNNING) == []
     complete = [r for r in driver.journal.read() if r.complete]
-    assert len(complete) == driver.study.num_complete == driver.settings.search.n_trials
+    assert len(complete) == driver.study.finished.num_complete == driver.settings.search.n_trials
     assert driver.numbers(OptunaState.COMPLETE) == sorted(r.number for r in complete)
     for record in complete:
         trial = driver.trials()[record.number]
@@ -56,7 +56,7 @@ def test_running_trials_are_interrupted_and_run_again(tmp_path: Path) -> None:
     assert lost.label == "mine"
 
     driver = start(tmp_path)
-    assert driver.study.records == (done,)
+    assert driver.study.finished.records == (done,)
     for job in (lost, searched):
         trial = driver.trials()[job.number]
         assert trial.state is OptunaState.FAIL
@@ -68,7 +68,7 @@ def test_running_trials_are_interrupted_and_run_again(tmp_path: Path) -> None:
     ]
     for job in again:
         driver.answer(job)
-    assert driver.study.num_failed == 0
+    assert driver.study.finished.num_failed == 0
     finish(driver)
 
 
@@ -93,7 +93,7 @@ def test_a_recorded_trial_is_told_from_its_line(tmp_path: Path) -> None:
     assert (trials[0].state, trials[0].values) == (OptunaState.COMPLETE, [3.0, 70.0])
     assert trials[1].state is OptunaState.FAIL
     assert "interrupted" not in trials[1].user_attrs
-    assert (driver.study.num_complete, driver.study.num_failed) == (1, 1)
+    assert (driver.study.finished.num_complete, driver.study.finished.num_failed) == (1, 1)
     finish(driver)
 
 
@@ -184,7 +184,7 @@ def test_killed_while_it_answered_a_duplicate(tmp_path: Path) -> None:
     duplicate.set_user_attr("duplicate_of", 0)
 
     driver = start(tmp_path)
-    assert driver.study.num_complete == 2
+    assert driver.study.finished.num_complete == 2
     finish(driver)
 
 
@@ -226,7 +226,7 @@ def test_a_deleted_study_is_rebuilt_with_the_same_numbers(tmp_path: Path) -> Non
     driver = start(tmp_path)
     after = {t.number: (t.state, t.values) for t in driver.trials() if t.state.is_finished()}
     assert after == before
-    assert driver.study.records == (first, failed, last)
+    assert driver.study.finished.records == (first, failed, last)
     assert driver.trials()[first.number].user_attrs["label"] == "full"
     assert driver.trials()[first.number].params == driver.space.to_params(first.schedule)
     assert driver.trials()[lost.number].user_attrs["interrupted"] is True
@@ -268,7 +268,7 @@ def test_a_finished_run_asks_for_nothing_and_a_larger_one_goes_on(tmp_path: Path
     assert start(tmp_path, n_trials=4).study.next_job() is None
     larger = Driver(tmp_path / "run", with_trials(settings(), 6), WARM)
     larger.prepare()
-    assert larger.study.num_complete == 4
+    assert larger.study.finished.num_complete == 4
     finish(larger)
 
 

@@ -37,7 +37,7 @@ def test_exactly_n_different_schedules(tmp_path: Path) -> None:
         seen.append(visited(job.depths))
         driver.answer(job, fid=10.0 + job.number)
     assert len(seen) == len(set(seen)) == 20
-    assert driver.study.num_complete == 20
+    assert driver.study.finished.num_complete == 20
     assert not driver.study.exhausted
     assert len(driver.numbers(OptunaState.COMPLETE)) == len(driver.journal.read()) == 20
     for trial in driver.trials():
@@ -96,7 +96,7 @@ def test_no_more_jobs_than_trials_are_missing(tmp_path: Path) -> None:
     for job in (*jobs[1:], replacement):
         driver.answer(job)
     assert driver.study.next_job() is None
-    assert (driver.study.num_complete, driver.study.num_failed) == (3, 1)
+    assert (driver.study.finished.num_complete, driver.study.finished.num_failed) == (3, 1)
 
 
 def test_warm_starts_that_the_solver_cannot_tell_apart_are_one(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_duplicate_is_answered_and_does_not_count(tmp_path: Path) -> None:
     assert duplicate.state is OptunaState.COMPLETE
     assert duplicate.user_attrs["duplicate_of"] == 0
     assert duplicate.values == [4.5, 80.0]
-    assert driver.study.num_complete == 1
+    assert driver.study.finished.num_complete == 1
     assert len(driver.journal.read()) == 1
 
 
@@ -165,7 +165,7 @@ def test_polling_an_exhausted_space_leaves_no_trials(tmp_path: Path) -> None:
         driver.answer(job)
     assert driver.study.next_job() is None
     assert driver.study.exhausted
-    assert (driver.study.num_complete, driver.study.num_failed) == (3, 1)
+    assert (driver.study.finished.num_complete, driver.study.finished.num_failed) == (3, 1)
 
 
 def test_the_last_schedules_of_a_large_space_are_found(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_trainer_that_always_fails_does_not_run_for_ever(tmp_path: Path) -> No
         driver.answer(job, fid=None)
         count += 1
     assert count == 4
-    assert (driver.study.num_complete, driver.study.num_failed) == (0, 4)
+    assert (driver.study.finished.num_complete, driver.study.finished.num_failed) == (0, 4)
     assert driver.numbers(OptunaState.FAIL) == [0, 1, 2, 3]
     assert driver.trials()[0].user_attrs["stage"] == "fine-tune"
     assert driver.trials()[0].user_attrs["reason"] == "it broke"
@@ -224,14 +224,14 @@ def test_a_lost_worker_is_interrupted_and_its_schedule_runs_again(tmp_path: Path
     assert trial.user_attrs["interrupted"] is True
     assert trial.user_attrs["reason"] == "the worker was killed by signal 9"
     assert driver.journal.read() == []  # neither failed nor done
-    assert (driver.study.num_complete, driver.study.num_failed) == (0, 0)
+    assert (driver.study.finished.num_complete, driver.study.finished.num_failed) == (0, 0)
     again = driver.ask()
     assert (again.depths, again.label) == (job.depths, "mine")
     assert driver.trials()[again.number].user_attrs["retry_of"] == job.number
     driver.answer(again)
     driver.answer(other)
     assert driver.study.next_job() is None
-    assert (driver.study.num_complete, driver.study.num_failed) == (2, 0)
+    assert (driver.study.finished.num_complete, driver.study.finished.num_failed) == (2, 0)
 
 
 def test_retries_end(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_retries_end(tmp_path: Path) -> None:
         "the worker died; gave up after 3 attempts",
         "mine",
     )
-    assert driver.study.num_failed == 1
+    assert driver.study.finished.num_failed == 1
     assert visited(driver.ask().depths) != visited(D8)
 
 
