@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from driving import entry_of
 
 from benchmarks import training_seeds
-from benchmarks.training_seeds import Job, measure_all, verdict_table
+from benchmarks.training_seeds import verdict_table
 
 
 def entry(trial, depths, name=None):
@@ -37,16 +35,6 @@ def test_differences_are_paired_within_a_training_and_an_evaluation_seed(shift, 
     assert row["low"] < shift < row["high"]
     assert row["verdict"] == verdict
     assert "| D2-DiT |" in table.to_markdown()
-
-
-def test_a_row_that_is_known_is_not_measured_again(tmp_path, monkeypatch):
-    job = Job(
-        depths=(9,) * 10, num_steps=100, training_seed=1, evaluation_seeds=(1, 2), num_samples=8
-    )
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"job": job.key, "fids": [1.0, 2.0]}) + "\n")
-    monkeypatch.setattr(training_seeds, "measure", None)
-    assert measure_all([job, job], tmp_path, rows, 1)[job.key]["fids"] == [1.0, 2.0]
 
 
 def test_one_seed_gives_no_interval(capsys):
