@@ -96,6 +96,7 @@ def entry_of(trial: int, fid: float, latency_ms: float, name: str | None = None)
         latency_source="measured",
         latency_spread_ms=0.1,
         predicted_latency_ms=latency_ms,
+        fid_search=fid,
         acceleration=0.25,
         num_samples=64,
         features="digits CNN",

@@ -51,7 +51,8 @@ class Certificate:
             f"the best at this cost, {self.best}, is predicted at "
             f"{self.best_fid:.3g} +- {self.best_fid * self.best_sd:.2g}"
         )
-        share = f"{math.expm1(max(0.0, self.gap)):.1%} +- {self.gap_sd:.1%}"
+        gap = max(0.0, self.gap)
+        share = f"{math.expm1(gap):.1%} +- {math.exp(gap) * self.gap_sd:.1%}"
         if self.gap > CERTAIN * self.gap_sd:
             return f"{here}; {there}: {share} above the optimum, so there is more to gain."
         return f"{here}; {there}: {share} above it, no certain gap."

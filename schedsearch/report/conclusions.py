@@ -62,13 +62,18 @@ def _how_sure(compared: Sequence[PresetFinding]) -> str:
             groups[comparison.verdict].append(preset.preset.title)
             seeds.append(comparison.num_seeds)
             widths.append(comparison.half_width)
-    words = {"better": "better than", "no difference": "no different from", "worse": "worse than"}
+    words = {
+        "better": "better than",
+        "no difference": "no different, as far as seen, from",
+        "worse": "worse than",
+    }
     parts = [f"{words[verdict]} {', '.join(names)}" for verdict, names in groups.items() if names]
     return (
         f"How sure: the best searched schedule at each preset's latency is {'; '.join(parts)} "
         f"(paired 95 % intervals over {min(seeds)} fresh evaluation seeds with the same noise, "
-        f"half-width up to {max(widths):.3f}; one verdict in twenty errs). Each schedule was "
-        "fine-tuned once: another training seed may shift this."
+        f"half-width up to {max(widths):.3f}; each verdict errs once in twenty, so of four one "
+        "may well be wrong). Each schedule was fine-tuned once: another training seed may shift "
+        "this."
     )
 
 

@@ -9,6 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.hand_made import FULL
+from schedsearch.planning.cells import visited_excess
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.raising import rung_agreement
 from schedsearch.statistics.comparison import Comparison, measured_by
 from schedsearch.statistics.findings import (
     Estimate,
@@ -80,7 +83,7 @@ def findings_of(results: RunResults, error_table: ErrorTable | None = None) -> R
         hypervolume=results.hypervolume(),
         baseline_hypervolume=results.hypervolume(baselines),
         curse=curse,
-        rungs=_rungs(found),
+        rungs=rung_agreement(results),
         table=None if error_table is None else _table_agreement(results, error_table),
     )
 
@@ -100,7 +103,7 @@ def _fresh_name(protocol: Measured | None) -> str:
 
 
 def _by_main_protocol(results: RunResults) -> tuple[Measured | None, Confirmed]:
-    """The protocol of most confirmations, and those by it of trials with two seeds or more."""
+    """The protocol of most confirmations, and those by it of trials with all seeds."""
     records = results.confirmations
     if not records:
         return None, {}
@@ -109,7 +112,11 @@ def _by_main_protocol(results: RunResults) -> tuple[Measured | None, Confirmed]:
     for record in records:
         if measured_by(record) == protocol:
             by_trial.setdefault(record.number, {})[record.seed] = record
-    return protocol, {n: list(seeds.values()) for n, seeds in by_trial.items() if len(seeds) > 1}
+    # A schedule that lacks a seed would take that seed from all others.
+    wanted = max((len(seeds) for seeds in by_trial.values()), default=0)
+    return protocol, {
+        n: list(seeds.values()) for n, seeds in by_trial.items() if len(seeds) == wanted > 1
+    }
 
 
 def _by_seed(records: Sequence[ConfirmRecord]) -> dict[int, float]:
@@ -170,7 +177,7 @@ def _curse(results: RunResults, confirmed: Confirmed) -> WinnersCurse | None:
         if not records or any(r.num_steps or r.features != entry.features for r in records):
             continue
         mean = statistics.fmean(record.fid for record in records)
-        sides[entry.name is None].append(TwiceMeasured(entry.fid, mean, entry.features))
+        sides[entry.name is None].append(TwiceMeasured(entry.fid_search, mean, entry.features))
     return winners_curse(sides[True], sides[False])
 
 
@@ -214,24 +221,17 @@ def _presets(
     return tuple(presets)
 
 
-def _rungs(found: Mapping[int, ScheduleFinding]) -> RankAgreement | None:
-    pairs = [(f.fid, f.fresh[0]) for f in found.values() if f.fresh is not None]
-    widths = [f.to_full.half_width for f in found.values() if f.to_full is not None]
-    noise = statistics.median(widths) if widths else 0.0
-    return rank_agreement([low for low, _ in pairs], [high for _, high in pairs], noise=noise)
-
-
 def _table_agreement(results: RunResults, table: ErrorTable) -> RankAgreement | None:
-    """Sums of the error table against the FIDs of the search, without full depth."""
-    column = {depth: j for j, depth in enumerate(table.depths)}
-    sums, fids = [], []
-    for entry in results.entries:
-        if entry.name != FULL and len(entry.depths) == table.num_intervals:
-            sums.append(
-                math.fsum(
-                    row[column[depth]]
-                    for row, depth in zip(table.losses, entry.depths, strict=True)
-                )
-            )
-            fids.append(entry.fid)
-    return rank_agreement(sums, fids)
+    """Sums of the error table, as the search uses them, against its FIDs; without full depth."""
+    visits = () if results.latency is None else results.latency.visits
+    if not visits:
+        return None
+    space = results.settings.space.build()
+    excess = visited_excess(table, space, visits)
+    chosen = [e for e in results.entries if e.name != FULL and ExitSchedule(e.depths) in space]
+    rows = range(space.num_intervals)
+    sums = [
+        float(excess[rows, [depth - space.min_depth for depth in entry.depths]].sum())
+        for entry in chosen
+    ]
+    return rank_agreement(sums, [entry.fid_search for entry in chosen])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schedsearch.planning.error_table import ErrorTable
-    from schedsearch.search.results import RunResults
+    from schedsearch.search.results import FrontEntry, RunResults
     from schedsearch.search.run_folder import RunFolder
 
 MIN_TRIALS = 8
@@ -33,7 +33,8 @@ class RunCertificate:
     sentence: str
     """What it says, for people."""
     bound: tuple[tuple[float, float], ...]
-    """(FID, latency in ms) of its exact optima; FIDs compare with those of the search."""
+    """(FID, latency in ms at the pace of the measured ones) of its exact optima; FIDs compare
+    with those of the front."""
     schedules: tuple[Certificate, ...]
     """One per schedule of the front, by latency."""
 
@@ -71,6 +72,19 @@ def load_sentence(folder: RunFolder) -> str | None:
         ) from error
 
 
+def can_certify(results: RunResults) -> bool:
+    """Whether there are enough trials, and a front, to say anything."""
+    known, front = _members(results)
+    return len(known) >= MIN_TRIALS and bool(front)
+
+
+def _members(results: RunResults) -> tuple[list[FrontEntry], list[FrontEntry]]:
+    """Of all trials and of the front, those that lie in the space; a warm start need not."""
+    space = results.settings.space.build()
+    known = [e for e in results.at_one_rung() if ExitSchedule(e.depths) in space and e.fid > 0]
+    return known, [e for e in results.front() if ExitSchedule(e.depths) in space]
+
+
 def certify_run(
     results: RunResults,
     visits: Sequence[int],
@@ -85,11 +99,10 @@ def certify_run(
         table: The error table, where there is one.
         predict_ms: Latency of a schedule by the latency table.
     """
-    space = results.settings.space.build()
-    known = [e for e in results.entries if ExitSchedule(e.depths) in space and e.fid > 0]
-    front = [e for e in results.front() if ExitSchedule(e.depths) in space]
-    if len(known) < MIN_TRIALS or not front:
+    known, front = _members(results)
+    if not can_certify(results):
         return None
+    space = results.settings.space.build()
     surrogate = Surrogate.fit(
         space, visits, [ExitSchedule(e.depths) for e in known], [e.fid for e in known], table
     )
@@ -98,7 +111,7 @@ def certify_run(
     )
     intercept, costs = surrogate.table()
     bound = tuple(
-        (math.exp(intercept + planned.cost), predict_ms(planned.schedule))
+        (math.exp(intercept + planned.cost), results.drift * predict_ms(planned.schedule))
         for planned in optimal_front(costs, space, visits)
     )
     return RunCertificate(
@@ -108,6 +121,7 @@ def certify_run(
 
 def _sentence(found: Sequence[Certificate], num_trials: int) -> str:
     worst = max(found, key=lambda certificate: certificate.gap)
+    gap = max(0.0, worst.gap)
     certain = [c for c in found if c.gap > CERTAIN * c.gap_sd]
     verdict = (
         f"more to gain at {len(certain)} of {len(found)} points, see certificate.json"
@@ -116,7 +130,7 @@ def _sentence(found: Sequence[Certificate], num_trials: int) -> str:
     )
     return (
         f"Certificate: the surrogate, fitted to all {num_trials} schedules and optimised exactly "
-        f"over the space, expects at most {math.expm1(max(0.0, worst.gap)):.1%} ± "
-        f"{worst.gap_sd:.1%} lower FID at the cost of a schedule of the front: {verdict}. It is "
-        "as good as the surrogate, not a proof."
+        f"over the space, expects at most {-math.expm1(-gap):.1%} ± "
+        f"{math.exp(-gap) * worst.gap_sd:.1%} lower FID at the cost of a schedule of the "
+        f"front: {verdict}. It is as good as the surrogate, not a proof."
     )

@@ -16,12 +16,17 @@ FRONT_SHARE = 4
 
 def trials_to_run_off(results: RunResults) -> list[int]:
     """The contenders of each preset, where there is more than one."""
-    fields = [contenders_for(preset, results.searched()) for preset in results.hand_made()]
+    fields = [contenders_for(preset, results.candidates()) for preset in results.hand_made()]
     return list(dict.fromkeys(c.trial for field in fields if len(field) > 1 for c in field))
 
 
 def trials_to_confirm(results: RunResults) -> list[int]:
-    """Full depth, every preset, for each preset its rival, and some of the front."""
+    """Full depth, every preset, for each preset its rival, and some of the front.
+
+    Every trial once the low rung was raised.
+    """
+    if results.raised is not None:
+        return [entry.trial for entry in results.entries]
     presets = results.hand_made()
     chosen = [entry.trial for entry in presets]
     if (full := results.full()) is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from schedsearch.exceptions import StorageError
 from schedsearch.records import ConfirmJob, ConfirmRecord, Job, PromoteJob
 from schedsearch.search.chosen import trials_to_confirm, trials_to_run_off
+from schedsearch.search.failures import DISK_STAGE
 
 if TYPE_CHECKING:
     from schedsearch.search.jobs import Observer
@@ -82,8 +84,17 @@ class Confirmation:
         return self._waiting.pop(0)
 
     def finish(self, job: Job, outcome: Mapping[str, Any]) -> None:
-        """Record a measurement; a failed one is a warning and leaves its pair out."""
+        """Record a measurement; a failed one is a warning and leaves its pair out.
+
+        Raises:
+            StorageError: If the disk is why it failed.
+        """
         self._running -= 1
+        if outcome.get("stage") == DISK_STAGE:  # no fault of the schedule: stop, and go on later
+            raise StorageError(
+                f"{_what(job).capitalize()} could not write its files: {outcome['error']}. Free "
+                "space and run the same command again; finished measurements are kept."
+            )
         if "error" in outcome:
             self._observer.warning(f"{_what(job)} failed: {outcome['error']}")
         elif isinstance(job, ConfirmJob):

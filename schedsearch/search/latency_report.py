@@ -39,6 +39,8 @@ class LatencyReport:
     full_measured_ms: float | None = None
     measured_after: int = 0
     """Complete trials when ``measured`` was taken; with more since then it is out of date."""
+    visits: tuple[int, ...] = ()
+    """Network calls of the solver per interval, data -> noise."""
     weights: str = ""
     """Fingerprint of the pretrained weights that all trials of the run start from."""
 
@@ -55,7 +57,8 @@ class LatencyReport:
         try:
             data = json.loads(folder.latency_file.read_text(encoding="utf-8"))
             measured = {int(n): MeasuredLatency(**m) for n, m in data.pop("measured").items()}
-            return cls(**data, measured=measured)
+            visits = tuple(data.pop("visits", ()))
+            return cls(**data, measured=measured, visits=visits)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

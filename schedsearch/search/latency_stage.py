@@ -5,8 +5,8 @@ Both happen in the driver while no worker is active, so nothing else uses the de
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.backbones.checkpoint import fingerprint
@@ -74,7 +74,10 @@ def open_table(
     )
     full = ExitSchedule.flat(net.num_exit_blocks)
     report = LatencyReport(
-        table=table.to_dict(), full_ms=table.predict(full, bench.solver.times), weights=weights
+        table=table.to_dict(),
+        full_ms=table.predict(full, bench.solver.times),
+        visits=bench.visits,
+        weights=weights,
     )
     if folder is not None:
         report.save(folder)
@@ -107,12 +110,13 @@ def trials_to_measure(results: RunResults) -> list[int]:
     Full depth, every preset and those that may become its rival, the front, and the front of
     the searched schedules alone.
     """
-    searched = results.searched()
+    comparable = results.at_one_rung()
+    searched = [entry for entry in comparable if entry.name is None]
     chosen = [entry for entry in results.entries if entry.name is not None]
-    chosen += [results.entries[i] for i in non_dominated([e.point for e in results.entries])]
-    chosen += [searched[i] for i in non_dominated([e.point for e in searched])]
+    for entries in (comparable, searched):
+        chosen += [entries[i] for i in non_dominated([e.point for e in entries])]
     for preset in results.hand_made():
-        chosen += contenders_for(preset, searched)
+        chosen += contenders_for(preset, results.candidates())
     return sorted({entry.trial for entry in chosen})
 
 
@@ -126,10 +130,8 @@ def measure_finally(
     names = {e.trial: BASELINE if e.depths == full.depths else str(e.trial) for e in chosen}
     schedules = {names[e.trial]: ExitSchedule(e.depths) for e in chosen}
     measured = measure_schedules(bench.settings, bench.backbone, bench.solver, schedules)
-    report = LatencyReport(
-        table=report.table,
-        full_ms=report.full_ms,
-        weights=report.weights,
+    report = replace(
+        report,
         full_measured_ms=measured[BASELINE].median_ms,
         measured_after=len(results.entries),
         measured={
@@ -149,8 +151,8 @@ def measure_finally(
 def deviations(results: RunResults) -> tuple[float, float, list[str]]:
     """How far predictions are off, and a line for each that is off beyond the spread.
 
-    The machine may have become faster or slower since the table was measured. That changes no
-    order of schedules, so lines are about what is left without it.
+    A change of pace common to all changes no order of schedules, so lines are about what is
+    left without it.
 
     Returns:
         The common factor of measured over predicted latency, the mean relative deviation
@@ -163,7 +165,7 @@ def deviations(results: RunResults) -> tuple[float, float, list[str]]:
     ]
     if not measured:
         return 1.0, 0.0, []
-    drift = statistics.median(ms / entry.predicted_latency_ms for entry, ms, _ in measured)
+    drift = results.drift
     relative, lines = [], []
     for entry, ms, spread in measured:
         off = drift * entry.predicted_latency_ms - ms

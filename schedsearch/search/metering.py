@@ -107,9 +107,11 @@ class Meter:
     def driver_stage(self, stage: str) -> Iterator[None]:
         """Measure work that the driver does itself."""
         began = self._clock()
-        yield
-        self.add_driver_work(stage, self._clock() - began)
-        self.save()
+        try:
+            yield
+        finally:
+            self.add_driver_work(stage, self._clock() - began)
+            self.save()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

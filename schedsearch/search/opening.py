@@ -48,6 +48,13 @@ def opened_run(
         if not folder.space_file.exists():  # what a start that failed its checks left behind
             folder.latency_file.unlink(missing_ok=True)
         ready = check_before_start(settings, folder)
+        if ready.rank_deficient:
+            evaluation = settings.evaluation
+            observer.warning(
+                f"evaluation.num_samples is {evaluation.num_samples}, and {evaluation.features} "
+                f"has {ready.bench.extractor.dim} features: the covariance behind FID lacks rank, "
+                "so FIDs rank schedules worse than KID does. Take more samples than features"
+            )
         # From here on the folder belongs to this space; a mistake found above can be put right.
         write_text(folder.space_file, dump_settings(settings))
         meter = Meter(folder, settings, began=began)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,15 +42,16 @@ class Preflight:
     warm_starts: list[WarmStart]
     table: LatencyTable
     latency: LatencyReport
-    table_is_new: bool
 
     @property
     def visits(self) -> list[int]:
         """Network calls of the solver per interval, data -> noise."""
-        num_intervals = self.settings.space.num_intervals
-        probe = ExitSchedule(tuple(range(num_intervals)))
-        counts = Counter(probe.visited(self.bench.solver.times))
-        return [counts[interval] for interval in range(num_intervals)]
+        return list(self.bench.visits)
+
+    @property
+    def rank_deficient(self) -> bool:
+        """Whether every FID will come from fewer images than features."""
+        return self.settings.evaluation.num_samples < self.bench.extractor.dim
 
     @property
     def fixed_blocks(self) -> float:
@@ -144,7 +144,7 @@ def check_before_start(
         _log.info("reference: %d images", bench.reference.num_images)
         if bench.auditor is not None:
             _log.info("auditor: %s", bench.auditor.extractor.name)
-    table, latency, is_new = open_table(bench, None if dry_run else folder)
+    table, latency, _ = open_table(bench, None if dry_run else folder)
     ready = Preflight(
         settings=settings,
         settings_text=text,
@@ -152,7 +152,6 @@ def check_before_start(
         warm_starts=warm_starts,
         table=table,
         latency=latency,
-        table_is_new=is_new,
     )
     _check_disk(ready, folder.root)
     return ready

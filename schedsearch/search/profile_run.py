@@ -101,7 +101,8 @@ def profile_space(settings: StudySettings, folder: RunFolder, observer: Observer
         try:
             errors = _error_table(ready, folder, meter, observer)
             observer.stage("measuring the latency of planned and hand-made schedules")
-            return _profile(ready, errors)
+            with meter.driver_stage(stages.FINAL_LATENCY):
+                return _profile(ready, errors)
         finally:
             meter.close()
 

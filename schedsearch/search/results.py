@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from schedsearch.exceptions import NoResultError
 from schedsearch.hand_made import FULL
 from schedsearch.pareto import non_dominated
 from schedsearch.records import ConfirmRecord, TrialRecord
+from schedsearch.search.front_entry import FrontEntry, build_entry
 from schedsearch.search.journal import Journal
 from schedsearch.search.latency_report import LatencyReport, MeasuredLatency
+from schedsearch.search.raising import RaisedRung
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.search.volumes import (
     REFERENCE_FID,
@@ -22,7 +25,6 @@ from schedsearch.settings import StudySettings
 from schedsearch.statistics.comparison import (
     Comparison,
     compare_with_presets,
-    mean_interval,
     rival_of,
 )
 
@@ -38,49 +40,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontEntry:
-    """One finished schedule, as ``front`` shows it."""
-
-    trial: int
-    name: str | None
-    depths: tuple[int, ...]
-    fid: float
-    kid: float
-    latency_ms: float
-    latency_source: str
-    latency_spread_ms: float | None
-    predicted_latency_ms: float
-    acceleration: float
-    num_samples: int
-    features: str
-    fid_confirmed: float | None = None
-    """Mean over the fresh seeds."""
-    fid_ci95: tuple[float, float] | None = None
-    """95 % interval of that mean, over evaluation seeds."""
-    confirm_seeds: int = 0
-    confirm_samples: int = 0
-    """Images per fresh seed; with another number than ``num_samples`` the two FIDs do not
-    compare.
-    """
-    confirm_steps: int = 0
-    """Steps by which the fine-tune was continued before those seeds."""
-    fid_audited: float | None = None
-    """Mean over the fresh seeds by ``evaluation.auditor``."""
-    origin: str | None = None
-    """``dp`` for a schedule that the error table proposed, None for the sampler's."""
-
-    @property
-    def title(self) -> str:
-        """Name for people."""
-        return self.name or f"trial {self.trial}"
-
-    @property
-    def point(self) -> tuple[float, float]:
-        """(FID, latency)."""
-        return self.fid, self.latency_ms
-
-
 class RunResults:
     """Everything that was measured in a run.
 
@@ -89,6 +48,8 @@ class RunResults:
         records: Finished trials.
         latency: Table and measurements, when there are any.
         confirmations: FIDs at fresh seeds, of the runoffs and of the verdicts.
+        raised: That the search's FIDs are not to be trusted. Then ``fid`` and ``kid`` of an
+            entry are means over the fresh seeds, and only schedules measured there count.
     """
 
     def __init__(
@@ -97,10 +58,12 @@ class RunResults:
         records: Sequence[TrialRecord],
         latency: LatencyReport | None,
         confirmations: Iterable[ConfirmRecord],
+        raised: RaisedRung | None = None,
     ) -> None:
         self.settings = settings
         self.records = list(records)
         self.latency = latency
+        self.raised = raised
         every = list(confirmations)
         seeds = settings.evaluation.confirm_seeds_used
         self.confirmations = [record for record in every if record.seed in seeds]
@@ -109,7 +72,11 @@ class RunResults:
             [r for r in every if r.seed in settings.evaluation.runoff_seeds_used],
             num_seeds=settings.evaluation.runoff_seeds,
         )
-        self.entries = [self._entry(record) for record in self.records if record.complete]
+        self.entries = [
+            build_entry(record, latency, self._of(record.number), raised=raised is not None)
+            for record in self.records
+            if record.complete
+        ]
 
     @classmethod
     def load(cls, folder: RunFolder) -> RunResults:
@@ -122,42 +89,7 @@ class RunResults:
             Journal(folder.results_file, TrialRecord.from_json).read(),
             LatencyReport.load(folder),
             Journal(folder.confirmation_file, ConfirmRecord.from_json).read(),
-        )
-
-    def _entry(self, record: TrialRecord) -> FrontEntry:
-        evaluation = record.evaluation
-        assert evaluation is not None  # complete records only
-        latency, source, spread = evaluation.latency_ms, evaluation.latency_source, None
-        acceleration = 0.0
-        if self.latency is not None:
-            acceleration = 1.0 - latency / self.latency.full_ms
-            if (measured := self.latency.measured.get(record.number)) is not None:
-                latency, spread = measured.latency_ms, measured.spread_ms
-                source, acceleration = "measured", measured.acceleration
-        confirmed = self._of(record.number)
-        fids = [c.fid for c in confirmed]
-        audited = [c.audit_fid for c in confirmed if c.audit_fid is not None]
-        mean, interval = mean_interval(fids) if len(fids) > 1 else (None, None)
-        return FrontEntry(
-            trial=record.number,
-            name=record.label,
-            depths=record.depths,
-            fid=evaluation.fid,
-            kid=evaluation.kid,
-            latency_ms=latency,
-            latency_source=source,
-            latency_spread_ms=spread,
-            predicted_latency_ms=evaluation.latency_ms,
-            acceleration=acceleration,
-            num_samples=evaluation.num_samples,
-            features=evaluation.features,
-            fid_confirmed=mean,
-            fid_ci95=interval,
-            confirm_seeds=len(fids),
-            confirm_samples=confirmed[0].num_samples if confirmed else 0,
-            confirm_steps=confirmed[0].num_steps if confirmed else 0,
-            fid_audited=sum(audited) / len(audited) if len(audited) > 1 else None,
-            origin=record.origin,
+            RaisedRung.load(folder),
         )
 
     # ---- views ----------------------------------------------------------------------------
@@ -166,12 +98,37 @@ class RunResults:
         """The Pareto front by latency.
 
         Once latencies are measured it holds measured schedules only, since a predicted and a
-        measured latency do not compare to the last percent.
+        measured latency do not compare to the last percent. With a raised rung it holds those
+        that were measured there.
         """
-        entries = self.entries
-        if any(entry.latency_source == "measured" for entry in entries):
-            entries = [entry for entry in entries if entry.latency_source == "measured"]
+        entries = self.comparable()
         return [entries[i] for i in non_dominated([entry.point for entry in entries])]
+
+    def comparable(self) -> list[FrontEntry]:
+        """The schedules whose FIDs and latencies compare."""
+        entries = self.at_one_rung()
+        measured = [entry for entry in entries if entry.latency_source == "measured"]
+        return measured or entries
+
+    def at_one_rung(self) -> list[FrontEntry]:
+        """The schedules whose ``fid`` compares: all, or those that a raised rung has reached."""
+        if self.raised is None:
+            return self.entries
+        seeds = len(self.settings.evaluation.confirm_seeds_used)
+        return [entry for entry in self.entries if entry.confirm_seeds == seeds]
+
+    @property
+    def drift(self) -> float:
+        """Measured over predicted latency, the median over schedules; 1 before any is measured.
+
+        The machine may have become faster or slower since the table was measured.
+        """
+        ratios = [
+            entry.latency_ms / entry.predicted_latency_ms
+            for entry in self.entries
+            if entry.latency_source == "measured"
+        ]
+        return statistics.median(ratios) if ratios else 1.0
 
     def full(self) -> FrontEntry | None:
         """The baseline that runs every block, when it was measured."""
@@ -185,6 +142,10 @@ class RunResults:
     def searched(self) -> list[FrontEntry]:
         """Schedules that the search proposed."""
         return [entry for entry in self.entries if entry.name is None]
+
+    def candidates(self) -> list[FrontEntry]:
+        """Searched schedules with the search's own FIDs, which choose the presets' rivals."""
+        return [replace(entry, fid=entry.fid_search) for entry in self.searched()]
 
     def require_front(self) -> list[FrontEntry]:
         """The front.
@@ -207,19 +168,19 @@ class RunResults:
         return len({record.depths for record in self.records} - done)
 
     def hypervolume(self, entries: Sequence[FrontEntry] | None = None) -> float | None:
-        """Hypervolume of schedules, None for all; see :func:`hypervolume_in_box`."""
-        chosen = self.entries if entries is None else entries
+        """Hypervolume of schedules that compare, None for all; see :func:`hypervolume_in_box`."""
+        chosen = self.comparable() if entries is None else entries
         full = self.full()
         return hypervolume_in_box([e.point for e in chosen], None if full is None else full.point)
 
     def rival_of(self, preset: FrontEntry) -> FrontEntry | None:
-        """The best searched schedule that is no slower than a preset."""
-        return rival_of(preset, self.searched(), self._runoff)
+        """The best searched schedule that is no slower than a preset, by the search's FID."""
+        return rival_of(preset, self.candidates(), self._runoff)
 
     def comparisons(self) -> list[Comparison]:
         """Each preset against its rival, paired by seed."""
         return compare_with_presets(
-            self.hand_made(), self.searched(), self.confirmations, self._runoff
+            self.hand_made(), self.candidates(), self.confirmations, self._runoff
         )
 
     def fids_by_seed(self, trial: int, *, audited: bool = False) -> dict[int, float]:
@@ -239,7 +200,7 @@ class RunResults:
             for record in self.confirmations
             if record.audit_fid is not None
         ]
-        return compare_with_presets(self.hand_made(), self.searched(), audited, self._runoff)
+        return compare_with_presets(self.hand_made(), self.candidates(), audited, self._runoff)
 
     def _of(self, trial: int) -> list[ConfirmRecord]:
         return [record for record in self.confirmations if record.number == trial]

@@ -39,6 +39,7 @@ class RunFolder:
         self.ray = self.root / "ray"
         self.profile = self.root / "profile"
         self.costs_file = self.root / "costs.json"
+        self.raised_file = self.root / "raised.json"
 
     @classmethod
     def of(cls, root: str) -> RunFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from schedsearch.evaluation.features import build_extractor
 from schedsearch.evaluation.quality import Auditor, Quality, measure_quality, protocol_digest
 from schedsearch.evaluation.reference import load_or_compute_reference
 from schedsearch.exceptions import ConfigError
+from schedsearch.schedule import ExitSchedule
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from schedsearch.evaluation.features import FeatureExtractor
     from schedsearch.evaluation.reference import Reference
     from schedsearch.protocols import Backbone, NoiseProcess, Solver
-    from schedsearch.schedule import ExitSchedule
     from schedsearch.search.run_folder import RunFolder
     from schedsearch.settings import StudySettings
 
@@ -50,6 +51,14 @@ class Workbench:
     def reference(self) -> Reference:
         """Statistics of the real images; computed at first use, since that may take long."""
         return load_or_compute_reference(self.source, self.extractor, self.reference_dir)
+
+    @cached_property
+    def visits(self) -> tuple[int, ...]:
+        """Network calls of the solver per interval, data -> noise."""
+        num_intervals = self.settings.space.num_intervals
+        probe = ExitSchedule(tuple(range(num_intervals)))
+        counts = Counter(probe.visited(self.solver.times))
+        return tuple(counts[interval] for interval in range(num_intervals))
 
     @property
     def backbone(self) -> Backbone:

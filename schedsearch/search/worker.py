@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from schedsearch.records import Job, ProfileJob, PromoteJob, TrialJob
-from schedsearch.search.failures import one_line
+from schedsearch.search.failures import one_line, stage_of
 
 
 def run_job(job: Job) -> dict[str, str]:
     """Run any job.
 
     Returns:
-        ``record``: the JSON of the job's record; or ``error`` in one line, for a job other than
-        a trial that failed. A trial that failed has a record that says so.
+        ``record``: the JSON of the job's record; or ``error`` in one line and the ``stage`` to
+        blame, for a job other than a trial that failed. A trial that failed has a record that
+        says so.
     """
     if isinstance(job, TrialJob):
         from schedsearch.search.trial_worker import run_trial
@@ -28,4 +29,4 @@ def run_job(job: Job) -> dict[str, str]:
             return {"record": promote(job)}
         return {"record": confirm(job).to_json()}
     except Exception as error:  # noqa: BLE001 - a worker answers; the driver decides
-        return {"error": one_line(error)}
+        return {"error": one_line(error), "stage": stage_of(error, "confirm")}

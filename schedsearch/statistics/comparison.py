@@ -55,6 +55,11 @@ class Candidate(Protocol):
         """``predicted`` or ``measured``."""
         ...
 
+    @property
+    def predicted_latency_ms(self) -> float:
+        """Latency by the table, which knows no noise."""
+        ...
+
 
 C = TypeVar("C", bound=Candidate)
 
@@ -89,12 +94,15 @@ class Comparison:
 def contenders_for(preset: C, searched: Sequence[C], size: int = RUNOFF_SIZE) -> list[C]:
     """The searched schedules with the best FIDs at a latency no higher than the preset's.
 
-    Measured latencies are compared with measured ones only.
+    Measured latencies are compared with measured ones only. The table must agree: among many
+    schedules some slower one has a lucky measurement.
     """
     no_slower = [
         entry
         for entry in searched
-        if entry.latency_source == preset.latency_source and entry.latency_ms <= preset.latency_ms
+        if entry.latency_source == preset.latency_source
+        and entry.latency_ms <= preset.latency_ms
+        and entry.predicted_latency_ms <= preset.predicted_latency_ms
     ]
     return sorted(no_slower, key=lambda entry: (entry.fid, entry.latency_ms))[:size]
 

@@ -137,6 +137,14 @@ def test_the_warm_start_that_is_beaten_least_comes_next(behind: str) -> None:
     assert limit - sampler.width_blocks <= blocks <= 0.99 * limit
 
 
+def test_a_warm_start_that_was_never_tried_comes_before_one_that_is_behind() -> None:
+    study, sampler = new_study()
+    below = (9, 9, 9, 9, 8, 8, 7, 7, 6, 5)
+    add(study, below, 1.5 * fid_of(WARM_STARTS["D2-DiT"]), None)  # worse than D2, dearer than D7
+    blocks = sampler.blocks(propose(study))
+    assert blocks <= 0.99 * sampler.blocks(WARM_STARTS["D7-DiT"])
+
+
 def test_the_margin_is_one_of_latency_and_not_of_blocks_alone() -> None:
     """In a U-ViT the encoder always runs, so a percent of latency is several blocks."""
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from driving import confirm_of, entry_of, record_of, settings_of
 from matplotlib.image import imread
@@ -28,7 +29,13 @@ def test_the_front_of_a_run(complete_run: Path, tmp_path: Path) -> None:
 def test_one_schedule_is_enough(tmp_path: Path) -> None:
     records = [record_of(0, (10,) * 10, label=FULL)]
     plot_front(RunResults(settings_of(), records, None, []), tmp_path / "front.png")
-    assert (tmp_path / "front.png").stat().st_size > 1000
+    one = imread(tmp_path / "front.png")
+    records.append(record_of(1, (8,) * 10, 3.0, 50.0))
+    plot_front(RunResults(settings_of(), records, None, []), tmp_path / "two.png")
+    two = imread(tmp_path / "two.png")
+    assert one.shape == two.shape
+    assert one[..., :3].std() > 0.05  # not blank
+    assert not np.array_equal(one, two)
 
 
 def test_confirmed_schedules_get_their_interval_and_the_bound_its_line(tmp_path: Path) -> None:

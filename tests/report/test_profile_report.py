@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from driving import settings_of
+from matplotlib.image import imread
 from rich.console import Console, RenderableType
 
 from schedsearch.evaluation.latency import LatencyProtocol
@@ -140,8 +141,14 @@ def test_many_depths_are_thinned_with_both_ends() -> None:
 
 @pytest.mark.parametrize("plot", [plot_error_table, plot_block_values])
 def test_pictures(tmp_path: Path, plot) -> None:
-    plot(profile_of(), tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    losses = ((0.6, 0.3, 0.2), *profile_of().errors.losses[1:])
+    other = profile_of(errors=dataclasses.replace(profile_of().errors, losses=losses))
+    for name, profile in (("one", profile_of()), ("same", profile_of()), ("other", other)):
+        plot(profile, tmp_path / f"{name}.png")
+    one, same, changed = (imread(tmp_path / f"{name}.png") for name in ("one", "same", "other"))
+    assert one[..., :3].std() > 0.05  # not blank
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, changed)  # it shows the numbers
 
 
 @pytest.mark.parametrize("plot", [plot_error_table, plot_block_values])
@@ -150,3 +157,4 @@ def test_pictures_of_tables_without_a_range(tmp_path: Path, plot, losses) -> Non
     errors = dataclasses.replace(profile_of().errors, losses=losses)
     plot(profile_of(errors=errors, plans=()), tmp_path / "picture.png")
     assert list(tmp_path.iterdir()) == [tmp_path / "picture.png"]
+    assert imread(tmp_path / "picture.png")[..., :3].std() > 0.02

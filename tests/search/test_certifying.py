@@ -11,8 +11,9 @@ from driving import record_of, settings_of
 
 from schedsearch.exceptions import StorageError
 from schedsearch.hand_made import FULL
+from schedsearch.search import certifying
 from schedsearch.search.certifying import MIN_TRIALS, certify_run, load_sentence
-from schedsearch.search.results import RunResults
+from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
 from schedsearch.search.run_folder import RunFolder
 
 VISITS = (2,) * 10
@@ -50,6 +51,19 @@ def test_every_schedule_of_the_front_is_certified(tmp_path):
     assert list(fids) == sorted(fids, reverse=True)
     assert latencies[-1] == pytest.approx(200.0)  # full depth's
 
+    slower = LatencyReport(
+        table={},
+        full_ms=200.0,
+        measured={
+            n: MeasuredLatency(latency_ms=2.4 * sum(d), spread_ms=1.0, acceleration=0.1, repeats=3)
+            for n, d in enumerate(SCHEDULES)
+        },
+    )
+    later = RunResults(results.settings, results.records, slower, [])
+    moved = certify_run(later, VISITS, None, predict_ms)
+    assert moved is not None
+    assert moved.bound[-1][1] == pytest.approx(1.2 * latencies[-1])  # beside the measured front
+
     folder = RunFolder(tmp_path)
     assert load_sentence(folder) is None
     certificate.save(folder)
@@ -59,6 +73,19 @@ def test_every_schedule_of_the_front_is_certified(tmp_path):
     folder.certificate_file.write_text("{")
     with pytest.raises(StorageError, match="Delete it"):
         load_sentence(folder)
+
+
+def test_the_gap_is_told_as_a_share_of_the_measured_fid(monkeypatch):
+    """1.2 against 0.5 is 58 % lower, not 140 %."""
+    results = run_of(SCHEDULES)
+    gap = math.log(1.2 / 0.5)
+    real = certifying.certify
+    monkeypatch.setattr(
+        certifying, "certify", lambda *a: [replace(c, gap=gap, gap_sd=0.1) for c in real(*a)]
+    )
+    certificate = certify_run(results, VISITS, None, predict_ms)
+    assert certificate is not None
+    assert "at most 58.3% ± 4.2% lower FID" in certificate.sentence
 
 
 def test_a_few_trials_certify_nothing():

@@ -7,6 +7,7 @@ import pytest
 from driving import confirm_of, record_of, settings_of
 from rich.console import Console
 
+from schedsearch.exceptions import StorageError
 from schedsearch.hand_made import FULL
 from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob
 from schedsearch.report.live import RunView
@@ -81,6 +82,13 @@ def test_full_depth_presets_their_rivals_and_the_front(tmp_path: Path) -> None:
     assert trials_to_confirm(Stage(tmp_path).results()) == CONFIRMED
 
 
+def test_a_full_disk_ends_the_confirmation_and_is_no_verdict(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    job, *_ = stage.jobs()
+    with pytest.raises(StorageError, match="Free space and run the same command again"):
+        stage.source.finish(job, {"error": "OSError: no space", "stage": "disk"})
+
+
 def test_seeds_go_round_robin_and_are_fresh(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     assert stage.source.num_jobs == 10
@@ -132,6 +140,8 @@ def test_a_time_out_is_final(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     stage.source.lose(stage.jobs()[0], "no result within 3 s", retry=False)
     assert stage.source.next_job() is None
+    message = "confirmation of trial 0 with seed 11 failed: no result within 3 s"
+    assert message in stage.told.getvalue()
 
 
 @pytest.mark.parametrize("seeds", [0, 1])

@@ -1,11 +1,14 @@
 """A finished schedule as a file of its own."""
 
 import getpass
+import hashlib
+import json
 import shutil
 import socket
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from schedsearch.backbones.checkpoint import fingerprint_of
@@ -48,11 +51,16 @@ def test_a_file_that_says_where_its_numbers_come_from(
         "fid_ci95_over": "2 fresh evaluation seeds, n=64",
     }
     assert measured.items() <= file.measured.items()
-    assert file.measured["device"]
+    protocol = json.loads(folder.latency_file.read_text())["table"]["protocol"]
+    assert file.measured["device"] == protocol["device"]
+    assert file.measured["device"].startswith("cpu")
     assert "name" not in file.measured  # the solver's, which stands under "solver"
     assert set(file.provenance) == {"study", "trial", "space_sha256", "seed", "versions"}
     assert file.provenance["study"] == "tiny"
-    assert file.provenance["versions"]["torch"]
+    assert file.provenance["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert file.provenance["trial"] == entry.trial == 1
+    space = folder.space_file.read_bytes()
+    assert file.provenance["space_sha256"] == hashlib.sha256(space).hexdigest()
 
 
 def test_nothing_private(run: tuple[RunFolder, RunResults], tmp_path: Path) -> None:
@@ -74,7 +82,8 @@ def test_without_weights_nothing_is_copied(
     file = read_schedule_file(tmp_path / "s.yaml")
     assert file.weights is None
     assert file.name == f"tiny-trial-{results.searched()[0].trial:04d}"
-    assert file.backbone.fingerprint is not None
+    kept = load_file(folder.weights(results.searched()[0].trial))
+    assert file.backbone.fingerprint == fingerprint_of(kept)
 
 
 def test_weights_lie_where_the_file_can_name_them(
@@ -99,6 +108,6 @@ def test_weights_that_are_gone(run_copy: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=f"weights of trial {entry.trial} should be in"):
         export_schedule(folder, results, entry, tmp_path / "s.yaml", None)
     shutil.rmtree(folder.trial(entry.trial))
-    with pytest.raises((StorageError, ConfigError)):
+    with pytest.raises(ConfigError, match=r"Cannot read .*schedule\.yaml"):
         export_schedule(folder, results, entry, tmp_path / "s.yaml", None)
     assert not (tmp_path / "s.yaml").exists()

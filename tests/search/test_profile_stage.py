@@ -135,6 +135,8 @@ def test_a_time_out_is_final(tmp_path: Path) -> None:
     stage = Stage(tmp_path, {"num_steps": 3})
     stage.source.lose(stage.take(), "no result within 3 s", retry=False)
     assert stage.source.next_job() is None
+    with pytest.raises(NoResultError, match="no result within 3 s"):
+        stage.source.error_table()
 
 
 def test_announcement(tmp_path: Path) -> None:

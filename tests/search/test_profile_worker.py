@@ -45,10 +45,12 @@ class Calls:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.given: list[tuple[Any, ...]] = []
+        self.pretrained: list[dict[str, torch.Tensor]] = []
         finetune = AseTrainer.finetune
 
         def counted(trainer: AseTrainer, *args: Any) -> Any:
             self.given.append(args)
+            self.pretrained.append({k: v.clone() for k, v in args[0].state_dict().items()})
             return finetune(trainer, *args)
 
         monkeypatch.setattr(AseTrainer, "finetune", counted)
@@ -64,6 +66,9 @@ def test_what_it_leaves(tmp_path: Path, exits: str, monkeypatch: pytest.MonkeyPa
     assert ErrorTable.load(profile / f"{exits}.json") == table
     weights = load_file(profile / f"{exits}.safetensors")
     assert all(bool(torch.isfinite(value).all()) for value in weights.values())
+    before = calls.pretrained[0]
+    changed = {name for name in before if not weights[name].equal(before[name])}
+    assert {"blocks.0.mlp.fc1.weight", "final_layer.linear.weight"} <= changed
     assert {path.name for path in (profile / exits).iterdir()} == {"log.txt", "made_from.json"}
     rule, recipe, seed = calls.given[0][1], calls.given[0][4], calls.given[0][6]
     assert (

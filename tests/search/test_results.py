@@ -1,5 +1,6 @@
 """What is read from a run: latencies, confirmations, front and hypervolume."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from driving import confirm_of, record_of, settings_of
 from schedsearch.exceptions import StorageError
 from schedsearch.hand_made import FULL
 from schedsearch.records import TrialRecord
+from schedsearch.search.raising import RaisedRung
 from schedsearch.search.results import (
     LatencyReport,
     MeasuredLatency,
@@ -71,6 +73,49 @@ def test_measured_and_predicted_latencies_never_share_a_front() -> None:
     assert [e.trial for e in results_of(report=report).front()] == [1, 0]
 
 
+def test_the_hypervolume_does_not_mix_them_either() -> None:
+    """A machine that became slower must not turn predicted latencies into a gain."""
+    report = LatencyReport(
+        table={}, full_ms=100.0, measured={0: measured(120.0), 1: measured(60.0)}
+    )
+    results = results_of(report=report)
+    assert results.hypervolume() == results.hypervolume(results.entries[:2])
+    assert results.drift == pytest.approx(1.2)
+    assert results_of().drift == 1.0
+
+
+def test_latencies_of_the_trials_own_workers_count_until_the_last_measurement() -> None:
+    plain = [record_of(n, (10 - n,) * 10, 2.0 + n, 100.0 - 10 * n) for n in range(3)]
+    records = []
+    for record in plain:
+        assert record.evaluation is not None
+        own = replace(record.evaluation, latency_source="measured")
+        records.append(replace(record, evaluation=own))
+    first = LatencyReport(table={}, full_ms=100.0)
+    assert [e.trial for e in results_of(records, first).front()] == [2, 1, 0]
+    last = LatencyReport(table={}, full_ms=100.0, measured={0: measured(110.0), 2: measured(88.0)})
+    results = results_of(records, last)
+    assert [e.latency_source for e in results.entries] == ["measured", "in place", "measured"]
+    assert [e.trial for e in results.front()] == [2, 0]
+
+
+RAISED = RaisedRung(tau=-0.2, num_schedules=5, num_steps=0)
+
+
+def test_a_raised_rung_forms_the_front_by_fresh_seeds() -> None:
+    settings = settings_of(evaluation={"confirm_seeds": 2, "seed": 0})
+    fids = {0: 2.0, 1: 2.2, 2: 5.0}  # the second was good, the third was lucky
+    seeds = [confirm_of(n, seed, fid) for n, fid in fids.items() for seed in (1, 2)]
+    seeds.append(confirm_of(4, 1, 0.1))  # not at all seeds yet
+    low = RunResults(settings, RECORDS, None, seeds)
+    assert [e.trial for e in low.front()] == [2, 4, 0]
+    results = RunResults(settings, RECORDS, None, seeds, RAISED)
+    assert [e.trial for e in results.front()] == [2, 1, 0]
+    assert [(e.fid, e.fid_search) for e in results.front()] == [(5.0, 3.0), (2.2, 4.0), (2.0, 2.0)]
+    rivals = [found.rival_of(found.hand_made()[0]) for found in (low, results)]
+    assert [rival and rival.trial for rival in rivals] == [2, 2]  # chosen by the search's FIDs
+
+
 def test_confirmations() -> None:
     seeds = [confirm_of(1, 1, 3.0), confirm_of(1, 2, 5.0), confirm_of(2, 1, 3.0)]
     results = RunResults(settings_of(evaluation={"confirm_seeds": 5}), RECORDS, None, seeds)
@@ -127,6 +172,20 @@ def test_load(complete_run: Path) -> None:
     for entry in (full, *results.hand_made()):
         assert entry.latency_source == "measured"
         assert entry.confirm_seeds == 2
-        assert entry.fid_ci95 is not None
-    for comparison in results.comparisons():
-        assert comparison.num_seeds == 2
+        fresh = [r.fid for r in results.confirmations if r.number == entry.trial]
+        mean = (fresh[0] + fresh[1]) / 2
+        half = 12.706205 * abs(fresh[0] - fresh[1]) / 2  # t of one degree of freedom
+        assert entry.fid_confirmed == pytest.approx(mean)
+        assert entry.fid_ci95 == pytest.approx((mean - half, mean + half))
+    for preset in results.hand_made():
+        rivals = [e for e in results.searched() if e.latency_ms <= preset.latency_ms]
+        found = [c for c in results.comparisons() if c.preset == preset.trial]
+        # A rival is no slower; where the table agrees about one, there is a verdict.
+        agreed = [e for e in rivals if e.predicted_latency_ms <= preset.predicted_latency_ms]
+        assert bool(agreed) <= len(found) <= bool(rivals)
+        for comparison in found:
+            assert comparison.num_seeds == 2
+            of = {n: results.fids_by_seed(n) for n in (preset.trial, comparison.rival)}
+            steps = [of[comparison.rival][s] - fid for s, fid in of[preset.trial].items()]
+            assert comparison.difference == pytest.approx(sum(steps) / 2)
+            assert comparison.rival in {e.trial for e in rivals}

@@ -102,5 +102,11 @@ def test_other_storages(folder: RunFolder) -> None:
 
 
 def test_artifacts_lie_in_the_run(folder: RunFolder) -> None:
-    open_artifacts(folder)
-    assert folder.artifacts.is_dir()
+    (folder.root / "picture.png").write_bytes(b"picture")
+    study = open_study(open_storage(folder, None), "tiny")
+    name = optuna.artifacts.upload_artifact(
+        artifact_store=open_artifacts(folder),
+        file_path=str(folder.root / "picture.png"),
+        study_or_trial=study,
+    )
+    assert (folder.artifacts / name).read_bytes() == b"picture"

@@ -116,7 +116,11 @@ def test_few_images_and_many_features_take_the_first_order_alone() -> None:
 def test_equal_seeds_give_equal_intervals() -> None:
     x = draw(100, 0.1, torch.Generator().manual_seed(4))
     reference = reference_of(x)
-    assert bootstrap_intervals(x, reference, 20, 5) == bootstrap_intervals(x, reference, 20, 5)
+    found = bootstrap_intervals(x, reference, 20, 5)
+    assert bootstrap_intervals(x, reference, 20, 5) == found
+    other = bootstrap_intervals(x, reference, 20, 6)
+    assert other.fid_ci95 != found.fid_ci95  # the seed is that of the resamples
+    assert other.fid_ci95 == pytest.approx(found.fid_ci95, rel=0.5)
 
 
 def test_what_is_refused() -> None:

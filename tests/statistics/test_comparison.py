@@ -50,6 +50,15 @@ def test_predicted_and_measured_latencies_are_not_mixed() -> None:
     assert rival_of(preset, [predicted]) is None
 
 
+def test_a_lucky_measurement_makes_no_slower_schedule_a_rival() -> None:
+    from dataclasses import replace
+
+    preset = entry_of(0, 5.0, 50.0, "D2-DiT")
+    lucky = replace(entry_of(1, 3.0, 49.0), predicted_latency_ms=60.0)
+    faster = entry_of(2, 4.0, 48.0)
+    assert rival_of(preset, [lucky, faster]) == faster
+
+
 def test_differences_are_paired_by_seed() -> None:
     preset, rival = entry_of(0, 5.0, 50.0, "D2-DiT"), entry_of(1, 4.0, 40.0)
     common = [9.0, 1.0, 5.0, 3.0, 7.0]  # noise of the seeds: it cancels

@@ -1,0 +1,107 @@
+"""Whole runs whose driver is killed or interrupted, and their resumption."""
+
+import contextlib
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tiny_runs import (
+    children_of,
+    faulty_space,
+    records_of,
+    run_cli,
+    start_cli,
+    trainings,
+    wait_until,
+)
+from whole_runs import FLAT, check_promises, optuna_trials
+
+from schedsearch.records import TrialRecord
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def check_kept(run: Path, kept: list[TrialRecord], began: list[tuple[int, ...]]) -> None:
+    """Nothing recorded is lost, changed or trained again."""
+    assert records_of(run)[: len(kept)] == kept
+    assert not {r.depths for r in kept if r.complete} & set(began)
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_driver_again_and_again(tmp_path: Path) -> None:
+    space = faulty_space(
+        tmp_path,
+        {0: "takes_half_a_second"},
+        warm_start=["full", "D2-DiT", "D3-DiT"],
+        search={"n_trials": 6},
+        resources={"num_workers": 2},
+    )
+    run = tmp_path / "run"
+    kept: list[TrialRecord] = []
+    for lines, stop in ((1, signal.SIGKILL), (3, signal.SIGKILL), (4, signal.SIGTERM)):
+        # A log for each start: Python's own start of a worker whose driver is killed in the midst
+        # of it shows a traceback that no code of ours could prevent.
+        log = tmp_path / f"log{lines}.txt"
+        began = len(trainings(tmp_path))
+        driver = start_cli("run", space, "--output", run, log=log)
+        pid = driver.pid
+        wait_until(  # the lines may stand there already, from the start before
+            lambda n=lines, p=pid: len(records_of(run)) >= n and len(children_of(p)) >= 2  # type: ignore[misc]
+        )
+        workers = children_of(pid)
+        os.kill(driver.pid, stop)
+        code = driver.wait(timeout=240)
+        assert code == (-signal.SIGKILL if stop == signal.SIGKILL else 130), log.read_text()
+        wait_until(lambda w=workers: not any(map(is_alive, w)))  # type: ignore[misc]
+        check_kept(run, kept, trainings(tmp_path)[began:])
+        kept = records_of(run)
+    began = len(trainings(tmp_path))
+    assert run_cli("run", space, "--output", run).code == 0
+    check_kept(run, kept, trainings(tmp_path)[began:])
+    check_promises(run, 6)
+    counts = Counter(trainings(tmp_path))
+    interrupted = Counter(
+        tuple(t.user_attrs["depths"])
+        for t in optuna_trials(run)
+        # A trial that was killed before it had a schedule has none to run again.
+        if "interrupted" in t.user_attrs and "depths" in t.user_attrs
+    )
+    for record in records_of(run):
+        assert counts[record.depths] <= 1 + interrupted[record.depths]
+    assert "Traceback" not in log.read_text()
+    assert "The same command resumes" in log.read_text()
+
+
+@pytest.mark.slow
+def test_ctrl_c_exits_130_and_resumes(tmp_path: Path) -> None:
+    space = faulty_space(
+        tmp_path, {9: "hangs"}, warm_start=["full", FLAT[9]], search={"n_trials": 2}
+    )
+    run, log = tmp_path / "run", tmp_path / "log.txt"
+    driver = start_cli("run", space, "--output", run, log=log)
+    wait_until(lambda: (9,) * 10 in (trainings(tmp_path) if records_of(run) else []))
+    assert "driver:       at work" in run_cli("status", run).out
+    assert "running:      1 (trials 1)" in run_cli("status", run).out
+    second = run_cli("run", space, "--output", run)
+    assert second.code == 5
+    assert f"in use by process {driver.pid} on " in second.err
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: the whole group
+    assert driver.wait(timeout=240) == 130
+    assert "Traceback" not in log.read_text()
+    status = run_cli("status", run).out
+    assert "driver:       not running" in status
+    assert "interrupted:  1 (trials 1)" in status
+    text = space.read_text().replace("depth_9: hangs", "depth_9: raises_once")
+    (tmp_path / "traces" / "depth_9.fault").touch()  # no fault any more
+    # The fault is part of the space, so the stored one changes too, as an editor would do it.
+    space.write_text(text)
+    stored = run / "space.yaml"
+    stored.write_text(stored.read_text().replace("depth_9: hangs", "depth_9: raises_once"))
+    assert run_cli("run", space, "--output", run).code == 0
+    check_promises(run, 2)

@@ -1,0 +1,41 @@
+"""What every whole run promises once it has ended."""
+
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState as OptunaState
+from tiny_runs import records_of
+
+from schedsearch.records import TrialRecord
+
+FLAT = {depth: [depth] * 10 for depth in range(1, 11)}
+
+
+def optuna_trials(run: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = f"sqlite:///{run / 'study.db'}"
+    (name,) = optuna.get_all_study_names(storage)  # exactly one study
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def check_promises(run: Path, n_trials: int) -> None:
+    """What holds after every run that ended with 0."""
+    complete = [r for r in records_of(run) if r.complete]
+    assert len({r.depths for r in complete}) == len(complete) == n_trials
+    trials = optuna_trials(run)
+    assert all(trial.state.is_finished() for trial in trials)
+    told = [
+        t.number
+        for t in trials
+        if t.state is OptunaState.COMPLETE and "duplicate_of" not in t.user_attrs
+    ]
+    assert told == sorted(r.number for r in complete)
+    for record in complete:
+        folder = run / "trials" / f"{record.number:04d}"
+        assert TrialRecord.from_json((folder / "record.json").read_text()) == record
+        for name in ("schedule.yaml", "samples.png", "log.txt", "ema.safetensors"):
+            assert (folder / name).stat().st_size > 0
+        assert not (folder / "progress.pt").exists()
+    names = {path.name for path in run.iterdir()}
+    assert {"space.yaml", "study.db", "results.jsonl", "front.yaml", "front.csv"} <= names
+    assert {"driver.log", "artifacts", "trials", "latency.json", "front.png"} <= names
+    assert not list(run.rglob("*.tmp"))
