@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,14 @@ class ExitSchedule:
     def depth_at(self, t: float) -> int:
         """Blocks to run at time ``t``, a number on the clock [0, 1000]."""
         return self.depths[self.interval_of(t)]
+
+    def num_blocks(self, visits: Sequence[int]) -> int:
+        """Blocks that one solver run executes.
+
+        Args:
+            visits: Network calls of the solver per interval, data -> noise.
+        """
+        return sum(calls * depth for calls, depth in zip(visits, self.depths, strict=True))
 
     def depths_at(self, t: Tensor) -> Tensor:
         """Blocks to run at each time of a batch.

@@ -75,7 +75,7 @@ def certify(
     _, costs = surrogate.table()
     found = []
     for schedule, fid in zip(schedules, fids, strict=True):
-        blocks = _blocks(schedule, weights)
+        blocks = schedule.num_blocks(weights)
         best = best_between(costs, surrogate.space, weights, 0, blocks)
         assert best is not None  # the schedule itself lies in the range
         mean, cov = surrogate.predict([schedule, best])
@@ -91,7 +91,7 @@ def certify(
                 predicted_fid=math.exp(mean[0]),
                 predicted_sd=math.sqrt(max(0.0, cov[0, 0])),
                 best=best,
-                best_blocks=_blocks(best, weights),
+                best_blocks=best.num_blocks(weights),
                 best_fid=math.exp(mean[1]),
                 best_sd=math.sqrt(max(0.0, cov[1, 1])),
                 gap=float(mean[0] - mean[1]),
@@ -99,7 +99,3 @@ def certify(
             )
         )
     return found
-
-
-def _blocks(schedule: ExitSchedule, weights: Sequence[int]) -> int:
-    return sum(w * depth for w, depth in zip(weights, schedule.depths, strict=True))

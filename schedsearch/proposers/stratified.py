@@ -63,7 +63,7 @@ class StratifiedSampler(UniformSampler):
 
     def blocks(self, depths: Sequence[int]) -> int:
         """Blocks that a solver run executes with these depths."""
-        return sum(w * depth for w, depth in zip(self._weights, depths, strict=True))
+        return ExitSchedule(tuple(depths)).num_blocks(self._weights)
 
     def num_drawn(self, study: optuna.Study) -> int:
         """Trials that this sampler proposed, so not those that were enqueued."""

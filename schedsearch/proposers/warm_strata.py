@@ -47,7 +47,7 @@ def strata_below_warm_starts(
     for trial in trials:
         if (schedule := depths_of(trial)) is None:
             continue
-        blocks = sum(w * depth for w, depth in zip(weights, schedule.depths, strict=True))
+        blocks = schedule.num_blocks(weights)
         log_fid = float(np.log(trial.values[0])) if is_measured(trial) else np.inf
         if not trial.user_attrs.get("label"):
             searched.append((blocks, log_fid))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.report.findings import findings_of
+from schedsearch.search.costs import duration
 from schedsearch.statistics.findings import PresetFinding, RunFindings
 from schedsearch.statistics.paired import Verdict
 
@@ -105,11 +106,7 @@ def _where_the_time_went(stage_seconds: Mapping[str, float]) -> str:
         for stage, seconds in sorted(stage_seconds.items(), key=lambda item: -item[1])
         if seconds > 0
     ]
-    return f"Where the time went: {', '.join(parts)} of {_duration(total)} on workers."
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"Where the time went: {', '.join(parts)} of {duration(total)} on workers."
 
 
 def _next(found: RunFindings, run_dir: str) -> str:

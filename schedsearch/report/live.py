@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schedsearch.pareto import non_dominated
+from schedsearch.search.costs import duration
 
 if TYPE_CHECKING:
     from schedsearch.records import TrialJob, TrialRecord
@@ -139,7 +140,7 @@ class RunView:
         if not self._total or fresh < 1:
             return ""
         left = (time.monotonic() - self._began) / fresh * (self._total - self._done)
-        return f", about {_duration(left)} left" if left > 0 else ""
+        return f", about {duration(left)} left" if left > 0 else ""
 
     def _render(self) -> RenderableType:
         status = Table.grid(padding=(0, 2))
@@ -147,7 +148,7 @@ class RunView:
         bar: RenderableType = ""
         if self._total:
             bar = ProgressBar(total=self._total, completed=self._done, width=30)
-        elapsed = _duration(time.monotonic() - self._began)
+        elapsed = duration(time.monotonic() - self._began)
         status.add_row(Text(self._title, style="bold"), bar, counts, f"{elapsed}{self._eta()}")
         parts: list[RenderableType] = [status]
         if self._records or self._running:
@@ -203,11 +204,3 @@ def _title(job: TrialJob) -> str:
 
 def _depths(depths: Sequence[int]) -> str:
     return " ".join(map(str, depths))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

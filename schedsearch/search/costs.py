@@ -139,7 +139,7 @@ def used_budget(costs: Costs, wall_clock: float | None, device_hours: float | No
 
 def duration(seconds: float) -> str:
     """A time for people: ``8.3 s``, ``4 min 05 s``, ``2 h 10 min``."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, left = divmod(minutes, 60)

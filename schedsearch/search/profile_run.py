@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -138,7 +137,7 @@ def _profile(ready: Preflight, errors: ErrorTable) -> Profile:
         name: ProfiledSchedule(
             name=FULL if name == BASELINE else name,
             schedule=schedule,
-            blocks=_dot(ready.visits, schedule.depths),
+            blocks=schedule.num_blocks(ready.visits),
             excess=_excess(costs, schedule, space.min_depth),
             predicted_ms=ready.predict_ms(schedule),
             measured_ms=measured[name].median_ms,
@@ -162,7 +161,3 @@ def _excess(costs: NDArray[np.float64], schedule: ExitSchedule, min_depth: int) 
     last = costs.shape[1] - 1
     columns = [min(depth - min_depth, last) for depth in schedule.depths]
     return float(costs[np.arange(len(columns)), columns].sum())
-
-
-def _dot(weights: Sequence[int], depths: Sequence[int]) -> int:
-    return sum(weight * depth for weight, depth in zip(weights, depths, strict=True))

@@ -7,7 +7,7 @@ from driving import record_of
 from rich.console import Console
 
 from schedsearch.records import TrialJob
-from schedsearch.report.live import RunView, _duration
+from schedsearch.report.live import RunView
 from schedsearch.search.results import hypervolume_of
 
 
@@ -108,11 +108,3 @@ def test_an_error_ends_the_view(terminal: bool) -> None:
         view.stage("searching")
         raise RuntimeError
     assert view._live is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (59.6, "1 min 00 s"), (75, "1 min 15 s"), (3700, "1 h 01 min")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert _duration(seconds) == text

@@ -151,7 +151,7 @@ def test_the_whole_report() -> None:
         "Against the hand-made",
         "How sure",
         "The surrogate sees at most 0.1 better.",
-        "Where the time went: trials 75%, profile 25% of 2.0 min on workers.",
+        "Where the time went: trials 75%, profile 25% of 2 min 00 s on workers.",
     ):
         assert line in shown
     assert "KID" not in shown

@@ -188,7 +188,7 @@ def test_damaged_costs(tmp_path: Path, text: str) -> None:
 def test_durations() -> None:
     assert [duration(s) for s in (1.25, 59.96, 61, 7265)] == [
         "1.2 s",
-        "60.0 s",
+        "1 min 00 s",
         "1 min 01 s",
         "2 h 01 min",
     ]
