@@ -1,11 +1,12 @@
 """Files that appear whole or not at all."""
 
-import contextlib
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from schedsearch.atomic import replacing, write_text
 
@@ -25,14 +26,16 @@ def test_the_old_content_is_there_until_the_end(tmp_path: Path) -> None:
         temporary.write_text("half of the")
         assert temporary.parent == path.parent  # a rename works within one file system only
         assert path.read_text() == "old"
+    assert path.read_text() == "half of the"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_error_leaves_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    with contextlib.suppress(RuntimeError), replacing(path) as temporary:
+    with pytest.raises(RuntimeError, match="in mid"), replacing(path) as temporary:  # noqa: PT012
         temporary.write_text("half")
-        raise RuntimeError
+        raise RuntimeError("in mid-write")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

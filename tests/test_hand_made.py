@@ -46,7 +46,7 @@ def test_scaled_to_ten_blocks() -> None:
 
 
 def test_presets_cannot_be_changed() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="item assignment"):
         presets["mine"] = ExitSchedule((1,))  # type: ignore[index]
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="D9-DiT"):
         preset_for("D9-DiT", 10)

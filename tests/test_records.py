@@ -65,31 +65,31 @@ def test_state_and_evaluation_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"number": "7"},
-        {"number": None},
-        {"number": 1.5},
-        {"depths": 5},
-        {"depths": "10 9 8"},
-        {"depths": []},
-        {"depths": [10, "9"]},
-        {"depths": [10, -1]},
-        {"label": 3},
-        {"state": "running"},
-        {"state": "failed"},
-        {"evaluation": 5},
-        {"evaluation": "good"},
-        {"evaluation": {"fid": 1.0}},
-        {"seconds": "long"},
-        {"retry": 1},
-        {"surprise": 1},
+        ({"number": "7"}, "TrialRecord.number: unexpected value '7'"),
+        ({"number": None}, "TrialRecord.number: unexpected value None"),
+        ({"number": 1.5}, "TrialRecord.number: unexpected value 1.5"),
+        ({"depths": 5}, "TrialRecord.depths: expected a list, got 5"),
+        ({"depths": "10 9 8"}, "TrialRecord.depths: expected a list, got '10 9 8'"),
+        ({"depths": []}, "at least one interval"),
+        ({"depths": [10, "9"]}, "interval 1 has '9'"),
+        ({"depths": [10, -1]}, "interval 1 has -1"),
+        ({"label": 3}, "TrialRecord.label: unexpected value 3"),
+        ({"state": "running"}, "'running' is not a valid TrialState"),
+        ({"state": "failed"}, "an evaluation exactly when it is complete, but got state='failed'"),
+        ({"evaluation": 5}, "Evaluation: expected an object, got 5"),
+        ({"evaluation": "good"}, "Evaluation: expected an object, got 'good'"),
+        ({"evaluation": {"fid": 1.0}}, "Evaluation: missing or unknown keys features, kid, "),
+        ({"seconds": "long"}, "TrialRecord.seconds: unexpected value 'long'"),
+        ({"retry": 1}, "TrialRecord.retry: unexpected value 1"),
+        ({"surprise": 1}, "TrialRecord: missing or unknown keys surprise"),
     ],
     ids=str,
 )
-def test_a_wrong_record_is_refused(change: dict[str, object]) -> None:
+def test_a_wrong_record_is_refused(change: dict[str, object], message: str) -> None:
     data = json.loads(record_of(3, DEPTHS).to_json()) | change
-    with pytest.raises(ValueError):  # noqa: PT011 - any, as for JSON itself
+    with pytest.raises(ValueError, match=message):
         TrialRecord.from_json(json.dumps(data))
 
 

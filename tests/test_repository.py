@@ -55,8 +55,11 @@ def test_a_search_space_says_how_to_run_it_and_what_it_costs(file):
     assert "Cost:" in head
 
 
-def test_there_are_search_spaces():
-    assert SPACES
+def test_the_folder_holds_the_spaces_that_are_installed():
+    from schedsearch.config import shipped_spaces
+
+    assert {file.stem for file in SPACES} == set(shipped_spaces())
+    assert "digits_dit" in shipped_spaces()
 
 
 @pytest.mark.parametrize("package", ["schedsearch", "trainers"])

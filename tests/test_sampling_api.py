@@ -1,5 +1,7 @@
 """``schedsearch.load_backbone`` and ``schedsearch.sample``."""
 
+import math
+
 import pytest
 import torch
 from tiny_runs import TINY, write_space
@@ -51,6 +53,24 @@ def test_samples(net, solver: str) -> None:
     assert not torch.allclose(deeper, images[:3])
 
 
+def test_samples_are_those_of_ddim_written_out(net) -> None:
+    """Song et al. 2021, Eq. 12, with the linear betas and linspace times of the shipped model."""
+    noise = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    bars = (1 - betas).cumprod(0).tolist()
+    x, labels = noise.double(), torch.tensor([0, 1, 2])
+    times = (999, 749, 500, 250, 0)
+    for t, later in zip(times, (*times[1:], None), strict=True):
+        depth = D3.depths[t // 100]
+        with torch.no_grad():
+            eps = net(x.float(), torch.full((3,), float(t)), labels, exit_depth=depth).double()
+        x0 = (x - math.sqrt(1 - bars[t]) * eps) / math.sqrt(bars[t])
+        after = 1.0 if later is None else bars[later]
+        x = math.sqrt(after) * x0 + math.sqrt(1 - after) * eps
+    found = schedsearch.sample(net, D3, solver="ddim", num_steps=5, noise=noise)
+    torch.testing.assert_close(found, x.float(), atol=1e-4, rtol=1e-4)
+
+
 def test_labels_guidance_and_noise(net) -> None:
     noise = torch.randn(3, 1, 8, 8)
 
@@ -76,7 +96,10 @@ def test_guidance_must_fit_the_network(net) -> None:
     for scale in (1.0, 2.0):
         with pytest.raises(ConfigError, match="at most the network's 1 channels, got 2"):
             schedsearch.sample(net, D3, noise=noise, cfg_scale=scale, cfg_channels=2)
-    schedsearch.sample(net, D3, num_steps=2, noise=noise, cfg_scale=2.0, cfg_channels=1)
+    one = schedsearch.sample(net, D3, num_steps=2, noise=noise, cfg_scale=2.0, cfg_channels=1)
+    every = schedsearch.sample(net, D3, num_steps=2, noise=noise, cfg_scale=2.0)
+    assert torch.equal(one, every)  # its one channel is all of them
+    assert not torch.allclose(one, schedsearch.sample(net, D3, num_steps=2, noise=noise))
 
 
 @pytest.mark.parametrize("num_classes", [-1, 10], ids=["no classes", "no null class"])

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from tiny_runs import TINY
 from torch import nn
 
 from schedsearch import atomic
 from schedsearch.backbones.checkpoint import (
     fingerprint,
+    fingerprint_of,
     load_backbone_from,
     load_weights,
     resolve_checkpoint,
@@ -292,27 +294,19 @@ def test_fingerprint_sees_values_names_and_dtype() -> None:
         net.final_layer.linear.bias[0] += 1e-6
     assert fingerprint(net) != first
     assert fingerprint(make_net(0).bfloat16()) != first
+    state = make_net(0).state_dict()
+    assert fingerprint_of(dict(reversed(state.items()))) == first  # the order is no matter
+    bias = state.pop("final_layer.linear.bias")
+    assert fingerprint_of(state) != first
+    assert fingerprint_of({**state, "final_layer.linear.offset": bias}) != first
+    assert fingerprint_of({**state, "final_layer.linear.bias": bias[None]}) != first
 
 
 def test_shipped_digits_model_predicts_noise() -> None:
     from schedsearch.data.digits import load_digits
     from schedsearch.diffusion.process import DDPMProcess
 
-    settings = BackboneSettings(
-        family="dit",
-        config={
-            "input_size": 8,
-            "patch_size": 2,
-            "in_channels": 1,
-            "hidden_size": 64,
-            "depth": 10,
-            "num_heads": 4,
-            "num_classes": 10,
-            "learn_sigma": False,
-        },
-        checkpoint="package:digits_dit.safetensors",
-    )
-    net = load_backbone_from(settings)
+    net = load_backbone_from(BackboneSettings(**TINY["backbone"]))
     assert not net.training
     generator = torch.Generator().manual_seed(0)
     x0, y = load_digits().batch(256, generator)

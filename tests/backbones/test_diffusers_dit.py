@@ -167,7 +167,10 @@ def test_a_state_dict_alone_is_known_by_its_keys(tmp_path: Path) -> None:
         {f"module.{k}": v for k, v in diffusers_state(net.state_dict()).items()},
         tmp_path / "dit.pt",
     )
-    assert load_weights(other, tmp_path / "dit.pt") is not None
+    note = load_weights(other, tmp_path / "dit.pt")
+    assert note is not None
+    assert "dit.pt has diffusers' layout" in note
+    assert "the prefix 'module.' of its keys was removed" in note
     assert fingerprint(other) == fingerprint(net)
 
 

@@ -1,57 +1,15 @@
-import itertools
+"""What is a DiT's own: its names, its size, its formulas, and parity with diffusers."""
+
 import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from small_models import DEPTH, make_dit, make_inputs
+from torch import Tensor
 
 from schedsearch.backbones.dit import DiT
-from schedsearch.backbones.layers import unpatchify
 from schedsearch.backbones.registry import build_backbone
 from schedsearch.settings import BackboneSettings
-
-DEPTH = 5
-
-
-def make_dit(**overrides: object) -> DiT:
-    """A small DiT without the zeros of its initialisation, under which blocks do nothing."""
-    config = {
-        "input_size": 8,
-        "patch_size": 2,
-        "in_channels": 2,
-        "hidden_size": 32,
-        "depth": DEPTH,
-        "num_heads": 4,
-        "num_classes": 7,
-        "learn_sigma": True,
-    }
-    torch.manual_seed(0)
-    net = DiT(**{**config, **overrides})
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.1)
-    return net
-
-
-def make_inputs(net: DiT, n: int = 9) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(n, *net.in_shape, generator=generator)
-    t = torch.randint(1000, (n,), generator=generator)
-    y = torch.randint(8, (n,), generator=generator)
-    return x, t, y
-
-
-def run_every_block_and_pick(
-    net: DiT, x: Tensor, t: Tensor, y: Tensor, exit_depth: Tensor
-) -> Tensor:
-    """The plain way: all blocks for all samples, then each sample's own depth."""
-    tokens = net.x_embedder(x) + net.pos_embed
-    c = net.t_embedder(t) + net.y_embedder(y)
-    after = []
-    for block in net.blocks:
-        tokens = block(tokens, c)
-        after.append(tokens)
-    picked = torch.stack(after)[exit_depth - 1, torch.arange(len(x))]
-    return unpatchify(net.final_layer(picked, c), net.patch_size, net.out_channels)
 
 
 def test_official_key_names() -> None:
@@ -196,126 +154,6 @@ def test_parity_with_diffusers() -> None:
         torch.testing.assert_close(net(x, t, y, exit_depth=DEPTH), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "depths",
-    [
-        [5, 1, 3, 3, 2, 5, 1, 4, 2],
-        [5] * 9,
-        [1] * 9,
-        [1, 2, 3, 4, 5, 5, 4, 3, 2],
-        [2, 2, 2, 2, 2, 2, 2, 2, 4],
-    ],
-)
-def test_per_sample_exits_equal_running_everything(depths: list[int]) -> None:
-    net = make_dit().eval()
-    x, t, y = make_inputs(net)
-    exit_depth = torch.tensor(depths)
-    with torch.no_grad():
-        actual = net(x, t, y, exit_depth=exit_depth)
-        expected = run_every_block_and_pick(net, x, t, y, exit_depth)
-        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
-        for i, depth in enumerate(depths):  # the sampling path, sample by sample
-            alone = net(x[i : i + 1], t[i : i + 1], y[i : i + 1], exit_depth=depth)
-            torch.testing.assert_close(actual[i : i + 1], alone, rtol=1e-5, atol=1e-5)
-    assert actual.std() > 0.01
-
-
-def test_one_depth_for_all_is_the_integer_path_bit_for_bit() -> None:
-    net = make_dit().eval()
-    x, t, y = make_inputs(net)
-    with torch.no_grad():
-        for depth in range(1, DEPTH + 1):
-            as_tensor = net(x, t, y, exit_depth=torch.full((9,), depth))
-            assert torch.equal(as_tensor, net(x, t, y, exit_depth=depth))
-
-
-def test_gradients_equal_running_everything() -> None:
-    net = make_dit()
-    x, t, y = make_inputs(net)
-    exit_depth = torch.tensor([4, 1, 3, 3, 2, 4, 1, 4, 2])  # block 5 runs for nobody
-    target = torch.randn(9, 4, 8, 8)
-    (net(x, t, y, exit_depth=exit_depth) - target).square().mean().backward()
-    ours = {name: p.grad for name, p in net.named_parameters()}
-    net.zero_grad(set_to_none=True)
-    picked = run_every_block_and_pick(net, x, t, y, exit_depth)
-    (picked - target).square().mean().backward()
-    for name, parameter in net.named_parameters():
-        if name.startswith("blocks.4."):
-            assert ours[name] is None  # untouched by the optimizer
-        else:
-            torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-6)
-
-
-def test_gradient_checkpointing_changes_nothing_but_memory() -> None:
-    net = make_dit().train()
-    assert not net.gradient_checkpointing
-    x, t, y = make_inputs(net)
-    exit_depth = torch.tensor([4, 1, 3, 3, 2, 4, 1, 4, 2])
-    runs = 0
-
-    def count(*_: object) -> None:
-        nonlocal runs
-        runs += 1
-
-    net.blocks[0].register_forward_pre_hook(count)  # a recomputation may end early
-    results = []
-    for enabled, expected_runs in ((True, 2), (False, 1)):
-        net.gradient_checkpointing, runs = enabled, 0
-        net.zero_grad(set_to_none=True)
-        output = net(x, t, y, exit_depth=exit_depth)
-        output.square().mean().backward()
-        results.append((output.detach(), [p.grad for p in net.parameters()]))
-        assert runs == expected_runs
-    (output, gradients), (plain_output, plain_gradients) = results
-    assert torch.equal(output, plain_output)
-    for gradient, plain in zip(gradients, plain_gradients, strict=True):
-        assert (gradient is None) == (plain is None)
-        assert gradient is None or torch.equal(gradient, plain)
-    net.gradient_checkpointing, runs = True, 0
-    net.eval()(x, t, y, exit_depth=1).square().mean().backward()
-    assert runs == 1  # only training recomputes
-
-
-def test_integer_times_are_floats_and_fractions_count() -> None:
-    net = make_dit().eval()
-    x, t, y = make_inputs(net)
-    with torch.no_grad():
-        from_ints = net(x, t, y, exit_depth=2)
-        assert torch.equal(from_ints, net(x, t.float(), y, exit_depth=2))
-        assert (net(x, t + 0.5, y, exit_depth=2) - from_ints).abs().max() > 1e-4
-
-
-def test_blocks_run_only_on_samples_that_are_alive() -> None:
-    net = make_dit().eval()
-    seen: list[int] = []
-    for block in net.blocks:
-        block.register_forward_hook(lambda _block, inputs, _out: seen.append(len(inputs[0])))
-    x, t, y = make_inputs(net)
-    net(x, t, y, exit_depth=torch.tensor([4, 1, 3, 3, 2, 4, 1, 4, 2]))
-    assert seen == [9, 7, 5, 3]
-
-
-def test_depth_changes_the_output() -> None:
-    net = make_dit().eval()
-    x, t, y = make_inputs(net)
-    with torch.no_grad():
-        outputs = [net(x, t, y, exit_depth=depth) for depth in range(1, DEPTH + 1)]
-    for shallow, deep in itertools.pairwise(outputs):
-        assert (shallow - deep).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("depth", [0, -1, DEPTH + 1])
-def test_depth_outside_the_model_is_refused(depth: int) -> None:
-    net = make_dit()
-    x, t, y = make_inputs(net)
-    with pytest.raises(ValueError, match=rf"1\.\.{DEPTH}.*got {depth}"):
-        net(x, t, y, exit_depth=depth)
-    with pytest.raises(ValueError, match=rf"1\.\.{DEPTH}.*got {depth}"):
-        net(x, t, y, exit_depth=torch.tensor([1] * 8 + [depth]))
-    with pytest.raises(ValueError, match="one integer per sample"):
-        net(x, t, y, exit_depth=torch.tensor([1, 2]))
-
-
 def test_labels() -> None:
     net = make_dit()
     x, t, _ = make_inputs(net)
@@ -332,23 +170,3 @@ def test_labels() -> None:
 def test_sizes_that_do_not_fit(overrides: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(overrides))):
         make_dit(**overrides)
-
-
-def test_bfloat16_keeps_the_time_embedding_precise() -> None:
-    net = make_dit().eval()
-    x, t, y = make_inputs(net)
-    with torch.no_grad():
-        full = net(x, t, y, exit_depth=2)
-        half = net.bfloat16()(x.bfloat16(), t, y, exit_depth=2)
-    assert half.dtype == torch.bfloat16
-    assert (half.float() - full).abs().mean() < 0.05 * full.abs().mean()
-
-
-def test_per_sample_exits_are_bit_identical_at_training_size() -> None:
-    """The shipped model's shape on its usual batch: not a digit differs on the CPU."""
-    net = make_dit(hidden_size=64, depth=10, in_channels=1, num_classes=10, learn_sigma=False)
-    x, t, y = make_inputs(net.eval(), 128)
-    exit_depth = torch.tensor((10, 10, 9, 9, 7, 7, 6, 6, 4, 4))[t // 100]
-    with torch.no_grad():
-        actual = net(x, t, y, exit_depth=exit_depth)
-        assert torch.equal(actual, run_every_block_and_pick(net, x, t, y, exit_depth))

@@ -12,8 +12,10 @@ import pytest
 SCRIPT = Path(sys.executable).with_name("schedsearch")
 
 
-def check_space(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    (folder / "my_lab.py").write_text("class MyTrainer: ...\n")
+def check_space(
+    folder: Path, module: str = "my_lab", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    (folder / f"{module}.py").write_text("class MyTrainer: ...\n")
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(
         [SCRIPT, "check", "digits_dit", "-o", "trainer=my_lab:MyTrainer"],
@@ -28,6 +30,10 @@ def check_space(folder: Path, **environment: str) -> subprocess.CompletedProcess
 def test_the_script_finds_a_module_in_the_current_folder(tmp_path):
     done = check_space(tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "digits_dit.yaml is valid" in done.stdout
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert "there is no module 'my_lab'" in check_space(elsewhere, module="other").stderr
 
 
 @pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed")
@@ -35,6 +41,8 @@ def test_a_file_there_cannot_replace_an_installed_module(tmp_path):
     (tmp_path / "pydantic.py").write_text("raise SystemExit('shadowed')\n")
     done = check_space(tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "shadowed" not in done.stderr
+    assert "digits_dit.yaml is valid" in done.stdout
 
 
 @pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed")

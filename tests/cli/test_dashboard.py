@@ -86,4 +86,7 @@ def test_a_port_that_is_taken(run_copy: Path) -> None:
         done = run_cli("dashboard", run_copy, "--port", port)
     assert done.code == 2
     assert "Choose another one with --port" in done.err
-    assert run_cli("dashboard", run_copy, "--port", 70000).code == 2
+    far = run_cli("dashboard", run_copy, "--port", 70000)
+    assert far.code == 2
+    assert "70000" in far.err
+    assert "0-65535" in far.err

@@ -4,12 +4,15 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from tiny_runs import records_of, run_cli
 
 from schedsearch.pareto import non_dominated
+from schedsearch.search.results import RunResults
+from schedsearch.search.run_folder import RunFolder
 
 
 def contents(root: Path) -> dict[str, tuple[int, int]]:
@@ -47,12 +50,18 @@ def test_status(complete_run: Path) -> None:
     assert values["driver"] == "not running"
     assert values["done"] == "7 of 7"
     assert values["failed"] == values["running"] == "0"
+    assert values["front"] == f"{len(front_of(complete_run))} schedules"
     assert 0 < float(values["hypervolume"]) < 1
     assert "interrupted" not in values
 
 
+def front_of(run: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(run_cli("front", run, "--format", "json").out)
+    return rows
+
+
 def test_front_as_json(complete_run: Path) -> None:
-    rows = json.loads(run_cli("front", complete_run, "--format", "json").out)
+    rows = front_of(complete_run)
     keys = {"trial", "depths", "fid", "latency_ms", "acceleration", "num_samples", "features"}
     assert rows
     for row in rows:
@@ -60,13 +69,24 @@ def test_front_as_json(complete_run: Path) -> None:
         assert len(row["depths"]) == 10
         assert all(isinstance(depth, int) and 2 <= depth <= 10 for depth in row["depths"])
         assert row["num_samples"] == 64
-        assert row["acceleration"] < 1
     latencies = [row["latency_ms"] for row in rows]
     assert latencies == sorted(latencies)
     points = [(row["fid"], row["latency_ms"]) for row in rows]
     assert len(non_dominated(points)) == len(rows)
-    known = {r.number: list(r.depths) for r in records_of(complete_run)}
-    assert all(known[row["trial"]] == row["depths"] for row in rows)
+    known = {r.number: r for r in records_of(complete_run)}
+    report = json.loads((complete_run / "latency.json").read_text())
+    for row in rows:
+        record = known[row["trial"]]
+        assert record.evaluation is not None
+        assert row["depths"] == list(record.depths)
+        assert row.get("fid_search", row["fid"]) == record.evaluation.fid
+        measured = report["measured"][str(row["trial"])]
+        assert row["latency_ms"] == measured["latency_ms"]
+        assert row["acceleration"] == measured["acceleration"]
+    # Whatever was measured and is not on the front is beaten by something on it.
+    for entry in RunResults.load(RunFolder(complete_run)).entries:
+        if str(entry.trial) in report["measured"]:
+            assert any(fid <= entry.fid and ms <= entry.latency_ms for fid, ms in points)
 
 
 def test_formats_and_files_agree(complete_run: Path) -> None:
@@ -101,15 +121,38 @@ def test_pick(complete_run: Path) -> None:
         assert f"depths:       {' '.join(map(str, row['depths']))}" in done.out
         assert "why:" in done.out
         assert f"--trial {row['trial']} -o schedule.yaml" in done.out
-    assert run_cli("pick", complete_run, "--knee").code == 0
+    done = run_cli("pick", complete_run, "--knee")
+    assert done.code == 0
+    assert done.out.splitlines()[0] == f"trial {rows[knee_by_hand(rows)]['trial']}"
 
 
-@pytest.mark.parametrize("rule", [("--max-latency-ms", "1e-6"), ("--max-fid", "1e-6")])
-def test_what_cannot_be_met_exits_4(complete_run: Path, rule: tuple[str, str]) -> None:
+def knee_by_hand(rows: list[dict[str, Any]]) -> int:
+    """The row farthest below the line between the ends; the cheapest where none is below."""
+    fids, ms = ([row[key] for row in rows] for key in ("fid", "latency_ms"))
+    below = [
+        1
+        - (ms[i] - ms[0]) / ((ms[-1] - ms[0]) or 1)
+        - (fids[i] - fids[-1]) / ((fids[0] - fids[-1]) or 1)
+        for i in range(len(rows))
+    ]
+    return max(range(len(rows)), key=lambda i: round(below[i], 12)) if len(rows) > 2 else 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (("--max-latency-ms", "1e-6"), "No schedule takes at most 1e-06 ms; the fastest is trial"),
+        (("--max-fid", "1e-6"), "No schedule has a FID of at most 1e-06; the best is trial"),
+    ],
+)
+def test_what_cannot_be_met_exits_4(
+    complete_run: Path, rule: tuple[str, str], message: str
+) -> None:
     done = run_cli("pick", complete_run, *rule)
     assert done.code == 4
     assert done.out == ""
     assert len(done.err.splitlines()) == 1
+    assert message in done.err
 
 
 @pytest.mark.parametrize("command", [("status",), ("front",), ("pick", "--knee")])
@@ -121,7 +164,9 @@ def test_no_run(tmp_path: Path, command: tuple[str, ...]) -> None:
 
 def test_a_run_without_results(complete_run: Path, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text((complete_run / "space.yaml").read_text())
-    assert run_cli("front", tmp_path, "--format", "json").code == 4
+    front = run_cli("front", tmp_path, "--format", "json")
+    assert (front.code, front.out) == (4, "")
+    assert "needs a complete trial, but there is none (0 failed)" in front.err
     done = run_cli("status", tmp_path)
     assert done.code == 0
     assert "done:         0 of 7" in done.out

@@ -1,7 +1,9 @@
 """``schedsearch latency``."""
 
+import re
 from pathlib import Path
 
+import pytest
 import yaml
 from tiny_runs import TINY, run_cli
 
@@ -13,9 +15,27 @@ def test_tables(tmp_path: Path) -> None:
     done = run_cli("latency", space, "--schedule", "D3-DiT", "--schedule", "4", "--batch", 2)
     assert done.code == 0, done.err
     assert "batch 2, 1 CPU thread(s), dpm_solver with 3 steps" in done.out
-    for row in ("D3-DiT", "10 10 9 9 7 7 6 6 4 4", "4 4 4 4 4 4 4 4 4 4", "full"):
-        assert row in done.out
     assert done.err == ""
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in done.out[done.out.index("sampling one batch") :].splitlines()
+        if line.startswith("│")
+    ]
+    assert [row[:2] for row in rows] == [
+        ["full", " ".join(["10"] * 10)],
+        ["D3-DiT", "10 10 9 9 7 7 6 6 4 4"],
+        ["4", " ".join(["4"] * 10)],
+    ]
+    # The prediction is the line's own, of the intervals 3, 6 and 9 that the solver visits.
+    fit = re.search(r"T = (\S+) \+ sum over 3 calls of \((\S+) \+ (\S+) depth\) ms", done.out)
+    assert fit is not None
+    fixed, per_call, per_block = map(float, fit.groups())
+    for row, blocks in zip(rows, (30, 9 + 6 + 4, 12), strict=True):
+        expected = fixed + 3 * per_call + per_block * blocks
+        assert float(row[3]) == pytest.approx(expected, abs=0.12)
+        measured, full = (float(r[2].partition(" ")[0]) for r in (row, rows[0]))
+        saved, rounding = 100 * (1 - measured / full), 0.1 + 100 * 0.1 / full
+        assert float(row[4].rstrip("%")) == pytest.approx(saved, abs=rounding)
 
 
 def test_a_u_vit_is_measured_with_its_own_presets(uvit_space: Path) -> None:

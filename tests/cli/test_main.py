@@ -174,7 +174,23 @@ def test_arguments_of_the_contract(acting: SimpleNamespace) -> None:
         convert IN OUT --to diffusers --which ema --backbone DiT-XL/2 --force
         presets --depth 10
     """
+    parsed = {}
     for line in lines.strip().splitlines():
         assert cli.main(line.split()) == 0, line
+        parsed[line.strip()] = vars(acting.seen)
+
+    def check(line: str, **expected: object) -> None:
+        found = parsed[line]
+        assert {key: found[key] for key in expected} == expected
+
+    check("front R --format json", command="front", run="R", format="json")
+    check("pick R --knee", knee=True, max_fid=None, max_latency_ms=None)
+    check("pick R --max-latency-ms 3.5", knee=False, max_latency_ms=3.5)
+    check("pick R --max-fid-increase 0", max_fid_increase=0.0)
+    check("export R --trial 3 -o F.yaml --weights F.safetensors", trial=3)
+    check("latency S --schedule full --schedule D3-DiT --batch 1 --batch 8", batches=[1, 8])
+    check("presets --depth 10", depth=10)
+    check("run S -o a.b=1 -o c=2 --output D --address auto --dry-run", dry_run=True)
+    check("run S -o a.b=1 -o c=2 --output D --address auto --dry-run", address="auto")
     assert cli.main(["run", "S", "-o", "a.b=1", "-o", "c=2"]) == 0
     assert acting.seen.overrides == ["a.b=1", "c=2"]

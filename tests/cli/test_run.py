@@ -1,4 +1,4 @@
-"""``schedsearch run`` before it starts anything; whole runs are in search/test_campaign.py."""
+"""``schedsearch run`` before it starts anything; whole runs are in search/test_campaign*.py."""
 
 from pathlib import Path
 
@@ -64,10 +64,14 @@ def test_mistakes_exit_2_before_the_first_trial(
 def test_a_mistake_in_the_first_start_can_be_put_right(tmp_path: Path) -> None:
     """A start that never came to a trial does not bind the folder to its space."""
     broken = write_space(tmp_path / "a", trainer="driving:Driver")
-    assert run_cli("run", broken, "--output", tmp_path / "run").code == 2
+    first = run_cli("run", broken, "--output", tmp_path / "run")
+    assert first.code == 2
+    assert "driving:Driver" in first.err
     fixed = write_space(tmp_path / "b")
     done = run_cli("run", fixed, "--output", tmp_path / "run", "--dry-run")
     assert done.code == 0, done.err
+    assert "(new)" in done.out
+    assert "7 trials" in done.out
 
 
 def test_a_cluster_needs_ray(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import yaml
 from matplotlib.image import imread
 from tiny_runs import TINY, Done, run_cli, write_space
 
+import schedsearch
+
 
 @pytest.fixture
 def space(tmp_path: Path) -> Path:
@@ -37,6 +39,12 @@ def test_only_its_sections_are_read(space: Path) -> None:
     assert done.code == 0, done.err
     assert set(arrays) == {"images"}
     assert arrays["images"].shape == (16, 8, 8, 1)
+    net = schedsearch.load_backbone("digits_dit")
+    images = schedsearch.sample(
+        net, schedsearch.ExitSchedule.flat(10), solver="dpm_solver", num_steps=3, num=16
+    )
+    expected = ((images.clamp(-1, 1) + 1) * 127.5).numpy().transpose(0, 2, 3, 1)
+    assert np.abs(arrays["images"] - expected).max() <= 1  # rounded
     assert arrays["images"].std() > 10
     assert done.out == ""
     assert "16 images, schedule [10 10" in done.err
@@ -78,9 +86,13 @@ def test_a_u_vit_runs_no_decoder_block_at_depth_0(uvit_space: Path) -> None:
 
 def test_a_grid_and_silence(space: Path) -> None:
     grid = space.parent / "grid.png"
-    done, _ = sample(space, "-q", "--num", 4, "--grid", grid)
+    done, arrays = sample(space, "-q", "--num", 4, "--grid", grid)
     assert (done.code, done.out, done.err) == (0, "", "")
-    assert imread(grid).shape[0] >= 8
+    picture = 255 * imread(grid)[..., 0]  # 4 of 10 columns of digits, 8 times as large
+    for column, image in enumerate(arrays["images"][..., 0]):
+        corner = 2 + column * (8 * 8 + 2)
+        shown = picture[2 : 2 + 64, corner : corner + 64].reshape(8, 8, 8, 8)
+        np.testing.assert_allclose(shown.mean((1, 3)), image, atol=0.6)
 
 
 def test_a_given_start(space: Path, tmp_path: Path) -> None:
@@ -163,6 +175,7 @@ def test_a_pickle_is_not_run(space: Path, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_bytes(pickle.dumps({"model": Payload()}))
     done, _ = sample(space, "--weights", tmp_path / "w.pt")
     assert done.code == 2
+    assert "could run code" in done.err
     assert not marker.exists()
 
 

@@ -63,7 +63,9 @@ def test_files_and_folders_that_exist(tmp_path: Path) -> None:
     (tmp_path / "vae" / "config.json").touch()
     for source in ("mnist", "cifar10", "image_folder"):
         assert problems_of_data(tmp_path, source=source, path=".") == []
-        assert problems_of_data(tmp_path, source=source, path="file.npz") != []
+        (problem,) = problems_of_data(tmp_path, source=source, path="file.npz")
+        assert problem.startswith("data.path: ")
+        assert "file.npz" in problem
     assert problems_of_data(tmp_path, source="npz", path="file.npz") == []
     assert "is a folder, not a file" in problems_of_data(tmp_path, source="npz", path=".")[0]
     for path in ("file.npz", "."):

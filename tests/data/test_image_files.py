@@ -43,7 +43,11 @@ def test_the_last_step_is_bicubic_and_keeps_the_aspect() -> None:
 
 
 def test_small_images_are_enlarged_and_rectangles_fit() -> None:
-    assert centre_crop(Image.fromarray(noise(3, 5)), 8, 8).size == (8, 8)
+    small = Image.fromarray(noise(3, 5))  # to 8 x 13, of which the middle 8 columns stay
+    found = np.asarray(centre_crop(small, 8, 8))
+    assert np.array_equal(
+        found, np.asarray(small.resize((13, 8), Image.Resampling.BICUBIC))[:, 2:10]
+    )
     assert centre_crop(Image.fromarray(noise(40, 37)), 6, 12).size == (12, 6)
 
 
@@ -96,22 +100,22 @@ def jpeg() -> bytes:
 
 
 DAMAGED = {
-    "empty": b"",
-    "text": b"<html>404</html>",
-    "png cut in its data": png()[:200],
-    "png cut in its header": png()[:20],
-    "png with a wrong checksum": png().replace(b"IDAT", b"IDAX"),
-    "jpeg cut in its data": jpeg()[: len(jpeg()) // 2],
-    "jpeg cut in its header": jpeg()[:30],
-    "zeros": bytes(1000),
+    "empty": (b"", "not an image"),
+    "text": (b"<html>404</html>", "not an image"),
+    "png cut in its data": (png()[:200], "truncated"),
+    "png cut in its header": (png()[:20], "Truncated"),
+    "png with a wrong checksum": (png().replace(b"IDAT", b"IDAX"), "not an image"),
+    "jpeg cut in its data": (jpeg()[: len(jpeg()) // 2], "truncated"),
+    "jpeg cut in its header": (jpeg()[:30], "Truncated"),
+    "zeros": (bytes(1000), "not an image"),
 }
 
 
-@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
-def test_damaged_files(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(("content", "reason"), DAMAGED.values(), ids=DAMAGED.keys())
+def test_damaged_files(tmp_path: Path, content: bytes, reason: str) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(content)
-    with pytest.raises(UnreadableImageError):
+    with pytest.raises(UnreadableImageError, match=reason):
         read_image(file, "RGB", 8, 8)
 
 
@@ -138,8 +142,8 @@ def test_values_without_a_range_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_missing_or_odd_path(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableImageError):
+    with pytest.raises(UnreadableImageError, match="No such file"):
         read_image(tmp_path / "nowhere.png", "RGB", 8, 8)
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(UnreadableImageError):
+    with pytest.raises(UnreadableImageError, match="Is a directory"):
         read_image(tmp_path / "folder.png", "RGB", 8, 8)

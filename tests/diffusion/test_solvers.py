@@ -2,11 +2,12 @@
 
 import dataclasses
 import itertools
+import math
 from typing import Any
 
 import pytest
 import torch
-from gaussian_data import Tape, bent_denoiser, make_noise
+from gaussian_data import MEAN, Tape, bent_denoiser, gaussian_denoiser, make_noise
 from torch import Tensor
 
 from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess
@@ -143,6 +144,20 @@ def test_a_thousand_steps(process: str, options: dict[str, Any]) -> None:
     noise = make_noise(1, torch.float32)
     samples = solver.sample(denoiser_of(False, []), noise, Tape(noise))
     assert bool(torch.isfinite(samples).all())
+    # With the best denoiser of N(MEAN, STD ** 2), the start at its mean ends at the mean.
+    still = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    found = solver.sample(gaussian_denoiser(solver.process), still, lambda: still)
+    assert float(found) == pytest.approx(MEAN, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm_solver"])
+def test_without_noise_to_take_away_the_start_is_scaled(name: Any) -> None:
+    """Of a prediction of zero the data is x / sqrt(alpha bar), whatever the steps in between."""
+    solver = build_solver(SolverSettings(name=name, num_steps=10), PROCESSES["linear"])
+    noise = make_noise()
+    bar = math.prod(1 - (1e-4 + (0.02 - 1e-4) * t / 999) for t in range(1000))
+    samples = solver.sample(lambda x, t: torch.zeros_like(x), noise, Tape(noise))
+    torch.testing.assert_close(samples, noise / math.sqrt(bar), rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_is_clipped() -> None:

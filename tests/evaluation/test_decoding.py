@@ -1,5 +1,6 @@
 """Quality of a latent model: its samples are decoded before anything is measured."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -54,7 +55,17 @@ def test_images_and_their_spread_are_those_of_the_decoded_samples(net, solver) -
     pixels = decode(generate(net, SCHEDULE, solver, noise, labels, 20))
     assert torch.equal(quality.samples, to_uint8(pixels))
     assert quality.sample_std == pytest.approx(float(pixels.double().std(correction=0)))
-    assert quality.fid > 0
+    extractor = Colours()
+    rows = (
+        extractor(quality.samples).double().numpy(),
+        np.concatenate(
+            [extractor(batch).double().numpy() for batch in Decoded().uint8_batches(20)]
+        ),
+    )
+    (mean, cov), (real_mean, real_cov) = ((r.mean(0), np.cov(r, rowvar=False)) for r in rows)
+    root = np.sqrt(np.linalg.eigvals(cov @ real_cov).real.clip(min=0)).sum()
+    fid = ((mean - real_mean) ** 2).sum() + np.trace(cov) + np.trace(real_cov) - 2 * root
+    assert quality.fid == pytest.approx(fid, rel=1e-4)
     assert measure(net, solver, batch_size=50).sample_std == pytest.approx(quality.sample_std)
 
 

@@ -105,6 +105,29 @@ def test_standard_errors_fall_with_the_images() -> None:
     assert 2.5 < np.median(ratio) < 6.0  # sqrt(16) = 4
 
 
+def test_standard_errors_are_those_of_a_mean() -> None:
+    """The deviation of the paired differences over sqrt(n), from the squared errors themselves."""
+    seen: dict[int, list[tuple[float, float]]] = {2: [], 3: [], 4: []}
+
+    class Rough(Shifted):
+        def forward(self, x, t, y, *, exit_depth):
+            output = super().forward(x, t, y, exit_depth=4)
+            error = (4 - exit_depth) * x.mean((1, 2, 3), keepdim=True)
+            seen[exit_depth] += zip(t.tolist(), error.flatten().tolist(), strict=True)
+            return output + error
+
+    process = DDPMProcess()
+    table = measure(Rough(process), space=SearchSpace(2, 4, num_intervals=1), num_images=40)
+    for column, depth in enumerate((2, 3)):
+        t, error = (torch.tensor(values) for values in zip(*seen[depth], strict=True))
+        # The images are not quite black: their 0.004 is a small part of every squared error.
+        alpha, _ = process.scales(t.long())
+        differences = alpha * error.double() ** 2
+        expected = float(differences.std()) / 40**0.5
+        assert table.standard_errors[0][column] == pytest.approx(expected, rel=0.15)
+    assert table.standard_errors[0][2] == 0.0
+
+
 @pytest.mark.parametrize("process", [DDPMProcess(), VPProcess()], ids=["ddpm", "vp"])
 @pytest.mark.parametrize("num_intervals", [1, 7, 10])
 def test_stratified_times(process: NoiseProcess, num_intervals: int) -> None:

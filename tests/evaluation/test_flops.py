@@ -161,7 +161,7 @@ def test_savings_need_times_and_counted_depths():
     table = table_of(_4=100)
     with pytest.raises(ValueError, match="at least one time"):
         table.saving(ExitSchedule.flat(4), ())
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="3"):
         table.saving(ExitSchedule.flat(3))
 
 

@@ -56,7 +56,7 @@ def test_subsets_approach_the_full_value_and_are_seeded():
 def test_non_finite_features_are_refused():
     bad = _features(0, 10)
     bad[0, 0] = torch.nan
-    with pytest.raises(TrialError) as caught:
+    with pytest.raises(TrialError, match="1 of 10 feature rows are not finite") as caught:
         kernel_distance(bad, _features(1, 10))
     assert caught.value.stage == "fid"
 

@@ -85,15 +85,27 @@ def _measure(net, solver, extractor, reference, **changes):
 
 def test_quality_is_complete_and_repeats_exactly(net, solver, extractor, reference):
     quality = _measure(net, solver, extractor, reference)
-    assert quality.fid > 1
-    assert quality.kid > 0
+    noise, labels = starting_noise(0, 100, net.in_shape), balanced_labels(100, 10)
+    pixels = generate(net, SCHEDULE, solver, noise, labels, 100)
+    images = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    assert (quality.samples.int() - images[:GRID_IMAGES].int()).abs().max() <= 1
+    fake, real = extractor(images).double().numpy(), extractor(Digits().images).double().numpy()
+    cov, real_cov = (np.cov(rows, rowvar=False) for rows in (fake, real))
+    root = np.sqrt(np.linalg.eigvals(cov @ real_cov).real.clip(min=0)).sum()
+    shift = fake.mean(0) - real.mean(0)
+    fid = shift @ shift + np.trace(cov) + np.trace(real_cov) - 2 * root
+    assert quality.fid == pytest.approx(fid, rel=1e-3)
+    kernel = [(a @ b.T / 64 + 1) ** 3 for a, b in ((fake, fake), (real, real), (fake, real))]
+    own = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in kernel[:2]]
+    assert quality.kid == pytest.approx(sum(own) - 2 * kernel[2].mean(), rel=1e-3)
     assert quality.num_samples == 100
     assert quality.samples.shape == (GRID_IMAGES, 1, 8, 8)
     assert quality.samples.dtype == torch.uint8
     assert 0.3 < quality.sample_std < 3
     assert not quality.rank_deficient
     assert quality.class_accuracy is not None
-    assert 0 <= quality.class_accuracy < 0.5
+    right = (extractor.classify(images).argmax(1) == labels).sum()
+    assert quality.class_accuracy == int(right) / 100
     again = _measure(net, solver, extractor, reference)
     assert (again.fid, again.kid) == (quality.fid, quality.kid)
     other = _measure(net, solver, extractor, reference, seed=1)

@@ -74,7 +74,9 @@ def test_the_same_command_goes_on(
     arguments = [*ARGUMENTS, "--save-minutes", "0", "--output"]
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
     main([*arguments, str(whole)])
+    capsys.readouterr()
     assert main([*arguments, str(whole / "under a file")]) == 5
+    assert "whole.safetensors" in capsys.readouterr().err
 
     def dies(run: pretraining.Pretraining) -> float:
         if run.step == 2:
