@@ -48,7 +48,8 @@ def take_action(args: argparse.Namespace) -> int:
         server = make_server(HOST, args.port, app, handler_class=Quiet)
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"Cannot listen on {HOST}:{args.port}: {error}. Choose another one with --port."
+            f"Cannot listen on {HOST}:{args.port}: {str(error).rstrip('.')}. Choose another one "
+            "with --port."
         ) from error
     print(f"http://{HOST}:{args.port}/dashboard/studies/1   (Ctrl-C ends it)", flush=True)
     with server:
