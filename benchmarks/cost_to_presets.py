@@ -2,27 +2,33 @@
 
     python -m benchmarks.cost_to_presets RUN --num-steps 400 --jobs 2
 
-Without a search, a user fine-tunes the presets one by one. This does so with the run's own
-seeds, and compares their hypervolume and cost with those of the run after each of its trials.
+Without a search, a user fine-tunes full depth and the presets one by one. This does so with the
+run's own seeds, and compares hypervolume and cost with those of the run after each of its trials.
 Costs are seconds that workers were busy. The hypervolume is the run's: a share of the box up to
 3 x FID and 1.01 x latency of full depth; all latencies are those of the run's latency table, so
-that schedules compare which nobody timed. Full depth belongs to both fronts. Rows are kept, and
-the same command goes on where it was cut off.
+that schedules compare which nobody timed. Full depth belongs to both fronts and to both costs.
+
+A search picks its front by the FIDs that it saw, so these flatter it. Where the run confirmed a
+schedule with fresh seeds, that mean counts instead, and the presets are measured at the same
+seeds. Trials that nobody confirmed keep the search's own FID; a column says how many of the
+front's schedules are confirmed. Rows are kept, and the same command goes on where it was cut off.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.result_tables import Table
-from benchmarks.retraining import Job, measure_all
+from benchmarks.retraining import Job, exit_code_of, measure_all
 from schedsearch.atomic import write_text
 from schedsearch.hand_made import FULL
+from schedsearch.pareto import non_dominated
 from schedsearch.search import costs as stages
 from schedsearch.search.costs import Costs
 from schedsearch.search.results import FrontEntry, RunResults
@@ -35,12 +41,38 @@ AFTER_TRIALS = (stages.FINAL_LATENCY, stages.RUNOFF, stages.PROMOTION, stages.CO
 Point = tuple[float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """(FID, predicted latency) of a schedule, and what it is known from."""
+
+    point: Point
+    confirmed: bool
+    """By fresh seeds, which chose nothing."""
+    seconds: float
+    """What fine-tune and one evaluation took."""
+
+
+def valued(entry: FrontEntry, seconds: float, *, fresh: bool) -> Valued:
+    """A finished trial.
+
+    Args:
+        entry: The trial.
+        seconds: What it took.
+        fresh: Whether confirmed FIDs compare with those of trials.
+    """
+    if not fresh or entry.fid_confirmed is None:
+        return Valued((entry.fid_search, entry.predicted_latency_ms), False, seconds)
+    return Valued((entry.fid_confirmed, entry.predicted_latency_ms), True, seconds)
+
+
 def cost_table(
     entries: Sequence[FrontEntry],
     seconds: Sequence[float],
     costs: Costs,
-    presets: Sequence[tuple[Point, float]],
+    presets: Sequence[Valued],
     protocol: str,
+    *,
+    fresh: bool,
 ) -> Table:
     """Hypervolume and cost of the presets, and of a run up to each milestone.
 
@@ -48,48 +80,64 @@ def cost_table(
         entries: Trials in the order in which they ended; full depth among them.
         seconds: What each took.
         costs: Of the whole run.
-        presets: ((FID, predicted latency), seconds) of each preset, fine-tuned long.
+        presets: Presets, fine-tuned long.
         protocol: How it was measured, for people.
+        fresh: Whether confirmed FIDs compare with those of trials.
     """
-    full = next(_point(e) for e in entries if e.name == FULL)
-    goal = hypervolume_in_box([full, *(point for point, _ in presets)], full) or 0.0
-    price = sum(cost for _, cost in presets)
+    trials = [valued(e, s, fresh=fresh) for e, s in zip(entries, seconds, strict=True)]
+    place = [entry.name for entry in entries].index(FULL)
+    full = trials[place]
+    price = full.seconds + sum(preset.seconds for preset in presets)
+    first = _row("full depth and presets, fine-tuned one by one", [full, *presets], full, price)
+    goal = first["hypervolume"]
     spent = costs.device_seconds_by_stage()
     before = sum(spent.get(stage, 0.0) for stage in BEFORE_TRIALS)
-    failed = spent.get(stages.FAILED_TRIALS, 0.0) + spent.get(stages.INTERRUPTED, 0.0)
-    rows = [_row("presets, fine-tuned one by one", goal, price, price)]
-    for title, chosen in (
-        ("search, all trials", entries),
-        ("search, its proposals and full depth alone", [e for e in entries if e.name is None]),
+    before += spent.get(stages.FAILED_TRIALS, 0.0) + spent.get(stages.INTERRUPTED, 0.0)
+    rows = [first]
+    for title, named in (
+        ("search, all trials", True),
+        ("search, its proposals and full depth alone", False),
     ):
         for count in range(1, len(entries) + 1):
-            found = [_point(e) for e in entries[:count] if e in chosen]
-            volume = hypervolume_in_box([full, *found], full) or 0.0
-            if volume >= goal:
-                used = before + failed + sum(seconds[:count])
-                rows.append(_row(f"{title}: after trial {count}", volume, used, price))
+            ended = zip(entries[:count], trials[:count], strict=True)
+            found = [full, *(trial for entry, trial in ended if named or entry.name is None)]
+            used = before + sum(seconds[:count]) + (full.seconds if place >= count else 0.0)
+            row = _row(f"{title}: after trial {count}", found, full, used)
+            if row["hypervolume"] >= goal:
+                rows.append(row)
                 break
         else:
-            rows.append(_row(f"{title}: never", volume, costs.device_seconds, price))
-    everything = hypervolume_in_box([_point(e) for e in entries], full) or 0.0
-    after = sum(spent.get(stage, 0.0) for stage in AFTER_TRIALS)
-    used = before + failed + sum(seconds)
-    rows.append(_row("search, all trials, before confirmation", everything, used, price))
-    rows.append(_row("search, confirmation included", everything, used + after, price))
+            rows.append(_row(f"{title}: never", found, full, costs.device_seconds))
+    used = before + sum(seconds)
+    rows.append(_row("search, all trials, before confirmation", trials, full, used))
+    used += sum(spent.get(stage, 0.0) for stage in AFTER_TRIALS)
+    rows.append(_row("search, confirmation included", trials, full, used))
+    for row in rows:
+        row["ratio"] = row["seconds"] / price
     return Table(
         title="Cost of a front worth the hand-made schedules'",
         note=protocol,
-        columns={"what": "", "hypervolume": ".4f", "seconds": ".0f", "ratio": ".2f"},
+        columns={
+            "what": "",
+            "hypervolume": ".4f",
+            "confirmed": "",
+            "seconds": ".0f",
+            "ratio": ".2f",
+        },
         rows=rows,
     )
 
 
-def _point(entry: FrontEntry) -> Point:
-    return entry.fid, entry.predicted_latency_ms
-
-
-def _row(what: str, volume: float, seconds: float, price: float) -> dict[str, Any]:
-    return {"what": what, "hypervolume": volume, "seconds": seconds, "ratio": seconds / price}
+def _row(what: str, found: Sequence[Valued], full: Valued, seconds: float) -> dict[str, Any]:
+    """One milestone: what its schedules are worth, and how many of their front are confirmed."""
+    points = [value.point for value in found]
+    front = [found[i] for i in non_dominated(points)]
+    return {
+        "what": what,
+        "hypervolume": hypervolume_in_box(points, full.point) or 0.0,
+        "confirmed": f"{sum(value.confirmed for value in front)} of {len(front)}",
+        "seconds": seconds,
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -109,12 +157,15 @@ def main(arguments: list[str] | None = None) -> None:
     settings, evaluation = results.settings, results.settings.evaluation
     if not results.hand_made() or results.full() is None:
         parser.error(f"{args.run} measured no presets, or not full depth")
+    fresh = bool(evaluation.confirm_seeds) and not evaluation.confirm_steps
+    fresh = fresh and evaluation.confirm_samples in (None, evaluation.num_samples)
+    seeds = tuple(evaluation.confirm_seeds_used) if fresh else (evaluation.seed,)
     jobs = {
         preset.trial: Job(
             depths=preset.depths,
             num_steps=args.num_steps,
             training_seed=settings.search.seed,
-            evaluation_seeds=(evaluation.seed,),
+            evaluation_seeds=seeds,
             num_samples=evaluation.num_samples,
         )
         for preset in results.hand_made()
@@ -124,20 +175,31 @@ def main(arguments: list[str] | None = None) -> None:
     presets = []
     for preset in results.hand_made():
         row = known[jobs[preset.trial].key]
-        cost = row["finetune_seconds"] + row["measure_seconds"]
-        presets.append(((row["fids"][0], preset.predicted_latency_ms), cost))
+        # A user who fine-tunes a preset measures it once, as the search does its trials.
+        cost = row["finetune_seconds"] + row["measure_seconds"] / len(seeds)
+        fid = statistics.fmean(row["fids"])
+        presets.append(Valued((fid, preset.predicted_latency_ms), fresh, cost))
     seconds = [record.seconds for record in results.records if record.complete]
+    own = f"the search's own FID, seed {evaluation.seed}, which flatters what it chose"
     protocol = (
         f"Presets after {args.num_steps} steps, trials after {settings.recipe.num_steps}; FID "
-        f"({next(iter(known.values()))['features']}, n={evaluation.num_samples}, seed "
-        f"{evaluation.seed}), training seed {settings.search.seed}; latencies of the run's table; "
-        "seconds of busy workers, the run's by its own record."
+        f"({row['features']}, n={evaluation.num_samples}): "
+        + (
+            f"mean over the fresh seeds {seeds[0]} to {seeds[-1]} for the presets and the trials "
+            f"that the run confirmed, for others {own}"
+            if fresh
+            else f"{own}; no confirmed FID of this run compares with it"
+        )
+        + f"; training seed {settings.search.seed}; latencies of the run's table; seconds of "
+        "busy workers, the run's by its own record."
     )
-    table = cost_table(results.entries, seconds, Costs.load(folder), presets, protocol)
+    table = cost_table(
+        results.entries, seconds, Costs.load(folder), presets, protocol, fresh=fresh
+    )
     print(table.to_markdown())
     if args.json:
         write_text(args.json, json.dumps(asdict(table), indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of(main))

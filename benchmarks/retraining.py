@@ -7,25 +7,25 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from torch import nn
 
-from schedsearch.backbones.checkpoint import load_weights
+from benchmarks.schedulebench.rows import Row
+from benchmarks.study_identity import identity_of
+from schedsearch.exceptions import ConfigError, ExitCode, SchedSearchError
 from schedsearch.exit_rules import ScheduleExits
 from schedsearch.schedule import ExitSchedule
+from schedsearch.search.journal import Journal
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
-from schedsearch.search.workbench import Workbench, open_workbench
-
-if TYPE_CHECKING:
-    from schedsearch.protocols import Backbone
+from schedsearch.search.workbench import open_workbench
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def measure(job: Job, run: Path) -> dict[str, Any]:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         net = load_trainer(bench.settings.trainer).finetune(
-            starting_backbone(folder, bench),
+            bench.starting_backbone(folder),
             ScheduleExits(schedule),
             bench.source,
             bench.process,
@@ -67,7 +67,7 @@ def measure(job: Job, run: Path) -> dict[str, Any]:
         for seed in job.evaluation_seeds
     ]
     return {
-        "job": job.key,
+        "key": job.key,
         "fids": [quality.fid for quality in qualities],
         "features": bench.extractor.name,
         "finetune_seconds": round(fine_tuned - started, 2),
@@ -75,30 +75,55 @@ def measure(job: Job, run: Path) -> dict[str, Any]:
     }
 
 
-def starting_backbone(folder: RunFolder, bench: Workbench) -> Backbone:
-    """The weights that the trials of the run started from."""
-    net = bench.fresh_backbone()
-    profile = bench.settings.profile
-    if profile is not None and profile.start == "shared":
-        load_weights(cast(nn.Module, net), folder.shared_weights("schedules"))
-    return net
+def identity_of_run(run: Path) -> dict[str, str]:
+    """Study and starting weights of a run, which all of its rows must share."""
+    folder = RunFolder(run)
+    bench = open_workbench(folder.space_file.read_text(encoding="utf-8"), str(folder.reference))
+    return identity_of(bench.settings, cast(nn.Module, bench.starting_backbone(folder)))
 
 
 def measure_all(jobs: Iterable[Job], run: Path, rows: Path, processes: int) -> dict[str, Any]:
-    """Rows by key: what the file holds, and what is missing, measured now."""
+    """Rows by key: what the file holds, and what is missing, measured now.
+
+    Args:
+        jobs: What is wanted.
+        run: Folder of the run.
+        rows: File of the rows; a row is on the disk before the next one is waited for, and a
+            line that a stop tore is measured again.
+        processes: To measure in.
+
+    Raises:
+        ConfigError: If the file holds rows of another study or of other weights.
+        StorageError: If it is damaged or cannot be written.
+    """
+    identity = identity_of_run(run)
+    journal = Journal(rows, Row.from_json)
+    journal.repair()
     known: dict[str, Any] = {}
-    if rows.exists():
-        for line in rows.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            known[row["job"]] = row
+    for row in journal.read():
+        if differing := [name for name in identity if row.values.get(name) != identity[name]]:
+            raise ConfigError(
+                f"{rows} must hold rows of this run's study and weights only, but differs in "
+                f"{' and '.join(differing)}; name another --rows."
+            )
+        known[row.key] = row.values
     missing = [job for job in dict.fromkeys(jobs) if job.key not in known]
     print(f"{len(missing)} fine-tunes to do, {len(known)} known", file=sys.stderr)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(measure, job, run) for job in missing]
         for future in as_completed(futures):
-            row = future.result()
-            known[row["job"]] = row
-            with rows.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            print(f"{len(known)}: {row['job']} {row['fids']}", file=sys.stderr)
+            row = Row({**future.result(), **identity})
+            known[row.key] = row.values
+            journal.append(row)
+            print(f"{len(known)}: {row.key} {row.values['fids']}", file=sys.stderr)
     return known
+
+
+def exit_code_of(command: Callable[[], None]) -> int:
+    """Run a command; an error of the tool becomes one line and its exit code."""
+    try:
+        command()
+    except SchedSearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    return int(ExitCode.DONE)

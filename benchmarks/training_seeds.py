@@ -12,21 +12,44 @@ row goes to ``--rows`` as soon as it is measured; the same command goes on where
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.result_tables import Table
-from benchmarks.retraining import Job, measure_all
+from benchmarks.retraining import Job, exit_code_of, measure_all
 from schedsearch.atomic import write_text
+from schedsearch.search.profile_files import SEED_OFFSET
 from schedsearch.search.results import FrontEntry, RunResults
 from schedsearch.search.run_folder import RunFolder
+from schedsearch.settings import StudySettings
 from schedsearch.statistics.nested import nested_interval
 
 FIRST_TRAINING_SEED = 1_000
 FIRST_EVALUATION_SEED = 2_000
-"""Far from those of any run, so that nothing measured here chose anything."""
+"""Far from those of most runs, so that nothing measured here chose anything."""
+
+
+def unused(first: int, count: int, settings: StudySettings) -> tuple[int, ...]:
+    """The first seeds from ``first`` on that nothing in a run was trained or measured with.
+
+    Args:
+        first: Smallest seed to take.
+        count: How many.
+        settings: Of the run.
+    """
+    search, evaluation = settings.search.seed, settings.evaluation
+    used = {
+        search,
+        SEED_OFFSET + search,
+        evaluation.seed,
+        *evaluation.confirm_seeds_used,
+        *evaluation.runoff_seeds_used,
+    }
+    free = (seed for seed in itertools.count(first) if seed not in used)
+    return tuple(itertools.islice(free, count))
 
 
 def verdict_table(
@@ -105,8 +128,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not pairs:
         parser.error(f"{args.run} holds no preset with a rival at its latency")
     rungs = args.num_steps or [settings.recipe.num_steps]
-    seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + args.evaluation_seeds)
-    training = range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + args.training_seeds)
+    seeds = unused(FIRST_EVALUATION_SEED, args.evaluation_seeds, settings)
+    training = unused(FIRST_TRAINING_SEED, args.training_seeds, settings)
     num_samples = args.num_samples or settings.evaluation.num_samples
     schedules = dict.fromkeys(entry.depths for pair in pairs.values() for entry in pair)
     jobs = {
@@ -114,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
             depths=depths,
             num_steps=rung,
             training_seed=seed,
-            evaluation_seeds=tuple(seeds),
+            evaluation_seeds=seeds,
             num_samples=num_samples,
         )
         for rung in rungs
@@ -128,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
         for rung in rungs
         for depths in schedules
     }
-    features = next(iter(known.values()))["features"]
+    features = known[next(iter(jobs.values())).key]["features"]
     protocol = (
         f"FID ({features}, n={num_samples}), {args.training_seeds} training x "
         f"{args.evaluation_seeds} evaluation seeds that the run did not use, paired; 95 % "
@@ -143,4 +166,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of(main))

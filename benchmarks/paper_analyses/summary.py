@@ -10,7 +10,7 @@ from benchmarks.paper_analyses.cases import Case, Measurement
 from benchmarks.paper_analyses.measuring import Row
 from benchmarks.result_tables import Table
 from schedsearch.schedule import ExitSchedule
-from schedsearch.statistics.comparison import mean_interval
+from schedsearch.statistics.intervals import mean_interval
 
 HOW = (
     "FID (digits CNN, n={num_samples}), lower is better; DPM is DPM-Solver++(2M) with trailing "

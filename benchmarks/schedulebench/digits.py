@@ -15,8 +15,10 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
+from benchmarks.schedulebench.levels import snapped
 from benchmarks.schedulebench.rows import RowFolder, key_of, missing, sharded
 from benchmarks.schedulebench.side_tables import Variant, make_side_tables
+from benchmarks.study_identity import identity_of
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.exit_rules import ScheduleExits
 from schedsearch.hand_made import presets, scale_schedule
@@ -35,6 +37,12 @@ RUNG_STEP = 50
 """Step of the fine-tune whose EMA is measured too, for experiments with promotion."""
 DIT_PRESETS = ("D2-DiT", "D3-DiT", "D4-DiT", "D7-DiT")
 ORDER_SEED = 0
+VARIANTS = (
+    Variant("pretrained", "uniform", 0),
+    Variant("uniform", "uniform", 400),
+    Variant("schedules", "schedules", 400),
+)
+"""Error tables; the product's default comes first and is the default of the replays too."""
 
 
 def study(folder: Path | None = None) -> StudySettings:
@@ -48,16 +56,11 @@ def level_space(levels: tuple[int, ...] = LEVELS) -> SearchSpace:
     return SearchSpace(1, len(levels), NUM_INTERVALS)
 
 
-def snapped(schedule: ExitSchedule, levels: tuple[int, ...] = LEVELS) -> tuple[int, ...]:
-    """Each depth moved to the nearest level, the deeper of two."""
-    return tuple(min(levels, key=lambda v: (abs(v - depth), -v)) for depth in schedule.depths)
-
-
 def schedules_in_order() -> list[tuple[int, ...]]:
     """All 286, so that any prefix is useful: full depth, presets, flat ones, then by chance."""
     first = [(LEVELS[-1],) * NUM_INTERVALS]
     for name in DIT_PRESETS:
-        first.append(snapped(scale_schedule(presets[name], old=28, new=LEVELS[-1])))
+        first.append(snapped(scale_schedule(presets[name], old=28, new=LEVELS[-1]), LEVELS))
     first += [(level,) * NUM_INTERVALS for level in LEVELS]
     every = [
         tuple(LEVELS[depth - 1] for depth in schedule.depths)
@@ -167,6 +170,7 @@ def protocol(bench: Workbench) -> dict[str, Any]:
         "num_steps": bench.settings.recipe.num_steps,
         "quality": bench.protocol(seed=SEEDS[0], num_samples=NUM_SAMPLES),
         "weights": "each schedule fine-tuned by itself, one training seed",
+        **identity_of(bench.settings, bench.pretrained),
     }
 
 
@@ -196,12 +200,17 @@ def make_rows(
         note(f"{row['key']}: FID {fids}, half-way {row['rung_fid']:.3f}; {total:.1f} s")
 
 
+def sunk_cost(folder: Path) -> dict[str, Any]:
+    """Nothing: every schedule pays for its own fine-tune, every error table for its own too."""
+    return {}
+
+
 def make_tables(folder: Path, note: Callable[[str], None]) -> None:
-    """Latency, error tables after a shared fine-tune of both kinds, and costs."""
+    """Latency, costs, and error tables: pretrained, and after shared fine-tunes of both kinds."""
     make_side_tables(
         folder,
         study(),
-        [Variant("uniform", "uniform", 400), Variant("schedules", "schedules", 400)],
+        VARIANTS,
         schedules_in_order(),
         fine_tunes=True,
         note=note,

@@ -92,7 +92,12 @@ def _run(args: argparse.Namespace) -> None:
         from benchmarks.schedulebench.pack import pack
         from benchmarks.schedulebench.tables import shipped
 
-        table = pack(args.output, module.study(args.output))
+        table = pack(
+            args.output,
+            module.study(args.output),
+            module.VARIANTS,
+            module.sunk_cost(args.output),
+        )
         path = args.table or shipped(args.kind)
         table.save(path)
         note(f"{path}: {len(table.depths)} schedules, {table.fid.shape[1]} seeds")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.schedulebench.rows import RowFolder
-from benchmarks.schedulebench.side_tables import read_side_tables
+from benchmarks.schedulebench.side_tables import Variant, read_side_tables
 from benchmarks.schedulebench.tables import Table
 from schedsearch.config import dump_settings
 from schedsearch.diffusion.process import build_process
@@ -21,12 +22,19 @@ from schedsearch.settings import StudySettings
 Depths = tuple[int, ...]
 
 
-def pack(folder: Path, settings: StudySettings) -> Table:
+def pack(
+    folder: Path,
+    settings: StudySettings,
+    variants: Sequence[Variant],
+    sunk_cost: Mapping[str, Any],
+) -> Table:
     """The table of a folder; only seeds at which every schedule was measured count.
 
     Args:
         folder: Of the rows.
         settings: The study of the table, for its solver.
+        variants: The error tables that belong to it, the default first.
+        sunk_cost: What the rows cost and no proposer pays for, for the table's protocol.
 
     Raises:
         ConfigError: If rows or side tables are missing.
@@ -48,7 +56,7 @@ def pack(folder: Path, settings: StudySettings) -> Table:
     seeds = [seed for seed in protocol["seeds"] if all(seed in of_one for of_one in fids.values())]
     if not seeds:
         raise ConfigError(f"{folder} holds no seed at which all schedules were measured yet.")
-    side = read_side_tables(folder, levels)
+    side = read_side_tables(folder, levels, variants)
     latency_table = side.pop("latency_table")
     latency = LatencyTable.from_dict(latency_table)
     times = build_solver(settings.solver, build_process(settings.diffusion)).times
@@ -65,7 +73,7 @@ def pack(folder: Path, settings: StudySettings) -> Table:
             latency_ms=np.array(
                 [latency.predict(ExitSchedule(d), times) for d in order], dtype=np.float32
             ),
-            protocol=_described(protocol, settings, seeds, latency_table),
+            protocol=_described({**protocol, **sunk_cost}, settings, seeds, latency_table),
             **side,
         )
     except ValueError as error:

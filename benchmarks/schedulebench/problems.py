@@ -10,15 +10,12 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.schedulebench.tables import Table
+from schedsearch.exceptions import ConfigError
 from schedsearch.pareto import Point, hypervolume
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedule import ExitSchedule
+from schedsearch.search.volumes import REFERENCE_FID, REFERENCE_LATENCY
 from schedsearch.space import SearchSpace
-
-FID_CAP = 3.0
-"""The reference point's FID is at most this many times that of full depth."""
-LATENCY_MARGIN = 1.01
-"""Its latency over that of full depth."""
 
 
 class Problem(Protocol):
@@ -37,6 +34,21 @@ class Problem(Protocol):
     @property
     def space(self) -> SearchSpace:
         """What proposers see."""
+        ...
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Exit depths of the network, rising, that the numbers of ``space`` stand for."""
+        ...
+
+    @property
+    def num_seeds(self) -> int | None:
+        """Evaluation seeds that searches share; None where every search sees its own."""
+        ...
+
+    @property
+    def not_charged(self) -> str | None:
+        """What no proposer pays for, for people; None where there is nothing."""
         ...
 
     @property
@@ -71,13 +83,25 @@ class Problem(Protocol):
         ...
 
 
+def reference_point(problem: Problem) -> Point:
+    """Reference point of the hypervolume, by the factors of a run's own hypervolume.
+
+    Latency is a little above that of full depth. FID is that of the shallowest schedule, but at
+    most a multiple of full depth's.
+    """
+    space = problem.space
+    full = problem.truth(ExitSchedule.flat(space.max_depth, space.num_intervals))
+    shallow = problem.truth(ExitSchedule.flat(space.min_depth, space.num_intervals))
+    return min(shallow[0], REFERENCE_FID * full[0]), REFERENCE_LATENCY * full[1]
+
+
 @dataclass(frozen=True)
 class TableProblem:
     """A measured table; a search with seed s sees evaluation seed s modulo their number.
 
     Args:
         table: The table.
-        errors: Key of the error table; None takes the only one.
+        errors: Key of the error table; None takes the first.
     """
 
     table: Table
@@ -97,6 +121,28 @@ class TableProblem:
     def space(self) -> SearchSpace:
         """The numbers of the levels."""
         return self.table.space
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The table's."""
+        return self.table.levels
+
+    @property
+    def num_seeds(self) -> int:
+        """Columns of the table."""
+        return int(self.table.fid.shape[1])
+
+    @property
+    def not_charged(self) -> str | None:
+        """The fine-tune behind weights that all rows share."""
+        if (seconds := self.table.protocol.get("shared_seconds")) is None:
+            return None
+        trials = math.ceil(seconds / self.table.costs["trial"])
+        clock = self.table.protocol["shared_seconds_clock"]
+        return (
+            f"Charged to none: the shared fine-tune behind all rows, {seconds:.0f} s ({clock}) or "
+            f"{trials} trials; it makes trials this cheap for every proposer alike."
+        )
 
     @cached_property
     def _rows(self) -> dict[tuple[int, ...], int]:
@@ -126,11 +172,8 @@ class TableProblem:
 
     @cached_property
     def reference(self) -> Point:
-        """Full depth's latency x 1.01; FID of the shallowest, at most 3 x full depth's."""
-        n = self.space.num_intervals
-        full = self.truth(ExitSchedule.flat(self.space.max_depth, n))
-        shallow = self.truth(ExitSchedule.flat(self.space.min_depth, n))
-        return min(shallow[0], FID_CAP * full[0]), LATENCY_MARGIN * full[1]
+        """By the truth of full depth and of the shallowest schedule."""
+        return reference_point(self)
 
     @cached_property
     def best_hypervolume(self) -> float:
@@ -141,7 +184,7 @@ class TableProblem:
     def observe(self, schedule: ExitSchedule, seed: int) -> Point:
         """FID at one evaluation seed."""
         row = self.row(schedule)
-        column = seed % self.table.fid.shape[1]
+        column = seed % self.num_seeds
         return float(self.table.fid[row, column]), float(self.table.latency_ms[row])
 
     def truth(self, schedule: ExitSchedule) -> Point:
@@ -153,15 +196,23 @@ class TableProblem:
         """The measured one, whatever the seed.
 
         Raises:
-            KeyError: If the table does not hold it.
+            ConfigError: If the table does not hold it.
         """
-        if self.errors is None:
-            (errors,) = self.table.error_tables.values()
-            return errors
-        return self.table.error_tables[self.errors]
+        held = self.table.error_tables
+        wanted = next(iter(held), None) if self.errors is None else self.errors
+        if wanted not in held:
+            raise ConfigError(
+                f"{self.name} has no error table {wanted!r}, but {', '.join(held) or 'none'}; "
+                "name one of these with --error-table."
+            )
+        return held[wanted]
 
     def charge(self, *, error_table: bool) -> int:
-        """Measured CPU seconds over those of a trial."""
+        """Measured CPU seconds over those of a trial.
+
+        An error table of other weights than the rows' is charged with the fine-tune that made
+        them; ``not_charged`` is not here.
+        """
         seconds = self.table.costs["latency"]
         if error_table:
             seconds += self.error_table(0).seconds

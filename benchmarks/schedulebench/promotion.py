@@ -28,7 +28,7 @@ from schedsearch.exceptions import ConfigError, ExitCode, SchedSearchError
 from schedsearch.pareto import Point, non_dominated
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.schedule import ExitSchedule
-from schedsearch.statistics.comparison import mean_interval
+from schedsearch.statistics.intervals import mean_interval
 
 PROPOSERS = ("uniform", "stratified")
 """Proposers that do not look at results: both arms then see the same schedules."""

@@ -7,11 +7,13 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.schedulebench.runner import OURS, Scores
-from schedsearch.statistics.comparison import mean_interval
+from benchmarks.schedulebench.runner import OURS, UNIFORM, Scores
+from schedsearch.statistics.intervals import mean_interval
 
 TOO_EASY = (0.95, 30)
 """A space on which uniform random reaches this share at this many trials says little."""
+ENOUGH_SEEDS = 3
+"""Evaluation seeds from which on their mean gets an interval."""
 
 
 def means(scores: Scores, budget: int) -> dict[str, float]:
@@ -19,8 +21,14 @@ def means(scores: Scores, budget: int) -> dict[str, float]:
     return {name: statistics.fmean(by_budget[budget]) for name, by_budget in scores.items()}
 
 
-def table(scores: Scores, budgets: Sequence[int]) -> str:
-    """A Markdown table: mean over the seeds in percent, and half of its 95 % interval."""
+def table(scores: Scores, budgets: Sequence[int], num_seeds: int | None) -> str:
+    """A Markdown table: mean over the searches in percent, and half of its 95 % interval.
+
+    Args:
+        scores: Of all proposers.
+        budgets: Columns.
+        num_seeds: Evaluation seeds that the searches share; None where each has its own.
+    """
     lines = [
         "| proposer | " + " | ".join(f"{budget} trials" for budget in budgets) + " |",
         "|---" * (len(budgets) + 1) + "|",
@@ -32,27 +40,74 @@ def table(scores: Scores, budgets: Sequence[int]) -> str:
     if OURS in scores and len(scores) > 1:
         cells = [against_second(scores, budget) for budget in budgets]
         lines.append("| ours - second | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        if num_seeds is not None:
+            cells = [by_evaluation_seed(scores, budget, num_seeds) for budget in budgets]
+            lines.append("| by evaluation seed | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", coverage(num_seeds)])
+
+
+def coverage(num_seeds: int | None) -> str:
+    """What the intervals of the table hold for, in plain words."""
+    if num_seeds is None:
+        return (
+            "95 % intervals over searches, each with an evaluation seed of its own: they cover "
+            "the luck of proposers and of evaluation seeds."
+        )
+    return (
+        f"95 % intervals over searches cover the luck of proposers within this table's "
+        f"{num_seeds} evaluation seeds, which the searches share, and say nothing of other "
+        "evaluation seeds. Those are what the last row is for: the difference to the second at "
+        f"each of them, a mean over its searches, and from {ENOUGH_SEEDS} of them on the "
+        "interval of their mean."
+    )
 
 
 def against_second(scores: Scores, budget: int) -> str:
     """Paired difference of ours to the best of the others, and what its interval says."""
-    others = {name: mean for name, mean in means(scores, budget).items() if name != OURS}
-    second = max(others, key=lambda name: others[name])
-    differences = [
-        a - b for a, b in zip(scores[OURS][budget], scores[second][budget], strict=True)
-    ]
+    second, differences = _to_second(scores, budget)
     if len(differences) < 2:
         return f"{100 * differences[0]:+.1f} ({second})"
+    shown, verdict = _judged(differences)
+    return f"{shown} ({second}): {verdict}"
+
+
+def by_evaluation_seed(scores: Scores, budget: int, num_seeds: int) -> str:
+    """The same difference at each evaluation seed, and the interval of their mean.
+
+    Args:
+        scores: One per search; search s sees evaluation seed s modulo ``num_seeds``.
+        budget: Column.
+        num_seeds: Evaluation seeds of the table.
+    """
+    _, differences = _to_second(scores, budget)
+    groups = [differences[k::num_seeds] for k in range(min(num_seeds, len(differences)))]
+    of_seeds = [statistics.fmean(group) for group in groups]
+    each = " ".join(f"{100 * value:+.1f}" for value in of_seeds)
+    if len(of_seeds) < ENOUGH_SEEDS:
+        return each
+    shown, verdict = _judged(of_seeds)
+    return f"{each}; mean {shown}: {verdict}"
+
+
+def _to_second(scores: Scores, budget: int) -> tuple[str, list[float]]:
+    """Name of the best of the others, and ours minus it, one value per search."""
+    others = {name: mean for name, mean in means(scores, budget).items() if name != OURS}
+    second = max(others, key=lambda name: others[name])
+    pairs = zip(scores[OURS][budget], scores[second][budget], strict=True)
+    return second, [ours - other for ours, other in pairs]
+
+
+def _judged(differences: Sequence[float]) -> tuple[str, str]:
+    """Mean and half-width in percent, and the verdict."""
     mean, (low, high) = mean_interval(differences)
     verdict = "better" if low > 0 else "worse" if high < 0 else "no difference"
-    return f"{100 * mean:+.1f} ± {50 * (high - low):.1f} ({second}): {verdict}"
+    return f"{100 * mean:+.1f} ± {50 * (high - low):.1f}", verdict
 
 
 def warning(scores: Scores, name: str) -> str | None:
     """A line when the space is too easy to tell proposers apart."""
     share, trials = TOO_EASY
-    easy = scores.get("uniform", {}).get(trials)
+    easy = scores.get(UNIFORM, {}).get(trials)
     if easy and statistics.fmean(easy) >= share:
         return (
             f"warning: on {name}, uniform random reaches {statistics.fmean(easy):.1%} at {trials} "
@@ -62,7 +117,7 @@ def warning(scores: Scores, name: str) -> str | None:
 
 
 def plot(scores: Scores, budgets: Sequence[int], title: str, path: Path) -> None:
-    """Hypervolume against trials, with 95 % intervals as bands."""
+    """Hypervolume against trials, with the table's 95 % intervals as bands."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -90,7 +145,7 @@ def plot(scores: Scores, budgets: Sequence[int], title: str, path: Path) -> None
     axes.minorticks_off()
     axes.set_xlabel("trials, tables and shared fine-tune charged")
     axes.set_ylabel("% of the exact front's hypervolume")
-    axes.set_title(title)
+    axes.set_title(f"{title}\nbands: 95 % over searches within the evaluation seeds they share")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)

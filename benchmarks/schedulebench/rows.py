@@ -81,7 +81,8 @@ class RowFolder:
         """Write down how the rows are measured, or check that it is how they were.
 
         Raises:
-            ConfigError: If the folder holds rows of another protocol.
+            ConfigError: If the folder holds rows of another protocol, or does not say all of
+                theirs.
         """
         path = self.folder / PROTOCOL
         protocol = json.loads(json.dumps(protocol))
@@ -89,6 +90,14 @@ class RowFolder:
             write_text(path, json.dumps(protocol, indent=1) + "\n")
             return
         kept = self.protocol()
+        unsaid = {key: value for key, value in protocol.items() if key not in kept}
+        if unsaid and {**kept, **unsaid} == protocol:
+            text = json.dumps(unsaid)[1:-1]
+            raise ConfigError(
+                f"{path} does not say {' and '.join(unsaid)}, which all rows must share; if they "
+                f"were measured by this very study, add {text} there, else choose another "
+                "--output."
+            )
         differing = sorted(k for k in {*kept, *protocol} if kept.get(k) != protocol.get(k))
         if differing:
             raise ConfigError(

@@ -11,11 +11,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.schedulebench.levels import snapped
 from benchmarks.schedulebench.problems import Problem, TableProblem
 from benchmarks.schedulebench.replay import replay, score
 from benchmarks.schedulebench.synthetic import SyntheticProblem
 from benchmarks.schedulebench.tables import Table, shipped
-from schedsearch.hand_made import HAND_MADE, scale_schedule
+from schedsearch.exceptions import ConfigError
+from schedsearch.hand_made import FULL, HAND_MADE, scale_schedule
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.schedule import ExitSchedule
@@ -23,8 +25,8 @@ from schedsearch.settings import SearchSettings
 
 WarmStarts = Literal["none", "full", "presets"]
 
-OURS, SEEDS_ALONE = "ours", "dp_seeds"
-PROPOSERS = ("uniform", "stratified", "tpe", "nsga2", "gp", SEEDS_ALONE, OURS)
+OURS, SEEDS_ALONE, UNIFORM = "ours", "dp_seeds", "uniform"
+PROPOSERS = (UNIFORM, "stratified", "tpe", "nsga2", "gp", SEEDS_ALONE, OURS)
 """All names; the middle ones are those of ``search.sampler``."""
 
 SLOW = "gp"
@@ -53,14 +55,22 @@ def open_problem(spec: ProblemSpec) -> Problem:
     """The problem.
 
     Raises:
-        ConfigError: If its table is missing or damaged.
+        ConfigError: If its table is missing or damaged, or has no such error table.
     """
     if spec.space == "synthetic":
+        if spec.errors is not None:
+            raise ConfigError(
+                f"The synthetic space makes its own error table; leave out --error-table "
+                f"{spec.errors}."
+            )
         return SyntheticProblem()
     is_file = spec.space.endswith(".npz")
-    table = Table.load(Path(spec.space) if is_file else shipped(spec.space))
-    errors = spec.errors or next(iter(table.error_tables), None)
-    return TableProblem(table, errors)
+    problem = TableProblem(
+        Table.load(Path(spec.space) if is_file else shipped(spec.space)), spec.errors
+    )
+    if spec.errors is not None:
+        problem.error_table(0)  # fail here rather than in a worker
+    return problem
 
 
 def evaluations(
@@ -110,16 +120,21 @@ def _seeds_alone(
 
 
 def warm_starts(problem: Problem, which: WarmStarts) -> list[tuple[str, ExitSchedule]]:
-    """Full depth, and the papers' schedules for that kind of network, scaled to the levels."""
-    space = problem.space
+    """Full depth, and the papers' schedules for that kind of network, snapped to the levels.
+
+    They are scaled to the depth of the network: numbers of levels are no depths.
+    """
+    space, levels = problem.space, problem.levels
+    number = {depth: place for place, depth in enumerate(levels, start=space.min_depth)}
     if which == "none":
         return []
     kind = "U-ViT" if "uvit" in problem.name else "DiT"
-    found = [("full", ExitSchedule.flat(space.max_depth, space.num_intervals))]
+    found = [(FULL, ExitSchedule.flat(space.max_depth, space.num_intervals))]
     for name, row in HAND_MADE.items():
         if which == "presets" and name.endswith(f"-{kind}"):
-            scaled = scale_schedule(row.schedule, old=row.num_exit_blocks, new=space.max_depth)
-            found.append((name, scaled))
+            scaled = scale_schedule(row.schedule, old=row.num_exit_blocks, new=levels[-1])
+            depths = snapped(scaled, levels)
+            found.append((name, ExitSchedule(tuple(number[depth] for depth in depths))))
     unique = {schedule: name for name, schedule in reversed(found)}
     return [(name, schedule) for name, schedule in found if unique[schedule] == name]
 

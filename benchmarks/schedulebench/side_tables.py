@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,10 +29,13 @@ from schedsearch.search.profile_files import TunedExits
 from schedsearch.search.profile_worker import run_profile
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.workbench import Workbench, open_workbench
-from schedsearch.settings import ProfileSettings, StudySettings
+from schedsearch.settings import EvaluationSettings, ProfileSettings, StudySettings
 
 FILE = "side_tables.json"
 LATENCY_REPEATS = 15
+"""More than a run of the product measures, because the table is measured once for all replays."""
+CHARGED_REPEATS = EvaluationSettings().latency_repeats
+"""What a run of the product measures by default, and so what a proposer is charged for."""
 COST_TRIALS = 5
 """Schedules, evenly spaced by blocks, whose evaluation is timed."""
 
@@ -77,7 +81,7 @@ def make_side_tables(
         "costs": lambda: _trial_costs(bench, schedules, folder, fine_tunes=fine_tunes),
         "latency": lambda: _latency(bench),
         **{
-            f"errors/{v.key}": lambda v=v: _errors(folder, settings, v)  # type: ignore[misc]
+            _name(v): lambda v=v: _errors(folder, settings, v)  # type: ignore[misc]
             for v in variants
         },
     }
@@ -89,30 +93,45 @@ def make_side_tables(
             write_text(path, json.dumps(kept, indent=1) + "\n")
 
 
-def read_side_tables(folder: Path, levels: Sequence[int]) -> dict[str, Any]:
+def read_side_tables(
+    folder: Path, levels: Sequence[int], variants: Sequence[Variant]
+) -> dict[str, Any]:
     """What :func:`make_side_tables` wrote, as arguments of ``Table``.
+
+    The charge for latency is the share of the measurement that the product would have made:
+    its cost is proportional to the repeats.
 
     Args:
         folder: Of the rows.
         levels: Columns to take from the error tables.
+        variants: The error tables to take, in this order.
 
     Raises:
-        ConfigError: If it has not been measured.
+        ConfigError: If not all has been measured.
     """
     path = folder / FILE
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing; run the command `tables` on this folder first.")
-    kept = json.loads(path.read_text("utf-8"))
+    kept = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    wanted = ["costs", "latency", *(_name(variant) for variant in variants)]
+    if missing := [name for name in wanted if name not in kept]:
+        raise ConfigError(
+            f"{path} must hold {', '.join(wanted)}, but lacks {', '.join(missing)}; run the "
+            "command `tables` on this folder."
+        )
     latency = kept["latency"]
+    share = CHARGED_REPEATS / latency["table"]["repeats"]
     return {
         "latency_table": latency["table"],
-        "costs": {**kept["costs"], "latency": latency["cpu_seconds"]},
+        "costs": {**kept["costs"], "latency": latency["cpu_seconds"] * share},
         "error_tables": {
-            name.removeprefix("errors/"): _columns(ErrorTable.from_dict(value), levels)
-            for name, value in kept.items()
-            if name.startswith("errors/")
+            variant.key: _columns(ErrorTable.from_dict(kept[_name(variant)]), levels)
+            for variant in variants
         },
     }
+
+
+def _name(variant: Variant) -> str:
+    """Of an error table in the file."""
+    return f"errors/{variant.key}"
 
 
 def _columns(table: ErrorTable, levels: Sequence[int]) -> ErrorTable:
@@ -173,12 +192,17 @@ def _latency(bench: Workbench) -> dict[str, Any]:
 
 
 def _errors(folder: Path, settings: StudySettings, variant: Variant) -> dict[str, Any]:
-    """By the worker of the product, in this process; ``seconds`` become CPU seconds."""
+    """By the worker of the product, in this process; ``seconds`` become CPU seconds.
+
+    What a stop left behind is thrown away: taken up, it would cost nothing.
+    """
+    run_dir = folder / f"profile-{variant.key}"
+    shutil.rmtree(run_dir, ignore_errors=True)
     profile = ProfileSettings(num_steps=variant.num_steps)
     job = ProfileJob(
         exits=variant.exits,
         settings=dump_settings(dataclasses.replace(settings, profile=profile)),
-        run_dir=str(folder / f"profile-{variant.key}"),
+        run_dir=str(run_dir),
     )
     started = time.process_time()
     outcome = run_profile(job)

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.schedulebench.problems import FID_CAP, LATENCY_MARGIN
+from benchmarks.schedulebench.problems import reference_point
 from schedsearch.pareto import Point, hypervolume
 from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.error_table import ErrorTable
@@ -33,7 +33,7 @@ TABLE_NOISE = 0.4
 CELL_NOISE = 0.1
 """The same for single cells."""
 TABLE_CHARGE = 3
-"""Trials that the error table costs, about what it costs on the digits."""
+"""Trials that the error table costs, about what one after 400 steps costs on the digits."""
 
 Floats = NDArray[np.float64]
 
@@ -46,6 +46,14 @@ class SyntheticProblem:
     weights: tuple[int, ...] = (5,) * 10
     fixed_blocks: float = 60.0
     name: str = "synthetic-28"
+    num_seeds: None = None
+    """Every search has a seed of its own."""
+    not_charged: None = None
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """All depths of the space."""
+        return tuple(range(self.space.min_depth, self.space.max_depth + 1))
 
     @cached_property
     def costs(self) -> Floats:
@@ -62,14 +70,11 @@ class SyntheticProblem:
         costs: Floats = scale[:, None] * left_out[None, :] ** power[:, None]
         return costs
 
-    def blocks(self, schedule: ExitSchedule) -> int:
-        """Blocks that a run executes."""
-        return sum(w * d for w, d in zip(self.weights, schedule.depths, strict=True))
-
     def truth(self, schedule: ExitSchedule) -> Point:
         """FID without noise, and latency in units of one block."""
         cells = [self.costs[i, d - self.space.min_depth] for i, d in enumerate(schedule.depths)]
-        return FULL_FID * math.exp(math.fsum(cells)), self.fixed_blocks + self.blocks(schedule)
+        latency = self.fixed_blocks + schedule.num_blocks(self.weights)
+        return FULL_FID * math.exp(math.fsum(cells)), latency
 
     def observe(self, schedule: ExitSchedule, seed: int) -> Point:
         """The same noise whenever a schedule is asked for with the same seed."""
@@ -82,10 +87,7 @@ class SyntheticProblem:
     @cached_property
     def reference(self) -> Point:
         """As for a table."""
-        n = self.space.num_intervals
-        full = self.truth(ExitSchedule.flat(self.space.max_depth, n))
-        shallow = self.truth(ExitSchedule.flat(self.space.min_depth, n))
-        return min(shallow[0], FID_CAP * full[0]), LATENCY_MARGIN * full[1]
+        return reference_point(self)
 
     @cached_property
     def best_hypervolume(self) -> float:

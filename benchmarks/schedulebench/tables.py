@@ -47,10 +47,13 @@ class Table:
     """By how the network was tuned; the columns are the levels, numbered 1..L. ``seconds`` are
     CPU seconds of fine-tune and table."""
     costs: dict[str, float]
-    """CPU seconds: ``trial`` is the mean cost of one evaluation, ``latency`` that of the latency
-    table; ``rung`` and ``promotion`` are the two halves of a trial with a rung."""
+    """CPU seconds: ``fine_tune`` and ``sample`` are means over schedules, ``trial`` is both,
+    ``latency`` is what the product spends on its latency table. A fine-tune whose weights all rows
+    share is not among them: trials of such a table are cheap because of it, for every proposer
+    alike, so it is charged to none."""
     protocol: dict[str, Any]
-    """How it was measured."""
+    """How it was measured. Where rows share weights, ``shared_seconds`` is what their fine-tune
+    took, by the clock ``shared_seconds_clock``."""
 
     def __post_init__(self) -> None:
         num, intervals = self.depths.shape

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from driving import entry_of
 
-from benchmarks.cost_to_presets import cost_table
+from benchmarks.cost_to_presets import Valued, cost_table
 from schedsearch.search.costs import Costs, StageCost
 
 FULL, PRESET = entry_of(0, 1.0, 100.0, "full"), entry_of(1, 2.0, 80.0, "D2-DiT")
@@ -18,13 +20,18 @@ COSTS = Costs(
         "confirmation": StageCost(device_seconds=20.0),
     }
 )
-LONG = [((1.5, 80.0), 60.0), ((1.8, 70.0), 40.0)]
+LONG = [Valued((1.5, 80.0), True, 60.0), Valued((1.8, 70.0), True, 40.0)]
 
 
-def rows_of(*fids: float):
+def rows_of(*fids: float, first=(FULL, PRESET), fresh=True, confirmed=None):
+    """Of a run with trials of 10 s each; ``confirmed`` are fresh means of the searched ones."""
     found = [entry_of(2 + n, fid, 60.0) for n, fid in enumerate(fids)]
-    entries = [FULL, PRESET, *found]
-    return cost_table(entries, [10.0] * len(entries), COSTS, LONG, "protocol").rows
+    if confirmed is not None:
+        pairs = zip(found, confirmed, strict=True)
+        found = [replace(entry, fid_confirmed=fid) for entry, fid in pairs]
+    entries = [*first, *found]
+    seconds = [10.0] * len(entries)
+    return cost_table(entries, seconds, COSTS, LONG, "protocol", fresh=fresh).rows
 
 
 def volume(*points: tuple[float, float]) -> float:
@@ -36,29 +43,55 @@ def volume(*points: tuple[float, float]) -> float:
     return total / (3.0 * 101.0)
 
 
-def test_the_presets_set_goal_and_price():
+GOAL = volume((1.0, 100.0), (1.5, 80.0), (1.8, 70.0))
+
+
+def test_the_presets_set_the_goal_and_pay_for_full_depth_too() -> None:
     presets, *_ = rows_of(1.1)
-    assert presets["hypervolume"] == pytest.approx(volume((1.0, 100.0), (1.5, 80.0), (1.8, 70.0)))
-    assert (presets["seconds"], presets["ratio"]) == (100.0, 1.0)
+    assert presets["hypervolume"] == pytest.approx(GOAL)
+    assert (presets["seconds"], presets["ratio"]) == (110.0, 1.0)
+    assert presets["confirmed"] == "2 of 3"  # nobody confirmed full depth
 
 
-def test_a_milestone_counts_all_that_was_spent_up_to_it():
+def test_a_milestone_counts_all_that_was_spent_up_to_it() -> None:
     _, reached, alone, *_ = rows_of(2.9, 1.1)
     assert reached["what"].endswith("after trial 4")
     assert reached["seconds"] == 3 + 2 + 7 + 4 * 10
-    assert reached["ratio"] == pytest.approx(0.52)
-    assert reached["hypervolume"] >= volume((1.0, 100.0), (1.5, 80.0), (1.8, 70.0))
+    assert reached["ratio"] == pytest.approx(52 / 110)
+    assert reached["hypervolume"] >= GOAL
     assert alone["what"].endswith("after trial 4")
 
 
-def test_the_whole_run_counts_its_confirmation():
+def test_full_depth_is_paid_for_although_it_ended_last() -> None:
+    _, reached, *_ = rows_of(first=(entry_of(3, 1.1, 60.0), PRESET, FULL))
+    assert reached["what"].endswith("after trial 1")
+    assert reached["seconds"] == 3 + 2 + 7 + 2 * 10
+
+
+def test_a_confirmed_fid_replaces_the_one_that_the_search_chose_by() -> None:
+    _, flattered, *_ = rows_of(1.1, fresh=False, confirmed=[2.9])
+    assert flattered["what"].endswith("after trial 3")
+    assert flattered["confirmed"] == "0 of 2"
+    _, never, *_, after = rows_of(1.1, confirmed=[2.9])
+    assert never["what"].endswith("never")
+    assert after["hypervolume"] == pytest.approx(volume((1.0, 100.0), (2.0, 80.0), (2.9, 60.0)))
+    assert after["confirmed"] == "1 of 3"
+
+
+def test_a_raised_rung_does_not_pass_for_the_search_s_own_fid() -> None:
+    raised = replace(FULL, fid=0.4)
+    presets, *_ = rows_of(1.1, first=(raised, PRESET))
+    assert presets["hypervolume"] == pytest.approx(GOAL)
+
+
+def test_the_whole_run_counts_its_confirmation() -> None:
     *_, before, after = rows_of(2.9, 1.1)
     assert after["seconds"] - before["seconds"] == 20.0
     assert after["hypervolume"] == pytest.approx(volume((1.0, 100.0), (1.1, 60.0)))
 
 
-def test_a_search_that_never_gets_there_says_so():
+def test_a_search_that_never_gets_there_says_so() -> None:
     _, reached, alone, *_ = rows_of(2.9)
     assert reached["what"].endswith("never")
-    assert reached["hypervolume"] < volume((1.0, 100.0), (1.5, 80.0), (1.8, 70.0))
+    assert reached["hypervolume"] < GOAL
     assert alone["hypervolume"] < reached["hypervolume"]

@@ -1,18 +1,117 @@
-"""Schedules of a run, fine-tuned anew: what is measured once only, and from which weights."""
+"""Schedules of a run, fine-tuned anew: what is measured once only, and which rows belong to it."""
 
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from benchmarks import retraining
-from benchmarks.retraining import Job, measure_all
+from benchmarks.retraining import Job, exit_code_of, identity_of_run, measure_all
+from benchmarks.study_identity import study_digest
+from schedsearch.config import dump_settings, read_settings
+from schedsearch.exceptions import ConfigError
+
+JOB = Job(depths=(9,) * 10, num_steps=100, training_seed=1, evaluation_seeds=(1, 2), num_samples=8)
+OTHER = replace(JOB, training_seed=2)
+THIS_RUN = {"study_digest": "a", "pretrained": "b"}
 
 
-def test_a_row_that_is_known_is_not_measured_again(tmp_path, monkeypatch):
-    job = Job(
-        depths=(9,) * 10, num_steps=100, training_seed=1, evaluation_seeds=(1, 2), num_samples=8
+class Inline:
+    """A process pool that works in this process."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(self, *args: object) -> None: ...
+
+    def submit(self, function: Any, *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*args))
+        return future
+
+
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with the row of ``JOB``; a measurement gives the FIDs 7 and 8."""
+    monkeypatch.setattr(retraining, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(retraining, "identity_of_run", lambda run: THIS_RUN)
+    monkeypatch.setattr(
+        retraining, "measure", lambda job, run: {"key": job.key, "fids": [7.0, 8.0]}
     )
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"job": job.key, "fids": [1.0, 2.0]}) + "\n")
-    monkeypatch.setattr(retraining, "measure", None)
-    assert measure_all([job, job], tmp_path, rows, 1)[job.key]["fids"] == [1.0, 2.0]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"key": JOB.key, "fids": [1.0, 2.0], **THIS_RUN}) + "\n")
+    return path
+
+
+def test_a_row_that_is_known_is_not_measured_again(rows: Path, tmp_path: Path) -> None:
+    known = measure_all([JOB, OTHER, JOB], tmp_path, rows, 1)
+    assert known[JOB.key]["fids"] == [1.0, 2.0]
+    assert known[OTHER.key]["fids"] == [7.0, 8.0]
+    assert len(rows.read_text().splitlines()) == 2
+
+
+def test_a_line_that_a_stop_tore_is_measured_again(rows: Path, tmp_path: Path) -> None:
+    with rows.open("a") as file:
+        file.write(json.dumps({"key": OTHER.key, "fids": [3.0, 4.0], **THIS_RUN})[:-9])
+    assert measure_all([JOB, OTHER], tmp_path, rows, 1)[OTHER.key]["fids"] == [7.0, 8.0]
+    again = measure_all([JOB, OTHER], tmp_path, rows, 1)
+    assert again[OTHER.key]["fids"] == [7.0, 8.0]
+    assert len(rows.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["study_digest", "pretrained"])
+def test_rows_of_another_run_are_refused(
+    name: str, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retraining, "identity_of_run", lambda run: {**THIS_RUN, name: "other"})
+    with pytest.raises(ConfigError, match=rf"rows\.jsonl .*but differs in {name}; name another"):
+        measure_all([JOB], tmp_path, rows, 1)
+
+
+def test_an_error_is_one_line_and_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails() -> None:
+        raise ConfigError("rows must fit.")
+
+    assert exit_code_of(fails) == 2
+    assert capsys.readouterr().err == "error: rows must fit.\n"
+    assert exit_code_of(lambda: None) == 0
+
+
+def test_a_study_is_what_decides_weights_and_images(tmp_path: Path) -> None:
+    one = read_settings("digits_dit")
+    recipe = replace(one.recipe, lr=5e-5)
+    solver = replace(one.solver, num_steps=19)
+    backbone = replace(one.backbone, config={**one.backbone.config, "num_heads": 2})
+    digests = {
+        study_digest(settings)
+        for settings in (
+            one,
+            replace(one, recipe=recipe),
+            replace(one, solver=solver),
+            replace(one, backbone=backbone),
+            replace(one, trainer="my_lab.dit:Finetune"),
+        )
+    }
+    assert len(digests) == 5
+    more_trials = replace(one, search=replace(one.search, n_trials=99), name="other")
+    elsewhere = replace(one, backbone=replace(one.backbone, checkpoint=tmp_path / "same"))
+    assert study_digest(more_trials) == study_digest(elsewhere) == study_digest(one)
+
+
+def test_a_run_is_known_by_its_study_and_starting_weights(tmp_path: Path) -> None:
+    settings = read_settings("digits_dit")
+    (tmp_path / "space.yaml").write_text(dump_settings(settings))
+    found = identity_of_run(tmp_path)
+    assert found["study_digest"] == study_digest(settings)
+    assert found["pretrained"].startswith("sha256:")
+    random = replace(settings, backbone=replace(settings.backbone, checkpoint=None))
+    (tmp_path / "space.yaml").write_text(dump_settings(random))
+    assert identity_of_run(tmp_path)["study_digest"] == found["study_digest"]
+    assert identity_of_run(tmp_path)["pretrained"] != found["pretrained"]

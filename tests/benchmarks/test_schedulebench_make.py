@@ -14,19 +14,28 @@ import torch
 from torch import nn
 
 from benchmarks.schedulebench import digits
+from benchmarks.schedulebench.levels import snapped
 from benchmarks.schedulebench.pack import pack
 from benchmarks.schedulebench.rows import RowFolder, key_of
-from benchmarks.schedulebench.side_tables import FILE, Variant, make_side_tables, read_side_tables
+from benchmarks.schedulebench.side_tables import (
+    FILE,
+    LATENCY_REPEATS,
+    Variant,
+    _errors,
+    make_side_tables,
+    read_side_tables,
+)
 from benchmarks.schedulebench.tables import Table
 from schedsearch.config import dump_settings
 from schedsearch.evaluation.latency import LatencyProtocol
 from schedsearch.evaluation.latency_table import fit_table
 from schedsearch.exceptions import ConfigError
 from schedsearch.exit_rules import ScheduleExits
+from schedsearch.records import ProfileJob
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.workbench import Workbench, open_workbench
-from schedsearch.settings import StudySettings
+from schedsearch.settings import ProfileSettings, StudySettings
 
 LEVELS, NUM_INTERVALS = (1, 10), 10
 SCHEDULES = list(itertools.combinations_with_replacement(LEVELS[::-1], NUM_INTERVALS))
@@ -92,7 +101,9 @@ def test_a_row_holds_every_seed_and_the_rung(
 
 
 def test_depths_move_to_the_nearest_level() -> None:
-    assert digits.snapped(ExitSchedule((10, 9, 8, 6, 3, 1))) == (10, 10, 7, 7, 4, 1)
+    depths = (10, 9, 8, 6, 3, 1)
+    assert snapped(ExitSchedule(depths), digits.LEVELS) == (10, 10, 7, 7, 4, 1)
+    assert snapped(ExitSchedule((4, 3, 2)), (1, 3, 5)) == (5, 3, 3)  # the deeper of two
 
 
 @pytest.mark.slow
@@ -109,7 +120,7 @@ def test_side_tables_are_measured_once_and_charge_cpu_seconds(
     variants.append(Variant("as-is", "uniform", 0))
     make_side_tables(tmp_path, study, variants, SCHEDULES, fine_tunes=True, note=lines.append)
     assert len(lines) == 4  # only what was missing
-    side = read_side_tables(tmp_path, (1, 4, 10))
+    side = read_side_tables(tmp_path, (1, 4, 10), variants)
     assert side["costs"]["trial"] == pytest.approx(
         side["costs"]["fine_tune"] + side["costs"]["sample"]
     )
@@ -118,6 +129,9 @@ def test_side_tables_are_measured_once_and_charge_cpu_seconds(
     kept = json.loads((tmp_path / FILE).read_text())["errors/uniform"]
     assert errors.losses[0] == tuple(kept["losses"][0][i] for i in (0, 3, 9))
     assert side["error_tables"]["as-is"].exits == "pretrained"
+
+
+VARIANTS = (Variant("pretrained", "uniform", 0), Variant("uniform", "uniform", 4))
 
 
 @pytest.fixture
@@ -138,7 +152,7 @@ def folder(tmp_path: Path) -> Path:
         spacing="linspace", cfg_scale=1.0, cfg_channels=None,
     )  # fmt: skip
     latency = fit_table(
-        {1: 3.0, 10: 12.0}, {1: 65.0, 10: 245.0}, num_calls=20, repeats=3, protocol=protocol
+        {1: 3.0, 10: 12.0}, {1: 65.0, 10: 245.0}, num_calls=20, repeats=15, protocol=protocol
     )
     errors = {
         "depths": [1, 5, 10], "losses": [[0.3, 0.2, 0.1]] * 10,
@@ -147,15 +161,17 @@ def folder(tmp_path: Path) -> Path:
     }  # fmt: skip
     side = {
         "costs": {"trial": 2.0, "fine_tune": 1.5, "sample": 0.5},
-        "latency": {"table": latency.to_dict(), "cpu_seconds": 1.0},
+        "latency": {"table": latency.to_dict(), "cpu_seconds": 1.5},
         "errors/uniform": errors,
+        "errors/pretrained": {**errors, "exits": "pretrained", "num_steps": 0},
+        "errors/tried-once": errors,
     }
     (tmp_path / FILE).write_text(json.dumps(side))
     return tmp_path
 
 
 def test_rows_become_a_table_of_the_seeds_that_are_complete(folder: Path) -> None:
-    table = pack(folder, digits.study())
+    table = pack(folder, digits.study(), VARIANTS, {"shared_seconds": 60.0})
     assert table.fid.shape == (11, 2)  # seed 2 has one row only
     assert table.protocol["seeds"] == [0, 1]
     assert table.weights == (1, 2, 2, 2, 2, 3, 2, 2, 2, 2)  # of 20 steps, linspace
@@ -163,7 +179,15 @@ def test_rows_become_a_table_of_the_seeds_that_are_complete(folder: Path) -> Non
     full = table.depths.tolist().index([10] * 10)
     assert table.fid[full].tolist() == pytest.approx([10.0, 11.0])
     assert table.latency_ms[full] == pytest.approx(245.0)  # 5 + 20 (2 + depth)
-    assert table.costs == {"trial": 2.0, "fine_tune": 1.5, "sample": 0.5, "latency": 1.0}
+    assert LATENCY_REPEATS == 15
+    assert table.costs == {
+        "trial": 2.0,
+        "fine_tune": 1.5,
+        "sample": 0.5,
+        "latency": pytest.approx(1.5 * 7 / 15),  # a run measures 7 repeats by default
+    }
+    assert list(table.error_tables) == ["pretrained", "uniform"]  # not in the file's order
+    assert table.protocol["shared_seconds"] == 60.0
     assert table.error_tables["uniform"].losses[0] == (0.3, 0.1)
     assert table.rung_fid.shape == (0,)
     assert " checkpoint:" not in table.protocol["study"]  # may be a path of this machine
@@ -177,7 +201,41 @@ def test_a_table_with_holes_is_not_packed(folder: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if key_of(SCHEDULES[3]) not in line]
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(ConfigError, match="10 schedules in 10 rows, of 11"):
-        pack(folder, digits.study())
+        pack(folder, digits.study(), VARIANTS, {})
+
+
+@pytest.mark.parametrize("missing", ["costs", "latency", "errors/pretrained"])
+def test_half_made_side_tables_are_not_packed(missing: str, folder: Path) -> None:
+    kept = json.loads((folder / FILE).read_text())
+    del kept[missing]
+    (folder / FILE).write_text(json.dumps(kept))
+    with pytest.raises(ConfigError, match=f"lacks {missing}; run the command `tables`"):
+        pack(folder, digits.study(), VARIANTS, {})
     (folder / FILE).unlink()
-    with pytest.raises(ConfigError, match="tables"):
-        pack(folder, digits.study())
+    with pytest.raises(ConfigError, match="lacks costs, latency, errors/pretrained, errors/un"):
+        pack(folder, digits.study(), VARIANTS, {})
+
+
+def test_the_product_s_default_error_table_is_that_of_the_replays() -> None:
+    default = ProfileSettings()
+    assert digits.VARIANTS[0].num_steps == default.num_steps == 0
+    assert [variant.key for variant in digits.VARIANTS] == ["pretrained", "uniform", "schedules"]
+
+
+def test_a_measurement_that_was_stopped_is_made_and_charged_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the worker takes up what lies there, and the table costs nothing."""
+    left = tmp_path / "profile-uniform" / "table.json"
+    left.parent.mkdir()
+    left.write_text("kept by a process that was killed")
+    seen: list[bool] = []
+
+    def run_profile(job: ProfileJob) -> dict[str, str]:
+        seen.append(left.exists())
+        return {"error": "stop here", "stage": "profile"}
+
+    monkeypatch.setattr("benchmarks.schedulebench.side_tables.run_profile", run_profile)
+    with pytest.raises(ConfigError, match="stop here"):
+        _errors(tmp_path, digits.study(), VARIANTS[1])
+    assert seen == [False]

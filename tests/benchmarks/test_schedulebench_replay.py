@@ -1,165 +1,27 @@
-"""Scores, charges and replays of ScheduleBench, on small spaces whose truth is known."""
+"""Replays of ScheduleBench on small spaces whose truth is known."""
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-import json
-import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from toy_table import make_table
 
-from benchmarks.schedulebench import promotion, report
-from benchmarks.schedulebench.__main__ import main
+from benchmarks.schedulebench import digits
 from benchmarks.schedulebench.problems import TableProblem
-from benchmarks.schedulebench.replay import replay, reported, score
-from benchmarks.schedulebench.runner import ProblemSpec, evaluations, run_all, warm_starts
+from benchmarks.schedulebench.replay import replay
+from benchmarks.schedulebench.runner import (
+    ProblemSpec,
+    evaluations,
+    run_all,
+    warm_starts,
+)
 from benchmarks.schedulebench.synthetic import NOISE_SD, SyntheticProblem
-from benchmarks.schedulebench.tables import FOLDER, Table
-from schedsearch.exceptions import ConfigError
 from schedsearch.pareto import hypervolume
-from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedule import ExitSchedule
 from schedsearch.space import SearchSpace
-
-LEVELS, WEIGHTS = (2, 5, 9), (1, 2, 2, 2)
-
-
-def make_table(**changes: object) -> Table:
-    """Four intervals, three levels: 15 schedules; blocks near the data matter most."""
-    order = list(itertools.combinations_with_replacement((9, 5, 2), 4))
-    lost = np.array(
-        [[(9 - d) * w for d, w in zip(row, (4, 3, 2, 1), strict=True)] for row in order]
-    )
-    truth = 0.4 + 0.02 * lost.sum(1)
-    errors = ErrorTable(
-        depths=(1, 2, 3),
-        losses=tuple(tuple(0.01 * w * (9 - d) for d in LEVELS) for w in (4, 3, 2, 1)),
-        standard_errors=((0.0,) * 3,) * 4,
-        exits="uniform",
-        num_steps=400,
-        num_images=8,
-        seed=0,
-        seconds=25.0,
-    )
-    values: dict[str, object] = {
-        "name": "toy",
-        "levels": LEVELS,
-        "weights": WEIGHTS,
-        "depths": np.array(order, dtype=np.int8),
-        "fid": np.stack([truth - 0.1, truth + 0.1], axis=1).astype(np.float32),
-        "rung_fid": (2 * truth).astype(np.float32),
-        "latency_ms": np.array(
-            [10 + sum(w * d for w, d in zip(WEIGHTS, row, strict=True)) for row in order],
-            dtype=np.float32,
-        ),
-        "error_tables": {"uniform": errors},
-        "costs": {"trial": 10.0, "latency": 4.0, "fine_tune": 8.0, "sample": 2.0},
-        "protocol": {"num_samples": 500},
-    }
-    return Table(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def test_a_table_survives_the_disk(tmp_path: Path) -> None:
-    table = make_table()
-    table.save(tmp_path / "toy.npz")
-    again = Table.load(tmp_path / "toy.npz")
-    for item in dataclasses.fields(Table):
-        assert np.array_equal(getattr(again, item.name), getattr(table, item.name)), item.name
-
-
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.npz")), ids=lambda path: path.stem)
-def test_tables_that_ship_are_whole_and_small(path: Path) -> None:
-    problem = TableProblem(Table.load(path), None)
-    assert path.stem == problem.name
-    assert path.stat().st_size < 500_000
-    assert problem.table.fid.shape[1] >= 3
-    assert 0 < problem.best_hypervolume < math.prod(problem.reference)
-
-
-def test_an_incomplete_or_foreign_table_is_refused(tmp_path: Path) -> None:
-    table = make_table()
-    with pytest.raises(ValueError, match="holds 14 schedules in 14 rows, of 15"):
-        dataclasses.replace(
-            table,
-            depths=table.depths[1:],
-            fid=table.fid[1:],
-            rung_fid=table.rung_fid[1:],
-            latency_ms=table.latency_ms[1:],
-        )
-    with pytest.raises(ValueError, match="fid needs positive values"):
-        make_table(fid=np.full((15, 2), np.nan, dtype=np.float32))
-    np.savez(tmp_path / "other.npz", depths=table.depths)
-    with pytest.raises(ConfigError, match="no table of ScheduleBench"):
-        Table.load(tmp_path / "other.npz")
-    with pytest.raises(ConfigError, match="make --help"):
-        Table.load(tmp_path / "none.npz")
-
-
-def test_nothing_pickled_is_ever_loaded(tmp_path: Path) -> None:
-    path = tmp_path / "evil.npz"
-    np.savez(path, depths=np.array([object()], dtype=object))
-    with pytest.raises(ConfigError, match="allow_pickle"):
-        Table.load(path)
-
-
-def test_reference_point_is_full_depth_and_the_capped_shallowest() -> None:
-    problem = TableProblem(make_table())
-    fid, latency = problem.reference
-    assert latency == pytest.approx(1.01 * (10 + 7 * 9))
-    assert fid == pytest.approx(3 * 0.4, rel=1e-6)  # the shallowest has 1.8
-    assert problem.fixed_blocks == pytest.approx(
-        # latency is 10 + sum w d; over level numbers the line through both ends meets 0 here
-        (10 + 7 * 2) / (7 * (9 - 2) / (7 * 2)) - 7
-    )
-
-
-def test_score_is_the_truth_of_what_looked_best() -> None:
-    """Observed values choose the reported points, true ones are scored."""
-    table = make_table()
-    fid = table.fid.copy()
-    full = ExitSchedule((3, 3, 3, 3))
-    near = ExitSchedule((3, 3, 3, 2))
-    rows = {s: TableProblem(table).row(s) for s in (full, near)}
-    fid[rows[full]] = (5.0, 0.1)  # bad luck at seed 0, good at seed 1; mean 2.55
-    problem = TableProblem(dataclasses.replace(table, fid=fid))
-    assert reported(problem, [full, near], seed=0) == [near]
-    assert set(reported(problem, [full, near], seed=1)) == {full, near}
-    assert problem.truth(full)[0] == pytest.approx(2.55)
-    every = list(problem.space.enumerate())
-    points = [problem.truth(s) for s in every]
-    assert problem.best_hypervolume == pytest.approx(hypervolume(points, problem.reference))
-    assert score(problem, [near], 0) == pytest.approx(
-        hypervolume([problem.truth(near)], problem.reference) / problem.best_hypervolume
-    )
-    assert score(TableProblem(table), every, 0) == pytest.approx(1.0)
-    assert score(TableProblem(table), [], 0) == 0.0
-
-
-def test_score_does_not_change_when_objectives_are_scaled_to_0_1() -> None:
-    problem = TableProblem(make_table())
-    some = list(problem.space.enumerate())[2:6]
-    ideal = [min(problem.truth(s)[k] for s in problem.space.enumerate()) for k in (0, 1)]
-    span = [problem.reference[k] - ideal[k] for k in (0, 1)]
-
-    def scaled(schedules: Sequence[ExitSchedule]) -> float:
-        points = [
-            tuple((problem.truth(s)[k] - ideal[k]) / span[k] for k in (0, 1)) for s in schedules
-        ]
-        return hypervolume(points, (1.0, 1.0))  # type: ignore[arg-type]
-
-    expected = scaled(reported(problem, some, 0)) / scaled(list(problem.space.enumerate()))
-    assert score(problem, some, 0) == pytest.approx(expected)
-
-
-def test_tables_are_charged_at_their_cost_rounded_up() -> None:
-    problem = TableProblem(make_table())
-    assert problem.charge(error_table=False) == 1  # 4 of 10 seconds
-    assert problem.charge(error_table=True) == 3  # 29 of 10 seconds
 
 
 def test_a_replay_evaluates_different_schedules_only_and_stops_at_the_budget() -> None:
@@ -239,59 +101,40 @@ def test_warm_starts_are_the_presets_of_the_network_without_doubles() -> None:
     assert warm_starts(problem, "none") == []
 
 
-def test_json_is_pure_and_holds_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_table().save(tmp_path / "toy.npz")
-    flags = ["--space", str(tmp_path / "toy.npz"), "--seeds", "2", "--trials", "9", "--jobs", "1"]
-    proposers = ["--proposers", "ours", "uniform", "dp_seeds"]
-    assert main([*flags, "--json", *proposers]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"ours", "uniform", "dp_seeds"}
-    assert all(0 < value <= 1 for value in found.values())
-    assert main([*flags, *proposers, "--plot", str(tmp_path / "plot.png")]) == 0
-    assert "ours - second" in capsys.readouterr().out
-    assert (tmp_path / "plot.png").stat().st_size > 10_000
-
-
-def test_a_wrong_space_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--space", "nothing"]) == 2
-    assert main(["--space", "nothing.npz"]) == 2
-    assert main(["--seeds", "0"]) == 2
-    assert capsys.readouterr().err.count("error:") == 3
-
-
-def test_a_space_that_is_too_easy_is_reported() -> None:
-    assert report.warning({"uniform": {30: [0.96, 0.97]}}, "toy") is not None
-    assert report.warning({"uniform": {30: [0.90, 0.92]}}, "toy") is None
-    assert report.warning({"uniform": {60: [0.99]}}, "toy") is None
-
-
-def test_the_difference_to_the_second_is_paired() -> None:
-    luck = np.array([0.0, 0.2, 0.4, 0.6])
-    scores = {
-        "ours": {9: (luck + np.array([0.031, 0.030, 0.029, 0.030])).tolist()},
-        "tpe": {9: luck.tolist()},
-        "uniform": {9: (luck - 0.1).tolist()},
+def test_presets_are_scaled_to_depths_not_to_numbers_of_levels() -> None:
+    """On the levels of the digits, D7 is 64 blocks, as in the table's own order; not 49."""
+    problem = _Levels()
+    named = {
+        name: tuple(problem.levels[number - 1] for number in schedule.depths)
+        for name, schedule in warm_starts(problem, "presets")
     }
-    assert report.against_second(scores, 9).startswith("+3.0 ± 0.1 (tpe): better")
+    assert named["full"] == (10,) * 10
+    assert named["D7-DiT"] == (10, 10, 10, 7, 7, 4, 4, 4, 4, 4)
+    assert {tuple(row) for row in named.values()} == set(digits.schedules_in_order()[:5])
 
 
-def test_ranks_peel_one_front_after_the_other() -> None:
-    points = [(1.0, 3.0), (2.0, 2.0), (2.0, 4.0), (3.0, 3.0), (4.0, 5.0)]
-    assert promotion.ranks(points) == [0, 0, 1, 1, 2]
+class _Levels(SyntheticProblem):
+    """The numbers of the digits' levels."""
+
+    def __init__(self) -> None:
+        super().__init__(space=SearchSpace(1, 4, 10))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return digits.LEVELS
 
 
-def test_promotion_spends_its_budget_and_prefers_the_front() -> None:
-    problem = TableProblem(make_table())
-    costs = promotion.Costs(0.6, 0.6)
-    every = list(problem.space.enumerate())
-    promoted = promotion.run_promoting(problem, every[::-1], costs, 6.0, 2)
-    assert len(promoted) == len(set(promoted)) == 3  # 7 at the rung, 3 of them promoted
-    assert promotion.rank_correlation(problem.table) == pytest.approx(1.0)
-    assert promotion.run_promoting(problem, every, costs, 0.5, 2) == []
-
-
-def test_promotion_needs_a_table_that_was_measured_half_way() -> None:
-    with pytest.raises(ConfigError, match="half-way"):
-        promotion.Costs.of(make_table(rung_fid=np.zeros(0, dtype=np.float32)))
-    costs = promotion.Costs.of(make_table())
-    assert costs.rung == costs.promotion == pytest.approx(0.6)
+@pytest.mark.parametrize("which", ["reference", "levels"])
+def test_the_synthetic_space_is_measured_like_a_table(which: str) -> None:
+    synthetic = SyntheticProblem(space=SearchSpace(1, 3, 4), weights=(1, 2, 2, 2))
+    every = list(synthetic.space.enumerate())
+    truth = [synthetic.truth(schedule) for schedule in every]
+    table = TableProblem(
+        make_table(
+            levels=(1, 2, 3),
+            depths=np.array([schedule.depths for schedule in every], dtype=np.int8),
+            fid=np.array([[fid] for fid, _ in truth], dtype=np.float32),
+            latency_ms=np.array([latency for _, latency in truth], dtype=np.float32),
+        )
+    )
+    assert getattr(synthetic, which) == pytest.approx(getattr(table, which), rel=1e-6)

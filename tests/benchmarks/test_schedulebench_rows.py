@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.schedulebench import digits, uvit
+from benchmarks.schedulebench import digits, uvit, uvit_weights
 from benchmarks.schedulebench.make import main, shard_of
 from benchmarks.schedulebench.prefix_memo import PrefixMemo, noisy_end_first
 from benchmarks.schedulebench.rows import RowFolder, chunks, key_of, sharded
+from benchmarks.schedulebench.uvit_weights import TimedProgress
 from schedsearch.backbones.checkpoint import save_weights
 from schedsearch.backbones.uvit import UViT
 from schedsearch.config import dump_settings
@@ -31,9 +33,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     with torch.no_grad():  # the official initial values hardly react to the exit depth
         for parameter in net.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    save_weights(net, folder / uvit.SHARED, {})
-    settings = uvit.settings_of(folder, uvit.SHARED)
-    return open_workbench(dump_settings(settings), str(folder / "reference"))
+    save_weights(net, folder / uvit_weights.SHARED, {"seconds": "321.5"})
+    return open_workbench(dump_settings(uvit.study(folder)), str(folder / "reference"))
 
 
 def test_shared_prefixes_give_the_fid_of_plain_sampling_bit_for_bit(bench: Workbench) -> None:
@@ -59,7 +60,7 @@ def test_shared_prefixes_give_the_fid_of_plain_sampling_bit_for_bit(bench: Workb
 def test_calls_that_are_left_are_those_of_the_prefix_tree(bench: Workbench) -> None:
     """The calls of one interval per distinct prefix, which is what walking a tree would cost."""
     schedules = noisy_end_first(
-        s.depths for s in uvit.SPACE.enumerate() if s.depths[0] <= 2 or s.depths[-1] == 6
+        s.depths for s in uvit_weights.SPACE.enumerate() if s.depths[0] <= 2 or s.depths[-1] == 6
     )
     memo = PrefixMemo(_CountsOnly(), 20)
     times = bench.solver.times
@@ -124,6 +125,69 @@ def test_a_stopped_table_goes_on_and_shards_share_a_folder(tmp_path: Path) -> No
     assert again.done() == {"3-2", "2-2"}
     again.append(key="1-1", fid=3.0)
     assert [row.values["fid"] for row in again.rows()] == [1.0, 3.0, 2.0]
+
+
+def test_a_folder_that_does_not_say_all_names_what_to_add(tmp_path: Path) -> None:
+    rows = RowFolder(tmp_path)
+    rows.bind({"num_samples": 500, "levels": (1, 2)})
+    new = {"num_samples": 500, "levels": (1, 2), "study_digest": "12ab", "pretrained": "sha256:5"}
+    with pytest.raises(ConfigError, match="does not say study_digest and pretrained") as caught:
+        rows.bind(new)
+    added = '"study_digest": "12ab", "pretrained": "sha256:5"'
+    assert f"add {added} there, else choose another --output." in str(caught.value)
+    assert "\n" not in str(caught.value)
+    kept = (tmp_path / "protocol.json").read_text()
+    (tmp_path / "protocol.json").write_text(kept.replace('"num', f'{added}, "num'))
+    rows.bind(new)
+    with pytest.raises(ConfigError, match="num_samples, pretrained differ"):
+        rows.bind({**new, "num_samples": 400, "pretrained": "sha256:6"})
+
+
+@pytest.mark.parametrize("change", ["recipe", "weights"])
+def test_the_digits_bind_recipe_and_weights(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits.make_rows(tmp_path, 0, 1, print, 0)
+    digits.make_rows(tmp_path, 0, 1, print, 0)
+    study = digits.study()
+    if change == "recipe":
+        study = dataclasses.replace(study, recipe=dataclasses.replace(study.recipe, lr=5e-5))
+        differing = "study_digest"
+    else:
+        random = dataclasses.replace(study.backbone, checkpoint=None)
+        study, differing = dataclasses.replace(study, backbone=random), "pretrained"
+    monkeypatch.setattr(digits, "study", lambda: study)
+    with pytest.raises(ConfigError, match=rf"\({differing} differ\)"):
+        digits.make_rows(tmp_path, 0, 1, print, 0)
+
+
+def test_the_shared_fine_tune_counts_the_seconds_of_all_its_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 130.0, 7.0, 19.0])
+    monkeypatch.setattr(uvit_weights.time, "process_time", lambda: next(clock))
+    first = TimedProgress(tmp_path, save_every=5)
+    first.save(5, lambda: {"step": 5})  # after 30 s, then killed
+    again = TimedProgress(tmp_path, save_every=5)
+    assert again.restore() == {"step": 5}
+    assert again.seconds == 30.0 + 12.0
+
+
+def test_the_sunk_cost_is_what_the_weights_say(bench: Workbench, tmp_path: Path) -> None:
+    folder = bench.reference_dir.parent
+    found = uvit.sunk_cost(folder)
+    assert found["shared_seconds"] == 321.5
+    assert found["shared_seconds_clock"].startswith("wall")  # before headers named a clock
+    header = {"seconds": "2.0", "clock": uvit_weights.CPU_CLOCK}
+    save_weights(torch.nn.Linear(1, 1), tmp_path / uvit_weights.SHARED, header)
+    assert uvit.sunk_cost(tmp_path)["shared_seconds_clock"] == uvit_weights.CPU_CLOCK
+    save_weights(torch.nn.Linear(1, 1), tmp_path / uvit_weights.SHARED, {})
+    with pytest.raises(ConfigError, match="needs `seconds`"):
+        uvit.sunk_cost(tmp_path)
+    (tmp_path / uvit_weights.SHARED).unlink()
+    with pytest.raises(ConfigError, match="is missing"):
+        uvit.sunk_cost(tmp_path)
+    assert digits.sunk_cost(tmp_path) == {}
 
 
 def test_rows_of_two_protocols_never_meet(tmp_path: Path) -> None:

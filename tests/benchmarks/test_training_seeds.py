@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from driving import entry_of
+from driving import entry_of, settings_of
 
 from benchmarks import training_seeds
-from benchmarks.training_seeds import verdict_table
+from benchmarks.training_seeds import unused, verdict_table
 
 
 def entry(trial, depths, name=None):
@@ -41,3 +41,13 @@ def test_one_seed_gives_no_interval(capsys):
     with pytest.raises(SystemExit):
         training_seeds.main(["somewhere", "--training-seeds", "1"])
     assert "two training seeds" in capsys.readouterr().err
+
+
+def test_seeds_that_the_run_used_are_left_out():
+    settings = settings_of(
+        search={"seed": 1001},
+        evaluation={"seed": 2001, "confirm_seeds": 2, "runoff_seeds": 1},
+    )
+    assert unused(1000, 3, settings) == (1000, 1002, 1003)
+    assert unused(2000, 3, settings) == (2000, 2005, 2006)  # 2001 to 2004 are the run's
+    assert unused(2**31 + 1000, 2, settings) == (2**31 + 1000, 2**31 + 1002)  # the profile's

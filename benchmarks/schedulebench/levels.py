@@ -1,0 +1,17 @@
+"""Exit depths that a table holds, its levels, and schedules of any depths moved to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schedsearch.schedule import ExitSchedule
+
+
+def snapped(schedule: ExitSchedule, levels: Sequence[int]) -> tuple[int, ...]:
+    """Each depth moved to the nearest level, the deeper of two.
+
+    Args:
+        schedule: Depths of the network.
+        levels: Those that the table holds.
+    """
+    return tuple(min(levels, key=lambda v: (abs(v - depth), -v)) for depth in schedule.depths)

@@ -1,0 +1,45 @@
+"""What makes rows of two studies comparable, as two short texts to keep beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from torch import nn
+
+from schedsearch.backbones.checkpoint import fingerprint
+from schedsearch.settings import StudySettings
+
+
+def study_digest(settings: StudySettings) -> str:
+    """First 16 hex digits of the SHA-256 of what decides a schedule's weights and images.
+
+    Sections that only say which schedules are measured, where and how often are left out, and so
+    is the place of the starting weights: ``identity_of`` has their values.
+
+    Args:
+        settings: The study.
+    """
+    backbone = asdict(settings.backbone)
+    del backbone["checkpoint"]
+    kept = {
+        "backbone": backbone,
+        "data": asdict(settings.data),
+        "diffusion": asdict(settings.diffusion),
+        "trainer": settings.trainer,
+        "recipe": asdict(settings.recipe),
+        "solver": asdict(settings.solver),
+        "features": settings.evaluation.features,
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identity_of(settings: StudySettings, start: nn.Module) -> dict[str, str]:
+    """The study, and the weights that every fine-tune of it starts from.
+
+    Args:
+        settings: The study.
+        start: Network with those weights.
+    """
+    return {"study_digest": study_digest(settings), "pretrained": fingerprint(start)}
