@@ -244,9 +244,9 @@ class SearchSettings:
     """Different schedules with a complete result, presets and full depth included."""
     seed: Seed = 0
     sampler: Literal["additive", "stratified", "uniform", "tpe", "nsga2", "gp"] = "additive"
-    dp_seeds: Annotated[int, Field(ge=0)] = 5
-    """Optimal schedules of the error table that are measured after the warm starts, spread over
-    the latencies; 0 where ``profile`` is null."""
+    dp_seeds: Annotated[int, Field(ge=0)] = 8
+    """Optimal schedules of the error table that are measured after the warm starts, spread along
+    its front; 0 where ``profile`` is null."""
     budget: BudgetSettings = BudgetSettings()
     storage: str | None = None
     """Any Optuna storage URL; null keeps ``study.db`` in the run folder."""

@@ -1,4 +1,4 @@
-"""Schedules to measure first: optima of the error table, spread over the useful latencies."""
+"""Schedules to measure first: optima of the error table, spread along its useful front."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from schedsearch.planning.cells import visited_excess
+from schedsearch.planning.cells import Floats, visited_excess
 from schedsearch.planning.dynamic_programming import PlannedSchedule, optimal_front
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedule import ExitSchedule
 from schedsearch.space import SearchSpace
 
-USEFUL_RANGE = (0.2, 0.9)
-"""Where the trade-off is decided, as shares of the way from the shallowest schedule to the
-deepest: above, hardly anything is saved; below, images break. Our choice; no paper gives one.
+HIGHEST_SHARE = 0.9
+"""Where seeds end, as a share of the way from the shallowest schedule to the deepest: above,
+hardly anything is saved. Our choice; no paper gives one.
 """
 
-WORST_SHARE = 0.5
+WORST_SHARE = 0.3
 """Excess loss, as a share of the shallowest schedule's, beyond which a schedule is no seed.
 
 Sums of losses are too greedy at the cheap end: there they rank schedules worse than chance.
@@ -27,7 +27,7 @@ Sums of losses are too greedy at the cheap end: there they rank schedules worse 
 def seed_schedules(
     table: ErrorTable, space: SearchSpace, weights: Sequence[int], count: int
 ) -> list[ExitSchedule]:
-    """Optimal schedules of the table, evenly spread in latency, dearest first.
+    """Optimal schedules of the table, evenly spread along its front, dearest first.
 
     Plain sums of losses are minimised; relative or logarithmic ones rank schedules worse.
 
@@ -44,13 +44,31 @@ def seed_schedules(
     left = useful_front(table, space, weights)
     if count >= len(left):
         return [planned.schedule for planned in reversed(left)]
-    low, high = left[0].blocks, left[-1].blocks
-    targets = np.linspace(high, low, count) if count > 1 else [(low + high) / 2] * count
+    places = _along_the_front(left, table, space, weights)
+    targets = np.linspace(places[-1], places[0], count) if count > 1 else [np.median(places)]
+    free = list(range(len(left)))
     chosen: list[PlannedSchedule] = []
-    for target in targets:
-        chosen.append(min(left, key=lambda planned: abs(planned.blocks - target)))
-        left.remove(chosen[-1])
-    return [planned.schedule for planned in chosen]
+    for target in targets[:count]:
+        nearest = min(free, key=lambda i: abs(places[i] - target))
+        free.remove(nearest)
+        chosen.append(left[nearest])
+    return [p.schedule for p in sorted(chosen, key=lambda p: p.blocks, reverse=True)]
+
+
+def _along_the_front(
+    front: Sequence[PlannedSchedule], table: ErrorTable, space: SearchSpace, weights: Sequence[int]
+) -> Floats:
+    """Place of every optimum: latency gone up, plus the root of the excess loss gone down.
+
+    Latency alone would put most seeds where nothing happens: a front is steep where it is cheap.
+    The root tames losses that explode there, as in the surrogate's prior.
+    """
+    excess = visited_excess(table, space, weights)
+    total = float(excess[:, 0].sum())
+    shallow, deep = (sum(weights) * depth for depth in (space.min_depth, space.max_depth))
+    latency = np.array([(planned.blocks - shallow) / (deep - shallow) for planned in front])
+    shares = np.array([max(0.0, planned.cost) / total if total > 0 else 0.0 for planned in front])
+    return np.asarray(latency - np.sqrt(shares))
 
 
 def useful_front(
@@ -58,13 +76,13 @@ def useful_front(
 ) -> list[PlannedSchedule]:
     """Optima of the table that are worth measuring, by rising blocks.
 
-    They lie in :data:`USEFUL_RANGE` and lose at most :data:`WORST_SHARE`; where that leaves
+    They end at :data:`HIGHEST_SHARE` and lose at most :data:`WORST_SHARE`; where that leaves
     nothing, in a space with few levels, all optima but full depth remain.
     """
     excess = visited_excess(table, space, weights)
     optima = optimal_front(excess, space, weights)
     shallow, deep = (sum(weights) * depth for depth in (space.min_depth, space.max_depth))
-    low, high = (shallow + share * (deep - shallow) for share in USEFUL_RANGE)
+    high = shallow + HIGHEST_SHARE * (deep - shallow)
     worst = WORST_SHARE * float(excess[:, 0].sum())
     optima = [p for p in optima if p.blocks < deep]
-    return [p for p in optima if low <= p.blocks <= high and p.cost <= worst] or optima
+    return [p for p in optima if p.blocks <= high and p.cost <= worst] or optima

@@ -19,7 +19,7 @@ def blocks(depths: tuple[int, ...]) -> int:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 14])
-def test_seeds_are_optima_evenly_spread_over_the_useful_latencies(count: int) -> None:
+def test_seeds_are_optima_evenly_spread_along_the_useful_front(count: int) -> None:
     seeds = seed_schedules(TABLE, SPACE, WEIGHTS, count)
     assert len(set(seeds)) == count
     costs = [blocks(s.depths) for s in seeds]
@@ -27,23 +27,32 @@ def test_seeds_are_optima_evenly_spread_over_the_useful_latencies(count: int) ->
     losses = [noise_easy(9)[np.arange(10), np.array(s.depths) - 2].sum() for s in seeds]
     assert losses == pytest.approx([optima[c] for c in costs])
     assert costs == sorted(costs, reverse=True)
-    assert all(40 + 0.2 * 160 <= c <= 40 + 0.9 * 160 for c in costs)
-    gaps = -np.diff(costs)
-    assert len(gaps) == 0 or gaps.max() - gaps.min() <= 4  # two blocks on either side
+    assert all(c <= 40 + 0.9 * 160 for c in costs)
+    shares = np.array(losses) / noise_easy(9)[:, 0].sum()
+    assert shares.max() <= 0.3
+    steps = -np.diff((np.array(costs) - 40) / 160 - np.sqrt(shares))
+    assert len(steps) == 0 or steps.max() - steps.min() <= 0.06  # a block or two on either side
+
+
+def test_a_steep_end_gets_its_share_of_seeds() -> None:
+    """One interval decides all: most of its gain lies in a tenth of the latencies."""
+    excess = 0.01 * noise_easy(9)
+    excess[0] += 5.0 * np.linspace(1, 0, 9)
+    seeds = seed_schedules(table_of(excess, range(2, 11)), SPACE, WEIGHTS, 8)
+    cheap = [s for s in seeds if blocks(s.depths) <= 40 + 0.15 * 160]
+    assert len(cheap) >= 3
 
 
 def test_no_seed_lies_where_the_table_explodes() -> None:
-    """Fewer than seven of ten blocks ruin an interval; half of them ruined is the limit."""
+    """Fewer than seven of ten blocks ruin an interval; three of ten ruined is the limit."""
     excess = noise_easy(9) + 50.0 * (np.arange(2, 11) < 7)
     seeds = seed_schedules(table_of(excess, range(2, 11)), SPACE, WEIGHTS, 8)
-    assert max(sum(depth < 7 for depth in s.depths) for s in seeds) <= 5
-    everywhere = seed_schedules(TABLE, SPACE, WEIGHTS, 8)
-    assert blocks(seeds[-1].depths) >= 90 > blocks(everywhere[-1].depths)
+    assert max(sum(depth < 7 for depth in s.depths) for s in seeds) <= 3
 
 
 def test_a_small_space_gives_what_it_has() -> None:
     space = SearchSpace(1, 2, 2)
-    table = table_of(np.array([[1.0, 0.0], [0.5, 0.0]]), (1, 2))
+    table = table_of(np.array([[1.0, 0.0], [0.3, 0.0]]), (1, 2))
     assert [s.depths for s in seed_schedules(table, space, [1, 1], 9)] == [(2, 1)]
     assert seed_schedules(table, space, [1, 1], 0) == []
     single = SearchSpace(2, 2, 2)
