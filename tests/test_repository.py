@@ -20,6 +20,7 @@ from schedsearch.config import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
 
@@ -133,9 +134,10 @@ def normal(requirement: str) -> str:
 
 
 def readme_commands() -> list[list[str]]:
-    """The words of every command line in a bash block of the README."""
+    """The words of every command line in a bash block of both pages."""
     commands = []
-    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL):
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             for part in line.split("&&"):
                 if words := shlex.split(part, comments=True):
@@ -188,14 +190,16 @@ def test_the_readme_shows_every_command():
     assert {command.name for command in COMMANDS} <= shown
 
 
-def test_every_file_that_the_readme_names_exists():
-    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", README)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_every_file_that_the_readme_names_exists(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
     folders = r"schedsearch|trainers|search_spaces|tests|examples|benchmarks|\.ci"
-    paths = re.findall(rf"`((?:{folders})/[\w./-]+)`", README)
+    paths = re.findall(rf"`((?:{folders})/[\w./-]+)`", text)
     assert links
     assert paths
-    missing = [path for path in {*links, *paths} if not (ROOT / path).exists()]
-    assert not missing
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing + [path for path in paths if not (ROOT / path).exists()]
 
 
 def test_the_readme_names_every_search_space_and_exit_code():

@@ -5,6 +5,9 @@
     python -m benchmarks.schedulebench.make tables digits --output DIR
     python -m benchmarks.schedulebench.make pack digits --output DIR [--table FILE.npz]
 
+The shared weights of ``uvit`` ship: with ``tables/uvit-shared.safetensors`` copied to
+``DIR/shared.safetensors`` its rows are made from them, without hours of pretraining.
+
 The same command goes on after any stop. Processes with different shards may share a folder.
 ``tables`` measures latency, error tables and costs beside the rows; ``pack`` writes the table
 that ships.

@@ -87,10 +87,10 @@ def settings_of(folder: Path, weights: str) -> StudySettings:
 
 
 def pretrain(folder: Path) -> None:
-    """Train the network at full depth, unless its weights are there."""
+    """Train the network at full depth, unless its weights or the shared ones are there."""
     from trainers.pretrain_uvit import main as pretrain_uvit
 
-    if (folder / PRETRAINED).is_file():
+    if (folder / PRETRAINED).is_file() or (folder / SHARED).is_file():
         return
     flags = (
         "--data digits --embed-dim 64 --depth 12 --num-heads 4 --patch-size 2 --prediction v "
