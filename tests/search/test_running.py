@@ -32,10 +32,10 @@ def test_running_trials_while_a_driver_works(tmp_path: Path) -> None:
     assert running_trials(driver.folder, driver.settings) == [1]
 
 
-def test_a_finished_run_is_left_as_it_is(complete_run: Path) -> None:
-    before = contents(complete_run)
-    assert running_trials(RunFolder(complete_run), settings_of()) == []
-    assert contents(complete_run) == before
+def test_a_finished_run_is_left_as_it_is(run_copy: Path) -> None:  # no other test opens a copy
+    before = contents(run_copy)
+    assert running_trials(RunFolder(run_copy), settings_of()) == []
+    assert contents(run_copy) == before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
