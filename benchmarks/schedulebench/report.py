@@ -143,7 +143,7 @@ def plot(scores: Scores, budgets: Sequence[int], title: str, path: Path) -> None
     ticks = [b for b in (7, 14, 30, 60, 100, 150, 300) if budgets[0] <= b <= budgets[-1]]
     axes.set_xticks(ticks, [str(b) for b in ticks])
     axes.minorticks_off()
-    axes.set_xlabel("trials, tables and shared fine-tune charged")
+    axes.set_xlabel("trials, those that the tables cost included")
     axes.set_ylabel("% of the exact front's hypervolume")
     axes.set_title(f"{title}\nbands: 95 % over searches within the evaluation seeds they share")
     axes.grid(alpha=0.3)

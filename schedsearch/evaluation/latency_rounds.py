@@ -22,7 +22,7 @@ UNSTABLE_ABOVE = 0.05
 STEADY_BELOW = 0.01
 """Rounds are added for schedules whose relative 95 % half-width is not below this."""
 
-MOST_ROUNDS = 3
+MOST_ROUNDS = 2
 """Rounds at most, in multiples of those asked for."""
 
 

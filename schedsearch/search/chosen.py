@@ -10,7 +10,7 @@ from schedsearch.statistics.comparison import contenders_for
 if TYPE_CHECKING:
     from schedsearch.search.results import FrontEntry, RunResults
 
-FRONT_SHARE = 4
+FRONT_SHARE = 3
 """Schedules of the front that are confirmed beside the presets and their rivals."""
 
 
