@@ -39,7 +39,6 @@ class WinnersCurse:
     """Mean over the selected; positive where the search's FIDs are too good."""
     half_width: float
     """Half of the 95 % interval (Welch's t over schedules)."""
-    num_selected: int
     shift: float
     """Mean of confirmed minus searched FID over the selected: flattery and common shift."""
     prediction_half_width: float | None
@@ -112,7 +111,6 @@ def winners_curse(
     return WinnersCurse(
         flattery=float(ours.mean() - theirs.mean()),
         half_width=half,
-        num_selected=len(ours),
         shift=float(ours.mean()),
         prediction_half_width=prediction,
     )
