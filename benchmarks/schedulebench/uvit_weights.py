@@ -13,6 +13,7 @@ from typing import Any, cast
 from safetensors import safe_open
 from torch import nn
 
+from schedsearch.atomic import write_text
 from schedsearch.backbones.checkpoint import save_weights
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.config.writing import dump_yaml
@@ -82,7 +83,7 @@ def settings_of(folder: Path, weights: str) -> StudySettings:
         }
     )
     path = folder / f"space-{Path(weights).stem}.yaml"
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return read_settings(path)
 
 

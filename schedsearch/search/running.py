@@ -25,7 +25,7 @@ def running_trials(folder: RunFolder, settings: StudySettings) -> list[int]:
     if not folder.study_file.is_file():
         return []
     try:
-        connection = sqlite3.connect(f"{folder.study_file.as_uri()}?mode=ro", uri=True, timeout=10)
+        connection = sqlite3.connect(_read_only(folder), uri=True, timeout=10)
         try:
             rows = connection.execute(
                 "SELECT number FROM trials WHERE state = 'RUNNING' ORDER BY number"
@@ -38,6 +38,16 @@ def running_trials(folder: RunFolder, settings: StudySettings) -> list[int]:
             "`schedsearch run` rebuilds it from results.jsonl."
         ) from error
     return [int(number) for (number,) in rows]
+
+
+def _read_only(folder: RunFolder) -> str:
+    """URI of the study that changes no file.
+
+    Without a write-ahead log nobody has the study open, and SQLite would leave an empty log
+    behind (or fail in a folder that must not be written), unless it takes the file as it is.
+    """
+    log = folder.study_file.with_name(f"{folder.study_file.name}-wal")
+    return f"{folder.study_file.as_uri()}?{'mode=ro' if log.exists() else 'immutable=1'}"
 
 
 def _running_in(folder: RunFolder, name: str, url: str) -> list[int]:

@@ -1,7 +1,9 @@
 """Open trials of a study, read without touching it."""
 
 import os
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,9 @@ def test_running_trials_while_a_driver_works(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_left_as_it_is(run_copy: Path) -> None:  # no other test opens a copy
+    with closing(sqlite3.connect(run_copy / "study.db")) as connection:  # its last user leaves
+        connection.execute("SELECT number FROM trials").fetchall()
+    assert not (run_copy / "study.db-wal").exists()
     before = contents(run_copy)
     assert running_trials(RunFolder(run_copy), settings_of()) == []
     assert contents(run_copy) == before
