@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Self
 
 from schedsearch.objectives import Evaluation
 from schedsearch.schedule import ExitSchedule
+from schedsearch.strict_json import check_fields, read_object
 
 
 class TrialState(StrEnum):
@@ -177,12 +176,10 @@ class TrialRecord:
         Raises:
             ValueError: If the line is no record.
         """
-        data = json.loads(line)
-        if not isinstance(data, dict):
-            raise ValueError(f"A trial record is a JSON object, but got {line[:40]!r}.")
-        _check(cls, data)
+        data = read_object(line, "A trial record")
+        check_fields(cls, data)
         if data.get("evaluation") is not None:
-            _check(Evaluation, data["evaluation"])
+            check_fields(Evaluation, data["evaluation"])
             data["evaluation"] = Evaluation(**data["evaluation"])
         if not isinstance(data["depths"], list):
             raise ValueError(f"TrialRecord.depths: expected a list, got {data['depths']!r}.")
@@ -219,10 +216,8 @@ class ConfirmRecord:
     @classmethod
     def from_json(cls, line: str) -> Self:
         """Read a line of :meth:`to_json`; ValueError when it is no such record."""
-        data = json.loads(line)
-        if not isinstance(data, dict):
-            raise ValueError(f"A confirmation is a JSON object, but got {line[:40]!r}.")
-        _check(cls, data)
+        data = read_object(line, "A confirmation")
+        check_fields(cls, data)
         for name in ("fid_ci95", "kid_ci95"):
             data[name] = _interval(name, data.get(name))
         return cls(**data)
@@ -234,28 +229,3 @@ def _interval(name: str, value: object) -> tuple[float, float] | None:
     if not isinstance(value, list) or [type(bound) for bound in value] != [float, float]:
         raise ValueError(f"ConfirmRecord.{name}: expected two numbers, got {value!r}.")
     return value[0], value[1]
-
-
-def _check(cls: type[Any], data: Mapping[str, Any]) -> None:
-    """Refuse missing and unknown keys, and scalars of another type.
-
-    A key with a default may be missing: lines of an earlier version stay readable.
-    """
-    if not isinstance(data, dict):
-        raise ValueError(f"{cls.__name__}: expected an object, got {data!r}.")
-    hints = typing.get_type_hints(cls)
-    names = {f.name for f in fields(cls)}
-    required = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
-    if wrong := sorted((required - data.keys()) | (data.keys() - names)):
-        raise ValueError(f"{cls.__name__}: missing or unknown keys {', '.join(wrong)}.")
-    for name, value in data.items():
-        options = typing.get_args(hints[name]) if _is_union(hints[name]) else (hints[name],)
-        scalars = tuple(o for o in options if o in (int, float, str, bool, type(None)))
-        if len(scalars) == len(options) and not isinstance(value, scalars):
-            whole = isinstance(value, int) and float in scalars
-            if not whole:
-                raise ValueError(f"{cls.__name__}.{name}: unexpected value {value!r}.")
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)

@@ -1,4 +1,4 @@
-"""The space of exit schedules: counting, exact sampling, neighbours and the encoding.
+"""The space of exit schedules: counting, exact sampling and the encoding.
 
 Sampling at random and repairing is hopeless here (1.2e-6 of all sequences over 28 blocks are
 monotone) and sorting random integers is biased, so everything below counts exactly.
@@ -185,16 +185,6 @@ class SearchSpace:
         return tables
 
     # ---- local moves ----------------------------------------------------------------------
-
-    def neighbours(self, schedule: ExitSchedule) -> list[ExitSchedule]:
-        """Schedules of the space that differ by one block in one interval."""
-        found = []
-        for interval, depth in enumerate(schedule.depths):
-            for moved in (depth - 1, depth + 1):
-                depths = (*schedule.depths[:interval], moved, *schedule.depths[interval + 1 :])
-                if moved >= 0 and (candidate := ExitSchedule(depths)) in self:
-                    found.append(candidate)
-        return found
 
     # ---- encoding for Optuna --------------------------------------------------------------
 

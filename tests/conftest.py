@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,27 @@ def run_copy(complete_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may change; its space file lies beside it."""
     shutil.copy(complete_run.parent / "space.yaml", tmp_path / "space.yaml")
     return Path(shutil.copytree(complete_run, tmp_path / "run"))
+
+
+SCHEDULE_FILE = """\
+schema: schedsearch.schedule/1
+name: mine
+backbone: {family: dit, num_exit_blocks: 10}
+depths: [10, 10, 9, 9, 8, 8, 7, 7, 6, 6]
+"""
+
+
+@pytest.fixture
+def schedule_file_with(tmp_path: Path) -> Callable[..., Path]:
+    """Writes ``mine.yaml``, a schedule file in which pairs of text are replaced."""
+
+    def edit(*pairs: tuple[str, str]) -> Path:
+        text = SCHEDULE_FILE
+        for old, new in pairs:
+            assert old in text
+            text = text.replace(old, new)
+        file = tmp_path / "mine.yaml"
+        file.write_text(text)
+        return file
+
+    return edit

@@ -107,7 +107,11 @@ class Driver:
     """One start of a driver on a folder; another instance is the next start."""
 
     def __init__(
-        self, root: Path, settings: StudySettings, warm_starts: Sequence[WarmStart] = ()
+        self,
+        root: Path,
+        settings: StudySettings,
+        warm_starts: Sequence[WarmStart] = (),
+        times: Sequence[float] = TIMES,
     ) -> None:
         self.folder = RunFolder(root)
         self.folder.create()
@@ -130,13 +134,13 @@ class Driver:
             folder=self.folder,
             journal=self.journal,
             warm_starts=warm_starts,
-            times=TIMES,
+            times=times,
             predict_ms=lambda schedule: float(sum(schedule.depths)),
             publisher=TrialPublisher(self.optuna, open_artifacts(self.folder), self.folder),
             observer=RunView(console, hypervolume_of),
             on_result=lambda: None,
         )
-        self.study.use_sampler(sampler)
+        self.study.proposals.use_sampler(sampler)
 
     def prepare(self, *seeds: Sequence[int]) -> None:
         """What a start does before it asks for schedules."""

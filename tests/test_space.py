@@ -81,25 +81,6 @@ def test_suggest_uses_one_static_range_per_interval() -> None:
         assert space.suggest(Fixed(space.to_params(schedule))) == schedule
 
 
-@by_example
-@given(small_spaces)
-def test_neighbours_are_symmetric_and_one_block_away(space: SearchSpace) -> None:
-    neighbours = {s: space.neighbours(s) for s in space.enumerate()}
-    for schedule, others in neighbours.items():
-        assert len(set(others)) == len(others)
-        for other in others:
-            moves = [abs(a - b) for a, b in zip(schedule.depths, other.depths, strict=True)]
-            assert sum(moves) == 1
-            assert schedule in neighbours[other]
-    # Nothing is left out: every pair one block apart is a pair of neighbours.
-    pairs = sum(
-        sum(abs(a - b) for a, b in zip(s.depths, t.depths, strict=True)) == 1
-        for s in neighbours
-        for t in neighbours
-    )
-    assert pairs == sum(map(len, neighbours.values()))
-
-
 def chi_square(counts: Counter[ExitSchedule], cells: int, draws: int) -> float:
     expected = draws / cells
     seen = sum((n - expected) ** 2 / expected for n in counts.values())

@@ -1,7 +1,7 @@
 """One search replayed on a problem, as the driver would run it.
 
-``schedsearch.search.study`` asks and tells in the same way: a schedule counts once, a known one
-is answered at no cost, and after ten known ones in a row a new one is drawn by chance.
+``schedsearch.search.proposals`` asks and tells in the same way: a schedule counts once, a known
+one is answered at no cost, and after ten known ones in a row a new one is drawn by chance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import optuna
 from benchmarks.schedulebench.problems import Problem
 from schedsearch.pareto import Point, hypervolume, non_dominated
 from schedsearch.schedule import ExitSchedule
-from schedsearch.search.study import DP_SEED, MAX_DUPLICATES
+from schedsearch.search.proposals import DP_SEED, MAX_DUPLICATES
 
 
 def replay(

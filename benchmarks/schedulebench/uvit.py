@@ -153,7 +153,7 @@ class Evaluator:
         )
         images = to_uint8(bench.source.decode(samples))
         features = extract_features(bench.extractor, iterate_batches(images, size))
-        value = frechet_distance(feature_statistics(features), bench.reference.statistics).value
+        value = frechet_distance(feature_statistics(features), bench.reference.statistics)
         if not math.isfinite(value):
             raise ValueError(f"FID of {depths} is {value}.")
         return value

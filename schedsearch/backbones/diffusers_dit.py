@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schedsearch.backbones.dit import NORM_EPS, DiT, sincos_position_embedding
+from schedsearch.backbones.dit import NORM_EPS, DiT
+from schedsearch.backbones.layers import sincos_position_embedding
 from schedsearch.exceptions import CheckpointError, ConfigError
 
 CLASS_NAMES = ("DiTTransformer2DModel", "Transformer2DModel")

@@ -13,7 +13,12 @@ from timm.layers import Attention, Mlp, PatchEmbed
 from torch import Tensor, nn
 
 from schedsearch.backbones.exits import Exits
-from schedsearch.backbones.layers import run_block, time_features, unpatchify
+from schedsearch.backbones.layers import (
+    run_block,
+    sincos_position_embedding,
+    time_features,
+    unpatchify,
+)
 
 NORM_EPS = 1e-6
 """Epsilon of every LayerNorm (the released model's setting)."""
@@ -222,28 +227,6 @@ class DiT(nn.Module):
                 f'the label {self.null_label} means "no class".'
             )
         return torch.zeros(len(x), dtype=torch.long, device=x.device)
-
-
-def sincos_position_embedding(width: int, side: int) -> Tensor:
-    """Fixed position embedding of a square grid of patches.
-
-    The first half of the channels encodes the column and the second half the row, each as
-    ``sin`` then ``cos`` (the order in released checkpoints).
-
-    Args:
-        width: Width D, a multiple of 4.
-        side: Patches per side.
-
-    Returns:
-        Embedding, (side * side, D) float32, rows first.
-    """
-    quarter = width // 4
-    omega = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
-    angle = torch.arange(side, dtype=torch.float64)[:, None] * omega  # (side, D/4)
-    line = torch.cat([angle.sin(), angle.cos()], dim=1)  # (side, D/2)
-    columns = line[None, :].expand(side, side, -1)
-    rows = line[:, None].expand(side, side, -1)
-    return torch.cat([columns, rows], dim=-1).reshape(side * side, width).float()
 
 
 def _check_sizes(

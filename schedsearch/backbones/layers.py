@@ -1,4 +1,4 @@
-"""What the transformers share: time features, patches back to images, recomputed blocks.
+"""What networks share: time and position features, patches to images, recomputed blocks.
 
 Shapes: N batch, T tokens, D width, C/H/W image, P patch side.
 """
@@ -36,6 +36,28 @@ def time_features(t: Tensor, width: int) -> Tensor:
     angle = t.float()[:, None] * torch.exp(exponent / half)  # (N, width // 2)
     features = torch.cat([torch.cos(angle), torch.sin(angle)], dim=-1)
     return F.pad(features, (0, 1)) if width % 2 else features
+
+
+def sincos_position_embedding(width: int, side: int) -> Tensor:
+    """Fixed position embedding of a square grid of patches.
+
+    The first half of the channels encodes the column and the second half the row, each as
+    ``sin`` then ``cos`` (the order in released checkpoints).
+
+    Args:
+        width: Width D, a multiple of 4.
+        side: Patches per side.
+
+    Returns:
+        Embedding, (side * side, D) float32, rows first.
+    """
+    quarter = width // 4
+    omega = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    angle = torch.arange(side, dtype=torch.float64)[:, None] * omega  # (side, D/4)
+    line = torch.cat([angle.sin(), angle.cos()], dim=1)  # (side, D/2)
+    columns = line[None, :].expand(side, side, -1)
+    rows = line[:, None].expand(side, side, -1)
+    return torch.cat([columns, rows], dim=-1).reshape(side * side, width).float()
 
 
 def unpatchify(pixels: Tensor, patch_size: int, num_channels: int) -> Tensor:

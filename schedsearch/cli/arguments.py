@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.settings import StudySettings
 
 
 def add_space(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +33,33 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         help="replace one key of the file, for example search.n_trials=50; may be repeated; "
         "the value is YAML, and its paths are relative to the current folder",
     )
+
+
+def add_space_and_output(parser: argparse.ArgumentParser, *, output_help: str) -> None:
+    """SPACE, ``-o`` and ``--output``: what a command that measures a space begins with.
+
+    Args:
+        parser: Where to add them.
+        output_help: What an existing run folder means to the command.
+    """
+    add_space(parser)
+    add_overrides(parser)
+    parser.add_argument(
+        "--output", metavar="DIR", help=f"run folder (default: runs/NAME); {output_help}"
+    )
+
+
+def space_and_output(args: argparse.Namespace) -> tuple[StudySettings, RunFolder]:
+    """The search space and the run folder that :func:`add_space_and_output` asked for.
+
+    Raises:
+        ConfigError: If the space is not valid.
+    """
+    from schedsearch.config import read_settings
+    from schedsearch.search.run_folder import RunFolder
+
+    settings = read_settings(args.space, args.overrides)
+    return settings, RunFolder(Path(args.output or f"runs/{settings.name}"))
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

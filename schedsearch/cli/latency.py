@@ -53,7 +53,8 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.hand_made import HAND_MADE
-    from schedsearch.schedule_file import lowest_depth, resolve_schedule
+    from schedsearch.schedule_argument import resolve_schedule
+    from schedsearch.schedule_file import lowest_depth
 
     settings = read_model_settings(args.space)
     net: Any = load_backbone_from(settings.backbone, require_device(args.device))

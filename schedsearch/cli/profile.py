@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.cli.arguments import add_overrides, add_space
+from schedsearch.cli.arguments import add_space_and_output, space_and_output
 
 if TYPE_CHECKING:
     from schedsearch.search.profile_run import Profile, ProfiledSchedule
@@ -16,18 +15,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``profile``."""
-    add_space(parser)
-    add_overrides(parser)
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        help="run folder (default: runs/NAME); a search in the same folder takes the tables up",
-    )
+    add_space_and_output(parser, output_help="a search in the same folder takes the tables up")
 
 
 def take_action(args: argparse.Namespace) -> int:
     """Measure the tables, or read those that are kept, and show them."""
-    from schedsearch.config import read_settings
     from schedsearch.report.console import progress_console, result_console
     from schedsearch.report.live import RunView
     from schedsearch.report.profile_plots import plot_block_values, plot_error_table
@@ -40,10 +32,8 @@ def take_action(args: argparse.Namespace) -> int:
     )
     from schedsearch.search.profile_run import profile_space
     from schedsearch.search.results import hypervolume_of
-    from schedsearch.search.run_folder import RunFolder
 
-    settings = read_settings(args.space, args.overrides)
-    folder = RunFolder(Path(args.output) if args.output else Path("runs") / settings.name)
+    settings, folder = space_and_output(args)
     progress = progress_console()
     try:
         with RunView(progress, hypervolume_of, quiet=args.quiet) as view:

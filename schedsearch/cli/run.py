@@ -6,11 +6,10 @@ import argparse
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from schedsearch.cli.arguments import add_overrides, add_space
+from schedsearch.cli.arguments import add_space_and_output, space_and_output
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
@@ -20,13 +19,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``run``."""
-    add_space(parser)
-    add_overrides(parser)
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        help="run folder (default: runs/NAME); an existing run is resumed to search.n_trials",
-    )
+    add_space_and_output(parser, output_help="an existing run is resumed to search.n_trials")
     parser.add_argument(
         "--address",
         metavar="ADDR",
@@ -41,11 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def take_action(args: argparse.Namespace) -> int:
     """Run or resume the search."""
-    from schedsearch.config import read_settings
-    from schedsearch.search.run_folder import RunFolder
-
-    settings = read_settings(args.space, args.overrides)
-    folder = RunFolder(Path(args.output) if args.output else Path("runs") / settings.name)
+    settings, folder = space_and_output(args)
     if args.dry_run:
         return _dry_run(settings, folder)
     with _sigterm_as_interrupt():

@@ -139,7 +139,7 @@ class _Choice:
         Says so when it was measured with other weights.
         """
         from schedsearch.backbones.checkpoint import fingerprint
-        from schedsearch.schedule_file import resolve_schedule
+        from schedsearch.schedule_argument import resolve_schedule
 
         schedule = resolve_schedule(
             self.spec, num_exit_blocks=net.num_exit_blocks, min_depth=min_depth

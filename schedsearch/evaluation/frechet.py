@@ -23,20 +23,6 @@ class FeatureStatistics:
     cov: Tensor
     num_images: int
 
-    @property
-    def rank_deficient(self) -> bool:
-        """Whether so few images cannot fill the covariance: n <= D."""
-        return self.num_images <= self.mean.shape[0]
-
-
-@dataclass(frozen=True, slots=True)
-class FrechetDistance:
-    """The squared Frechet distance that is called FID."""
-
-    value: float
-    rank_deficient: bool
-    """Whether a covariance came from no more images than features: compare with care."""
-
 
 def feature_statistics(batches: Tensor | Iterable[Tensor]) -> FeatureStatistics:
     """Mean and covariance of features, in float64 and in one pass.
@@ -75,13 +61,13 @@ def feature_statistics(batches: Tensor | Iterable[Tensor]) -> FeatureStatistics:
     return FeatureStatistics(mean, scatter / (count - 1), count)
 
 
-def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> FrechetDistance:
+def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2) (Heusel et al., Eq. 6).
 
-    The matrix under the root is symmetric and positive semidefinite, so its eigenvalues give
-    the trace directly; rank-deficient covariances need no regularisation. Rounding may turn
-    an eigenvalue of zero, or the distance of equal statistics, slightly negative: both are
-    cut off at zero.
+    This squared distance is what is called FID. The matrix under the root is symmetric and
+    positive semidefinite, so its eigenvalues give the trace directly; rank-deficient covariances
+    need no regularisation. Rounding may turn an eigenvalue of zero, or the distance of equal
+    statistics, slightly negative: both are cut off at zero.
 
     Raises:
         TrialError: If the statistics are not finite (stage ``fid``).
@@ -101,7 +87,7 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> FrechetDista
     cross = eigenvalues.clamp(min=0).sqrt().sum()
     delta = a.mean - b.mean
     value = float(delta @ delta + torch.trace(a.cov) + torch.trace(b.cov) - 2 * cross)
-    return FrechetDistance(max(0.0, value), a.rank_deficient or b.rank_deficient)
+    return max(0.0, value)
 
 
 def check_finite(values: Tensor) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -83,6 +83,7 @@ def measure_interleaved(
     repeats: int,
     seed: int = 0,
     clock: Clock | None = None,
+    pairs: Collection[tuple[str, str]] = (),
 ) -> dict[str, LatencyMeasurement]:
     """Measure whole sampling runs of several schedules, round-robin.
 
@@ -96,6 +97,7 @@ def measure_interleaved(
             not steady by then is timed in further rounds.
         seed: Of the orders.
         clock: Times the work; None takes the one for the network's device.
+        pairs: Names whose order matters; they are timed until it is clear, within limits.
 
     Returns:
         A measurement per name, in the order of ``schedules``.
@@ -104,7 +106,8 @@ def measure_interleaved(
     named.setdefault(BASELINE, ExitSchedule.flat(net.num_exit_blocks))
     with LatencyBench(net, solver, protocol) as bench:
         work = {name: bench.sampling_run(schedule) for name, schedule in named.items()}
-        return measure_rounds(work, BASELINE, clock or build_clock(bench.device), repeats, seed)
+        clock = clock or build_clock(bench.device)
+        return measure_rounds(work, BASELINE, clock, repeats, seed, pairs)
 
 
 class LatencyBench(contextlib.ExitStack):

@@ -40,8 +40,6 @@ class Quality:
     """Standard deviation of the samples' pixels, before clipping to [-1, 1]. With few
     solver steps errors can cancel in FID; then this leaves the reference's ``pixel_std``."""
     num_samples: int
-    rank_deficient: bool
-    """Whether there were no more images than features: the FID is then a rough figure."""
     class_accuracy: float | None
     """Share of samples that the extractor recognises as their label, where it can tell."""
     samples: Tensor
@@ -62,7 +60,7 @@ class Auditor:
     def fid(self, images: Tensor, batch_size: int) -> float:
         """FID of images, (N, C, H, W) uint8."""
         features = extract_features(self.extractor, iterate_batches(images, batch_size))
-        return frechet_distance(feature_statistics(features), self.reference.statistics).value
+        return frechet_distance(feature_statistics(features), self.reference.statistics)
 
 
 def measure_quality(
@@ -125,13 +123,11 @@ def measure_quality(
     _check_finite(raw)
     images, sample_std = _decoded(raw, decode, batch_size)
     features = extract_features(extractor, iterate_batches(images, batch_size))
-    distance = frechet_distance(feature_statistics(features), reference.statistics)
     return Quality(
-        fid=distance.value,
+        fid=frechet_distance(feature_statistics(features), reference.statistics),
         kid=kernel_distance(features, reference.features),
         sample_std=sample_std,
         num_samples=num_samples,
-        rank_deficient=distance.rank_deficient,
         class_accuracy=_class_accuracy(extractor, images, labels, batch_size),
         samples=images[:GRID_IMAGES].clone(),
         features=features,

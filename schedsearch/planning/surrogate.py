@@ -118,16 +118,13 @@ class Surrogate:
     def _solve(self, right: Floats) -> Floats:
         return np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, right))
 
-    def table(
-        self, rng: np.random.Generator | None = None, spread: float = 1.0
-    ) -> tuple[float, Floats]:
+    def table(self, rng: np.random.Generator | None = None) -> tuple[float, Floats]:
         """The additive part as (intercept, costs); costs has shape (num_intervals, num_levels).
 
         Intercept and the cells of a schedule add up to its log FID.
 
         Args:
             rng: Draw from the posterior; None gives its mean.
-            spread: Factor on the posterior's standard deviations.
         """
         prior, levels = self._prior, self._levels
         drawn, intercept = np.zeros_like(prior.shape), 0.0
@@ -141,12 +138,11 @@ class Surrogate:
             drawn = rng.normal(size=(num_intervals, 1)) * prior.scales + residual
             drawn += SLOPE_SD * float(rng.normal()) * prior.slope * prior.shape
             drawn[~prior.visited] = 0.0
-            drawn *= spread
-            intercept = spread * INTERCEPT_SD * float(rng.normal())
+            intercept = INTERCEPT_SD * float(rng.normal())
             rest = prior.interaction(levels, levels) + self.noise**2 * np.eye(len(levels))
             other = np.linalg.cholesky(rest) @ rng.normal(size=len(levels))
             fake = drawn[np.arange(num_intervals), levels].sum(axis=1) + intercept
-            fake += spread * other
+            fake += other
         weights = self._solve(self._residual - fake)
         scale = 1.0 + SLOPE_SD**2 * float(prior.mean(levels) @ weights)
         costs = scale * prior.slope * prior.shape + drawn
@@ -166,19 +162,38 @@ class Surrogate:
         mean = self._offset + prior.mean(levels) + cross @ self._solve(self._residual)
         return mean, own - half.T @ half
 
-    def draw(
-        self, schedules: Sequence[ExitSchedule], rng: np.random.Generator, spread: float = 1.0
+    def lower_bounds(
+        self,
+        schedules: Sequence[ExitSchedule],
+        num_sds: float,
+        running: Sequence[ExitSchedule] = (),
     ) -> Floats:
+        """Lower confidence bounds of log FIDs, (M,): mean - num_sds * standard deviation.
+
+        Args:
+            schedules: Members of the space.
+            num_sds: Standard deviations below the mean.
+            running: Schedules whose FID will be known soon; what they will teach, whatever it
+                is, is doubt no longer.
+        """
+        mean, cov = self.predict([*schedules, *running])
+        new = len(schedules)
+        cross, rest = cov[:new, new:], cov[new:, new:]
+        known = np.linalg.solve(rest + self.noise**2 * np.eye(len(rest)), cross.T)
+        variances = cov.diagonal()[:new] - (cross * known.T).sum(axis=1)
+        bounds: Floats = mean[:new] - num_sds * np.sqrt(np.maximum(variances, 0.0))
+        return bounds
+
+    def draw(self, schedules: Sequence[ExitSchedule], rng: np.random.Generator) -> Floats:
         """Log FIDs of schedules drawn together from the posterior, without noise, (M,).
 
         Args:
             schedules: Members of the space.
             rng: Source of randomness.
-            spread: Factor on the posterior's standard deviations.
         """
         mean, cov = self.predict(schedules)
         factor = np.linalg.cholesky(cov + _JITTER * np.eye(len(mean)))
-        drawn: Floats = mean + spread * (factor @ rng.normal(size=len(mean)))
+        drawn: Floats = mean + factor @ rng.normal(size=len(mean))
         return drawn
 
 

@@ -1,8 +1,8 @@
 """The default proposer: exact optima of a surrogate that is fitted again after every trial.
 
-What a schedule costs in quality is, to a good approximation, a sum over the intervals. So a
-draw from the surrogate's posterior is a table, dynamic programming gives the whole front of that
-table, and the member of it that adds most is measured next.
+What a schedule costs in quality is, to a good approximation, a sum over the intervals. So draws
+from the surrogate's posterior are tables, dynamic programming gives the whole front of each, and
+the optimum that the whole surrogate thinks most of, given the doubt about it, is measured next.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ from schedsearch.space import SearchSpace
 
 Floats = NDArray[np.float64]
 
-SPREAD = 0.5
-"""Share of the posterior's standard deviations that a draw explores. In replays on made-up
-spaces 0, 0.3, 0.5 and 1 differed by less than the seeds did. Below a warm start, proposal k takes
-1 / (1 + k)^2 of it, since a dozen trials are soon used up.
+NUM_DRAWS = 16
+"""Tables whose optima just below a warm start are compared, besides the mean table."""
+
+OPTIMISM = 2.0
+"""Standard deviations by which the compared optima are taken to be better than expected. On
+worlds drawn from a Gaussian process fitted to 162 measured schedules of the digits, sixteen trials
+beat four warm starts by 0.022 on average, by 0.016 at 0 and by 0.015 with a single drawn table:
+optima of a fitted table are too good to be true, and the surest of them teach least.
 """
 
 GAIN_PER_TRIAL = 0.01
@@ -67,8 +71,10 @@ class AdditiveSampler(StratifiedSampler):
     where there are warm starts, two of three proposals are the table's optimum just below one of
     them, first each in turn, then where the search gains least. The others are the member of
     the table's exact front that adds most hypervolume to the schedules known, which spreads
-    trials over the whole trade-off and tries out what is uncertain. Moves around the measured
-    front added nothing to that in replays, so there are none.
+    trials over the whole trade-off and tries out what is uncertain. Below a warm start the optima
+    of several tables are compared by a lower confidence bound of the whole surrogate, which knows
+    that contributions do not quite add up. Moves around the measured front (exchanges of blocks
+    that the surrogate likes) were worse than that in replays, so there are none.
 
     Args:
         space: The space of schedules.
@@ -116,12 +122,28 @@ class AdditiveSampler(StratifiedSampler):
             self._space, self._weights, list(known), list(known.values()), self._error_table
         )
         if stratum is not None:
-            spread = SPREAD / (1 + stratum.num_tried) ** 2
-            _, costs = surrogate.table(rng, spread)
-            return self._best(costs, stratum.low, stratum.high, asked, rng)
+            return self._most_promising(surrogate, stratum, known, asked, rng)
         return self._most_gainful(surrogate, known, asked, rng) or self._best(
             surrogate.table()[1], *self.stratum(drawn), asked, rng
         )
+
+    def _most_promising(
+        self,
+        surrogate: Surrogate,
+        stratum: Stratum,
+        known: Collection[ExitSchedule],
+        asked: Collection[ExitSchedule],
+        rng: np.random.Generator,
+    ) -> ExitSchedule:
+        """The optimum of a table, in a stratum, whose log FID has the lowest confidence bound."""
+        tables = [surrogate.table()[1]]
+        tables += [surrogate.table(rng)[1] for _ in range(NUM_DRAWS)]
+        optima = dict.fromkeys(
+            self._best(costs, stratum.low, stratum.high, asked, rng) for costs in tables
+        )
+        running = [schedule for schedule in asked if schedule not in known]
+        bounds = surrogate.lower_bounds(list(optima), OPTIMISM, running)
+        return list(optima)[int(bounds.argmin())]
 
     def _most_gainful(
         self,
@@ -137,7 +159,7 @@ class AdditiveSampler(StratifiedSampler):
         not propose the same gain twice. A gain counts as often as the measured FID would be
         low enough to be reported, too.
         """
-        tables = [surrogate.table(rng, SPREAD)[1], surrogate.table()[1]]
+        tables = [surrogate.table(rng)[1], surrogate.table()[1]]
         optima = [
             planned.schedule
             for costs in tables
@@ -156,7 +178,7 @@ class AdditiveSampler(StratifiedSampler):
             for depth in (self._space.max_depth, self._space.min_depth)
         ]
         schedules = [*ends, *new, *on_front, *running]
-        log_fids = surrogate.draw(schedules, rng, SPREAD)
+        log_fids = surrogate.draw(schedules, rng)
         points = np.column_stack([np.exp(log_fids), [self.blocks(s.depths) for s in schedules]])
         (full_fid, _), (shallow_fid, _) = points[:2]
         latency = REFERENCE[1] * (self.deepest + self._fixed_blocks) - self._fixed_blocks

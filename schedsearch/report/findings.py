@@ -19,7 +19,7 @@ from schedsearch.statistics.findings import (
     RunFindings,
     ScheduleFinding,
 )
-from schedsearch.statistics.intervals import mean_interval, pooled_half_width
+from schedsearch.statistics.intervals import Interval, mean_over_seeds
 from schedsearch.statistics.membership import ConfirmedSchedule, front_membership
 from schedsearch.statistics.paired import paired_difference
 from schedsearch.statistics.rank_agreement import RankAgreement, rank_agreement
@@ -149,17 +149,9 @@ def _finding(
     )
 
 
-def _estimate(
-    values: Sequence[float], intervals: Sequence[tuple[float, float] | None]
-) -> Estimate | None:
-    """Mean over seeds with the pooled interval of the seeds, else with Student's t over them."""
-    if len(values) < 2:
-        return None
-    mean, (low, high) = mean_interval(values)
-    known = [interval for interval in intervals if interval is not None]
-    if len(known) == len(values):
-        return mean, pooled_half_width(known)
-    return mean, (high - low) / 2
+def _estimate(values: Sequence[float], intervals: Sequence[Interval | None]) -> Estimate | None:
+    found = mean_over_seeds(values, intervals)
+    return None if found is None else (found.mean, found.half_width)
 
 
 def _saved_half_width(entry: FrontEntry, full: FrontEntry | None) -> float | None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from schedsearch.exceptions import ExitCode
 from schedsearch.search.costs import Costs
 from schedsearch.search.opening import opened_run
+from schedsearch.search.publishing import PlotFront, Publication
 from schedsearch.search.results import RunResults
-from schedsearch.search.run_stages import PlotFront, RunStages
+from schedsearch.search.run_stages import RunStages
 from schedsearch.search.runners import build_runner
 from schedsearch.search.storage import explaining_failures
 
@@ -67,15 +68,16 @@ def run_search(
     with opened_run(settings, folder, observer) as (ready, meter):
         runner = build_runner(settings, folder, address)
         with explaining_failures(settings.name):
-            run = RunStages(ready, folder, meter, observer, plot_front)
+            run = RunStages(ready, folder, meter, observer)
+            publication = Publication(ready, folder, run.publisher, plot_front)
             run.study.prepare()
             costs = Costs.load(folder)
             has_work = run.has_work()
-            if has_work or not run.is_published():
+            if has_work or not publication.is_complete(run.results()):
                 if has_work and not meter.spent:
                     with runner:
                         run.run(runner)
-                run.publish()
+                publication.publish(run.results())
                 meter.save()
                 costs = meter.costs
         return RunOutcome(

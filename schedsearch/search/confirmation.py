@@ -128,16 +128,9 @@ class Confirmation:
         num_steps = self._evaluation.confirm_steps
         if not num_steps:
             return []
-        entries = {entry.trial: entry for entry in results.entries}
+        trials = self._trials(results)
         return [
-            PromoteJob(
-                number=number,
-                depths=entries[number].depths,
-                label=entries[number].name,
-                settings=self._settings_text,
-                run_dir=str(self._folder.root),
-                num_steps=num_steps,
-            )
+            PromoteJob(**trials[number], num_steps=num_steps)
             for number in trials_to_confirm(results)
             if not self._folder.promoted(number).is_file()
         ]
@@ -160,22 +153,26 @@ class Confirmation:
             for c in self._journal.read()
             if (c.num_samples, c.num_steps) == (num_samples, num_steps)
         }
-        entries = {entry.trial: entry for entry in results.entries}
+        trials = self._trials(results)
         return [
-            ConfirmJob(
-                number=number,
-                depths=entries[number].depths,
-                label=entries[number].name,
-                settings=self._settings_text,
-                run_dir=str(self._folder.root),
-                seed=seed,
-                num_samples=num_samples,
-                num_steps=num_steps,
-            )
+            ConfirmJob(**trials[number], seed=seed, num_samples=num_samples, num_steps=num_steps)
             for seed in seeds
             for number in numbers
             if (number, seed) not in done
         ]
+
+    def _trials(self, results: RunResults) -> dict[int, dict[str, Any]]:
+        """By number, what every job says of the finished trial that it is about."""
+        return {
+            entry.trial: {
+                "number": entry.trial,
+                "depths": entry.depths,
+                "label": entry.name,
+                "settings": self._settings_text,
+                "run_dir": str(self._folder.root),
+            }
+            for entry in results.entries
+        }
 
 
 def _what(job: Job) -> str:

@@ -105,9 +105,9 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
     if entry.fid_ci95 is not None:
         values["fid_confirmed"] = entry.fid_confirmed
         values["fid_ci95"] = list(entry.fid_ci95)
-        values["fid_ci95_over"] = (
-            f"{entry.confirm_seeds} fresh evaluation seeds, n={entry.confirm_samples}"
-        )
+        seeds = f"{entry.confirm_seeds} fresh evaluation seeds, n={entry.confirm_samples}"
+        pooled = entry.fid_ci95_over == "images"
+        values["fid_ci95_over"] = f"the images of {seeds}" if pooled else seeds
     return {key: value for key, value in values.items() if value is not None}
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.search.latency_report import LatencyReport
-from schedsearch.statistics.comparison import mean_interval
+from schedsearch.statistics.intervals import mean_over_seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,13 @@ class FrontEntry:
     fid_confirmed: float | None = None
     """Mean over the fresh seeds."""
     fid_ci95: tuple[float, float] | None = None
-    """95 % interval of that mean, over evaluation seeds."""
+    """95 % interval of that mean, the one that the report shows beside it; verdicts have another,
+    of the difference to the preset, by Student's t over the paired seeds.
+    """
+    fid_ci95_over: Literal["images", "seeds"] | None = None
+    """``images``: bootstrap over the images of each seed, pooled. ``seeds``: Student's t over
+    the seeds, where one has no bootstrap (``evaluation.bootstrap: 0``).
+    """
     confirm_seeds: int = 0
     confirm_samples: int = 0
     """Images per fresh seed; with another number than ``num_samples`` the two FIDs do not
@@ -85,10 +92,10 @@ def build_entry(
             source = "in place"
     fids = [c.fid for c in confirmed]
     audited = [c.audit_fid for c in confirmed if c.audit_fid is not None]
-    mean, interval = mean_interval(fids) if len(fids) > 1 else (None, None)
+    fresh = mean_over_seeds(fids, [c.fid_ci95 for c in confirmed])
     fid, kid, num_samples = evaluation.fid, evaluation.kid, evaluation.num_samples
-    if raised and mean is not None:
-        fid, kid = mean, statistics.fmean(c.kid for c in confirmed)
+    if raised and fresh is not None:
+        fid, kid = fresh.mean, statistics.fmean(c.kid for c in confirmed)
         num_samples = confirmed[0].num_samples
     return FrontEntry(
         trial=record.number,
@@ -104,8 +111,9 @@ def build_entry(
         num_samples=num_samples,
         features=evaluation.features,
         fid_search=evaluation.fid,
-        fid_confirmed=mean,
-        fid_ci95=interval,
+        fid_confirmed=None if fresh is None else fresh.mean,
+        fid_ci95=None if fresh is None else fresh.ci95,
+        fid_ci95_over=None if fresh is None else fresh.over,
         confirm_seeds=len(fids),
         confirm_samples=confirmed[0].num_samples if confirmed else 0,
         confirm_steps=confirmed[0].num_steps if confirmed else 0,

@@ -5,7 +5,7 @@ Both happen in the driver while no worker is active, so nothing else uses the de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -89,8 +89,12 @@ def measure_schedules(
     net: Backbone,
     solver: Solver,
     schedules: Mapping[str, ExitSchedule],
+    pairs: Collection[tuple[str, str]] = (),
 ) -> dict[str, LatencyMeasurement]:
-    """Measure whole sampling runs, interleaved, by the protocol of a study."""
+    """Measure whole sampling runs, interleaved, by the protocol of a study.
+
+    ``pairs`` are names whose order matters.
+    """
     protocol = latency_protocol(
         net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
     )
@@ -101,6 +105,7 @@ def measure_schedules(
         protocol,
         repeats=settings.evaluation.latency_repeats,
         seed=settings.search.seed,
+        pairs=pairs,
     )
 
 
@@ -129,7 +134,12 @@ def measure_finally(
     chosen = [entry for entry in results.entries if entry.trial in numbers]
     names = {e.trial: BASELINE if e.depths == full.depths else str(e.trial) for e in chosen}
     schedules = {names[e.trial]: ExitSchedule(e.depths) for e in chosen}
-    measured = measure_schedules(bench.settings, bench.backbone, bench.solver, schedules)
+    pairs = [
+        (names[contender.trial], names[preset.trial])
+        for preset in results.hand_made()
+        for contender in contenders_for(preset, results.candidates())
+    ]
+    measured = measure_schedules(bench.settings, bench.backbone, bench.solver, schedules, pairs)
     report = replace(
         report,
         full_measured_ms=measured[BASELINE].median_ms,

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.search import costs as stages
-from schedsearch.search.certifying import can_certify, certify_run
 from schedsearch.search.confirmation import Confirmation
-from schedsearch.search.dashboard_notes import TrialPublisher, study_note
+from schedsearch.search.dashboard_notes import TrialPublisher
 from schedsearch.search.front_files import write_front
 from schedsearch.search.journal import Journal
 from schedsearch.search.latency_stage import deviations, measure_finally, trials_to_measure
 from schedsearch.search.metering import BudgetSpentError, Metered
-from schedsearch.search.profile_files import load_error_table
 from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.raising import RaisedRung, rung_agreement
 from schedsearch.search.results import RunResults
@@ -37,11 +33,6 @@ if TYPE_CHECKING:
     from schedsearch.statistics.rank_agreement import RankAgreement
 
 
-PlotFront = Callable[[RunResults, Path, Sequence[tuple[float, float]] | None], None]
-"""Draws the front, with the surrogate's bound where there is one; given by the command line,
-since pictures belong to ``report``."""
-
-
 class RunStages:
     """The stages of a run over what they share.
 
@@ -50,26 +41,19 @@ class RunStages:
         folder: The run folder, locked.
         meter: Counts what the stages take.
         observer: Is told what happens.
-        plot_front: Draws ``front.png``.
     """
 
     def __init__(
-        self,
-        ready: Preflight,
-        folder: RunFolder,
-        meter: Meter,
-        observer: Observer,
-        plot_front: PlotFront | None,
+        self, ready: Preflight, folder: RunFolder, meter: Meter, observer: Observer
     ) -> None:
         settings = ready.settings
         self.ready, self.folder, self.observer = ready, folder, observer
         self._meter = meter
-        self._plot_front = plot_front
         self._confirmations = Journal(folder.confirmation_file, ConfirmRecord.from_json)
         self._latency = ready.latency
         self._raised = RaisedRung.load(folder)
         study = open_study(open_storage(folder, settings.search.storage), settings.name)
-        self._publisher = TrialPublisher(study, open_artifacts(folder), folder)
+        self.publisher = TrialPublisher(study, open_artifacts(folder), folder)
         self.study = ScheduleStudy(
             study,
             settings=settings,
@@ -79,7 +63,7 @@ class RunStages:
             warm_starts=ready.warm_starts,
             times=ready.bench.solver.times,
             predict_ms=ready.predict_ms,
-            publisher=self._publisher,
+            publisher=self.publisher,
             observer=observer,
             on_result=self.write_front,
         )
@@ -139,14 +123,14 @@ class RunStages:
         """Fine-tune and measure schedules until there are enough."""
         settings, ready = self.ready.settings, self.ready
         space = settings.space.build()
-        self.study.use_sampler(
+        self.study.proposals.use_sampler(
             build_sampler(
                 settings.search.sampler,
                 space,
                 settings.search.seed,
                 ready.visits,
                 fixed_blocks=ready.fixed_blocks,
-                num_asked=self.study.num_asked,
+                num_asked=len(self.study.proposals.trials()),
                 error_table=table,
             )
         )
@@ -235,31 +219,3 @@ class RunStages:
     def write_front(self) -> None:
         """Replace ``front.yaml`` and ``front.csv``."""
         write_front(self.results().front(), self.folder)
-
-    def is_published(self) -> bool:
-        """Whether certificate and picture are there; a kill may have come before them."""
-        results = self.results()
-        certified = self.folder.certificate_file.exists() or not can_certify(results)
-        drawn = self.folder.front_png.exists() or not results.entries
-        return certified and (drawn or self._plot_front is None)
-
-    def publish(self) -> None:
-        """Certify and draw the front, and show the study in the dashboard."""
-        results = self.results()
-        table = load_error_table(self.folder, self.ready.settings)
-        certificate = certify_run(results, self.ready.visits, table, self.ready.predict_ms)
-        if certificate is not None:
-            certificate.save(self.folder)
-        pictures = []
-        if self._plot_front is not None and results.entries:
-            bound = None if certificate is None else certificate.bound
-            self._plot_front(results, self.folder.front_png, bound)
-            pictures.append(self.folder.front_png)
-        attributes = {
-            "num_schedules": self.ready.settings.space.build().size(),
-            "hypervolume": results.hypervolume(),
-            "latency_table": dict(self._latency.table),
-            "front": [entry.trial for entry in results.front()],
-            "certificate": None if certificate is None else certificate.sentence,
-        }
-        self._publisher.publish_study(study_note(results), attributes, pictures)

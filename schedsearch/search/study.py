@@ -1,4 +1,4 @@
-"""The one owner of the Optuna study: proposes schedules, validates results, survives crashes.
+"""The one owner of the Optuna study: hands out schedules, validates results, survives crashes.
 
 ``results.jsonl`` is the record of a run and the study an index of it. Every step below is
 ordered so that a kill -9 between any two lines loses nothing: a retry is enqueued before the
@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
-from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from schedsearch.exceptions import StorageError
@@ -23,7 +21,8 @@ from schedsearch.search.distinct import DistinctSchedules, Key
 from schedsearch.search.failures import DISK_STAGE, as_failure
 from schedsearch.search.finished import FinishedTrials
 from schedsearch.search.progress import STATE_FILE
-from schedsearch.search.reconcile import depths_of, kept_attributes, reconcile, tell_record
+from schedsearch.search.proposals import Proposals
+from schedsearch.search.reconcile import kept_attributes, reconcile, tell_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +34,6 @@ if TYPE_CHECKING:
     from schedsearch.settings import StudySettings
     from schedsearch.space import SearchSpace
     from schedsearch.warm_starts import WarmStart
-
-MAX_DUPLICATES = 10
-"""Proposals in a row that may be known already before the study picks a new one itself."""
-
-DP_SEED = "dp"
-"""Origin of the schedules that are optimal by the error table."""
 
 
 class ScheduleStudy:
@@ -91,6 +84,9 @@ class ScheduleStudy:
         self._space: SearchSpace = settings.space.build()
         self.distinct = DistinctSchedules(self._space, times)
         self.finished = FinishedTrials(self.distinct)
+        self.proposals = Proposals(
+            study, self._space, self.distinct, self.finished, seed=settings.search.seed
+        )
         self._running: dict[int, optuna.Trial] = {}
         self._failed_now = 0
         self._attempts: Counter[Key] = Counter()
@@ -115,41 +111,9 @@ class ScheduleStudy:
         for record in reconcile(self._study, self._journal, self._folder, self._space):
             self.finished.add(record)
 
-    def use_sampler(self, sampler: optuna.samplers.BaseSampler) -> None:
-        """Take proposals from a sampler; the first one may need what another stage measured."""
-        self._study.sampler = sampler
-
     def enqueue_first(self, seeds: Iterable[ExitSchedule] = ()) -> None:
-        """Enqueue what is measured before any proposal, unless it is done or waits already.
-
-        Args:
-            seeds: Schedules that the error table favours; they run after the warm starts and
-                count as searched.
-        """
-        waiting = {
-            self._key(ExitSchedule(depths))
-            for trial in self._trials(OptunaState.WAITING)
-            if (depths := depths_of(trial, self._space)) is not None
-        }
-        firsts = [(warm.schedule, {"label": warm.label}) for warm in self._warm_starts]
-        firsts += [(schedule, {"origin": DP_SEED}) for schedule in seeds]
-        for schedule, attrs in firsts:
-            key = self._key(schedule)
-            if self.finished.result_of(key) is None and key not in waiting:
-                self._enqueue(schedule, **attrs)
-                waiting.add(key)
-
-    @property
-    def num_asked(self) -> int:
-        """Trials of the study in any state."""
-        return len(self._trials())
-
-    def _trials(self, *states: OptunaState) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states or None)
-
-    def _enqueue(self, schedule: ExitSchedule, **user_attrs: Any) -> None:
-        attrs = {"depths": list(schedule.depths), **user_attrs}
-        self._study.enqueue_trial(self._space.to_params(schedule), user_attrs=attrs)
+        """Enqueue the warm starts, and after them schedules that the error table favours."""
+        self.proposals.enqueue_first(self._warm_starts, seeds)
 
     # ---- ask ------------------------------------------------------------------------------
 
@@ -164,8 +128,9 @@ class ScheduleStudy:
         if under_way >= self.distinct.size():
             self.exhausted = not self._running
             return None
-        trial = self._ask_new()
+        trial = self.proposals.ask(self._running_keys())
         if trial is None:
+            self.exhausted = not self._running
             return None
         schedule = ExitSchedule(tuple(trial.user_attrs["depths"]))
         self._running[trial.number] = trial
@@ -183,44 +148,16 @@ class ScheduleStudy:
         self._observer.started(job)
         return job
 
-    def _ask_new(self) -> optuna.Trial | None:
-        """Ask until a schedule is new; duplicates are answered at no cost."""
-        running = {
-            self._key(ExitSchedule(tuple(t.user_attrs["depths"]))) for t in self._running.values()
-        }
-        known = self.finished.keys(running)
-        duplicates = 0
-        while len(known) < self.distinct.size() or self._trials(OptunaState.WAITING):
-            trial = self._study.ask()
-            queued = "depths" in trial.user_attrs  # warm starts and retries carry theirs
-            schedule = self._space.suggest(trial)
-            trial.set_user_attr("depths", list(schedule.depths))
-            key = self._key(schedule)
-            done = self.finished.result_of(key) is not None
-            if key not in known or (queued and key not in running and not done):
-                return trial
-            self._answer_duplicate(trial, key)
-            duplicates += 1
-            if duplicates % MAX_DUPLICATES == 0 and len(known) < self.distinct.size():
-                rng = np.random.default_rng([self._settings.search.seed, self.num_asked])
-                self._enqueue(self.distinct.pick_unknown(known, rng))
-        self.exhausted = not self._running
-        return None
-
-    def _answer_duplicate(self, trial: optuna.Trial, key: Key) -> None:
-        known = self.finished.result_of(key)
-        if known is not None and known.evaluation is not None:
-            trial.set_user_attr("duplicate_of", known.number)
-            self._study.tell(trial, known.evaluation.values)
-        else:  # running or failed: nothing to tell yet
-            self._study.tell(trial, state=OptunaState.PRUNED)
+    def _running_keys(self) -> set[Key]:
+        trials = self._running.values()
+        return {self._key(ExitSchedule(tuple(t.user_attrs["depths"]))) for t in trials}
 
     def _saved_state(self, number: int | None) -> int | None:
         """The newest attempt at a schedule that left a state to continue from.
 
         An attempt that died while it loaded left none, but the one before it may have.
         """
-        retry_of = {t.number: t.user_attrs.get("retry_of") for t in self._trials()}
+        retry_of = {t.number: t.user_attrs.get("retry_of") for t in self.proposals.trials()}
         while number is not None and not (self._folder.trial(number) / STATE_FILE).is_file():
             number = retry_of[number]
         return number
@@ -274,7 +211,8 @@ class ScheduleStudy:
             return False
         self._attempts[self._key(job.schedule)] += 1
         trial = self._running.pop(job.number)
-        self._enqueue(job.schedule, retry_of=job.number, **kept_attributes(trial.user_attrs))
+        kept = kept_attributes(trial.user_attrs)
+        self.proposals.enqueue(job.schedule, retry_of=job.number, **kept)
         trial.set_user_attr("interrupted", True)
         trial.set_user_attr("reason", reason)
         self._study.tell(trial, state=OptunaState.FAIL)

@@ -77,7 +77,7 @@ def bootstrap_intervals(
         )
     x = features.detach().to("cpu", torch.float64)
     check_finite(x)
-    fid = frechet_distance(feature_statistics(x), reference.statistics).value
+    fid = frechet_distance(feature_statistics(x), reference.statistics)
     variance = _fid_variance(x, reference, num, seed)
     fid_half = NORMAL_95 * math.sqrt(variance)
     kid = kernel_distance(x, reference.features)

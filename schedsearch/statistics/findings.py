@@ -28,7 +28,7 @@ class ScheduleFinding:
     fid: float
     """At the search's seed, by which it was selected."""
     fresh: Estimate | None = None
-    """Mean FID at fresh seeds."""
+    """Mean FID at fresh seeds, with the interval of ``intervals.mean_over_seeds``."""
     expected: Estimate | None = None
     """Without fresh seeds: what they would show, by the winner's curse of the confirmed."""
     kid: float

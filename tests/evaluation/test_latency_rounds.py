@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from schedsearch.evaluation.latency_rounds import (
+    FEWEST_ROUNDS_OF_A_PAIR,
     MOST_ROUNDS,
+    MOST_ROUNDS_OF_A_PAIR,
     CpuClock,
     build_clock,
     measure_rounds,
@@ -101,6 +103,58 @@ def test_rounds_end_on_a_machine_that_never_calms_down():
     assert found["half"].repeats == 3 * MOST_ROUNDS
     assert found["half"].unstable
     assert not found["calm"].unstable
+
+
+class JitteryClock:
+    """Returns what the work returns, times a factor drawn anew at every call."""
+
+    num_warmups = 0
+
+    def __init__(self, sd):
+        self.sd, self.rng, self.num_calls = sd, np.random.default_rng(0), 0
+
+    def time_ms(self, work):
+        self.num_calls += 1
+        return work() * (1 + self.sd * self.rng.normal())
+
+
+def timed(sd, pairs, **ms):
+    work = {name: (lambda value=value: value) for name, value in ms.items()}
+    return measure_rounds(work, "full", JitteryClock(sd), repeats=5, pairs=pairs)
+
+
+def test_a_pair_is_timed_until_its_order_is_clear():
+    times = {"full": 100.0, "preset": 72.0, "rival": 71.7, "other": 40.0}
+    alone = timed(0.02, [], **times)
+    found = timed(0.02, [("rival", "preset")], **times)
+    assert alone["rival"].repeats <= 5 * MOST_ROUNDS
+    assert 5 * MOST_ROUNDS < found["rival"].repeats == found["preset"].repeats
+    assert found["rival"].repeats <= 5 * MOST_ROUNDS_OF_A_PAIR
+    assert found["other"].repeats <= 5 * MOST_ROUNDS, "its order matters to nobody"
+    quick = timed(0.001, [("rival", "preset")], **times)
+    assert quick["rival"].repeats == FEWEST_ROUNDS_OF_A_PAIR
+
+
+def test_equal_schedules_are_not_timed_for_ever():
+    found = timed(0.0, [("a", "b")], full=100.0, a=50.0, b=50.0)
+    assert found["a"].repeats == found["b"].repeats == 5 * MOST_ROUNDS_OF_A_PAIR
+
+
+def test_more_rounds_decide_more_orders():
+    """The reason for them: what is 1.4 % quicker must not be refused for its bad luck."""
+    times = {"full": 100.0, "preset": 72.0, "rival": 71.0}
+
+    def share_of_right_orders(pairs):
+        right = 0
+        for seed in range(60):
+            clock = JitteryClock(0.02)
+            clock.rng = np.random.default_rng(seed)
+            work = {name: (lambda value=value: value) for name, value in times.items()}
+            found = measure_rounds(work, "full", clock, repeats=5, seed=seed, pairs=pairs)
+            right += found["rival"].median_ms < found["preset"].median_ms
+        return right / 60
+
+    assert share_of_right_orders([("rival", "preset")]) > share_of_right_orders([]) + 0.04
 
 
 def test_the_wall_clock_reads_milliseconds():

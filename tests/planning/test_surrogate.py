@@ -103,10 +103,22 @@ def test_mean_table_and_draws_agree_with_the_predictions() -> None:
     assert (np.abs(sums(surrogate.table()) - mean) <= 0.2).all()
     assert (tables.std(0) <= sd + 0.05).all()
     assert (tables.std(0) >= 0.5 * sd - 0.1).all()
-    np.testing.assert_array_equal(
-        surrogate.table(np.random.default_rng(4), 0.0)[1].round(6),
-        surrogate.table()[1].round(6),
-    )
+
+
+def test_lower_bounds_forget_the_doubt_that_running_trials_will_end() -> None:
+    surrogate = fitted(20)
+    fresh = schedules(7, seed=11)[1:]  # full depth is measured already
+    mean, cov = surrogate.predict(fresh)
+    alone = surrogate.lower_bounds(fresh, 2.0)
+    np.testing.assert_allclose(alone, mean - 2 * np.sqrt(np.diag(cov)), rtol=1e-9)
+    np.testing.assert_allclose(surrogate.lower_bounds(fresh, 0.0, fresh[:1]), mean, rtol=1e-9)
+    beside = surrogate.lower_bounds(fresh, 2.0, fresh[:1])
+    assert (beside >= alone - 1e-9).all()
+    assert beside[0] >= mean[0] - 2 * surrogate.noise
+    assert beside[0] - alone[0] > 0.3 * (mean[0] - alone[0])
+    # Two independent pieces of knowledge about one schedule: the variances add up inversely.
+    left = 1 / (1 / cov[0, 0] + 1 / surrogate.noise**2)
+    assert mean[0] - beside[0] == pytest.approx(2 * np.sqrt(left), rel=1e-6)
 
 
 def test_full_depth_costs_nothing_in_any_table() -> None:

@@ -1,15 +1,20 @@
 """What is made of the results of a run."""
 
+import csv
+import io
 from dataclasses import replace
 
 import pytest
 from driving import confirm_of, record_of, settings_of
+from rich.console import Console
 
 from schedsearch.hand_made import FULL
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.records import ConfirmRecord
 from schedsearch.report.conclusions import conclusions
 from schedsearch.report.findings import findings_of
+from schedsearch.report.tables import front_table
+from schedsearch.search.front_files import front_as_csv, front_rows
 from schedsearch.search.results import LatencyReport, RunResults
 from schedsearch.statistics.findings import RunFindings
 
@@ -85,6 +90,34 @@ def test_bootstrap_intervals_are_pooled_over_the_seeds() -> None:
     assert schedule.fresh_kid is not None
     assert schedule.fresh[1] == pytest.approx(0.3 / 3**0.5)
     assert schedule.fresh_kid[1] == pytest.approx(0.01 / 3**0.5)
+
+
+@pytest.mark.parametrize("interval", [(1.0, 1.6), None])
+def test_one_mean_has_one_interval_wherever_it_is_shown(
+    interval: tuple[float, float] | None,
+) -> None:
+    settings = settings_of(evaluation={"confirm_seeds": 3})
+    results = RunResults(settings, RECORDS, None, confirmations(fid_ci95=interval))
+    found = findings_of(results)
+    shown = {s.trial: s.fresh for s in found.schedules}
+    (row,) = (row for row in front_rows(results.front()) if row["trial"] == 2)
+    (line,) = (
+        line
+        for line in csv.DictReader(io.StringIO(front_as_csv(results.front())))
+        if line["trial"] == "2"
+    )
+    assert row["fid_ci95_over"] == line["fid_ci95_over"] == ("images" if interval else "seeds")
+    assert shown[2] is not None
+    mean, half = shown[2]
+    assert row["fid_confirmed"] == mean
+    assert row["fid_ci95"] == [mean - half, mean + half]
+    assert [float(bound) for bound in line["fid_ci95"].split()] == pytest.approx(
+        row["fid_ci95"], rel=1e-5
+    )
+    console = Console(file=io.StringIO(), width=200)
+    with console.capture() as capture:
+        console.print(front_table(results))
+    assert f"{mean:.3f} ± {half:.3f}" in capture.get()
 
 
 def test_other_protocols_stay_out() -> None:

@@ -21,6 +21,7 @@ from tiny_runs import (
 
 from schedsearch.config import read_settings
 from schedsearch.records import ConfirmRecord
+from schedsearch.report.findings import findings_of
 from schedsearch.search.costs import Costs
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
@@ -126,6 +127,12 @@ class TestAllStages:
         (record, *_) = results.confirmations
         assert record.fid_ci95 is not None
         assert record.fid_ci95[0] < record.fid_ci95[1]
+        assert {e.fid_ci95_over for e in confirmed} == {"images"}
+        for found in findings_of(results).schedules:  # the table's interval is that of front.yaml
+            (entry,) = (e for e in results.entries if e.trial == found.trial)
+            if found.fresh is not None:
+                mean, half = found.fresh
+                assert entry.fid_ci95 == pytest.approx((mean - half, mean + half))
 
     def test_every_stage_has_its_cost(self, staged: Path) -> None:
         costs = Costs.load(RunFolder(staged / "run"))

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ def test_a_file_that_says_where_its_numbers_come_from(
         "cfg_scale": 1.0,
         "batch": 8,
         "fid_confirmed": entry.fid_confirmed,
+        "fid_ci95": list(entry.fid_ci95 or ()),
         "fid_ci95_over": "2 fresh evaluation seeds, n=64",
     }
     assert measured.items() <= file.measured.items()
@@ -61,6 +63,16 @@ def test_a_file_that_says_where_its_numbers_come_from(
     assert file.provenance["trial"] == entry.trial == 1
     space = folder.space_file.read_bytes()
     assert file.provenance["space_sha256"] == hashlib.sha256(space).hexdigest()
+
+
+def test_an_interval_that_was_pooled_over_images_says_so(
+    run: tuple[RunFolder, RunResults], tmp_path: Path
+) -> None:
+    folder, results = run
+    entry = replace(results.hand_made()[0], fid_ci95_over="images")
+    export_schedule(folder, results, entry, tmp_path / "s.yaml", None)
+    measured = read_schedule_file(tmp_path / "s.yaml").measured
+    assert measured["fid_ci95_over"] == "the images of 2 fresh evaluation seeds, n=64"
 
 
 def test_nothing_private(run: tuple[RunFolder, RunResults], tmp_path: Path) -> None:

@@ -152,7 +152,9 @@ def test_an_attempt_that_was_closed_is_not_adopted_later(tmp_path: Path) -> None
 def test_killed_between_the_retry_and_the_end_of_a_trial(tmp_path: Path) -> None:
     dead = start(tmp_path)
     job = dead.ask()
-    dead.study._enqueue(job.schedule, retry_of=job.number, label=job.label)  # and then died
+    dead.study.proposals.enqueue(
+        job.schedule, retry_of=job.number, label=job.label
+    )  # and then died
 
     driver = start(tmp_path)
     waiting = [t for t in driver.trials() if t.state is OptunaState.WAITING]

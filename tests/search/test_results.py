@@ -123,7 +123,9 @@ def test_confirmations() -> None:
     assert entry.fid == 4.0  # the search's own value stays
     assert (entry.fid_confirmed, entry.confirm_seeds) == (4.0, 2)
     assert entry.fid_ci95 == pytest.approx((4.0 - 12.706205, 4.0 + 12.706205))
-    assert results.entries[2].fid_confirmed is None  # one value has no interval
+    assert entry.fid_ci95_over == "seeds"
+    lone = results.entries[2]  # one value has no interval
+    assert (lone.fid_confirmed, lone.fid_ci95, lone.fid_ci95_over) == (None, None, None)
 
 
 def test_hypervolume_is_a_share_of_the_box() -> None:
@@ -174,9 +176,10 @@ def test_load(complete_run: Path) -> None:
         assert entry.confirm_seeds == 2
         fresh = [r.fid for r in results.confirmations if r.number == entry.trial]
         mean = (fresh[0] + fresh[1]) / 2
-        half = 12.706205 * abs(fresh[0] - fresh[1]) / 2  # t of one degree of freedom
         assert entry.fid_confirmed == pytest.approx(mean)
+        half = 12.706205 * abs(fresh[0] - fresh[1]) / 2  # t of one degree of freedom
         assert entry.fid_ci95 == pytest.approx((mean - half, mean + half))
+        assert entry.fid_ci95_over == "seeds"  # evaluation.bootstrap is 0
     for preset in results.hand_made():
         rivals = [e for e in results.searched() if e.latency_ms <= preset.latency_ms]
         found = [c for c in results.comparisons() if c.preset == preset.trial]

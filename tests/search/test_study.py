@@ -12,7 +12,6 @@ from optuna.trial import TrialState as OptunaState
 from schedsearch.exceptions import StorageError
 from schedsearch.records import TrialJob
 from schedsearch.schedule import ExitSchedule
-from schedsearch.search.distinct import DistinctSchedules
 
 FULL, D8, D6 = (10,) * 10, (8,) * 10, (6,) * 10
 SMALL = {"num_intervals": 10, "min_depth": 9, "max_depth": 10}
@@ -171,8 +170,8 @@ def test_polling_an_exhausted_space_leaves_no_trials(tmp_path: Path) -> None:
 def test_the_last_schedules_of_a_large_space_are_found(tmp_path: Path) -> None:
     """Chance finds the rare ones hardly ever: of 92,378 schedules 11 look different."""
     space = {"num_intervals": 10, "min_depth": 1, "max_depth": 10}
-    driver = Driver(tmp_path / "run", settings_of(space=space, search={"n_trials": 99}))
-    driver.study.distinct = DistinctSchedules(driver.space, (999.0,))
+    settings = settings_of(space=space, search={"n_trials": 99})
+    driver = Driver(tmp_path / "run", settings, times=(999.0,))
     driver.prepare()
     for _ in range(10):
         driver.answer(driver.ask())
