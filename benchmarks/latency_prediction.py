@@ -93,7 +93,8 @@ def main() -> None:
         else:
             times = time_rounds(table_runs | runs, clock, repeats, args.seed)
     table = table_from_times(times, solver, protocol)
-    measured = {name: summarise(times[name], times[FULL]) for name in schedules}
+    rounds = [{name: times[name][k] for name in schedules} for k in range(len(times[FULL]))]
+    measured = summarise(rounds, FULL)
     total_seconds = time.perf_counter() - started
 
     rows = []

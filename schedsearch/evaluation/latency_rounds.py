@@ -26,8 +26,11 @@ MOST_ROUNDS = 2
 
 MOST_ROUNDS_OF_A_PAIR = 6
 """Rounds at most until it is clear which of two schedules is quicker, likewise. A block in seventy
-is 1.4 % of a run, and single rounds of a busy CPU spread by 3 %, so 25 are needed.
+is 1.4 % of a run, and single times on a busy CPU spread by 3 % within a round.
 """
+
+POLISHES = 10
+"""Sweeps of the median polish; a handful suffices."""
 
 FEWEST_ROUNDS_OF_A_PAIR = 8
 """Before them a half-width is too rough to say that the order is clear."""
@@ -86,13 +89,15 @@ class LatencyMeasurement:
     """Latency of one schedule over several rounds."""
 
     median_ms: float
-    """Median of the rounds' ratios to full depth, in milliseconds at full depth's median."""
+    """Share of full depth (see :func:`summarise`), in milliseconds at full depth's median."""
     half_width_ms: float
-    """95 % half-width of ``median_ms``, full depth's median taken as known."""
+    """95 % half-width of ``median_ms``; full depth's median is taken as known, its share not."""
+    own_half_width_ms: float
+    """The same without full depth's part, as it counts between two other schedules."""
     repeats: int
     """Rounds that timed it."""
     acceleration: float
-    """Fraction of time saved against full depth: 1 - median of the rounds' ratios."""
+    """Fraction of time saved against full depth: 1 - share."""
     acceleration_half_width: float
     """95 % half-width of ``acceleration``."""
 
@@ -133,7 +138,7 @@ def measure_rounds(
     rounds = [{name: times[name][k] for name in work} for k in range(repeats)]
     rng = np.random.default_rng((seed, repeats))
     while True:
-        found = _summaries(rounds, list(work), baseline)
+        found = summarise(rounds, baseline)
         again = [baseline]
         if len(rounds) < MOST_ROUNDS * repeats:
             again += [
@@ -142,53 +147,64 @@ def measure_rounds(
                 if name != baseline and m.half_width_ms > STEADY_BELOW * m.median_ms
             ]
         if len(rounds) < MOST_ROUNDS_OF_A_PAIR * repeats:
-            unclear = [pair for pair in pairs if not _is_clear(rounds, *pair)]
+            unclear = [(a, b) for a, b in pairs if not _is_clear(found[a], found[b])]
             again += [name for pair in unclear for name in pair]
         if len(again) == 1:
             return found
         rounds.append(time_round({name: work[name] for name in dict.fromkeys(again)}, clock, rng))
 
 
-def _summaries(
-    rounds: Sequence[Mapping[str, float]], names: Sequence[str], baseline: str
+def summarise(
+    rounds: Sequence[Mapping[str, float]], baseline: str
 ) -> dict[str, LatencyMeasurement]:
-    full_ms = statistics.median(times[baseline] for times in rounds)
+    """Latency, spread and saving from all rounds at once.
+
+    A time is taken for the product of the round's pace and the schedule's share, and both are
+    found by a median polish of the logarithms (Tukey, 1977). The pace comes from everything
+    that a round timed, since full depth alone is no steadier than the others, and rounds that
+    left some out compare with those that did not.
+
+    Args:
+        rounds: Milliseconds by name. The first timed everything, all timed the baseline.
+        baseline: Full depth's name.
+
+    Returns:
+        A measurement per name, in the order of the first round.
+    """
+    names = list(rounds[0])
+    logs = np.log([[times.get(name, np.nan) for name in names] for times in rounds])
+    pace = np.nanmedian(logs, axis=1, keepdims=True)
+    for _ in range(POLISHES):
+        shares = np.nanmedian(logs - pace, axis=0, keepdims=True)
+        pace += np.nanmedian(logs - pace - shares, axis=1, keepdims=True)
+    counts = np.isfinite(logs).sum(axis=1, keepdims=True)
+    # What the pace has absorbed of a deviation is given back.
+    residuals = (logs - pace - shares) * np.sqrt(counts / np.maximum(counts - 1, 1))
+    own = [column[np.isfinite(column)] for column in residuals.T]
+    widths = [median_half_width(column.tolist()) for column in own]
+    full = names.index(baseline)
+    full_times = [times[baseline] for times in rounds]
+    full_ms = statistics.median(full_times)
     found = {}
-    for name in names:
-        own = [times for times in rounds if name in times]
-        found[name] = summarise([t[name] for t in own], [t[baseline] for t in own], full_ms)
+    for i, name in enumerate(names):
+        ratio = float(np.exp(shares[0, i] - shares[0, full]))
+        width = ratio * float(np.hypot(widths[i], widths[full])) if i != full else 0.0
+        found[name] = LatencyMeasurement(
+            median_ms=ratio * full_ms,
+            half_width_ms=median_half_width(full_times) if i == full else width * full_ms,
+            repeats=len(own[i]),
+            acceleration=1.0 - ratio,
+            acceleration_half_width=width,
+            own_half_width_ms=ratio * widths[i] * full_ms,
+        )
     return found
 
 
-def _is_clear(rounds: Sequence[Mapping[str, float]], first: str, second: str) -> bool:
-    """Whether the rounds that timed both say which one is quicker."""
-    ratios = [t[first] / t[second] for t in rounds if first in t and second in t]
-    gap = abs(statistics.median(ratios) - 1.0)
-    return len(ratios) >= FEWEST_ROUNDS_OF_A_PAIR and gap > median_half_width(ratios)
-
-
-def summarise(
-    times_ms: Sequence[float], baseline_ms: Sequence[float], full_ms: float | None = None
-) -> LatencyMeasurement:
-    """Latency, spread and saving from the times of the same rounds.
-
-    Args:
-        times_ms: Of one schedule, one per round.
-        baseline_ms: Of full depth in these rounds.
-        full_ms: Full depth's median where it was timed in more rounds; None takes that of
-            ``baseline_ms``.
-    """
-    ratios = [ms / base for ms, base in zip(times_ms, baseline_ms, strict=True)]
-    ratio, spread = statistics.median(ratios), median_half_width(ratios)
-    full_ms = statistics.median(baseline_ms) if full_ms is None else full_ms
-    is_baseline = list(times_ms) == list(baseline_ms)
-    return LatencyMeasurement(
-        median_ms=ratio * full_ms,
-        half_width_ms=median_half_width(times_ms) if is_baseline else spread * full_ms,
-        repeats=len(ratios),
-        acceleration=1.0 - ratio,
-        acceleration_half_width=spread,
-    )
+def _is_clear(first: LatencyMeasurement, second: LatencyMeasurement) -> bool:
+    """Whether the rounds say which of two schedules is quicker; full depth is not asked."""
+    gap = abs(first.median_ms - second.median_ms)
+    enough = min(first.repeats, second.repeats) >= FEWEST_ROUNDS_OF_A_PAIR
+    return enough and gap > float(np.hypot(first.own_half_width_ms, second.own_half_width_ms))
 
 
 def median_half_width(values: Sequence[float]) -> float:
