@@ -29,6 +29,11 @@ MOST_ROUNDS_OF_A_PAIR = 6
 is 1.4 % of a run, and single times on a busy CPU spread by 3 % within a round.
 """
 
+CLEAR_ABOVE = 1.5
+"""95 % half-widths of a difference above which an order is clear. It is looked at after every
+round, so a single one would be passed by chance too often.
+"""
+
 POLISHES = 10
 """Sweeps of the median polish; a handful suffices."""
 
@@ -204,7 +209,8 @@ def _is_clear(first: LatencyMeasurement, second: LatencyMeasurement) -> bool:
     """Whether the rounds say which of two schedules is quicker; full depth is not asked."""
     gap = abs(first.median_ms - second.median_ms)
     enough = min(first.repeats, second.repeats) >= FEWEST_ROUNDS_OF_A_PAIR
-    return enough and gap > float(np.hypot(first.own_half_width_ms, second.own_half_width_ms))
+    doubt = float(np.hypot(first.own_half_width_ms, second.own_half_width_ms))
+    return enough and gap > CLEAR_ABOVE * doubt
 
 
 def median_half_width(values: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.backbones.checkpoint import load_weights, save_weights
+from schedsearch.evaluation.sampling import balanced_labels
 from schedsearch.exit_rules import ScheduleExits
 from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob
 from schedsearch.schedule import ExitSchedule
@@ -124,5 +125,6 @@ def _intervals(bench: Workbench, quality: Quality, seed: int) -> dict[str, Any]:
         return {}
     from schedsearch.statistics.bootstrap import bootstrap_intervals
 
-    found = bootstrap_intervals(quality.features, bench.reference, resamples, seed)
+    labels = balanced_labels(len(quality.features), bench.backbone.num_classes)
+    found = bootstrap_intervals(quality.features, bench.reference, resamples, seed, labels)
     return {"fid_ci95": found.fid_ci95, "kid_ci95": found.kid_ci95}

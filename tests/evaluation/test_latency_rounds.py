@@ -154,15 +154,19 @@ def timed(sd, pairs, **ms):
 
 
 def test_a_pair_is_timed_until_its_order_is_clear():
-    times = {"full": 100.0, "preset": 72.0, "rival": 71.95, "other": 40.0}
-    alone = timed(0.02, [], **times)
-    found = timed(0.02, [("rival", "preset")], **times)
+    times = {"full": 100.0, "preset": 72.0, "rival": 72.0, "quick": 65.0, "other": 40.0}
+    pairs = [("rival", "preset"), ("quick", "preset")]
+    alone, found = timed(0.02, [], **times), timed(0.02, pairs, **times)
     assert alone["rival"].repeats <= 5 * MOST_ROUNDS
     assert 5 * MOST_ROUNDS < found["rival"].repeats == found["preset"].repeats
     assert found["rival"].repeats <= 5 * MOST_ROUNDS_OF_A_PAIR
+    assert FEWEST_ROUNDS_OF_A_PAIR <= found["quick"].repeats <= 5 * MOST_ROUNDS
     assert found["other"].repeats <= 5 * MOST_ROUNDS, "its order matters to nobody"
-    quick = timed(0.001, [("rival", "preset")], **times)
-    assert quick["rival"].repeats == FEWEST_ROUNDS_OF_A_PAIR
+
+
+def test_a_clear_order_takes_the_fewest_rounds():
+    found = timed(0.001, [("rival", "preset")], full=100.0, preset=72.0, rival=71.0)
+    assert found["rival"].repeats == found["preset"].repeats == FEWEST_ROUNDS_OF_A_PAIR
 
 
 def test_equal_schedules_are_not_timed_for_ever():

@@ -1,6 +1,7 @@
 """Intervals of FID and KID: coverage of E[FID_n] by simulation, and their seams."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -76,6 +77,41 @@ def test_kid_intervals_cover_zero_and_are_not_wide() -> None:
     assert math.fsum(halves) / repeats < 1.5 * 1.96 * spread
 
 
+@pytest.mark.parametrize("gap", [0.0, 3.0])
+def test_differences_between_classes_that_are_sampled_evenly_are_no_noise(gap: float) -> None:
+    """As in every study with labels: 20 images of each of ten classes at every seed."""
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.arange(200) % 10
+    centres = gap * torch.randn(10, D, generator=generator)
+    real = draw(2000, 0.0, generator) + centres[torch.arange(2000) % 10]
+    statistics = feature_statistics(real)
+    reference = replace(reference_of(real[:300]), mean=statistics.mean, cov=statistics.cov)
+    fids, kids, halves, kid_halves, plain = [], [], [], [], []
+    for k in range(60):
+        x = draw(200, 0.3, generator) + centres[labels]
+        found = bootstrap_intervals(x, reference, 40, k, labels)
+        fids.append(sum(found.fid_ci95) / 2)
+        halves.append((found.fid_ci95[1] - found.fid_ci95[0]) / 2)
+        kids.append(sum(found.kid_ci95) / 2)
+        kid_halves.append((found.kid_ci95[1] - found.kid_ci95[0]) / 2)
+        drawn = bootstrap_intervals(x, reference, 40, k).fid_ci95
+        plain.append((drawn[1] - drawn[0]) / 2)
+    for values, widths in ((fids, halves), (kids, kid_halves)):
+        spread = 1.96 * float(torch.tensor(values).std())
+        assert 0.75 * spread < math.fsum(widths) / 60 < 1.4 * spread
+    ratio = math.fsum(plain) / math.fsum(halves)
+    assert ratio > 2 if gap else ratio == pytest.approx(1.0, abs=0.15)
+
+
+def test_classes_of_a_few_images_are_taken_together() -> None:
+    x = draw(60, 0.2, torch.Generator().manual_seed(6))
+    reference = reference_of(x)
+    alone = torch.arange(60)  # a class each
+    assert bootstrap_intervals(x, reference, 9, 0, alone) == bootstrap_intervals(
+        x, reference, 9, 0
+    )
+
+
 def test_the_influence_is_the_derivative_of_fid() -> None:
     """Against a finite difference: one image counts a little more than the others."""
     generator = torch.Generator().manual_seed(2)
@@ -99,7 +135,8 @@ def test_the_influence_is_the_derivative_of_fid() -> None:
     ]
     by_difference = float(torch.tensor(derivatives).var()) / 60
     mean = x.mean(0)
-    assert bootstrap._first_order(x - mean, mean, root_b) == pytest.approx(by_difference, rel=0.05)
+    first = bootstrap._first_order(x - mean, mean, root_b, [torch.arange(60)])
+    assert first == pytest.approx(by_difference, rel=0.05)
 
 
 def test_few_images_and_many_features_take_the_first_order_alone() -> None:
@@ -107,7 +144,8 @@ def test_few_images_and_many_features_take_the_first_order_alone() -> None:
     x = draw(24, 0.2, generator)  # n <= 2 D
     reference = reference_of(x)
     root = torch.eye(D, dtype=torch.float64)
-    first = bootstrap._first_order(x.double() - x.double().mean(0), x.double().mean(0), root)
+    mean = x.double().mean(0)
+    first = bootstrap._first_order(x.double() - mean, mean, root, [torch.arange(24)])
     low, high = bootstrap_intervals(x, reference, 10, seed=0).fid_ci95
     assert (high - low) / 2 == pytest.approx(1.959964 * math.sqrt(first), rel=1e-6)
 
