@@ -24,8 +24,9 @@ from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import read_settings
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
+from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.latency import LatencyBench, latency_protocol
-from schedsearch.evaluation.latency_rounds import build_clock, summarise, time_rounds
+from schedsearch.evaluation.latency_rounds import summarise, time_rounds
 from schedsearch.evaluation.latency_table import table_from_times, table_work
 from schedsearch.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.schedule import ExitSchedule

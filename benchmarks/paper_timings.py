@@ -21,9 +21,10 @@ from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.registry import build_backbone
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
+from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
 from schedsearch.evaluation.latency import LatencyProtocol, device_name, measure_interleaved
-from schedsearch.evaluation.latency_rounds import build_clock, time_rounds
+from schedsearch.evaluation.latency_rounds import time_rounds
 from schedsearch.hand_made import HAND_MADE, preset_for
 from schedsearch.protocols import Backbone
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings

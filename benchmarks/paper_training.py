@@ -11,8 +11,9 @@ from torch import Tensor
 
 from benchmarks.paper_timings import place, random_backbone
 from benchmarks.result_tables import Table
+from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
-from schedsearch.evaluation.latency_rounds import build_clock, time_rounds
+from schedsearch.evaluation.latency_rounds import time_rounds
 from schedsearch.hand_made import FULL, preset_for
 from schedsearch.protocols import Backbone
 from schedsearch.settings import BackboneSettings

@@ -18,10 +18,9 @@ import torch
 from torch import nn
 
 from schedsearch.backbones.guidance import ScheduledDenoiser
+from schedsearch.evaluation.clocks import Clock, build_clock
 from schedsearch.evaluation.latency_rounds import (
-    Clock,
     LatencyMeasurement,
-    build_clock,
     measure_rounds,
 )
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise

@@ -1,19 +1,20 @@
 """Timing in rounds: every schedule once per round, in a new order, until the rounds agree.
 
 Clock speeds, caches and neighbours drift by more than schedules differ, so nothing is measured
-once or in a block. What counts is the ratio to full depth in the same round.
+once or in a block. What counts is the ratio to full depth, at the pace of the same round.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    from schedsearch.evaluation.clocks import Clock
 
 UNSTABLE_ABOVE = 0.05
 """A latency whose 95 % half-width exceeds this share of it should not be trusted."""
@@ -39,54 +40,6 @@ POLISHES = 10
 
 FEWEST_ROUNDS_OF_A_PAIR = 8
 """Before them a half-width is too rough to say that the order is clear."""
-
-
-class Clock(Protocol):
-    """Times work on one kind of device."""
-
-    num_warmups: int
-    """Runs before the first one that counts."""
-
-    def time_ms(self, work: Callable[[], object]) -> float:
-        """Run ``work`` to its end and return the milliseconds it took."""
-        ...
-
-
-class CpuClock:
-    """Wall clock; the work is done when the call returns."""
-
-    num_warmups = 1
-
-    def time_ms(self, work: Callable[[], object]) -> float:
-        """Run ``work`` and return the milliseconds it took."""
-        start = time.perf_counter()
-        work()
-        return (time.perf_counter() - start) * 1000.0
-
-
-class CudaClock:
-    """Events on the device, which also count the gaps while it waits for the host.
-
-    Args:
-        device: The CUDA device.
-    """
-
-    num_warmups = 3  # lazy kernels, cuBLAS handles and the clock ramp
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def time_ms(self, work: Callable[[], object]) -> float:
-        """Run ``work``, wait for the device and return the milliseconds it took."""
-        with torch.cuda.device(self.device):
-            start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            torch.cuda.synchronize()
-            start.record()
-            work()
-            end.record()
-            torch.cuda.synchronize()
-            return float(start.elapsed_time(end))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,8 +201,3 @@ def time_round(
     """Time every piece of work once, in a random order: milliseconds by name."""
     names = list(work)
     return {names[i]: clock.time_ms(work[names[i]]) for i in rng.permutation(len(names))}
-
-
-def build_clock(device: torch.device) -> Clock:
-    """The clock for a device: events on CUDA, the wall clock on the CPU."""
-    return CudaClock(device) if device.type == "cuda" else CpuClock()

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from schedsearch.evaluation.clocks import Clock, build_clock
 from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol
-from schedsearch.evaluation.latency_rounds import Clock, build_clock, time_rounds
+from schedsearch.evaluation.latency_rounds import time_rounds
 from schedsearch.protocols import Backbone, Solver
 from schedsearch.schedule import ExitSchedule
 
