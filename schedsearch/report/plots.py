@@ -26,7 +26,7 @@ class _Point:
     schedule: ScheduleFinding
     fid: float
     half_width: float | None
-    """None for a FID of the search, which has no interval."""
+    """None for a schedule that was not confirmed."""
 
 
 def plot_front(
@@ -35,7 +35,8 @@ def plot_front(
     """Draw the front with full depth and the presets marked, and the schedules on it.
 
     Confirmed schedules stand at their FID over fresh seeds with its 95 % interval. The others
-    are shown, pale and at the FID of the search, only where both were measured alike.
+    are shown only where both were measured alike: pale, at the FID that fresh seeds should show
+    if enough were confirmed to tell, else at that of the search. So is the surrogate's line.
 
     Args:
         results: The run.
@@ -73,11 +74,11 @@ def _draw_points(  # type: ignore[no-untyped-def]
     )
     if bound and name == found.fid_name:  # the surrogate learned the FID of the search
         # A bound far above everything measured would only flatten the picture.
-        highest = max(p.fid for p in points)
+        highest = max(p.schedule.fid for p in points)
         line = [point for point in sorted(bound, key=lambda p: p[1]) if point[0] <= highest]
         axes.plot(
             [latency for _, latency in line],
-            [fid for fid, _ in line],
+            [_at_fresh_seeds(found, fid) for fid, _ in line],
             color=_BOUND,
             linewidth=0.8,
             linestyle="--",
@@ -98,9 +99,16 @@ def _points(found: RunFindings) -> tuple[str, list[_Point]]:
     schedules = (*found.schedules, *found.others)
     points = [_Point(s, *s.fresh) for s in schedules if s.fresh is not None]
     if not points or found.fresh_alike:
-        points += [_Point(s, s.fid, None) for s in schedules if s.fresh is None]
+        others = [s for s in schedules if s.fresh is None]
+        points += [_Point(s, _at_fresh_seeds(found, s.fid), None) for s in others]
         return found.fid_name, points
     return found.fresh_fid_name, points
+
+
+def _at_fresh_seeds(found: RunFindings, fid: float) -> float:
+    """What fresh seeds should show; a seed shifts all FIDs alike."""
+    expected = None if found.curse is None else found.curse.expected(fid)
+    return fid if expected is None else expected[0]
 
 
 def _draw_point(axes, point: _Point, *, pale: bool) -> None:  # type: ignore[no-untyped-def]
@@ -137,7 +145,7 @@ def _add_legend(  # type: ignore[no-untyped-def]
         axes.scatter([], [], color=_SEARCHED, alpha=0.8, label="searched")
     axes.scatter([], [], marker="D", color=_PRESET, label="hand-made")
     axes.scatter([], [], marker="*", s=110, color=_FULL, label="full depth")
-    title = "bars: 95 %; pale: not confirmed" if confirmed else None
+    title = "bars: 95 %; pale: not confirmed, expected" if confirmed else None
     axes.legend(fontsize=8, title=title, title_fontsize=8)
 
 

@@ -75,6 +75,22 @@ def test_confirmed_schedules_get_their_interval_and_the_bound_its_line(tmp_path:
     assert green[1] > 20
 
 
+def test_what_was_not_confirmed_stands_where_fresh_seeds_should_show_it() -> None:
+    records = [record_of(0, (10,) * 10, 2.0, 100.0, label=FULL)]
+    labels = {1: "D2-DiT", 2: "D3-DiT"}
+    records += [
+        record_of(n, (10 - n,) * 10, 2.0 + n / 2, 100.0 - 10 * n, label=labels.get(n))
+        for n in range(1, 7)
+    ]
+    fresh = [confirm_of(n, seed, 1.5 + n / 2 + seed / 100) for n in range(6) for seed in (1, 2, 3)]
+    settings = settings_of(evaluation={"confirm_seeds": 3})
+    _, points = _points(findings_of(RunResults(settings, records, None, fresh)))
+    pale = [p for p in points if p.half_width is None]
+    assert [p.schedule.trial for p in pale] == [6]
+    assert pale[0].schedule.fid == 5.0
+    assert pale[0].fid == pytest.approx(5.0 - 0.48, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("acceleration", "shown"), [(0.0, "0%"), (-0.001, "0%"), (0.314, "-31%"), (-0.05, "+5%")]
 )
