@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 from schedsearch.pareto import hypervolume
 from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.proposers.additive import COVER_EVERY, AdditiveSampler
+from schedsearch.planning.surrogate import Surrogate
+from schedsearch.proposers.additive import COVER_EVERY, NUM_DRAWS, OPTIMISM, AdditiveSampler
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.proposers.warm_strata import strata_below_warm_starts
 from schedsearch.schedule import ExitSchedule
@@ -119,6 +120,31 @@ def test_a_search_beats_the_warm_starts_of_an_additive_truth() -> None:
         limit = sampler.blocks(depths)
         best = min(fid_of(p) for p in proposals if sampler.blocks(p) < limit)
         assert best < fid_of(depths)
+
+
+def test_the_optimum_with_the_lowest_bound_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several tables' optima, all in the stratum, and with the running trials in mind."""
+    study, sampler = new_study()
+    running = study.ask()
+    running.set_user_attr("depths", [9] * 10)
+    seen: dict[str, list[ExitSchedule]] = {}
+
+    def prefer_the_second(
+        _: Surrogate, schedules: list[ExitSchedule], num_sds: float, others: list[ExitSchedule]
+    ) -> np.ndarray:
+        assert num_sds == OPTIMISM
+        seen.update(compared=schedules, running=others)
+        return np.array([0.0, -1.0, *[0.0] * (len(schedules) - 2)])
+
+    monkeypatch.setattr(Surrogate, "lower_bounds", prefer_the_second)
+    proposed = propose(study)
+    assert seen["running"] == [ExitSchedule((9,) * 10)]
+    assert 2 <= len(seen["compared"]) <= NUM_DRAWS + 1
+    assert len(set(seen["compared"])) == len(seen["compared"])
+    assert proposed == seen["compared"][1].depths
+    limit = sampler.blocks(WARM_STARTS["D7-DiT"])
+    for schedule in seen["compared"]:
+        assert limit - sampler.width_blocks <= sampler.blocks(schedule.depths) <= 0.99 * limit
 
 
 @pytest.mark.parametrize("behind", list(WARM_STARTS))
