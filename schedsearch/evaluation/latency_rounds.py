@@ -25,7 +25,7 @@ STEADY_BELOW = 0.01
 MOST_ROUNDS = 2
 """Rounds at most for that, in multiples of those asked for."""
 
-MOST_ROUNDS_OF_A_PAIR = 6
+MOST_ROUNDS_OF_A_PAIR = 5
 """Rounds at most until it is clear which of two schedules is quicker, likewise. A block in seventy
 is 1.4 % of a run, and single times on a busy CPU spread by 3 % within a round.
 """
