@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Any
 
 from schedsearch.records import Job, job_from_dict
@@ -73,7 +74,12 @@ class LocalRunner:
 
     def __enter__(self) -> LocalRunner:
         """Start the workers."""
-        self._workers = [self._spawn(index) for index in range(self._resources.num_workers)]
+        try:
+            for index in range(self._resources.num_workers):
+                self._workers.append(self._spawn(index))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -94,7 +100,8 @@ class LocalRunner:
         process = self._context.Process(
             target=_serve, args=(theirs, os.getpid()), name=f"schedsearch-worker-{index}"
         )
-        with _visible_gpu(self._gpu_of(index)):  # a child takes the environment of its start
+        # A child takes the environment of its start, and half a start ends in its traceback.
+        with _visible_gpu(self._gpu_of(index)), _interrupts_afterwards():
             process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -151,6 +158,29 @@ def _how_it_died(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"the worker was killed by signal {-exit_code}"
     return f"the worker died with exit code {exit_code}"
+
+
+@contextmanager
+def _interrupts_afterwards() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python runs handlers in the main thread only
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(handler := signal.getsignal(number))
+    }
+    for number in before:
+        signal.signal(number, lambda *arrived: held.append(arrived))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for arrived, frame in held:
+        before[signal.Signals(arrived)](arrived, frame)
 
 
 @contextmanager

@@ -148,3 +148,35 @@ def test_each_worker_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     with _visible_gpu(1):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_starts_whole_before_an_interrupt_ends_the_driver(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A child whose driver leaves before it has told it what to do shows a traceback."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    runner = LocalRunner(ResourceSettings(num_workers=2))
+    started: list[Any] = []
+    process_class = runner._context.Process
+    start = process_class.start
+
+    def start_slowly(process: Any) -> None:
+        os.kill(os.getpid(), number)
+        start(process)
+        started.append(process)
+
+    monkeypatch.setattr(process_class, "start", start_slowly)
+    before = signal.signal(number, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), runner:
+            pytest.fail("the interrupt must arrive while the workers start")
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+    assert len(started) == 1, "the first was whole, the second never began"
+    started[0].join(timeout=60)
+    assert started[0].exitcode == 0, "it found its pipe closed and left quietly"
