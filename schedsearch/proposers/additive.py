@@ -40,7 +40,7 @@ OPTIMISM = 2.0
 a fitted table are too good to be true, and the surest of them teach least. In 40 worlds drawn from
 129 measured schedules of the digits (``benchmarks/drawn_worlds.py``) 24 trials beat the four warm
 starts by 0.021 +- 0.003 FID on average, and by 0.009 +- 0.002 with one drawn table, uncompared. In
-worlds drawn from 162 schedules it was 0.035, 0.028, 0.025 and 0.024 for 2, 1, 0.5 and 0.
+worlds drawn from 162 schedules it was 0.035, 0.028, 0.023 and 0.024 for 2, 1, 0.5 and 0.
 """
 
 GAIN_PER_TRIAL = 0.01
