@@ -226,8 +226,9 @@ class ProfileSettings:
 class BudgetSettings:
     """Limits of a run besides ``search.n_trials``; whichever is reached first ends it.
 
-    May change between two starts. No job starts once a limit is reached; those that run may
-    overrun it by a tenth (30 seconds at least), then they are stopped and resume later.
+    May change between two starts. Trials end while enough is left for latencies and confirmation,
+    half of the budget at most. No job starts once a limit is reached; those that run may overrun
+    it by a tenth (30 seconds at least), then they are stopped and resume later.
     """
 
     wall_clock: Positive | None = None

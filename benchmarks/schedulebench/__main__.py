@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.schedulebench import report
+from benchmarks.schedulebench.kept_scores import KeptScores
 from benchmarks.schedulebench.runner import (
     PROPOSERS,
     SLOW,
@@ -72,6 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="what every proposer measures first (default: %(default)s)",
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="keep finished searches here; the same command goes on where it was cut off",
+    )
     parser.add_argument("--json", action="store_true", help="print {proposer: mean fraction}")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="hypervolume against trials")
     return parser
@@ -109,8 +116,14 @@ def _run(args: argparse.Namespace) -> None:
     wanted = sorted({*budgets, *(CURVE if args.plot else ())})
     spec = ProblemSpec(space=args.space, errors=args.error_table, warm_starts=args.warm_starts)
     problem = open_problem(spec)
+    kept = None
+    if args.keep is not None:
+        conditions = {"errors": spec.errors, "warm_starts": spec.warm_starts, "budgets": wanted}
+        kept = KeptScores(args.keep, problem, conditions)
     started = time.perf_counter()
-    scores = run_all(spec, args.proposers, args.seeds, wanted, jobs=args.jobs, note=_note)
+    scores = run_all(
+        spec, args.proposers, args.seeds, wanted, jobs=args.jobs, note=_note, kept=kept
+    )
     seconds = time.perf_counter() - started
     if UNIFORM in args.proposers:
         easy = {**scores[UNIFORM], **_at_the_check(spec, args.seeds, wanted)}

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.schedulebench.kept_scores import KeptScores
 from benchmarks.schedulebench.levels import snapped
 from benchmarks.schedulebench.problems import Problem, TableProblem
 from benchmarks.schedulebench.replay import replay, score
@@ -160,6 +161,7 @@ def run_all(
     *,
     jobs: int,
     note: Callable[[str], None],
+    kept: KeptScores | None = None,
 ) -> Scores:
     """All searches; the same whatever the number of processes.
 
@@ -170,22 +172,30 @@ def run_all(
         budgets: Trials, charges included.
         jobs: Processes.
         note: Takes a line of progress.
+        kept: Searches that ended before, and where those that end now are kept.
     """
     open_problem(spec)  # fail here rather than in every process
-    found: dict[tuple[str, int], dict[int, float]] = {}
-    tasks = [(name, seed) for name in reversed(proposers) for seed in range(seeds)]
+    found = {} if kept is None else kept.read()
+    every = [(name, seed) for name in reversed(proposers) for seed in range(seeds)]
+    tasks = [task for task in every if task not in found]
+
+    def add(name: str, seed: int, scores: dict[int, float]) -> None:
+        found[name, seed] = scores
+        if kept is not None:
+            kept.add(name, seed, scores)
+            note(f"{name}: search {seed} kept")
+        if all((name, s) in found for s in range(seeds)):
+            note(f"{name}: {seeds} searches done")
+
     if jobs == 1:
         for name, seed in tasks:
-            found[name, seed] = run_one(spec, name, seed, budgets)
-    else:
+            add(name, seed, run_one(spec, name, seed, budgets))
+    elif tasks:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the processes import torch
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             running = {pool.submit(run_one, spec, *task, budgets): task for task in tasks}
             for future in as_completed(running):
-                found[running[future]] = future.result()
-                name, _ = running[future]
-                if sum(key[0] == name for key in found) == seeds:
-                    note(f"{name}: {seeds} searches done")
+                add(*running[future], future.result())
     return {
         name: {b: [found[name, seed][b] for seed in range(seeds)] for b in budgets}
         for name in proposers

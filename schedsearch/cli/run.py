@@ -106,25 +106,28 @@ def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
     for warm in ready.warm_starts:
         ms = ready.predict_ms(warm.schedule)
         print(f"  {warm.label:<12} {warm.schedule!s:<32} {ms:9.1f} ms  saves {1 - ms / full:.1%}")
-    _print_estimate(ready)
-    print(f"disk, roughly: {ready.disk_bytes() / 1e6:.0f} MB")
+    _print_estimates(ready)
     print("Dry run: nothing was started and nothing was written.")
     return 0
 
 
-def _print_estimate(ready: Preflight) -> None:
-    settings = ready.settings
+def _print_estimates(ready: Preflight) -> None:
+    from schedsearch.search.estimates import Estimates
+
+    settings, estimates = ready.settings, Estimates(ready)
     workers = settings.resources.num_workers
-    trials = ready.trial_seconds() * settings.search.n_trials
-    profile, confirmation = ready.profile_seconds(), ready.confirmation_seconds()
+    trials = estimates.trial_seconds() * settings.search.n_trials
+    profile, confirmation = estimates.profile_seconds(), estimates.confirmation_seconds()
+    latency = estimates.final_latency_seconds()
     print(
-        f"time, roughly: {ready.trial_seconds():.0f} s per trial, {trials / 60 / workers:.1f} min "
-        f"for all trials on {workers} worker(s), {profile / 60:.1f} min for the error table, "
-        f"{confirmation / 60 / workers:.1f} min for the confirmation"
+        f"time, roughly: {estimates.trial_seconds():.0f} s per trial, "
+        f"{trials / 60 / workers:.1f} min for all trials on {workers} worker(s), "
+        f"{profile / 60:.1f} min for the error table, {latency / 60:.1f} min for the final "
+        f"latencies, {confirmation / 60 / workers:.1f} min for the confirmation"
     )
     budget = settings.search.budget
-    device = profile + trials + confirmation
-    wall = profile + (trials + confirmation) / workers
+    device = profile + trials + latency + confirmation
+    wall = profile + (trials + confirmation) / workers + latency
     for limit, needed, unit in (
         (budget.wall_clock, wall, "s"),
         (budget.device_hours, device / 3600, "device-hours"),
@@ -132,6 +135,7 @@ def _print_estimate(ready: Preflight) -> None:
         if limit is not None:
             fits = "it should do" if needed <= limit else "it ends the run early (exit code 124)"
             print(f"budget: {limit:g} {unit}, needed roughly {needed:.3g} {unit}; {fits}")
+    print(f"disk, roughly: {estimates.disk_bytes() / 1e6:.0f} MB")
 
 
 @contextmanager

@@ -72,9 +72,8 @@ def run_search(
             publication = Publication(ready, folder, run.publisher, plot_front)
             run.study.prepare()
             costs = Costs.load(folder)
-            has_work = run.has_work()
-            if has_work or not publication.is_complete(run.results()):
-                if has_work and not meter.spent:
+            if run.has_work() or not publication.is_complete(run.results()):
+                if run.may_work():
                     with runner:
                         run.run(runner)
                 publication.publish(run.results())
@@ -85,5 +84,5 @@ def run_search(
             costs=costs,
             num_failed=run.study.finished.num_failed,
             exhausted=run.study.exhausted,
-            out_of_budget=meter.spent and run.has_work(),
+            out_of_budget=run.out_of_budget and run.has_work(),
         )

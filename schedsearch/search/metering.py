@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import ExitCode, SchedSearchError
@@ -23,6 +24,18 @@ GRACE_SECONDS = 30.0
 """How far jobs that are running may overrun the budget: a tenth of it, or this if it is more."""
 
 _SAVE_EVERY = 30.0
+
+
+MOST_RESERVED = 0.5
+"""Share of a budget that may be kept back for what follows the trials."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """What is kept back of a budget."""
+
+    device_seconds: float = 0.0
+    wall_seconds: float = 0.0
 
 
 class BudgetSpentError(SchedSearchError):
@@ -148,7 +161,14 @@ class Meter:
     @property
     def spent(self) -> bool:
         """Whether no new job may start."""
-        return self._overrun(0.0, 0.0)
+        return not self.allows(Reserve())
+
+    def allows(self, reserve: Reserve) -> bool:
+        """Whether a new job may start when that much of the budget is kept back."""
+        costs, budget = self.costs, self._budget
+        return _within(costs.wall_seconds, budget.wall_clock, reserve.wall_seconds) and _within(
+            costs.device_seconds, _in_seconds(budget.device_hours), reserve.device_seconds
+        )
 
     def check(self) -> None:
         """Called now and then while jobs run.
@@ -158,26 +178,35 @@ class Meter:
         """
         if self._clock() - self._saved > _SAVE_EVERY:
             self.save()
-        if self._overrun(GRACE_SHARE, GRACE_SECONDS):
+        costs, budget = self.costs, self._budget
+        limits = (
+            (costs.wall_seconds, budget.wall_clock, GRACE_SECONDS),
+            (
+                costs.device_seconds,
+                _in_seconds(budget.device_hours),
+                GRACE_SECONDS * self._num_workers,
+            ),
+        )
+        if any(
+            limit is not None and used >= limit + max(GRACE_SHARE * limit, least)
+            for used, limit, least in limits
+        ):
             raise BudgetSpentError(
                 f"The budget is spent ({self.used()}), and {len(self._in_flight)} job(s) did not "
                 "end in time. Their saved progress is kept."
             )
 
-    def _overrun(self, share: float, least: float) -> bool:
-        costs, budget = self.costs, self._budget
-        if (limit := budget.wall_clock) is not None and (
-            costs.wall_seconds >= limit + max(share * limit, least)
-        ):
-            return True
-        if budget.device_hours is None:
-            return False
-        limit = 3600.0 * budget.device_hours
-        return costs.device_seconds >= limit + max(share * limit, least * self._num_workers)
-
     def used(self) -> str:
         """What is used of the budget, in words."""
         return used_budget(self.costs, self._budget.wall_clock, self._budget.device_hours)
+
+
+def _in_seconds(hours: float | None) -> float | None:
+    return None if hours is None else 3600.0 * hours
+
+
+def _within(used: float, limit: float | None, reserve: float) -> bool:
+    return limit is None or used + min(reserve, MOST_RESERVED * limit) < limit
 
 
 class Metered:
@@ -186,15 +215,19 @@ class Metered:
     Args:
         source: Where the jobs come from.
         meter: Counts.
+        reserve: What of the budget is kept back for later stages; asked before every job.
     """
 
-    def __init__(self, source: JobSource, meter: Meter) -> None:
+    def __init__(
+        self, source: JobSource, meter: Meter, reserve: Callable[[], Reserve] = Reserve
+    ) -> None:
         self._source = source
         self._meter = meter
+        self._reserve = reserve
 
     def next_job(self) -> Job | None:
         """The next job of the source, within the budget."""
-        if self._meter.spent:
+        if not self._meter.allows(self._reserve()):
             return None
         job = self._source.next_job()
         if job is not None:

@@ -13,14 +13,11 @@ import torch
 from schedsearch.config import dump_settings
 from schedsearch.data.loading import check_labels_fit
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.hand_made import FULL
 from schedsearch.schedule import ExitSchedule
-from schedsearch.search.chosen import FRONT_SHARE
+from schedsearch.search.estimates import Estimates
 from schedsearch.search.latency_stage import open_table
 from schedsearch.search.loading import load_trainer
-from schedsearch.search.profile_stage import needed_exits
 from schedsearch.search.workbench import Workbench, open_workbench
-from schedsearch.statistics.comparison import RUNOFF_SIZE
 from schedsearch.warm_starts import WarmStart, read_warm_starts
 
 if TYPE_CHECKING:
@@ -62,49 +59,6 @@ class Preflight:
     def predict_ms(self, schedule: ExitSchedule) -> float:
         """Latency of a schedule by the table, ms per batch."""
         return self.table.predict(schedule, self.bench.solver.times)
-
-    def trial_seconds(self) -> float:
-        """Roughly what one trial takes at full depth, a training step for three passes."""
-        recipe, evaluation = self.settings.recipe, self.settings.evaluation
-        training = 3 * recipe.num_steps * recipe.batch_size
-        sampling = evaluation.num_samples * self.table.num_calls
-        return self._seconds_per_image() * (training + sampling)
-
-    def profile_seconds(self) -> float:
-        """Roughly what the shared fine-tunes and the error table take, on one worker."""
-        profile, space = self.settings.profile, self.settings.space
-        if profile is None:
-            return 0.0
-        training = 3 * profile.num_steps * self.settings.recipe.batch_size
-        cells = space.num_intervals * (space.max_depth - space.min_depth + 1)
-        images = training + cells * profile.num_images
-        return len(needed_exits(self.settings)) * self._seconds_per_image() * images
-
-    def confirmation_seconds(self) -> float:
-        """Roughly what runoff, continued fine-tunes and confirmation take, on one worker."""
-        evaluation = self.settings.evaluation
-        if not evaluation.confirm_seeds:
-            return 0.0
-        presets = sum(warm.label != FULL for warm in self.warm_starts)
-        per_image = self._seconds_per_image()
-        chosen = min(2 * presets + 1 + FRONT_SHARE, self.settings.search.n_trials)
-        run_off = min(RUNOFF_SIZE * presets, self.settings.search.n_trials)
-        measured = chosen * evaluation.confirm_seeds + run_off * evaluation.runoff_seeds
-        num_samples = evaluation.confirm_samples or evaluation.num_samples
-        training = 3 * chosen * evaluation.confirm_steps * self.settings.recipe.batch_size
-        return per_image * (training + measured * num_samples * self.table.num_calls)
-
-    def _seconds_per_image(self) -> float:
-        """One network call at full depth, for one image."""
-        call = self.table.a_ms + self.table.b_ms * self.bench.backbone.num_exit_blocks
-        return call / self.table.protocol.batch / 1000.0
-
-    def disk_bytes(self) -> int:
-        """Roughly what the trials will write: EMA weights, and the state of running ones."""
-        weights = sum(p.numel() * p.element_size() for p in self.bench.pretrained.parameters())
-        running = 4 * weights * self.settings.resources.num_workers
-        shared = len(needed_exits(self.settings)) * weights
-        return self.settings.search.n_trials * weights + running + shared
 
 
 def check_before_start(
@@ -168,9 +122,9 @@ def _check_devices(settings: StudySettings) -> None:
 
 def _check_disk(ready: Preflight, root: Path) -> None:
     existing = next(path for path in (root, *root.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if free < ready.disk_bytes():
+    free, needed = shutil.disk_usage(existing).free, Estimates(ready).disk_bytes()
+    if free < needed:
         raise StorageError(
-            f"The trials will write about {ready.disk_bytes() / 1e9:.1f} GB, but {existing} has "
+            f"The trials will write about {needed / 1e9:.1f} GB, but {existing} has "
             f"{free / 1e9:.1f} GB free. Free space, lower search.n_trials, or use --output."
         )

@@ -10,10 +10,11 @@ from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.search import costs as stages
 from schedsearch.search.confirmation import Confirmation
 from schedsearch.search.dashboard_notes import TrialPublisher
+from schedsearch.search.estimates import Estimates
 from schedsearch.search.front_files import write_front
 from schedsearch.search.journal import Journal
 from schedsearch.search.latency_stage import deviations, measure_finally, trials_to_measure
-from schedsearch.search.metering import BudgetSpentError, Metered
+from schedsearch.search.metering import BudgetSpentError, Metered, Reserve
 from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.raising import RaisedRung, rung_agreement
 from schedsearch.search.results import RunResults
@@ -25,6 +26,8 @@ from schedsearch.search.storage import (
 from schedsearch.search.study import ScheduleStudy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from schedsearch.planning.error_table import ErrorTable
     from schedsearch.search.jobs import JobSource, Observer, Runner
     from schedsearch.search.metering import Meter
@@ -80,9 +83,18 @@ class RunStages:
 
     def has_work(self) -> bool:
         """Whether anything is left to do; a finished run is only shown again."""
+        return self.study.wants_jobs or self._has_later_work()
+
+    def may_work(self) -> bool:
+        """Whether anything is left that the budget allows."""
+        if self._meter.spent:
+            return False
+        return self._has_later_work() or (self.study.wants_jobs and not self.out_of_budget)
+
+    def _has_later_work(self) -> bool:
+        """Whether the stages after the trials have something to do."""
         return (
-            self.study.wants_jobs
-            or self._latency_is_old()
+            self._latency_is_old()
             or self._confirmation().num_jobs > 0
             or self._misleading() is not None
         )
@@ -104,10 +116,16 @@ class RunStages:
             self.write_front()
             self._meter.close()
 
-    def _work(self, runner: Runner, stage: str, source: JobSource) -> None:
-        """Let the workers do all jobs of a source, within the budget."""
+    def _work(
+        self,
+        runner: Runner,
+        stage: str,
+        source: JobSource,
+        reserve: Callable[[], Reserve] = Reserve,
+    ) -> None:
+        """Let the workers do all jobs of a source, within the budget less a reserve."""
         with self._meter.stage(stage):
-            runner.run(Metered(source, self._meter), check=self._meter.check)
+            runner.run(Metered(source, self._meter, reserve), check=self._meter.check)
 
     def _profile(self, runner: Runner) -> ErrorTable | None:
         """The error table of a shared fine-tune, kept or new; None without ``profile``."""
@@ -140,14 +158,31 @@ class RunStages:
         self.study.enqueue_first(seeds)
         self.observer.stage("searching", total=settings.search.n_trials)
         self.observer.resumed(self.study.finished.records)
-        self._work(runner, stages.TRIALS, self.study)
+        self._work(runner, stages.TRIALS, self.study, self._reserve)
+        if not self.study.wants_jobs or self.study.exhausted:
+            return
         if self._meter.spent:
             return
-        if self.study.wants_jobs and not self.study.exhausted:
+        if self.out_of_budget:
+            self.observer.message(
+                f"no further trials: what is left of search.budget ({self._meter.used()} used) is "
+                "for latencies and confirmation"
+            )
+        else:
             self.observer.warning(
                 "stopped before search.n_trials: as many schedules failed as were wanted. Mend "
                 "the cause (see log.txt under trials/) and run the same command again"
             )
+
+    def _reserve(self) -> Reserve:
+        """What the stages after the trials will need, by what the trials took so far."""
+        return Estimates(self.ready).reserve(self.study.finished.records)
+
+    @property
+    def out_of_budget(self) -> bool:
+        """Whether the budget allows no further trial, or nothing at all where all are done."""
+        reserve = self._reserve() if self.study.wants_jobs else Reserve()
+        return not self._meter.allows(reserve)
 
     def _measure(self) -> None:
         """Measure the latencies that the front will show, with all workers idle."""

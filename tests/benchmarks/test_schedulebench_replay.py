@@ -10,15 +10,19 @@ import pytest
 from toy_table import make_table
 
 from benchmarks.schedulebench import digits
+from benchmarks.schedulebench.kept_scores import KeptScores
 from benchmarks.schedulebench.problems import TableProblem
 from benchmarks.schedulebench.replay import replay
 from benchmarks.schedulebench.runner import (
     ProblemSpec,
+    Scores,
     evaluations,
+    open_problem,
     run_all,
     warm_starts,
 )
 from benchmarks.schedulebench.synthetic import NOISE_SD, SyntheticProblem
+from schedsearch.exceptions import ConfigError
 from schedsearch.pareto import hypervolume
 from schedsearch.schedule import ExitSchedule
 from schedsearch.space import SearchSpace
@@ -91,6 +95,28 @@ def test_results_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> Non
         run_all(spec, ["uniform", "tpe"], 2, [5], jobs=jobs, note=print) for jobs in (1, 2)
     )
     assert alone == both
+
+
+def test_kept_searches_are_not_repeated_and_belong_to_their_protocol(tmp_path: Path) -> None:
+    make_table().save(tmp_path / "toy.npz")
+    spec = ProblemSpec(space=str(tmp_path / "toy.npz"))
+    problem = open_problem(spec)
+    said: list[str] = []
+
+    def scores(seeds: int, budgets: list[int]) -> Scores:
+        kept = KeptScores(tmp_path / "kept", problem, {"budgets": budgets})
+        return run_all(spec, ["tpe"], seeds, budgets, jobs=1, note=said.append, kept=kept)
+
+    first = scores(1, [3, 5])
+    both = scores(2, [3, 5])
+    assert both["tpe"][5][0] == first["tpe"][5][0]
+    assert both == run_all(spec, ["tpe"], 2, [3, 5], jobs=1, note=print)
+    assert [line for line in said if "kept" in line] == [
+        "tpe: search 0 kept",
+        "tpe: search 1 kept",
+    ]
+    with pytest.raises(ConfigError, match="budgets differ"):
+        scores(2, [4])
 
 
 def test_warm_starts_are_the_presets_of_the_network_without_doubles() -> None:

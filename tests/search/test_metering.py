@@ -10,7 +10,7 @@ from driving import record_of, settings_of
 from schedsearch.exceptions import ExitCode, StorageError
 from schedsearch.records import ConfirmJob, Job, ProfileJob, PromoteJob, TrialJob
 from schedsearch.search.costs import Costs, duration
-from schedsearch.search.metering import BudgetSpentError, Meter, Metered
+from schedsearch.search.metering import BudgetSpentError, Meter, Metered, Reserve
 from schedsearch.search.run_folder import RunFolder
 
 
@@ -137,6 +137,21 @@ def test_no_job_starts_after_the_wall_clock(tmp_path: Path) -> None:
     assert metered.next_job() is None
     larger = meter_of(tmp_path, clock, wall_clock=100)
     assert not larger.spent
+
+
+def test_a_reserve_is_kept_back_but_half_of_the_budget_at_most(tmp_path: Path) -> None:
+    clock = Clock()
+    reserve = Reserve(wall_seconds=30.0, device_seconds=500.0)
+    for name, limit, last in (("wall_clock", 100.0, 70.0), ("device_hours", 200 / 3600, 100.0)):
+        meter = meter_of(tmp_path / name, clock, **{name: limit})
+        source = Source(trial(0))
+        meter.begin(confirm(1))
+        clock.now += last - 0.5
+        assert meter.allows(reserve)
+        clock.now += 0.5
+        assert Metered(source, meter, lambda: reserve).next_job() is None
+        assert not meter.spent
+        assert Metered(source, meter).next_job() == trial(0)
 
 
 def test_device_hours_count_jobs_that_still_run(tmp_path: Path) -> None:

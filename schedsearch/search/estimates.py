@@ -1,0 +1,103 @@
+"""What a run will take: before it starts from its latency table, later from its own trials."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from schedsearch.evaluation.latency_rounds import FEWEST_ROUNDS_OF_A_PAIR
+from schedsearch.hand_made import FULL
+from schedsearch.search.chosen import FRONT_SHARE
+from schedsearch.search.metering import Reserve
+from schedsearch.search.profile_stage import needed_exits
+from schedsearch.statistics.comparison import RUNOFF_SIZE
+
+if TYPE_CHECKING:
+    from schedsearch.records import TrialRecord
+    from schedsearch.search.preflight import Preflight
+
+
+class Estimates:
+    """Rough seconds and bytes of the stages of a run.
+
+    Args:
+        ready: The study, with its latency table.
+    """
+
+    def __init__(self, ready: Preflight) -> None:
+        self._ready = ready
+        self._settings = ready.settings
+        self._num_presets = sum(warm.label != FULL for warm in ready.warm_starts)
+
+    def trial_seconds(self) -> float:
+        """One trial at full depth, a training step for three passes."""
+        recipe, evaluation = self._settings.recipe, self._settings.evaluation
+        training = 3 * recipe.num_steps * recipe.batch_size
+        sampling = evaluation.num_samples * self._ready.table.num_calls
+        return self._seconds_per_image() * (training + sampling)
+
+    def profile_seconds(self) -> float:
+        """The shared fine-tunes and the error table, on one worker."""
+        profile, space = self._settings.profile, self._settings.space
+        if profile is None:
+            return 0.0
+        training = 3 * profile.num_steps * self._settings.recipe.batch_size
+        cells = space.num_intervals * (space.max_depth - space.min_depth + 1)
+        images = training + cells * profile.num_images
+        return len(needed_exits(self._settings)) * self._seconds_per_image() * images
+
+    def confirmation_seconds(self) -> float:
+        """Runoff, continued fine-tunes and confirmation, on one worker."""
+        evaluation, table = self._settings.evaluation, self._ready.table
+        if not evaluation.confirm_seeds:
+            return 0.0
+        chosen = self._at_most(2 * self._num_presets + 1 + FRONT_SHARE)
+        run_off = self._at_most(RUNOFF_SIZE * self._num_presets)
+        measured = chosen * evaluation.confirm_seeds + run_off * evaluation.runoff_seeds
+        num_samples = evaluation.confirm_samples or evaluation.num_samples
+        training = 3 * chosen * evaluation.confirm_steps * self._settings.recipe.batch_size
+        return self._seconds_per_image() * (training + measured * num_samples * table.num_calls)
+
+    def final_latency_seconds(self) -> float:
+        """The latencies of the front, the presets and their contenders, by the driver alone."""
+        chosen = self._at_most((1 + RUNOFF_SIZE) * self._num_presets + 1 + 2 * FRONT_SHARE)
+        rounds = max(self._settings.evaluation.latency_repeats, FEWEST_ROUNDS_OF_A_PAIR)
+        return chosen * rounds * self._ready.latency.full_ms / 1000.0
+
+    def reserve(self, records: Sequence[TrialRecord]) -> Reserve:
+        """What a budget must keep back for one more trial and all that follows the trials.
+
+        Nothing before a trial has shown how fast the workers are.
+
+        Args:
+            records: Of the trials so far.
+        """
+        seconds = [record.seconds for record in records if record.complete]
+        if not seconds:
+            return Reserve()
+        workers = self._settings.resources.num_workers
+        trial, latency = statistics.fmean(seconds), self.final_latency_seconds()
+        confirmation = self.confirmation_seconds() * trial / self.trial_seconds()
+        running = trial * (workers - 1) / 2  # the other workers' trials, half done on average
+        return Reserve(
+            device_seconds=trial + running + latency + confirmation,
+            wall_seconds=trial + latency + confirmation / workers,
+        )
+
+    def disk_bytes(self) -> int:
+        """What the trials will write: EMA weights, and the state of running ones."""
+        pretrained = self._ready.bench.pretrained
+        weights = sum(p.numel() * p.element_size() for p in pretrained.parameters())
+        running = 4 * weights * self._settings.resources.num_workers
+        shared = len(needed_exits(self._settings)) * weights
+        return self._settings.search.n_trials * weights + running + shared
+
+    def _at_most(self, wanted: int) -> int:
+        return min(wanted, self._settings.search.n_trials)
+
+    def _seconds_per_image(self) -> float:
+        """One network call at full depth, for one image."""
+        table = self._ready.table
+        call = table.a_ms + table.b_ms * self._ready.bench.backbone.num_exit_blocks
+        return call / table.protocol.batch / 1000.0
