@@ -107,6 +107,7 @@ def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
         ms = ready.predict_ms(warm.schedule)
         print(f"  {warm.label:<12} {warm.schedule!s:<32} {ms:9.1f} ms  saves {1 - ms / full:.1%}")
     _print_estimates(ready)
+    print(f"disk, roughly: {ready.disk_bytes() / 1e6:.0f} MB")
     print("Dry run: nothing was started and nothing was written.")
     return 0
 
@@ -135,7 +136,6 @@ def _print_estimates(ready: Preflight) -> None:
         if limit is not None:
             fits = "it should do" if needed <= limit else "it ends the run early (exit code 124)"
             print(f"budget: {limit:g} {unit}, needed roughly {needed:.3g} {unit}; {fits}")
-    print(f"disk, roughly: {estimates.disk_bytes() / 1e6:.0f} MB")
 
 
 @contextmanager

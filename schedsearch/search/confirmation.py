@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from schedsearch.exceptions import StorageError
 from schedsearch.records import ConfirmJob, ConfirmRecord, Job, PromoteJob
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from schedsearch.search.journal import Journal
     from schedsearch.search.results import RunResults
     from schedsearch.search.run_folder import RunFolder
+
+
+class _Subject(TypedDict):
+    """What every job says of the finished trial that it is about."""
+
+    number: int
+    depths: tuple[int, ...]
+    label: str | None
+    settings: str
+    run_dir: str
 
 
 class Confirmation:
@@ -128,9 +138,9 @@ class Confirmation:
         num_steps = self._evaluation.confirm_steps
         if not num_steps:
             return []
-        trials = self._trials(results)
+        subjects = self._subjects(results)
         return [
-            PromoteJob(**trials[number], num_steps=num_steps)
+            PromoteJob(**subjects[number], num_steps=num_steps)
             for number in trials_to_confirm(results)
             if not self._folder.promoted(number).is_file()
         ]
@@ -153,24 +163,24 @@ class Confirmation:
             for c in self._journal.read()
             if (c.num_samples, c.num_steps) == (num_samples, num_steps)
         }
-        trials = self._trials(results)
+        subjects = self._subjects(results)
         return [
-            ConfirmJob(**trials[number], seed=seed, num_samples=num_samples, num_steps=num_steps)
+            ConfirmJob(**subjects[number], seed=seed, num_samples=num_samples, num_steps=num_steps)
             for seed in seeds
             for number in numbers
             if (number, seed) not in done
         ]
 
-    def _trials(self, results: RunResults) -> dict[int, dict[str, Any]]:
-        """By number, what every job says of the finished trial that it is about."""
+    def _subjects(self, results: RunResults) -> dict[int, _Subject]:
+        """By number of the trial."""
         return {
-            entry.trial: {
-                "number": entry.trial,
-                "depths": entry.depths,
-                "label": entry.name,
-                "settings": self._settings_text,
-                "run_dir": str(self._folder.root),
-            }
+            entry.trial: _Subject(
+                number=entry.trial,
+                depths=entry.depths,
+                label=entry.name,
+                settings=self._settings_text,
+                run_dir=str(self._folder.root),
+            )
             for entry in results.entries
         }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Estimates:
-    """Rough seconds and bytes of the stages of a run.
+    """Rough seconds of the stages of a run.
 
     Args:
         ready: The study, with its latency table.
@@ -84,14 +84,6 @@ class Estimates:
             device_seconds=trial + running + latency + confirmation,
             wall_seconds=trial + latency + confirmation / workers,
         )
-
-    def disk_bytes(self) -> int:
-        """What the trials will write: EMA weights, and the state of running ones."""
-        pretrained = self._ready.bench.pretrained
-        weights = sum(p.numel() * p.element_size() for p in pretrained.parameters())
-        running = 4 * weights * self._settings.resources.num_workers
-        shared = len(needed_exits(self._settings)) * weights
-        return self._settings.search.n_trials * weights + running + shared
 
     def _at_most(self, wanted: int) -> int:
         return min(wanted, self._settings.search.n_trials)

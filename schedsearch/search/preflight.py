@@ -14,9 +14,9 @@ from schedsearch.config import dump_settings
 from schedsearch.data.loading import check_labels_fit
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedule import ExitSchedule
-from schedsearch.search.estimates import Estimates
 from schedsearch.search.latency_stage import open_table
 from schedsearch.search.loading import load_trainer
+from schedsearch.search.profile_stage import needed_exits
 from schedsearch.search.workbench import Workbench, open_workbench
 from schedsearch.warm_starts import WarmStart, read_warm_starts
 
@@ -59,6 +59,13 @@ class Preflight:
     def predict_ms(self, schedule: ExitSchedule) -> float:
         """Latency of a schedule by the table, ms per batch."""
         return self.table.predict(schedule, self.bench.solver.times)
+
+    def disk_bytes(self) -> int:
+        """Roughly what the trials will write: EMA weights, and the state of running ones."""
+        weights = sum(p.numel() * p.element_size() for p in self.bench.pretrained.parameters())
+        running = 4 * weights * self.settings.resources.num_workers
+        shared = len(needed_exits(self.settings)) * weights
+        return self.settings.search.n_trials * weights + running + shared
 
 
 def check_before_start(
@@ -122,7 +129,7 @@ def _check_devices(settings: StudySettings) -> None:
 
 def _check_disk(ready: Preflight, root: Path) -> None:
     existing = next(path for path in (root, *root.parents) if path.exists())
-    free, needed = shutil.disk_usage(existing).free, Estimates(ready).disk_bytes()
+    free, needed = shutil.disk_usage(existing).free, ready.disk_bytes()
     if free < needed:
         raise StorageError(
             f"The trials will write about {needed / 1e9:.1f} GB, but {existing} has "

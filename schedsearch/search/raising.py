@@ -9,55 +9,38 @@ may be chosen by the seeds that judge it.
 
 from __future__ import annotations
 
-import json
 import statistics
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from schedsearch.atomic import write_text
-from schedsearch.exceptions import StorageError
+from schedsearch.search.raised_rung import RaisedRung
 from schedsearch.statistics.paired import paired_difference
 from schedsearch.statistics.rank_agreement import RankAgreement, rank_agreement
 
 if TYPE_CHECKING:
+    from schedsearch.search.jobs import Observer
     from schedsearch.search.results import RunResults
     from schedsearch.search.run_folder import RunFolder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RaisedRung:
-    """``raised.json``: that the low rung was raised, and why."""
+def raise_rung(
+    agreement: RankAgreement, num_steps: int, folder: RunFolder, observer: Observer
+) -> RaisedRung:
+    """Decide it once for all starts of the run, and say why.
 
-    tau: float
-    """Kendall's tau of the search's FIDs against the confirmed ones."""
-    num_schedules: int
-    """Schedules that it was measured on."""
-    num_steps: int
-    """Steps by which the fine-tunes of all trials are continued."""
-
-    def save(self, folder: RunFolder) -> None:
-        """Keep it; from then on every start of the run goes by it."""
-        try:
-            write_text(folder.raised_file, json.dumps(asdict(self), indent=1) + "\n")
-        except OSError as error:
-            raise StorageError(f"Cannot write {folder.raised_file}: {error}.") from error
-
-    @classmethod
-    def load(cls, folder: RunFolder) -> RaisedRung | None:
-        """Read it; None where the search's FIDs are trusted.
-
-        Raises:
-            StorageError: If the file is damaged.
-        """
-        try:
-            return cls(**json.loads(folder.raised_file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            raise StorageError(
-                f"Cannot read {folder.raised_file}: {error}. Delete it; the ranks are compared "
-                "again."
-            ) from error
+    Args:
+        agreement: What lies.
+        num_steps: Steps by which the fine-tunes of all trials are continued.
+        folder: The run folder.
+        observer: Is told.
+    """
+    raised = RaisedRung(tau=agreement.tau, num_schedules=agreement.num, num_steps=num_steps)
+    raised.save(folder)
+    further = f" after {num_steps} further steps" if num_steps else ""
+    observer.warning(
+        agreement.sentence("the search's FID", "the confirmed one")
+        + f" So all trials are measured with fresh seeds{further}"
+    )
+    return raised
 
 
 def rung_agreement(results: RunResults) -> RankAgreement | None:

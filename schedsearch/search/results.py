@@ -13,7 +13,7 @@ from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.search.front_entry import FrontEntry, build_entry
 from schedsearch.search.journal import Journal
 from schedsearch.search.latency_report import LatencyReport, MeasuredLatency
-from schedsearch.search.raising import RaisedRung
+from schedsearch.search.raised_rung import RaisedRung
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.search.volumes import (
     REFERENCE_FID,

@@ -16,13 +16,10 @@ from schedsearch.search.journal import Journal
 from schedsearch.search.latency_stage import deviations, measure_finally, trials_to_measure
 from schedsearch.search.metering import BudgetSpentError, Metered, Reserve
 from schedsearch.search.profile_stage import ProfileStage
-from schedsearch.search.raising import RaisedRung, rung_agreement
+from schedsearch.search.raised_rung import RaisedRung
+from schedsearch.search.raising import raise_rung, rung_agreement
 from schedsearch.search.results import RunResults
-from schedsearch.search.storage import (
-    open_artifacts,
-    open_storage,
-    open_study,
-)
+from schedsearch.search.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study import ScheduleStudy
 
 if TYPE_CHECKING:
@@ -238,15 +235,7 @@ class RunStages:
             return
         if (agreement := self._misleading()) is not None:
             num_steps = self.ready.settings.evaluation.confirm_steps
-            self._raised = RaisedRung(
-                tau=agreement.tau, num_schedules=agreement.num, num_steps=num_steps
-            )
-            self._raised.save(self.folder)
-            further = f" after {num_steps} further steps" if num_steps else ""
-            self.observer.warning(
-                agreement.sentence("the search's FID", "the confirmed one")
-                + f" So all trials are measured with fresh seeds{further}"
-            )
+            self._raised = raise_rung(agreement, num_steps, self.folder, self.observer)
             self._confirm(runner)
         if self._raised is not None and not self._meter.spent:
             self._measure()

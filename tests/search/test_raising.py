@@ -14,7 +14,8 @@ from schedsearch.exceptions import StorageError
 from schedsearch.hand_made import FULL
 from schedsearch.records import ConfirmRecord
 from schedsearch.search.chosen import trials_to_confirm
-from schedsearch.search.raising import RaisedRung, rung_agreement
+from schedsearch.search.raised_rung import RaisedRung
+from schedsearch.search.raising import rung_agreement
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
 

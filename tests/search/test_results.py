@@ -9,7 +9,7 @@ from driving import confirm_of, record_of, settings_of
 from schedsearch.exceptions import StorageError
 from schedsearch.hand_made import FULL
 from schedsearch.records import TrialRecord
-from schedsearch.search.raising import RaisedRung
+from schedsearch.search.raised_rung import RaisedRung
 from schedsearch.search.results import (
     LatencyReport,
     MeasuredLatency,
