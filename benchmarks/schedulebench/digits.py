@@ -34,7 +34,7 @@ SEEDS = (0, 1, 2)
 """Evaluation seeds of the full budget."""
 NUM_SAMPLES = 500
 RUNG_STEP = 50
-"""Step of the fine-tune whose EMA is measured too, for experiments with promotion."""
+"""Step of the fine-tune whose EMA is measured too: what a promotion scheme would see."""
 DIT_PRESETS = ("D2-DiT", "D3-DiT", "D4-DiT", "D7-DiT")
 ORDER_SEED = 0
 VARIANTS = (
