@@ -214,8 +214,8 @@ class ProfileSettings:
     """What all trials share: a fine-tune with random exits, and the error table behind it."""
 
     num_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of each shared fine-tune; 0 takes the pretrained weights as they are, whose table
-    ranked schedules best where each was fine-tuned by itself (README, Proposals)."""
+    """Steps of each shared fine-tune; 0 takes the pretrained weights as they are, which found more
+    for the same cost where each schedule was fine-tuned by itself (benchmarks/README.md)."""
     start: Literal["pretrained", "shared"] = "pretrained"
     """Weights that trials start from: ``shared`` are those tuned on random schedules."""
     num_images: Count = 512
