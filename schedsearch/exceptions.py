@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     STORAGE = 5
     """Storage, lock or disk; run the same command again to resume."""
     TIME_UP = 124
-    """``search.budget`` is spent; the same command with a larger one resumes."""
+    """``search.budget`` has no room for what is left; a larger one resumes."""
     INTERRUPTED = 130
     """Interrupted; run the same command again to resume."""
 

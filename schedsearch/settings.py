@@ -214,8 +214,8 @@ class ProfileSettings:
     """What all trials share: a fine-tune with random exits, and the error table behind it."""
 
     num_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of each shared fine-tune; 0 takes the pretrained weights as they are, which found more
-    for the same cost where each schedule was fine-tuned by itself (benchmarks/README.md)."""
+    """Steps of each shared fine-tune; 0 takes the table of the pretrained weights, with which
+    searches found more within 30 trials and as much later (benchmarks/README.md)."""
     start: Literal["pretrained", "shared"] = "pretrained"
     """Weights that trials start from: ``shared`` are those tuned on random schedules."""
     num_images: Count = 512
@@ -226,9 +226,10 @@ class ProfileSettings:
 class BudgetSettings:
     """Limits of a run besides ``search.n_trials``; whichever is reached first ends it.
 
-    May change between two starts. Trials end while enough is left for latencies and confirmation,
-    half of the budget at most. No job starts once a limit is reached; those that run may overrun
-    it by a tenth (30 seconds at least), then they are stopped and resume later.
+    May change between two starts. Trials end when what is left is, by an estimate, needed for
+    latencies and confirmation; at most half of the budget is kept back for these. No job starts
+    once a limit is reached; workers that run may overrun it by a tenth (30 seconds at least),
+    then they are stopped and resume later.
     """
 
     wall_clock: Positive | None = None

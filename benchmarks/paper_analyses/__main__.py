@@ -47,9 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", type=Path, help="default: benchmarks/results/paper_analyses_PART.json"
     )
-    parser.add_argument(
-        "--num-samples", type=_count, help="images per FID (default: the space's, 1000)"
-    )
+    parser.add_argument("--num-samples", type=_count, help="images per FID (default: the space's)")
     parser.add_argument(
         "--scale",
         type=_scale,

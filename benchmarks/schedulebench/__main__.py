@@ -23,6 +23,7 @@ from pathlib import Path
 
 from benchmarks.schedulebench import report
 from benchmarks.schedulebench.kept_scores import KeptScores
+from benchmarks.schedulebench.rows import digest
 from benchmarks.schedulebench.runner import (
     PROPOSERS,
     SLOW,
@@ -77,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--keep",
         type=Path,
         metavar="DIR",
-        help="keep finished searches here; the same command goes on where it was cut off",
+        help="keep finished searches here; the same command does not repeat them",
     )
     parser.add_argument("--json", action="store_true", help="print {proposer: mean fraction}")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="hypervolume against trials")
@@ -116,10 +117,7 @@ def _run(args: argparse.Namespace) -> None:
     wanted = sorted({*budgets, *(CURVE if args.plot else ())})
     spec = ProblemSpec(space=args.space, errors=args.error_table, warm_starts=args.warm_starts)
     problem = open_problem(spec)
-    kept = None
-    if args.keep is not None:
-        conditions = {"errors": spec.errors, "warm_starts": spec.warm_starts, "budgets": wanted}
-        kept = KeptScores(args.keep, problem, conditions)
+    kept = None if args.keep is None else KeptScores(args.keep, problem, _conditions(spec, wanted))
     started = time.perf_counter()
     scores = run_all(
         spec, args.proposers, args.seeds, wanted, jobs=args.jobs, note=_note, kept=kept
@@ -142,6 +140,20 @@ def _run(args: argparse.Namespace) -> None:
     )
     print(f"{problem.not_charged}\n" if problem.not_charged else "")
     print(report.table(scores, budgets, problem.num_seeds))
+
+
+def _conditions(spec: ProblemSpec, budgets: Sequence[int]) -> Mapping[str, object]:
+    """What kept searches must have in common, besides the problem's truth and the code."""
+    if spec.space.endswith(".npz"):
+        file: Path | None = Path(spec.space)
+    else:
+        file = None if spec.space == "synthetic" else shipped(spec.space)
+    return {
+        "table": None if file is None else digest(file),
+        "errors": spec.errors,
+        "warm_starts": spec.warm_starts,
+        "budgets": list(budgets),
+    }
 
 
 def _at_the_check(

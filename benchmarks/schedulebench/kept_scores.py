@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-import schedsearch
 from benchmarks.schedulebench.problems import Problem
 from benchmarks.schedulebench.rows import RowFolder
+from schedsearch.exceptions import ConfigError
+from schedsearch.settings import SearchSettings
 
-SOURCES = ("proposers", "planning", "pareto.py", "space.py")
-"""What decides about a search, below the package; scores of other code are no scores of this."""
+SOURCES = (
+    "schedsearch/proposers",
+    "schedsearch/planning",
+    "schedsearch/hand_made.py",
+    "schedsearch/pareto.py",
+    "schedsearch/space.py",
+    "schedsearch/search/proposals.py",
+    "benchmarks/schedulebench/levels.py",
+    "benchmarks/schedulebench/problems.py",
+    "benchmarks/schedulebench/replay.py",
+    "benchmarks/schedulebench/runner.py",
+    "benchmarks/schedulebench/synthetic.py",
+)
+"""Code that decides about a search; scores of other code are no scores of this."""
 
 
 class KeptScores:
-    """A folder with the score of every search that ended.
+    """A folder with the score of every search that ended, for one process at a time.
 
     Args:
         folder: Made if missing.
@@ -29,16 +42,21 @@ class KeptScores:
 
     def __init__(self, folder: Path, problem: Problem, conditions: Mapping[str, object]) -> None:
         self._rows = RowFolder(folder)
-        self._rows.bind(
-            {
-                "problem": problem.name,
-                "exact_front": problem.best_hypervolume,
-                "reference": problem.reference,
-                "code": _digest_of_sources(),
-                "optuna": version("optuna"),
-                **conditions,
-            }
-        )
+        protocol = {
+            "problem": problem.name,
+            "exact_front": problem.best_hypervolume,
+            "reference": problem.reference,
+            "dp_seeds": SearchSettings(n_trials=1).dp_seeds,
+            "code": digest_of_sources(),
+            "optuna": version("optuna"),
+            **conditions,
+        }
+        try:
+            self._rows.bind(protocol)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{folder} keeps searches of another table, budget or code; choose another --keep."
+            ) from error
 
     def read(self) -> dict[tuple[str, int], dict[int, float]]:
         """Proposer and seed -> score by budget."""
@@ -59,13 +77,12 @@ class KeptScores:
         )
 
 
-def _digest_of_sources() -> str:
-    root = Path(schedsearch.__file__).parent
-    files: Sequence[Path] = sorted(
-        path for name in SOURCES for path in ([root / name, *(root / name).rglob("*.py")])
-    )
+def digest_of_sources() -> str:
+    """16 hex digits that change with any file of ``SOURCES``."""
+    root = Path(__file__).resolve().parents[2]
     found = hashlib.sha256()
-    for path in files:
-        if path.is_file():
+    for name in SOURCES:
+        place = root / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             found.update(path.read_bytes())
     return found.hexdigest()[:16]

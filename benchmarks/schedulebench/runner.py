@@ -194,8 +194,12 @@ def run_all(
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the processes import torch
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             running = {pool.submit(run_one, spec, *task, budgets): task for task in tasks}
-            for future in as_completed(running):
-                add(*running[future], future.result())
+            try:
+                for future in as_completed(running):
+                    add(*running[future], future.result())
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # or hours of queued searches would go on
+                raise
     return {
         name: {b: [found[name, seed][b] for seed in range(seeds)] for b in budgets}
         for name in proposers

@@ -80,8 +80,8 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
         )
     if outcome.out_of_budget:
         console.print(
-            "The budget is spent; the front is that of what was measured. The same command with "
-            "a larger search.budget goes on.",
+            "The budget has no room for more; the front is that of what was measured. The same "
+            "command with a larger search.budget goes on.",
             style="yellow",
         )
     return int(outcome.exit_code)

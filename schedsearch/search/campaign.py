@@ -72,8 +72,9 @@ def run_search(
             publication = Publication(ready, folder, run.publisher, plot_front)
             run.study.prepare()
             costs = Costs.load(folder)
-            if run.has_work() or not publication.is_complete(run.results()):
-                if run.may_work():
+            has_work = run.has_work()
+            if has_work or not publication.is_complete(run.results()):
+                if has_work and not meter.spent:
                     with runner:
                         run.run(runner)
                 publication.publish(run.results())
@@ -84,5 +85,5 @@ def run_search(
             costs=costs,
             num_failed=run.study.finished.num_failed,
             exhausted=run.study.exhausted,
-            out_of_budget=run.out_of_budget and run.has_work(),
+            out_of_budget=(meter.spent or run.no_room) and run.has_work(),
         )

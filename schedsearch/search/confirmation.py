@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from schedsearch.exceptions import StorageError
@@ -25,6 +26,14 @@ class _Subject(TypedDict):
     label: str | None
     settings: str
     run_dir: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsLeft:
+    """What a confirmation still asks for."""
+
+    measurements: int = 0
+    promotions: int = 0
 
 
 class Confirmation:
@@ -79,6 +88,18 @@ class Confirmation:
     def num_jobs(self) -> int:
         """Jobs left to hand out in this phase."""
         return len(self._waiting)
+
+    def jobs_left(self, results: RunResults) -> JobsLeft:
+        """Jobs of all phases that are left if the search ended with these results."""
+        if not self._evaluation.confirm_seeds:
+            return JobsLeft()
+        numbers = trials_to_confirm(results)
+        steps, seeds = self._evaluation.confirm_steps, self._evaluation.confirm_seeds_used
+        verdicts = self._measurements(results, numbers, seeds, num_steps=steps)
+        return JobsLeft(
+            measurements=len(self._runoff_jobs(results)) + len(verdicts),
+            promotions=len(self._promotion_jobs(results)),
+        )
 
     def announce(self) -> None:
         """Tell the observer which phase begins."""

@@ -1,20 +1,16 @@
-"""What a run will take: before it starts from its latency table, later from its own trials."""
+"""What a run will take, by its latency table: shown before it starts."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.evaluation.latency_rounds import FEWEST_ROUNDS_OF_A_PAIR
 from schedsearch.hand_made import FULL
 from schedsearch.search.chosen import FRONT_SHARE
-from schedsearch.search.metering import Reserve
 from schedsearch.search.profile_stage import needed_exits
 from schedsearch.statistics.comparison import RUNOFF_SIZE
 
 if TYPE_CHECKING:
-    from schedsearch.records import TrialRecord
     from schedsearch.search.preflight import Preflight
 
 
@@ -64,26 +60,6 @@ class Estimates:
         chosen = self._at_most((1 + RUNOFF_SIZE) * self._num_presets + 1 + 2 * FRONT_SHARE)
         rounds = max(self._settings.evaluation.latency_repeats, FEWEST_ROUNDS_OF_A_PAIR)
         return chosen * rounds * self._ready.latency.full_ms / 1000.0
-
-    def reserve(self, records: Sequence[TrialRecord]) -> Reserve:
-        """What a budget must keep back for one more trial and all that follows the trials.
-
-        Nothing before a trial has shown how fast the workers are.
-
-        Args:
-            records: Of the trials so far.
-        """
-        seconds = [record.seconds for record in records if record.complete]
-        if not seconds:
-            return Reserve()
-        workers = self._settings.resources.num_workers
-        trial, latency = statistics.fmean(seconds), self.final_latency_seconds()
-        confirmation = self.confirmation_seconds() * trial / self.trial_seconds()
-        running = trial * (workers - 1) / 2  # the other workers' trials, half done on average
-        return Reserve(
-            device_seconds=trial + running + latency + confirmation,
-            wall_seconds=trial + latency + confirmation / workers,
-        )
 
     def _at_most(self, wanted: int) -> int:
         return min(wanted, self._settings.search.n_trials)

@@ -26,10 +26,6 @@ GRACE_SECONDS = 30.0
 _SAVE_EVERY = 30.0
 
 
-MOST_RESERVED = 0.5
-"""Share of a budget that may be kept back for what follows the trials."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserve:
     """What is kept back of a budget."""
@@ -159,8 +155,13 @@ class Meter:
     # ---- the budget -----------------------------------------------------------------------
 
     @property
+    def is_limited(self) -> bool:
+        """Whether there is a budget besides the number of trials."""
+        return self._budget.wall_clock is not None or self._budget.device_hours is not None
+
+    @property
     def spent(self) -> bool:
-        """Whether no new job may start."""
+        """Whether no job may start any more, whatever its stage."""
         return not self.allows(Reserve())
 
     def allows(self, reserve: Reserve) -> bool:
@@ -178,19 +179,13 @@ class Meter:
         """
         if self._clock() - self._saved > _SAVE_EVERY:
             self.save()
-        costs, budget = self.costs, self._budget
-        limits = (
-            (costs.wall_seconds, budget.wall_clock, GRACE_SECONDS),
-            (
-                costs.device_seconds,
-                _in_seconds(budget.device_hours),
-                GRACE_SECONDS * self._num_workers,
+        grace = Reserve(
+            wall_seconds=-_grace(self._budget.wall_clock, GRACE_SECONDS),
+            device_seconds=-_grace(
+                _in_seconds(self._budget.device_hours), GRACE_SECONDS * self._num_workers
             ),
         )
-        if any(
-            limit is not None and used >= limit + max(GRACE_SHARE * limit, least)
-            for used, limit, least in limits
-        ):
+        if not self.allows(grace):
             raise BudgetSpentError(
                 f"The budget is spent ({self.used()}), and {len(self._in_flight)} job(s) did not "
                 "end in time. Their saved progress is kept."
@@ -205,8 +200,12 @@ def _in_seconds(hours: float | None) -> float | None:
     return None if hours is None else 3600.0 * hours
 
 
+def _grace(limit: float | None, least: float) -> float:
+    return max(GRACE_SHARE * (limit or 0.0), least)
+
+
 def _within(used: float, limit: float | None, reserve: float) -> bool:
-    return limit is None or used + min(reserve, MOST_RESERVED * limit) < limit
+    return limit is None or used + reserve < limit
 
 
 class Metered:
@@ -224,10 +223,13 @@ class Metered:
         self._source = source
         self._meter = meter
         self._reserve = reserve
+        self.denied = False
+        """Whether a job was kept back, if there was one."""
 
     def next_job(self) -> Job | None:
         """The next job of the source, within the budget."""
         if not self._meter.allows(self._reserve()):
+            self.denied = True
             return None
         job = self._source.next_job()
         if job is not None:

@@ -24,6 +24,12 @@ class RaisedRung:
     num_steps: int
     """Steps by which the fine-tunes of all trials are continued."""
 
+    @property
+    def consequence(self) -> str:
+        """What follows from it, for people."""
+        further = f" after {self.num_steps} further steps" if self.num_steps else ""
+        return f"So all trials are measured with fresh seeds{further}"
+
     def save(self, folder: RunFolder) -> None:
         """Keep it; from then on every start of the run goes by it."""
         try:

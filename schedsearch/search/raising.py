@@ -17,30 +17,22 @@ from schedsearch.statistics.paired import paired_difference
 from schedsearch.statistics.rank_agreement import RankAgreement, rank_agreement
 
 if TYPE_CHECKING:
-    from schedsearch.search.jobs import Observer
     from schedsearch.search.results import RunResults
-    from schedsearch.search.run_folder import RunFolder
 
 
-def raise_rung(
-    agreement: RankAgreement, num_steps: int, folder: RunFolder, observer: Observer
-) -> RaisedRung:
-    """Decide it once for all starts of the run, and say why.
+def raised_for(agreement: RankAgreement, num_steps: int) -> RaisedRung:
+    """The rung to go to.
 
     Args:
         agreement: What lies.
         num_steps: Steps by which the fine-tunes of all trials are continued.
-        folder: The run folder.
-        observer: Is told.
     """
-    raised = RaisedRung(tau=agreement.tau, num_schedules=agreement.num, num_steps=num_steps)
-    raised.save(folder)
-    further = f" after {num_steps} further steps" if num_steps else ""
-    observer.warning(
-        agreement.sentence("the search's FID", "the confirmed one")
-        + f" So all trials are measured with fresh seeds{further}"
-    )
-    return raised
+    return RaisedRung(tau=agreement.tau, num_schedules=agreement.num, num_steps=num_steps)
+
+
+def misleading(agreement: RankAgreement) -> str:
+    """A sentence that says how the search's FIDs rank the confirmed schedules."""
+    return agreement.sentence("the search's FID", "the confirmed one")
 
 
 def rung_agreement(results: RunResults) -> RankAgreement | None:

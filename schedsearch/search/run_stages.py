@@ -9,24 +9,23 @@ from schedsearch.proposers.registry import build_sampler
 from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.search import costs as stages
 from schedsearch.search.confirmation import Confirmation
+from schedsearch.search.costs import duration
 from schedsearch.search.dashboard_notes import TrialPublisher
-from schedsearch.search.estimates import Estimates
 from schedsearch.search.front_files import write_front
 from schedsearch.search.journal import Journal
 from schedsearch.search.latency_stage import deviations, measure_finally, trials_to_measure
 from schedsearch.search.metering import BudgetSpentError, Metered, Reserve
 from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.raised_rung import RaisedRung
-from schedsearch.search.raising import raise_rung, rung_agreement
+from schedsearch.search.raising import misleading, raised_for, rung_agreement
+from schedsearch.search.reserve import reserve_for_one_more, seconds_to_the_end
 from schedsearch.search.results import RunResults
 from schedsearch.search.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study import ScheduleStudy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from schedsearch.planning.error_table import ErrorTable
-    from schedsearch.search.jobs import JobSource, Observer, Runner
+    from schedsearch.search.jobs import Observer, Runner
     from schedsearch.search.metering import Meter
     from schedsearch.search.preflight import Preflight
     from schedsearch.search.run_folder import RunFolder
@@ -52,6 +51,8 @@ class RunStages:
         self._confirmations = Journal(folder.confirmation_file, ConfirmRecord.from_json)
         self._latency = ready.latency
         self._raised = RaisedRung.load(folder)
+        self.no_room = False
+        """Whether trials, or a raised rung, were left out for want of budget."""
         study = open_study(open_storage(folder, settings.search.storage), settings.name)
         self.publisher = TrialPublisher(study, open_artifacts(folder), folder)
         self.study = ScheduleStudy(
@@ -68,30 +69,21 @@ class RunStages:
             on_result=self.write_front,
         )
 
-    def results(self) -> RunResults:
-        """Everything measured so far."""
+    def results(self, raised: RaisedRung | None = None) -> RunResults:
+        """Everything measured so far; with a rung as if it had been raised."""
         return RunResults(
             self.ready.settings,
             self.study.finished.records,
             self._latency,
             self._confirmations.read(),
-            self._raised,
+            raised or self._raised,
         )
 
     def has_work(self) -> bool:
         """Whether anything is left to do; a finished run is only shown again."""
-        return self.study.wants_jobs or self._has_later_work()
-
-    def may_work(self) -> bool:
-        """Whether anything is left that the budget allows."""
-        if self._meter.spent:
-            return False
-        return self._has_later_work() or (self.study.wants_jobs and not self.out_of_budget)
-
-    def _has_later_work(self) -> bool:
-        """Whether the stages after the trials have something to do."""
         return (
-            self._latency_is_old()
+            self.study.wants_jobs
+            or self._latency_is_old()
             or self._confirmation().num_jobs > 0
             or self._misleading() is not None
         )
@@ -113,16 +105,10 @@ class RunStages:
             self.write_front()
             self._meter.close()
 
-    def _work(
-        self,
-        runner: Runner,
-        stage: str,
-        source: JobSource,
-        reserve: Callable[[], Reserve] = Reserve,
-    ) -> None:
-        """Let the workers do all jobs of a source, within the budget less a reserve."""
+    def _work(self, runner: Runner, stage: str, source: Metered) -> None:
+        """Let the workers do all jobs of a source, within the budget."""
         with self._meter.stage(stage):
-            runner.run(Metered(source, self._meter, reserve), check=self._meter.check)
+            runner.run(source, check=self._meter.check)
 
     def _profile(self, runner: Runner) -> ErrorTable | None:
         """The error table of a shared fine-tune, kept or new; None without ``profile``."""
@@ -131,7 +117,7 @@ class RunStages:
         )
         if stage.num_jobs:
             stage.announce()
-            self._work(runner, stages.PROFILE, stage)
+            self._work(runner, stages.PROFILE, Metered(stage, self._meter))
         return None if self._meter.spent else stage.error_table()
 
     def _run_trials(self, runner: Runner, table: ErrorTable | None) -> None:
@@ -155,31 +141,33 @@ class RunStages:
         self.study.enqueue_first(seeds)
         self.observer.stage("searching", total=settings.search.n_trials)
         self.observer.resumed(self.study.finished.records)
-        self._work(runner, stages.TRIALS, self.study, self._reserve)
-        if not self.study.wants_jobs or self.study.exhausted:
+        trials = Metered(self.study, self._meter, self._reserve)
+        self._work(runner, stages.TRIALS, trials)
+        if not self.study.wants_jobs or self.study.exhausted or self.study.all_tried:
             return
-        if self._meter.spent:
-            return
-        if self.out_of_budget:
-            self.observer.message(
-                f"no further trials: what is left of search.budget ({self._meter.used()} used) is "
-                "for latencies and confirmation"
-            )
-        else:
+        if self.study.gave_up:
             self.observer.warning(
                 "stopped before search.n_trials: as many schedules failed as were wanted. Mend "
                 "the cause (see log.txt under trials/) and run the same command again"
             )
+        elif trials.denied and not self._meter.spent:
+            self.no_room = True
+            self.observer.message(
+                f"no further trials: {self._meter.used()} of search.budget used, and the rest of "
+                f"the run needs roughly {duration(self._to_the_end().wall_seconds)} more"
+            )
 
     def _reserve(self) -> Reserve:
-        """What the stages after the trials will need, by what the trials took so far."""
-        return Estimates(self.ready).reserve(self.study.finished.records)
+        """What must be left of the budget for a further trial to start."""
+        if not self._meter.is_limited:
+            return Reserve()
+        results = self.results()
+        return reserve_for_one_more(results, self._confirmation().jobs_left(results))
 
-    @property
-    def out_of_budget(self) -> bool:
-        """Whether the budget allows no further trial, or nothing at all where all are done."""
-        reserve = self._reserve() if self.study.wants_jobs else Reserve()
-        return not self._meter.allows(reserve)
+    def _to_the_end(self, raised: RaisedRung | None = None) -> Reserve:
+        """What the stages after the trials will take, without or with a raised rung."""
+        results = self.results(raised)
+        return seconds_to_the_end(results, self._confirmation().jobs_left(results))
 
     def _measure(self) -> None:
         """Measure the latencies that the front will show, with all workers idle."""
@@ -220,7 +208,7 @@ class RunStages:
         confirmation = self._confirmation()
         if confirmation.num_jobs and not self._meter.spent:
             confirmation.announce()
-            self._work(runner, stages.CONFIRMATION, confirmation)
+            self._work(runner, stages.CONFIRMATION, Metered(confirmation, self._meter))
 
     def _misleading(self) -> RankAgreement | None:
         """What says that the search's FIDs mislead, unless the rung was raised for it already."""
@@ -234,8 +222,18 @@ class RunStages:
         if self._meter.spent:
             return
         if (agreement := self._misleading()) is not None:
-            num_steps = self.ready.settings.evaluation.confirm_steps
-            self._raised = raise_rung(agreement, num_steps, self.folder, self.observer)
+            raised = raised_for(agreement, self.ready.settings.evaluation.confirm_steps)
+            needed = self._to_the_end(raised)
+            if not self._meter.allows(needed):
+                self.no_room = True
+                self.observer.warning(
+                    f"{misleading(agreement)} To measure all trials anew would take roughly "
+                    f"{duration(needed.wall_seconds)}, which search.budget has no room for"
+                )
+                return
+            raised.save(self.folder)
+            self._raised = raised
+            self.observer.warning(f"{misleading(agreement)} {raised.consequence}")
             self._confirm(runner)
         if self._raised is not None and not self._meter.spent:
             self._measure()

@@ -101,6 +101,16 @@ class ScheduleStudy:
             self._settings.search.n_trials, self.distinct.size()
         )
 
+    @property
+    def all_tried(self) -> bool:
+        """Whether every different schedule ended, with a result or without."""
+        return len(self.finished.keys()) >= self.distinct.size()
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether as many schedules failed as were wanted: a broken trainer must not run on."""
+        return self._failed_now >= self._settings.search.n_trials
+
     def _key(self, schedule: ExitSchedule) -> Key:
         return self.distinct.key(schedule)
 
@@ -121,9 +131,7 @@ class ScheduleStudy:
         """The next schedule to train, or None (see :class:`JobSource`)."""
         wanted = self._settings.search.n_trials
         under_way = self.finished.num_complete + len(self._running)
-        if under_way >= wanted:
-            return None
-        if self._failed_now >= wanted:  # a broken trainer must not run for ever
+        if under_way >= wanted or self.gave_up:
             return None
         if under_way >= self.distinct.size():
             self.exhausted = not self._running

@@ -9,7 +9,8 @@ import optuna
 import pytest
 from toy_table import make_table
 
-from benchmarks.schedulebench import digits
+from benchmarks.schedulebench import digits, kept_scores
+from benchmarks.schedulebench.__main__ import main
 from benchmarks.schedulebench.kept_scores import KeptScores
 from benchmarks.schedulebench.problems import TableProblem
 from benchmarks.schedulebench.replay import replay
@@ -22,7 +23,7 @@ from benchmarks.schedulebench.runner import (
     warm_starts,
 )
 from benchmarks.schedulebench.synthetic import NOISE_SD, SyntheticProblem
-from schedsearch.exceptions import ConfigError
+from schedsearch.exceptions import ExitCode
 from schedsearch.pareto import hypervolume
 from schedsearch.schedule import ExitSchedule
 from schedsearch.space import SearchSpace
@@ -97,26 +98,41 @@ def test_results_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> Non
     assert alone == both
 
 
-def test_kept_searches_are_not_repeated_and_belong_to_their_protocol(tmp_path: Path) -> None:
+def test_kept_searches_are_not_repeated(tmp_path: Path) -> None:
     make_table().save(tmp_path / "toy.npz")
     spec = ProblemSpec(space=str(tmp_path / "toy.npz"))
-    problem = open_problem(spec)
     said: list[str] = []
 
-    def scores(seeds: int, budgets: list[int]) -> Scores:
-        kept = KeptScores(tmp_path / "kept", problem, {"budgets": budgets})
-        return run_all(spec, ["tpe"], seeds, budgets, jobs=1, note=said.append, kept=kept)
+    def scores(seeds: int, jobs: int) -> Scores:
+        kept = KeptScores(tmp_path / "kept", open_problem(spec), {})
+        return run_all(spec, ["tpe"], seeds, [3, 5], jobs=jobs, note=said.append, kept=kept)
 
-    first = scores(1, [3, 5])
-    both = scores(2, [3, 5])
+    first = scores(1, jobs=1)
+    with (tmp_path / "kept" / "rows-0of1.jsonl").open("a") as file:
+        file.write('{"key": "tpe/1", "prop')  # of a process that died
+    both = scores(2, jobs=2)
     assert both["tpe"][5][0] == first["tpe"][5][0]
     assert both == run_all(spec, ["tpe"], 2, [3, 5], jobs=1, note=print)
-    assert [line for line in said if "kept" in line] == [
-        "tpe: search 0 kept",
-        "tpe: search 1 kept",
-    ]
-    with pytest.raises(ConfigError, match="budgets differ"):
-        scores(2, [4])
+    kept = [line for line in said if "kept" in line]
+    assert kept == ["tpe: search 0 kept", "tpe: search 1 kept"]
+
+
+@pytest.mark.parametrize("changed", ["nothing", "budget", "table", "code"])
+def test_kept_searches_belong_to_their_table_budget_and_code(
+    tmp_path: Path, changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = make_table()
+    table.save(tmp_path / "toy.npz")
+    argv = ["--space", str(tmp_path / "toy.npz"), "--seeds", "1", "--proposers", "uniform"]
+    argv += ["--jobs", "1", "--json", "--keep", str(tmp_path / "kept"), "--trials"]
+    assert main([*argv, "5"]) == 0
+    if changed == "table":  # the mean is the same, but not what a search sees
+        make_table(fid=table.fid[:, ::-1]).save(tmp_path / "toy.npz")
+        open_problem.cache_clear()
+    if changed == "code":
+        monkeypatch.setattr(kept_scores, "SOURCES", kept_scores.SOURCES[1:])
+    code = main([*argv, "4" if changed == "budget" else "5"])
+    assert code == (0 if changed == "nothing" else ExitCode.CONFIG)
 
 
 def test_warm_starts_are_the_presets_of_the_network_without_doubles() -> None:

@@ -12,7 +12,7 @@ from schedsearch.hand_made import FULL
 from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob
 from schedsearch.report.live import RunView
 from schedsearch.search.chosen import trials_to_confirm
-from schedsearch.search.confirmation import Confirmation
+from schedsearch.search.confirmation import Confirmation, JobsLeft
 from schedsearch.search.journal import Journal
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
@@ -234,3 +234,19 @@ def test_a_failed_promotion_leaves_its_trial_out(tmp_path: Path) -> None:
     told = stage.told.getvalue()
     assert "continued fine-tune of trial 0 failed: loss is nan at step 3" in told
     assert "confirming with fresh seeds (8)" in told
+
+
+def test_what_is_left_shrinks_as_jobs_end(tmp_path: Path) -> None:
+    def left(**evaluation: int) -> JobsLeft:
+        stage = Stage(tmp_path, **evaluation)
+        return stage.source.jobs_left(stage.results())
+
+    assert left() == JobsLeft(measurements=10)
+    assert left(confirm_seeds=0) == JobsLeft()
+    assert left(confirm_steps=5) == JobsLeft(measurements=10, promotions=5)
+    assert Stage(tmp_path, confirm_steps=5).promote() == CONFIRMED
+    assert left(confirm_steps=5) == JobsLeft(measurements=10)
+    stage = Stage(tmp_path)
+    for job in stage.jobs()[:8]:
+        stage.answer(job, 3.0)
+    assert left() == JobsLeft(measurements=2)

@@ -139,19 +139,23 @@ def test_no_job_starts_after_the_wall_clock(tmp_path: Path) -> None:
     assert not larger.spent
 
 
-def test_a_reserve_is_kept_back_but_half_of_the_budget_at_most(tmp_path: Path) -> None:
+def test_a_reserve_is_kept_back_and_asked_for_before_every_job(tmp_path: Path) -> None:
     clock = Clock()
-    reserve = Reserve(wall_seconds=30.0, device_seconds=500.0)
-    for name, limit, last in (("wall_clock", 100.0, 70.0), ("device_hours", 200 / 3600, 100.0)):
+    for name, limit in (("wall_clock", 100.0), ("device_hours", 100.0 / 3600)):
         meter = meter_of(tmp_path / name, clock, **{name: limit})
-        source = Source(trial(0))
-        meter.begin(confirm(1))
-        clock.now += last - 0.5
-        assert meter.allows(reserve)
+        source = Source(trial(0), trial(1))
+        reserves = [Reserve(), Reserve(wall_seconds=30.0, device_seconds=30.0)]
+        kept = Metered(source, meter, lambda r=reserves: r.pop(0) if len(r) > 1 else r[0])
+        assert kept.next_job() == trial(0)
+        clock.now += 69.5
+        assert meter.allows(reserves[0])
         clock.now += 0.5
-        assert Metered(source, meter, lambda: reserve).next_job() is None
+        assert kept.next_job() is None
+        assert kept.denied
         assert not meter.spent
-        assert Metered(source, meter).next_job() == trial(0)
+        assert meter.is_limited
+        assert Metered(source, meter).next_job() == trial(1)
+    assert not meter_of(tmp_path / "none", clock).is_limited
 
 
 def test_device_hours_count_jobs_that_still_run(tmp_path: Path) -> None:

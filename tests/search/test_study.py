@@ -140,7 +140,10 @@ def test_an_exhausted_space_ends_the_run(tmp_path: Path, sampler: str) -> None:
     assert driver.study.next_job() is None
     assert not driver.study.exhausted  # a running one may still fail
     for job in jobs:
-        driver.answer(job)
+        assert not driver.study.all_tried
+        driver.answer(job, fid=None if job is jobs[1] else 5.0)
+    assert driver.study.all_tried
+    assert not driver.study.gave_up
     assert driver.study.next_job() is None
     assert driver.study.exhausted
     assert {visited(job.depths) for job in jobs} == {
@@ -191,6 +194,8 @@ def test_a_trainer_that_always_fails_does_not_run_for_ever(tmp_path: Path) -> No
         driver.answer(job, fid=None)
         count += 1
     assert count == 4
+    assert driver.study.gave_up
+    assert not driver.study.all_tried
     assert (driver.study.finished.num_complete, driver.study.finished.num_failed) == (0, 4)
     assert driver.numbers(OptunaState.FAIL) == [0, 1, 2, 3]
     assert driver.trials()[0].user_attrs["stage"] == "fine-tune"

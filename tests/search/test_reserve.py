@@ -1,0 +1,97 @@
+"""What of a budget is kept back for the end of a run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import record_of, settings_of
+from tiny_runs import run_cli, write_space
+
+from schedsearch.hand_made import FULL
+from schedsearch.search.confirmation import JobsLeft
+from schedsearch.search.costs import Costs
+from schedsearch.search.metering import Reserve
+from schedsearch.search.reserve import reserve_for_one_more, seconds_to_the_end
+from schedsearch.search.results import RunResults
+from schedsearch.search.run_folder import RunFolder
+
+LEFT = JobsLeft(measurements=10, promotions=2)
+
+
+def results_of(workers: int = 4, **budget: float) -> RunResults:
+    """Two trials of 8 s on average, 5 of them fine-tuning: one second per step."""
+    settings = settings_of(
+        recipe={"num_steps": 5},
+        evaluation={
+            "num_samples": 60, "confirm_seeds": 2, "confirm_samples": 20, "confirm_steps": 3,
+            "latency_repeats": 3,
+        },
+        search={"n_trials": 40, "budget": budget},
+        resources={"num_workers": workers},
+    )  # fmt: skip
+    trials: list[dict[str, Any]] = [
+        {"seconds": 7.0, "stage_seconds": {"fine-tune": 4.0}, "label": FULL},
+        {"seconds": 9.0, "stage_seconds": {"fine-tune": 6.0}},
+    ]
+    records = [
+        record_of(n, (10 - n,) * 10, 2.0 + n, 2000.0 - 500 * n, **more)
+        for n, more in enumerate(trials)
+    ]
+    return RunResults(settings, [*records, record_of(5, (2,) * 10, None)], None, [])
+
+
+def test_the_end_is_latencies_continued_fine_tunes_and_measurements() -> None:
+    latency = 8 * (2.0 + 1.5)  # rounds of both; they are on the front
+    measuring, tuning = 10 * 3.0 / 3, 2 * 3 * 1.0  # a third of the images
+    end = seconds_to_the_end(results_of(), LEFT)
+    assert end.device_seconds == pytest.approx(latency + measuring + tuning)
+    # Four workers share ten measurements, but two fine-tunes keep only two of them busy.
+    assert end.wall_seconds == pytest.approx(latency + measuring / 4 + tuning / 2)
+    nothing = seconds_to_the_end(results_of(), JobsLeft())
+    assert nothing == Reserve(device_seconds=latency, wall_seconds=latency)
+
+
+def test_one_more_trial_must_fit_too_and_half_of_the_budget_is_for_trials() -> None:
+    end = seconds_to_the_end(results_of(), LEFT)
+    free = reserve_for_one_more(results_of(), LEFT)
+    assert free.wall_seconds == pytest.approx(8.0 + end.wall_seconds)
+    assert free.device_seconds == pytest.approx(8.0 + 3 * 4.0 + end.device_seconds)
+    small = reserve_for_one_more(results_of(wall_clock=20.0, device_hours=30 / 3600), LEFT)
+    assert small.wall_seconds == pytest.approx(8.0 + 10.0)
+    assert small.device_seconds == pytest.approx(8.0 + 3 * 4.0 + 15.0)
+
+
+def test_nothing_is_kept_back_before_a_trial_has_shown_the_pace() -> None:
+    results = results_of()
+    empty = RunResults(results.settings, results.records[2:], None, [])
+    assert reserve_for_one_more(empty, LEFT) == seconds_to_the_end(empty, LEFT) == Reserve()
+
+
+@pytest.mark.slow
+def test_a_budget_ends_the_trials_in_time_for_the_verdicts(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "warm_start": ["full", "D3-DiT"],
+        "evaluation": {"num_samples": 32, "confirm_seeds": 2, "confirm_samples": 16},
+    }
+    first = write_space(tmp_path / "first", **changes, search={"n_trials": 4})
+    assert run_cli("run", first, "--output", tmp_path / "first/run").code == 0
+    spent = Costs.load(RunFolder(tmp_path / "first/run")).device_seconds
+    space = write_space(
+        tmp_path,
+        **changes,
+        search={"n_trials": 400, "budget": {"device_hours": 1.5 * spent / 3600}},
+    )
+    done = run_cli("run", space, "--output", tmp_path / "run")
+    assert done.code == 124, done.err
+    assert "no further trials" in done.out + done.err
+    assert "The budget has no room for more" in done.out
+    results = RunResults.load(RunFolder(tmp_path / "run"))
+    assert 1 <= len(results.entries) < 400
+    assert all(entry.latency_source == "measured" for entry in results.front())
+    assert results.confirmations
+    lines = (tmp_path / "run/results.jsonl").read_text()
+    assert run_cli("run", space, "--output", tmp_path / "run").code == 124
+    assert (tmp_path / "run/results.jsonl").read_text() == lines
+    more = ("-o", f"search.budget.device_hours={4 * spent / 3600}")
+    run_cli("run", space, *more, "--output", tmp_path / "run")
+    assert len((tmp_path / "run/results.jsonl").read_text()) > len(lines)
