@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.report.findings import findings_of
+from schedsearch.rounding import rounded
 from schedsearch.search.costs import duration
 from schedsearch.statistics.findings import PresetFinding, RunFindings
 from schedsearch.statistics.paired import Verdict
@@ -72,9 +73,9 @@ def _how_sure(compared: Sequence[PresetFinding]) -> str:
     return (
         f"How sure: the best searched schedule at each preset's latency is {'; '.join(parts)} "
         f"(paired 95 % intervals over {min(seeds)} fresh evaluation seeds with the same noise, "
-        f"half-width up to {max(widths):.3f}; each verdict errs once in twenty, so of four one "
-        "may well be wrong). Each schedule was fine-tuned once: another training seed may shift "
-        "this."
+        f"half-width up to {rounded(max(widths))}; each verdict errs once in twenty, so of four "
+        "one may well be wrong). Each schedule was fine-tuned once: another training seed may "
+        "shift this."
     )
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schedsearch.pareto import non_dominated
+from schedsearch.rounding import rounded
 from schedsearch.search.costs import duration
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class RunView:
             e = record.evaluation
             self._line(
                 f"trial {record.number} done ({self._done}/{self._total}): "
-                f"FID {e.fid:.3f}, {e.latency_ms:.1f} ms, {record.seconds:.0f} s{self._eta()}"
+                f"FID {rounded(e.fid)}, {e.latency_ms:.1f} ms, {record.seconds:.0f} s{self._eta()}"
             )
 
     def interrupted(self, job: TrialJob, reason: str) -> None:
@@ -192,7 +193,7 @@ class RunView:
                 str(record.number),
                 record.label or "searched",
                 _depths(record.depths),
-                f"{e.fid:.3f}",
+                rounded(e.fid),
                 f"{e.latency_ms:.1f}",
             )
         return table

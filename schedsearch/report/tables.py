@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from schedsearch.report.findings import fid_name, findings_of
-from schedsearch.statistics.findings import Estimate, PresetFinding, RunFindings, ScheduleFinding
+from schedsearch.rounding import plus_minus, rounded
+from schedsearch.statistics.findings import PresetFinding, RunFindings, ScheduleFinding
 
 if TYPE_CHECKING:
     from schedsearch.search.results import RunResults
@@ -73,7 +74,7 @@ def _columns(found: RunFindings, *, kid: bool) -> list[_Column]:
         _Column("trial", lambda s: str(s.trial)),
         _Column("schedule", _origin, justify="left"),
         _Column("blocks, data → noise", _depths, justify="left"),
-        _Column(found.fid_name, lambda s: f"{s.fid:.3f}", no_wrap=False),
+        _Column(found.fid_name, lambda s: rounded(s.fid), no_wrap=False),
         _Column(_fresh_header(found), _fresh, no_wrap=False),
     ]
     if found.audit_name is not None:
@@ -93,7 +94,7 @@ def _narrow_columns(found: RunFindings) -> list[_Column]:
     return [
         _Column("schedule", lambda s: s.title, justify="left"),
         _Column("blocks, data → noise", _depths, no_wrap=False, justify="left"),
-        _Column(found.fid_name, lambda s: f"{s.fid:.3f}", no_wrap=False),
+        _Column(found.fid_name, lambda s: rounded(s.fid), no_wrap=False),
         _Column(_fresh_header(found), _fresh, no_wrap=False),
         _Column("ms", lambda s: f"{s.latency_ms:.1f}"),
         _Column("saved", lambda s: f"{s.saved:.0%}"),
@@ -148,11 +149,11 @@ def _preset_row(found: PresetFinding, *, audited: bool) -> list[str | Text]:
     if comparison is None:
         return [*row, "not confirmed"]
     row += [
-        f"{comparison.difference:+.3f} ± {comparison.half_width:.3f}",
+        plus_minus(comparison.difference, comparison.half_width, sign=True),
         Text(comparison.sentence, style=_VERDICT_STYLE[comparison.verdict]),
     ]
     if audited and (audit := found.audit) is not None:
-        words = f"{audit.verdict} ({audit.difference:+.3f} ± {audit.half_width:.3f})"
+        words = f"{audit.verdict} ({plus_minus(audit.difference, audit.half_width, sign=True)})"
         row.append(Text(words, style=_VERDICT_STYLE[audit.verdict]))
     return row
 
@@ -171,33 +172,29 @@ def _fresh_header(found: RunFindings) -> str:
 
 
 def _audited(schedule: ScheduleFinding) -> str:
-    return "" if schedule.audited is None else f"{schedule.audited:.3f}"
-
-
-def _plus_minus(estimate: Estimate, digits: int) -> str:
-    return f"{estimate[0]:.{digits}f} ± {estimate[1]:.{digits}f}"
+    return "" if schedule.audited is None else rounded(schedule.audited)
 
 
 def _fresh(schedule: ScheduleFinding) -> str:
     """Confirmed, or in brackets what confirmation would show."""
     if schedule.fresh is not None:
-        return _plus_minus(schedule.fresh, 3)
+        return plus_minus(*schedule.fresh)
     if schedule.expected is not None:
-        return f"({_plus_minus(schedule.expected, 3)})"
+        return f"({plus_minus(*schedule.expected)})"
     return ""
 
 
 def _kid(schedule: ScheduleFinding) -> str:
     if schedule.fresh_kid is None:
-        return f"{1000 * schedule.kid:.2f}"
+        return rounded(1000 * schedule.kid, most=2)
     mean, half = schedule.fresh_kid
-    return _plus_minus((1000 * mean, 1000 * half), 2)
+    return plus_minus(1000 * mean, 1000 * half, most=2)
 
 
 def _to_full(schedule: ScheduleFinding) -> str:
     if (to_full := schedule.to_full) is None:
         return ""
-    return f"{to_full.mean:+.3f} ± {to_full.half_width:.3f}"
+    return plus_minus(to_full.mean, to_full.half_width, sign=True)
 
 
 def _latency(schedule: ScheduleFinding) -> str:

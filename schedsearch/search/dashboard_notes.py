@@ -11,6 +11,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from schedsearch.records import TrialRecord
+from schedsearch.rounding import rounded
 from schedsearch.search.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -119,15 +120,16 @@ def _note(record: TrialRecord) -> str:
     e = record.evaluation
     return (
         f"### {title}\n\n{table}\n\n"
-        f"FID ({e.features}, n={e.num_samples}) **{e.fid:.3f}**, KID {e.kid:.5f}, "
-        f"latency {e.latency_ms:.1f} ms per batch ({e.latency_source}), {e.nfe} network calls."
+        f"FID ({e.features}, n={e.num_samples}) **{rounded(e.fid)}**, "
+        f"KID {rounded(e.kid, most=5)}, latency {e.latency_ms:.1f} ms per batch "
+        f"({e.latency_source}), {e.nfe} network calls."
     )
 
 
 def study_note(results: RunResults) -> str:
     """Markdown: the front as a table."""
     rows = [
-        f"| {e.title} | {' '.join(map(str, e.depths))} | {e.fid:.3f} | {e.latency_ms:.1f} | "
+        f"| {e.title} | {' '.join(map(str, e.depths))} | {rounded(e.fid)} | {e.latency_ms:.1f} | "
         f"{e.acceleration:.1%} |"
         for e in results.front()
     ]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from schedsearch.rounding import plus_minus
+
 
 @dataclass(frozen=True, slots=True)
 class TwiceMeasured:
@@ -66,7 +68,7 @@ class WinnersCurse:
     @property
     def sentence(self) -> str:
         """For people."""
-        amount = f"{self.flattery:+.3f} ± {self.half_width:.3f}"
+        amount = plus_minus(self.flattery, self.half_width, sign=True)
         if self.flattery - self.half_width > 0:
             return f"Winner's curse: the search's own FIDs flatter its picks by {amount}."
         return f"Winner's curse: none seen ({amount} at the search's own seed)."

@@ -1,0 +1,32 @@
+"""Values of metrics for people: as many decimals as their size deserves.
+
+FID has a scale per extractor: below 1 for the digits CNN, thousands for a LeNet's features.
+"""
+
+from __future__ import annotations
+
+_HUGE = 1e5
+
+
+def decimals(value: float, most: int = 3) -> int:
+    """Decimals that leave about four digits, at most ``most``: 0.512, 12.34, 274.1, 3079."""
+    for power in range(1, most + 1):
+        if abs(value) < 10**power:
+            return most + 1 - power
+    return 0
+
+
+def rounded(value: float, *, sign: bool = False, most: int = 3) -> str:
+    """A value; of a huge one three digits and a power of ten."""
+    if abs(value) >= _HUGE:
+        return f"{value:{'+' if sign else ''}.3g}"
+    return f"{value:{'+' if sign else ''}.{decimals(value, most)}f}"
+
+
+def plus_minus(mean: float, half_width: float, *, sign: bool = False, most: int = 3) -> str:
+    """A value and half of its interval, with the decimals of the larger of the two."""
+    largest = max(abs(mean), abs(half_width))
+    if largest >= _HUGE:
+        return f"{rounded(mean, sign=sign)} ± {half_width:.2g}"
+    digits = decimals(largest, most)
+    return f"{mean:{'+' if sign else ''}.{digits}f} ± {half_width:.{digits}f}"
