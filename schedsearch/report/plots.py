@@ -35,8 +35,8 @@ def plot_front(
     """Draw the front with full depth and the presets marked, and the schedules on it.
 
     Confirmed schedules stand at their FID over fresh seeds with its 95 % interval. The others
-    are shown only where both were measured alike: pale, at the FID that fresh seeds should show
-    if enough were confirmed to tell, else at that of the search. So is the surrogate's line.
+    are pale, at the FID that fresh seeds should show if enough were confirmed to tell; if not, at
+    that of the search where both were measured alike, else nowhere. So is the surrogate's line.
 
     Args:
         results: The run.
@@ -72,7 +72,7 @@ def _draw_points(  # type: ignore[no-untyped-def]
         label="Pareto front, confirmed" if confirmed else "Pareto front",
         zorder=2,
     )
-    if bound and name == found.fid_name:  # the surrogate learned the FID of the search
+    if bound and (not confirmed or _comparable(found)):  # it learned the FID of the search
         # A bound far above everything measured would only flatten the picture.
         highest = max(p.schedule.fid for p in points)
         line = [point for point in sorted(bound, key=lambda p: p[1]) if point[0] <= highest]
@@ -85,7 +85,12 @@ def _draw_points(  # type: ignore[no-untyped-def]
             label="best by the surrogate",
             zorder=1,
         )
-    _add_legend(axes, searched=any(p.schedule.name is None for p in points), confirmed=confirmed)
+    _add_legend(
+        axes,
+        searched=any(p.schedule.name is None for p in points),
+        confirmed=bool(confirmed),
+        pale=0 < len(confirmed) < len(points),
+    )
     batch = results.settings.evaluation.latency_batch
     axes.set_xlabel(f"latency, ms per batch of {batch}")
     axes.set_ylabel(name)
@@ -98,11 +103,16 @@ def _points(found: RunFindings) -> tuple[str, list[_Point]]:
     """Name of the FID in the picture, and every schedule that was measured by it."""
     schedules = (*found.schedules, *found.others)
     points = [_Point(s, *s.fresh) for s in schedules if s.fresh is not None]
-    if not points or found.fresh_alike:
+    is_fresh = bool(points) and not found.fresh_alike
+    if not points or _comparable(found):
         others = [s for s in schedules if s.fresh is None]
         points += [_Point(s, _at_fresh_seeds(found, s.fid), None) for s in others]
-        return found.fid_name, points
-    return found.fresh_fid_name, points
+    return found.fresh_fid_name if is_fresh else found.fid_name, points
+
+
+def _comparable(found: RunFindings) -> bool:
+    """Whether the search's FIDs can be put beside confirmed ones."""
+    return found.fresh_alike or (found.curse is not None and found.curse.expected(0.0) is not None)
 
 
 def _at_fresh_seeds(found: RunFindings, fid: float) -> float:
@@ -139,13 +149,13 @@ def _draw_point(axes, point: _Point, *, pale: bool) -> None:  # type: ignore[no-
 
 
 def _add_legend(  # type: ignore[no-untyped-def]
-    axes, *, searched: bool, confirmed: Sequence[_Point]
+    axes, *, searched: bool, confirmed: bool, pale: bool
 ) -> None:
     if searched:
         axes.scatter([], [], color=_SEARCHED, alpha=0.8, label="searched")
     axes.scatter([], [], marker="D", color=_PRESET, label="hand-made")
     axes.scatter([], [], marker="*", s=110, color=_FULL, label="full depth")
-    title = "bars: 95 %; pale: not confirmed, expected" if confirmed else None
+    title = "bars: 95 %" + "; pale: not confirmed, expected" * pale if confirmed else None
     axes.legend(fontsize=8, title=title, title_fontsize=8)
 
 

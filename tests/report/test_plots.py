@@ -89,6 +89,10 @@ def test_what_was_not_confirmed_stands_where_fresh_seeds_should_show_it() -> Non
     assert [p.schedule.trial for p in pale] == [6]
     assert pale[0].schedule.fid == 5.0
     assert pale[0].fid == pytest.approx(5.0 - 0.48, abs=0.02)
+    more = [replace(record, num_samples=128) for record in fresh]  # learned all the same
+    name, points = _points(findings_of(RunResults(settings, records, None, more)))
+    assert name == "FID (digits CNN, n=128)"
+    assert [p.fid for p in points if p.half_width is None] == [pale[0].fid]
 
 
 @pytest.mark.parametrize(
