@@ -164,7 +164,7 @@ def test_a_spent_budget_exits_124_and_a_larger_one_goes_on(tmp_path: Path) -> No
     )
     done = run_cli("run", space, "--output", tmp_path / "run")
     assert done.code == 124, done.err
-    assert "The budget is spent" in done.out
+    assert "The budget has no room for more" in done.out
     status = run_cli("status", tmp_path / "run").out
     assert "of 1e-06 device-hours" in status
     assert (tmp_path / "run" / "front.yaml").exists() or not records_of(tmp_path / "run")

@@ -89,9 +89,9 @@ def test_a_budget_ends_the_trials_in_time_for_the_verdicts(tmp_path: Path) -> No
     assert 1 <= len(results.entries) < 400
     assert all(entry.latency_source == "measured" for entry in results.front())
     assert results.confirmations
-    lines = (tmp_path / "run/results.jsonl").read_text()
+    # Where the end took less than estimated, the same command may find room for another trial.
     assert run_cli("run", space, "--output", tmp_path / "run").code == 124
-    assert (tmp_path / "run/results.jsonl").read_text() == lines
+    lines = (tmp_path / "run/results.jsonl").read_text()
     more = ("-o", f"search.budget.device_hours={4 * spent / 3600}")
     run_cli("run", space, *more, "--output", tmp_path / "run")
     assert len((tmp_path / "run/results.jsonl").read_text()) > len(lines)
