@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from schedsearch.atomic import write_text
-from schedsearch.exceptions import ConfigError
+from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.search.journal import Journal
 
 PROTOCOL = "protocol.json"
@@ -106,8 +106,18 @@ class RowFolder:
             )
 
     def protocol(self) -> dict[str, Any]:
-        """What :meth:`bind` wrote."""
-        protocol: dict[str, Any] = json.loads((self.folder / PROTOCOL).read_text("utf-8"))
+        """What :meth:`bind` wrote.
+
+        Raises:
+            StorageError: If the file is damaged.
+        """
+        path = self.folder / PROTOCOL
+        try:
+            protocol = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"Cannot read {path}: {error}. Choose another folder.") from error
+        if not isinstance(protocol, dict):
+            raise StorageError(f"{path} holds no protocol. Choose another folder.")
         return protocol
 
 

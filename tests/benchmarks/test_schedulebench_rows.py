@@ -17,7 +17,7 @@ from benchmarks.schedulebench.uvit_weights import TimedProgress
 from schedsearch.backbones.checkpoint import save_weights
 from schedsearch.backbones.uvit import UViT
 from schedsearch.config import dump_settings
-from schedsearch.exceptions import ConfigError
+from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.workbench import Workbench, open_workbench
 
@@ -210,3 +210,11 @@ def test_a_wrong_shard_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["digits", "--output", "x", "--shard", "2/2"])
     assert "2/2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_damaged_protocol_is_an_error_and_no_traceback(tmp_path: Path, text: str) -> None:
+    rows = RowFolder(tmp_path)
+    (tmp_path / "protocol.json").write_text(text)
+    with pytest.raises(StorageError, match="Choose another folder"):
+        rows.bind({"table": "toy"})
