@@ -2,11 +2,12 @@
 
     python -m benchmarks.cost_to_presets RUN --num-steps 400 --jobs 2
 
-Without a search, a user fine-tunes full depth and the presets one by one. This does so with the
-run's own seeds, and compares hypervolume and cost with those of the run after each of its trials.
-Costs are seconds that workers were busy. The hypervolume is the run's: a share of the box up to
-3 x FID and 1.01 x latency of full depth; all latencies are those of the run's latency table, so
-that schedules compare which nobody timed. Full depth belongs to both fronts and to both costs.
+Without a search, a user fine-tunes the presets one by one, each from the pretrained weights,
+whatever the run's trials start from. This does so with the run's own seeds, and compares
+hypervolume and cost with those of the run after each of its trials. Costs are seconds that workers
+were busy. The hypervolume is a share of the box up to 3 x FID and 1.01 x latency of the pretrained
+network at full depth, which any user has, and which therefore belongs to both fronts; all
+latencies are those of the run's latency table, so that schedules compare which nobody timed.
 
 A search picks its front by the FIDs that it saw, so these flatter it. Where the run confirmed a
 schedule with fresh seeds, that mean counts instead, and the presets are measured at the same
@@ -19,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,18 @@ def valued(entry: FrontEntry, seconds: float, *, fresh: bool) -> Valued:
     return Valued((entry.fid_confirmed, entry.predicted_latency_ms), True, seconds)
 
 
+def measured_alone(entry: FrontEntry, row: Mapping[str, Any], *, fresh: bool) -> Valued:
+    """Full depth or a preset without a search; a user measures it once, as the search does."""
+    cost = row["finetune_seconds"] + row["measure_seconds"] / len(row["fids"])
+    return Valued((statistics.fmean(row["fids"]), entry.predicted_latency_ms), fresh, cost)
+
+
 def cost_table(
     entries: Sequence[FrontEntry],
     seconds: Sequence[float],
     costs: Costs,
     presets: Sequence[Valued],
+    full: Valued,
     protocol: str,
     *,
     fresh: bool,
@@ -77,18 +85,17 @@ def cost_table(
     """Hypervolume and cost of the presets, and of a run up to each milestone.
 
     Args:
-        entries: Trials in the order in which they ended; full depth among them.
+        entries: Trials in the order in which they ended.
         seconds: What each took.
         costs: Of the whole run.
+        full: Full depth as it was pretrained.
         presets: Presets, fine-tuned long.
         protocol: How it was measured, for people.
         fresh: Whether confirmed FIDs compare with those of trials.
     """
     trials = [valued(e, s, fresh=fresh) for e, s in zip(entries, seconds, strict=True)]
-    place = [entry.name for entry in entries].index(FULL)
-    full = trials[place]
     price = full.seconds + sum(preset.seconds for preset in presets)
-    first = _row("full depth and presets, fine-tuned one by one", [full, *presets], full, price)
+    first = _row("presets, fine-tuned one by one", [full, *presets], full, price)
     goal = first["hypervolume"]
     spent = costs.device_seconds_by_stage()
     before = sum(spent.get(stage, 0.0) for stage in BEFORE_TRIALS)
@@ -96,12 +103,12 @@ def cost_table(
     rows = [first]
     for title, named in (
         ("search, all trials", True),
-        ("search, its proposals and full depth alone", False),
+        ("search, its proposals alone", False),
     ):
         for count in range(1, len(entries) + 1):
             ended = zip(entries[:count], trials[:count], strict=True)
             found = [full, *(trial for entry, trial in ended if named or entry.name is None)]
-            used = before + sum(seconds[:count]) + (full.seconds if place >= count else 0.0)
+            used = before + sum(seconds[:count])
             row = _row(f"{title}: after trial {count}", found, full, used)
             if row["hypervolume"] >= goal:
                 rows.append(row)
@@ -109,6 +116,7 @@ def cost_table(
         else:
             rows.append(_row(f"{title}: never", found, full, costs.device_seconds))
     used = before + sum(seconds)
+    trials.append(full)
     rows.append(_row("search, all trials, before confirmation", trials, full, used))
     used += sum(spent.get(stage, 0.0) for stage in AFTER_TRIALS)
     rows.append(_row("search, confirmation included", trials, full, used))
@@ -155,35 +163,34 @@ def main(arguments: list[str] | None = None) -> None:
     folder = RunFolder.existing(args.run)
     results = RunResults.load(folder)
     settings, evaluation = results.settings, results.settings.evaluation
-    if not results.hand_made() or results.full() is None:
+    full_entry = results.full()
+    if not results.hand_made() or full_entry is None:
         parser.error(f"{args.run} measured no presets, or not full depth")
     fresh = bool(evaluation.confirm_seeds) and not evaluation.confirm_steps
     fresh = fresh and evaluation.confirm_samples in (None, evaluation.num_samples)
     seeds = tuple(evaluation.confirm_seeds_used) if fresh else (evaluation.seed,)
     jobs = {
-        preset.trial: Job(
-            depths=preset.depths,
-            num_steps=args.num_steps,
+        entry.trial: Job(
+            depths=entry.depths,
+            num_steps=0 if entry.name == FULL else args.num_steps,
             training_seed=settings.search.seed,
             evaluation_seeds=seeds,
             num_samples=evaluation.num_samples,
         )
-        for preset in results.hand_made()
+        for entry in (full_entry, *results.hand_made())
     }
     rows = args.rows or folder.root / "cost_to_presets.jsonl"
     known = measure_all(jobs.values(), folder.root, rows, args.jobs)
-    presets = []
-    for preset in results.hand_made():
-        row = known[jobs[preset.trial].key]
-        # A user who fine-tunes a preset measures it once, as the search does its trials.
-        cost = row["finetune_seconds"] + row["measure_seconds"] / len(seeds)
-        fid = statistics.fmean(row["fids"])
-        presets.append(Valued((fid, preset.predicted_latency_ms), fresh, cost))
+    features = known[jobs[full_entry.trial].key]["features"]
+    full, *presets = [
+        measured_alone(entry, known[jobs[entry.trial].key], fresh=fresh)
+        for entry in (full_entry, *results.hand_made())
+    ]
     seconds = [record.seconds for record in results.records if record.complete]
     own = f"the search's own FID, seed {evaluation.seed}, which flatters what it chose"
     protocol = (
         f"Presets after {args.num_steps} steps, trials after {settings.recipe.num_steps}; FID "
-        f"({row['features']}, n={evaluation.num_samples}): "
+        f"({features}, n={evaluation.num_samples}): "
         + (
             f"mean over the fresh seeds {seeds[0]} to {seeds[-1]} for the presets and the trials "
             f"that the run confirmed, for others {own}"
@@ -194,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
         "busy workers, the run's by its own record."
     )
     table = cost_table(
-        results.entries, seconds, Costs.load(folder), presets, protocol, fresh=fresh
+        results.entries, seconds, Costs.load(folder), presets, full, protocol, fresh=fresh
     )
     print(table.to_markdown())
     if args.json:

@@ -12,17 +12,21 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from torch import nn
 
 from benchmarks.schedulebench.rows import Row
 from benchmarks.study_identity import identity_of
-from schedsearch.exceptions import ConfigError, ExitCode, SchedSearchError
+from schedsearch.config import dump_settings, settings_from_text
+from schedsearch.exceptions import ConfigError, ExitCode, NoResultError, SchedSearchError
 from schedsearch.exit_rules import ScheduleExits
+from schedsearch.records import ProfileJob
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.journal import Journal
 from schedsearch.search.loading import load_trainer
+from schedsearch.search.profile_files import exits_of
+from schedsearch.search.profile_worker import run_profile
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.search.workbench import open_workbench
@@ -37,11 +41,36 @@ class Job:
     training_seed: int
     evaluation_seeds: tuple[int, ...]
     num_samples: int
+    start: Literal["pretrained", "shared"] = "pretrained"
+    """``shared``: weights of a shared fine-tune with this training seed, done first."""
 
     @property
     def key(self) -> str:
         """What tells rows apart."""
-        return json.dumps(asdict(self))
+        named = asdict(self)
+        if self.start == "pretrained":  # as in rows of the time before there was another
+            del named["start"]
+        return json.dumps(named)
+
+
+def tune_shared(training_seed: int, run: Path) -> None:
+    """The run's shared fine-tune with another seed; kept in the run for all jobs of the seed."""
+    folder = _folder_of_seed(training_seed, run)
+    folder.root.mkdir(parents=True, exist_ok=True)
+    settings = settings_from_text(RunFolder(run).space_file.read_text(encoding="utf-8"))
+    settings = dataclasses.replace(
+        settings, search=dataclasses.replace(settings.search, seed=training_seed)
+    )
+    text = dump_settings(settings)
+    outcome = run_profile(
+        ProfileJob(exits=exits_of(settings), settings=text, run_dir=str(folder.root))
+    )
+    if "error" in outcome:
+        raise NoResultError(f"The shared fine-tune of seed {training_seed}: {outcome['error']}")
+
+
+def _folder_of_seed(training_seed: int, run: Path) -> RunFolder:
+    return RunFolder(run / "retraining" / f"seed-{training_seed}")
 
 
 def measure(job: Job, run: Path) -> dict[str, Any]:
@@ -51,9 +80,12 @@ def measure(job: Job, run: Path) -> dict[str, Any]:
     bench = open_workbench(text, str(folder.reference))
     schedule = ExitSchedule(job.depths)
     started = time.perf_counter()
+    start = bench.fresh_backbone()
+    if job.start == "shared":
+        start = bench.starting_backbone(_folder_of_seed(job.training_seed, run))
     with tempfile.TemporaryDirectory() as scratch:
         net = load_trainer(bench.settings.trainer).finetune(
-            bench.starting_backbone(folder),
+            start,
             ScheduleExits(schedule),
             bench.source,
             bench.process,
@@ -76,10 +108,10 @@ def measure(job: Job, run: Path) -> dict[str, Any]:
 
 
 def identity_of_run(run: Path) -> dict[str, str]:
-    """Study and starting weights of a run, which all of its rows must share."""
+    """Study and pretrained weights of a run, which all of its rows must share."""
     folder = RunFolder(run)
     bench = open_workbench(folder.space_file.read_text(encoding="utf-8"), str(folder.reference))
-    return identity_of(bench.settings, cast(nn.Module, bench.starting_backbone(folder)))
+    return identity_of(bench.settings, cast(nn.Module, bench.backbone))
 
 
 def measure_all(jobs: Iterable[Job], run: Path, rows: Path, processes: int) -> dict[str, Any]:
@@ -109,7 +141,10 @@ def measure_all(jobs: Iterable[Job], run: Path, rows: Path, processes: int) -> d
         known[row.key] = row.values
     missing = [job for job in dict.fromkeys(jobs) if job.key not in known]
     print(f"{len(missing)} fine-tunes to do, {len(known)} known", file=sys.stderr)
+    shared_seeds = dict.fromkeys(job.training_seed for job in missing if job.start == "shared")
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for future in [pool.submit(tune_shared, seed, run) for seed in shared_seeds]:
+            future.result()
         futures = [pool.submit(measure, job, run) for job in missing]
         for future in as_completed(futures):
             row = Row({**future.result(), **identity})

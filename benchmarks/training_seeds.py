@@ -3,10 +3,11 @@
     python -m benchmarks.training_seeds RUN --training-seeds 3 --evaluation-seeds 5 --jobs 2
     python -m benchmarks.training_seeds RUN --num-steps 400 --rows rows.jsonl --json verdicts.json
 
-Every preset of the run, and the rival that the search chose for it, is fine-tuned from the run's
-starting weights with training seeds that the run did not use, and measured at evaluation seeds
-that it did not use either. Differences are paired within a training and an evaluation seed. Each
-row goes to ``--rows`` as soon as it is measured; the same command goes on where it was cut off.
+Every preset of the run, and the rival that the search chose for it, is fine-tuned with training
+seeds that the run did not use, and measured at evaluation seeds that it did not use either. Where
+trials start from shared weights, the shared fine-tune is repeated for each training seed.
+Differences are paired within a training and an evaluation seed. Each row goes to ``--rows`` as
+soon as it is measured; the same command goes on where it was cut off.
 """
 
 from __future__ import annotations
@@ -132,6 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     training = unused(FIRST_TRAINING_SEED, args.training_seeds, settings)
     num_samples = args.num_samples or settings.evaluation.num_samples
     schedules = dict.fromkeys(entry.depths for pair in pairs.values() for entry in pair)
+    start = settings.profile.start if settings.profile is not None else "pretrained"
     jobs = {
         (depths, rung, seed): Job(
             depths=depths,
@@ -139,6 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
             training_seed=seed,
             evaluation_seeds=seeds,
             num_samples=num_samples,
+            start=start,
         )
         for rung in rungs
         for seed in training

@@ -217,7 +217,8 @@ class ProfileSettings:
     """Steps of each shared fine-tune; 0 takes the table of the pretrained weights, with which
     searches found more within 30 trials and as much later (benchmarks/README.md)."""
     start: Literal["pretrained", "shared"] = "pretrained"
-    """Weights that trials start from: ``shared`` are those tuned on random schedules."""
+    """Weights that trials start from: ``shared`` are those of the shared fine-tune, then on random
+    schedules of the space. With ``recipe.num_steps: 0`` trials measure these as they are."""
     num_images: Count = 512
     """Images per interval and depth of the error table."""
 

@@ -101,9 +101,10 @@ def loss_weights(process: NoiseProcess, t: Tensor) -> Tensor:
     ``alpha_t |eps - eps_theta|^2`` whatever the network predicts, with ``x_t = alpha_t x_0 +
     sigma_t eps``. A short fine-tune repairs errors near the noise more easily than errors near
     the data, so the plain squared error of the noise (L_simple; DDPM, Eq. 14) counts the first
-    too much. The factor alpha_t is our choice: in benchmarks/shared_finetune.py sums with it
-    ranked schedules far better than plain ones. For a network that predicts x0 the error of
-    the noise is infinite at the data, and its factor SNR is cut at 5 (Hang et al. 2023, Eq. 8).
+    too much. The factor alpha_t is our choice: with it sums rank one model's schedules far better
+    than plain ones, another's as well (benchmarks/table_ranking.py). For a network that predicts
+    x0 the error of the noise is infinite at the data, and its factor SNR is cut at 5 (Hang et al.
+    2023, Eq. 8).
     """
     alpha, sigma = process.scales(t)
     if process.prediction == "eps":

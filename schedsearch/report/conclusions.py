@@ -39,7 +39,7 @@ def conclusions(
         )
     compared = [preset for preset in found.presets if preset.comparison is not None]
     if compared:
-        lines.append(_how_sure(compared))
+        lines.append(f"{_how_sure(compared)} {found.fine_tunes}")
         lines += _audit(compared)
     if found.curse is not None:
         lines.append(found.curse.sentence)
@@ -74,8 +74,7 @@ def _how_sure(compared: Sequence[PresetFinding]) -> str:
         f"How sure: the best searched schedule at each preset's latency is {'; '.join(parts)} "
         f"(paired 95 % intervals over {min(seeds)} fresh evaluation seeds with the same noise, "
         f"half-width up to {rounded(max(widths))}; each verdict errs once in twenty, so of four "
-        "one may well be wrong). Each schedule was fine-tuned once: another training seed may "
-        "shift this."
+        "one may well be wrong)."
     )
 
 

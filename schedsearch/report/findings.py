@@ -80,12 +80,24 @@ def findings_of(results: RunResults, error_table: ErrorTable | None = None) -> R
         ),
         others=tuple(f for f in found.values() if f.trial not in {e.trial for e in shown}),
         presets=_presets(results, found),
+        fine_tunes=_fine_tunes(results),
         hypervolume=results.hypervolume(),
         baseline_hypervolume=results.hypervolume(baselines),
         curse=curse,
         rungs=rung_agreement(results),
         table=None if error_table is None else _table_agreement(results, error_table),
     )
+
+
+def _fine_tunes(results: RunResults) -> str:
+    settings = results.settings
+    if settings.recipe.num_steps or settings.evaluation.confirm_steps:
+        behind = "Each schedule was fine-tuned once"
+    elif settings.profile is not None and settings.profile.start == "shared":
+        behind = "All schedules share the weights of one fine-tune"
+    else:
+        return "No schedule was fine-tuned."
+    return f"{behind}: another training seed may shift this."
 
 
 def fid_name(entries: Sequence[FrontEntry]) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from schedsearch.evaluation.latency_rounds import FEWEST_ROUNDS_OF_A_PAIR
 from schedsearch.hand_made import FULL
 from schedsearch.search.chosen import FRONT_SHARE
-from schedsearch.search.profile_stage import needed_exits
 from schedsearch.statistics.comparison import RUNOFF_SIZE
 
 if TYPE_CHECKING:
@@ -34,14 +33,13 @@ class Estimates:
         return self._seconds_per_image() * (training + sampling)
 
     def profile_seconds(self) -> float:
-        """The shared fine-tunes and the error table, on one worker."""
+        """The shared fine-tune and the error table, on one worker."""
         profile, space = self._settings.profile, self._settings.space
         if profile is None:
             return 0.0
         training = 3 * profile.num_steps * self._settings.recipe.batch_size
         cells = space.num_intervals * (space.max_depth - space.min_depth + 1)
-        images = training + cells * profile.num_images
-        return len(needed_exits(self._settings)) * self._seconds_per_image() * images
+        return self._seconds_per_image() * (training + cells * profile.num_images)
 
     def confirmation_seconds(self) -> float:
         """Runoff, continued fine-tunes and confirmation, on one worker."""

@@ -16,7 +16,6 @@ from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.latency_stage import open_table
 from schedsearch.search.loading import load_trainer
-from schedsearch.search.profile_stage import needed_exits
 from schedsearch.search.workbench import Workbench, open_workbench
 from schedsearch.warm_starts import WarmStart, read_warm_starts
 
@@ -64,7 +63,8 @@ class Preflight:
         """Roughly what the trials will write: EMA weights, and the state of running ones."""
         weights = sum(p.numel() * p.element_size() for p in self.bench.pretrained.parameters())
         running = 4 * weights * self.settings.resources.num_workers
-        shared = len(needed_exits(self.settings)) * weights
+        profile = self.settings.profile
+        shared = weights if profile is not None and profile.num_steps else 0
         return self.settings.search.n_trials * weights + running + shared
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from schedsearch.atomic import write_text
 from schedsearch.planning.error_table import ErrorTable
@@ -18,37 +18,40 @@ if TYPE_CHECKING:
 TunedExits = Literal["uniform", "schedules"]
 """Exits of a shared fine-tune, see ``ProfileJob``."""
 
-TABLE_EXITS: Final[TunedExits] = "uniform"
-START_EXITS: Final[TunedExits] = "schedules"
-"""Exits of the shared fine-tune behind the error table, and behind the starting weights.
-
-Uniform depths reach every cell of the table equally often; random schedules train the cells
-that schedules of the space visit. Without steps the table is that of the pretrained weights.
-"""
-
 SEED_OFFSET = 2**31
 """Added to ``search.seed``, which lies below it: no trial sees these batches once more."""
 
 
 def shared_recipe(settings: StudySettings) -> RecipeSettings:
-    """The study's recipe with the steps of the profile, and lambda(t) = 1.
+    """The study's recipe with the steps of the profile.
 
-    The larger weight near the noise (ASE, Sec. 3.3) repairs what one schedule drops there;
-    these weights serve all schedules, and their losses are compared across the intervals.
+    Weights to start from are tuned with lambda(t), the larger weight near the noise (ASE, Sec.
+    3.3), as one schedule's would be. Where only the error table is wanted, lambda is 1, since
+    its losses are compared across the intervals.
     """
     assert settings.profile is not None
-    return dataclasses.replace(
-        settings.recipe,
-        num_steps=settings.profile.num_steps,
-        lambda_weighting=LambdaSettings(kind="none"),
-    )
+    recipe = dataclasses.replace(settings.recipe, num_steps=settings.profile.num_steps)
+    if settings.profile.start == "shared":
+        return recipe
+    return dataclasses.replace(recipe, lambda_weighting=LambdaSettings(kind="none"))
+
+
+def exits_of(settings: StudySettings) -> TunedExits:
+    """Exits of a study's shared fine-tune.
+
+    Random schedules train the cells that schedules of the space visit: for weights to start from,
+    whose table it is then too. Uniform depths reach every cell of a table equally often. Without
+    steps the table is that of the pretrained weights.
+    """
+    shared = settings.profile is not None and settings.profile.start == "shared"
+    return "schedules" if shared else "uniform"
 
 
 def load_error_table(folder: RunFolder, settings: StudySettings) -> ErrorTable | None:
     """The table that proposals were made from; None where there is none of these settings."""
     if settings.profile is None:
         return None
-    return ProfileFiles(folder, TABLE_EXITS, settings).finished()
+    return ProfileFiles(folder, exits_of(settings), settings).finished()
 
 
 class ProfileFiles:

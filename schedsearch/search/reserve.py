@@ -24,6 +24,7 @@ class Pace:
 
     trial: float
     finetune_step: float
+    """Also stands for loading and copying weights, where a trial has no steps."""
     measurement: float
     """Everything of a trial but its fine-tune, for the images of a confirmation."""
 
@@ -39,7 +40,7 @@ class Pace:
         num_samples = evaluation.confirm_samples or evaluation.num_samples
         return cls(
             trial=trial,
-            finetune_step=tuning / results.settings.recipe.num_steps,
+            finetune_step=tuning / max(1, results.settings.recipe.num_steps),
             measurement=(trial - tuning) * num_samples / evaluation.num_samples,
         )
 

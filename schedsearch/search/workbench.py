@@ -22,6 +22,7 @@ from schedsearch.evaluation.quality import Auditor, Quality, measure_quality, pr
 from schedsearch.evaluation.reference import load_or_compute_reference
 from schedsearch.exceptions import ConfigError
 from schedsearch.schedule import ExitSchedule
+from schedsearch.search.profile_files import exits_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +99,7 @@ class Workbench:
         net = self.fresh_backbone()
         profile = self.settings.profile
         if profile is not None and profile.start == "shared":
-            load_weights(cast("nn.Module", net), folder.shared_weights("schedules"))
+            load_weights(cast("nn.Module", net), folder.shared_weights(exits_of(self.settings)))
         return net
 
     def measure(

@@ -81,6 +81,8 @@ class RunFindings:
     others: tuple[ScheduleFinding, ...]
     """All other finished schedules."""
     presets: tuple[PresetFinding, ...]
+    fine_tunes: str
+    """How many fine-tunes are behind the verdicts: a sentence."""
     hypervolume: float | None
     baseline_hypervolume: float | None
     """The same of full depth and the hand-made schedules alone."""

@@ -20,6 +20,7 @@ COSTS = Costs(
         "confirmation": StageCost(device_seconds=20.0),
     }
 )
+GIVEN = Valued((1.0, 100.0), False, 10.0)
 LONG = [Valued((1.5, 80.0), True, 60.0), Valued((1.8, 70.0), True, 40.0)]
 
 
@@ -31,7 +32,7 @@ def rows_of(*fids: float, first=(FULL, PRESET), fresh=True, confirmed=None):
         found = [replace(entry, fid_confirmed=fid) for entry, fid in pairs]
     entries = [*first, *found]
     seconds = [10.0] * len(entries)
-    return cost_table(entries, seconds, COSTS, LONG, "protocol", fresh=fresh).rows
+    return cost_table(entries, seconds, COSTS, LONG, GIVEN, "protocol", fresh=fresh).rows
 
 
 def volume(*points: tuple[float, float]) -> float:
@@ -46,11 +47,11 @@ def volume(*points: tuple[float, float]) -> float:
 GOAL = volume((1.0, 100.0), (1.5, 80.0), (1.8, 70.0))
 
 
-def test_the_presets_set_the_goal_and_pay_for_full_depth_too() -> None:
+def test_the_presets_set_the_goal_and_pay_for_measuring_full_depth_too() -> None:
     presets, *_ = rows_of(1.1)
     assert presets["hypervolume"] == pytest.approx(GOAL)
     assert (presets["seconds"], presets["ratio"]) == (110.0, 1.0)
-    assert presets["confirmed"] == "2 of 3"  # nobody confirmed full depth
+    assert presets["confirmed"] == "2 of 3"  # full depth was not, here
 
 
 def test_a_milestone_counts_all_that_was_spent_up_to_it() -> None:
@@ -62,10 +63,13 @@ def test_a_milestone_counts_all_that_was_spent_up_to_it() -> None:
     assert alone["what"].endswith("after trial 4")
 
 
-def test_full_depth_is_paid_for_although_it_ended_last() -> None:
-    _, reached, *_ = rows_of(first=(entry_of(3, 1.1, 60.0), PRESET, FULL))
+def test_full_depth_as_it_was_pretrained_is_on_both_fronts() -> None:
+    """A shared fine-tune may have made full depth worse than it came."""
+    spoilt = replace(FULL, fid_search=5.0)
+    _, reached, *_ = rows_of(first=(entry_of(3, 1.1, 60.0), PRESET, spoilt))
     assert reached["what"].endswith("after trial 1")
-    assert reached["seconds"] == 3 + 2 + 7 + 2 * 10
+    assert reached["seconds"] == 3 + 2 + 7 + 10
+    assert reached["hypervolume"] == pytest.approx(volume((1.0, 100.0), (1.1, 60.0)))
 
 
 def test_a_confirmed_fid_replaces_the_one_that_the_search_chose_by() -> None:

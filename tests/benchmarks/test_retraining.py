@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from tiny_runs import tiny_space
 
 from benchmarks import retraining
 from benchmarks.retraining import Job, exit_code_of, identity_of_run, measure_all
 from benchmarks.study_identity import study_digest
-from schedsearch.config import dump_settings, read_settings
+from schedsearch.backbones.checkpoint import save_weights
+from schedsearch.config import dump_settings, read_settings, settings_from_text
 from schedsearch.exceptions import ConfigError
+from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.workbench import open_workbench
 
 JOB = Job(depths=(9,) * 10, num_steps=100, training_seed=1, evaluation_seeds=(1, 2), num_samples=8)
 OTHER = replace(JOB, training_seed=2)
@@ -66,6 +71,46 @@ def test_a_line_that_a_stop_tore_is_measured_again(rows: Path, tmp_path: Path) -
     assert len(rows.read_text().splitlines()) == 2
 
 
+def test_shared_weights_are_tuned_once_per_seed_and_before_all_else(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def measure(job: Job, run: Path) -> dict[str, Any]:
+        done.append(f"{job.depths[0]} from seed {job.training_seed}")
+        return {"key": job.key, "fids": [1.0]}
+
+    monkeypatch.setattr(retraining, "measure", measure)
+    monkeypatch.setattr(retraining, "tune_shared", lambda seed, run: done.append(f"shared {seed}"))
+    nine, eight = replace(JOB, start="shared"), replace(JOB, depths=(8,) * 10, start="shared")
+    assert nine.key != JOB.key
+    assert "start" not in JOB.key  # rows of older versions still count
+    jobs = [nine, eight, replace(nine, training_seed=2), JOB]
+    measure_all(jobs, tmp_path, rows, 1)
+    assert done == ["shared 1", "shared 2", "9 from seed 1", "8 from seed 1", "9 from seed 2"]
+    done.clear()
+    measure_all(jobs, tmp_path, rows, 1)
+    assert done == []
+
+
+@pytest.mark.slow
+def test_each_training_seed_has_shared_weights_of_its_own(tmp_path: Path) -> None:
+    space = tiny_space(profile={"num_steps": 1, "num_images": 4, "start": "shared"})
+    settings = settings_from_text(yaml.safe_dump(space))
+    (tmp_path / "space.yaml").write_text(dump_settings(settings))
+    folder = RunFolder(tmp_path)
+    bench = open_workbench(dump_settings(settings), str(folder.reference))
+    folder.shared_weights("schedules").parent.mkdir(parents=True)
+    save_weights(bench.fresh_backbone(), folder.shared_weights("schedules"), {})
+    untuned = Job(
+        depths=(5,) * 10, num_steps=0, training_seed=1, evaluation_seeds=(1,), num_samples=64
+    )
+    jobs = [replace(untuned, start="shared", training_seed=seed) for seed in (1, 2)]
+    known = measure_all([untuned, *jobs], tmp_path, tmp_path / "rows.jsonl", 1)
+    assert len({known[job.key]["fids"][0] for job in (untuned, *jobs)}) == 3
+    assert measure_all(jobs, tmp_path, tmp_path / "rows.jsonl", 1) == known
+
+
 @pytest.mark.parametrize("name", ["study_digest", "pretrained"])
 def test_rows_of_another_run_are_refused(
     name: str, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,3 +160,19 @@ def test_a_run_is_known_by_its_study_and_starting_weights(tmp_path: Path) -> Non
     (tmp_path / "space.yaml").write_text(dump_settings(random))
     assert identity_of_run(tmp_path)["study_digest"] == found["study_digest"]
     assert identity_of_run(tmp_path)["pretrained"] != found["pretrained"]
+
+
+def test_how_shared_weights_were_tuned_belongs_to_the_study() -> None:
+    shared = ["profile.start=shared", "profile.num_steps=400"]
+    digests = {
+        study_digest(read_settings("digits_dit", overrides))
+        for overrides in (
+            [],
+            shared,
+            [*shared, "profile.num_steps=200"],
+            [*shared, "space.min_depth=3"],
+        )
+    }
+    assert len(digests) == 4
+    alone = read_settings("digits_dit", ["profile.num_steps=400"])  # no weights come of it
+    assert study_digest(alone) == study_digest(read_settings("digits_dit"))

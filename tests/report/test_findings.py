@@ -172,3 +172,22 @@ def test_the_error_table_is_checked_against_the_fids() -> None:
     # D2 is worse than blocks say: 2 of 10 pairs off. Rows that no call reads change nothing.
     assert found.table.tau == pytest.approx(0.6)
     assert any("error table" in line for line in conclusions(found, "runs/x"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"recipe": {"num_steps": 2}}, "Each schedule was fine-tuned once: another training"),
+        (
+            {"recipe": {"num_steps": 0}, "profile": {"num_steps": 3, "start": "shared"}},
+            "All schedules share the weights of one fine-tune: another training seed may shift",
+        ),
+        ({"recipe": {"num_steps": 0}}, "one may well be wrong). No schedule was fine-tuned."),
+    ],
+)
+def test_the_verdicts_say_how_many_fine_tunes_are_behind_them(
+    changes: dict[str, object], sentence: str
+) -> None:
+    settings = settings_of(evaluation={"confirm_seeds": 3}, **changes)
+    found = findings_of(RunResults(settings, RECORDS, None, confirmations()))
+    assert any(sentence in line for line in conclusions(found, "runs/x"))

@@ -49,7 +49,7 @@ def staged(shared_folder: Path) -> Path:
             space, log = write_space(folder, **STAGES), folder / "log.txt"
             run = RunFolder(folder / "run")
             for reached in (
-                lambda: (run.profile / "uniform" / "made_from.json").exists(),
+                lambda: (run.profile / "schedules" / "made_from.json").exists(),
                 lambda: len(records_of(run.root)) >= 2,
                 lambda: any(run.root.glob("trials/*/promoted.safetensors")),
             ):

@@ -181,11 +181,14 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "No space left" in outcome["error"]
 
 
-def test_the_shared_recipe_is_the_study_s_otherwise(tmp_path: Path) -> None:
-    space = write_space(tmp_path, **{**SMALL, "profile": {"num_steps": 7}})
+@pytest.mark.parametrize(("start", "kind"), [("shared", "linear"), ("pretrained", "none")])
+def test_the_shared_recipe_is_the_study_s_otherwise(tmp_path: Path, start: str, kind: str) -> None:
+    """Weights to start from get lambda(t); losses to compare across the intervals do not."""
+    space = write_space(tmp_path, **{**SMALL, "profile": {"num_steps": 7, "start": start}})
     settings = read_settings(space, [])
     recipe = shared_recipe(settings)
     assert (recipe.num_steps, recipe.lr) == (7, settings.recipe.lr)
+    assert recipe.lambda_weighting.kind == kind
     assert settings.recipe.lambda_weighting.kind == "linear"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from driving import confirm_of, record_of, settings_of
-from tiny_runs import run_cli, write_space
+from tiny_runs import records_of, run_cli, write_space
 
 from schedsearch.exceptions import StorageError
 from schedsearch.hand_made import FULL
@@ -69,7 +69,8 @@ def test_the_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_whose_ranks_prove_wrong_measures_all_trials_anew(tmp_path: Path) -> None:
     """Confirmations of a real run are turned upside down; the same command goes on."""
-    space = write_space(tmp_path, evaluation={"confirm_seeds": 2, "confirm_steps": 1})
+    evaluation = {"confirm_seeds": 2, "confirm_steps": 1}
+    space = write_space(tmp_path, evaluation=evaluation, search={"n_trials": 10})
     first = run_cli("run", space, "--output", tmp_path / "run")
     assert first.code == 0, first.err
     folder = RunFolder(tmp_path / "run")
@@ -78,6 +79,14 @@ def test_a_run_whose_ranks_prove_wrong_measures_all_trials_anew(tmp_path: Path) 
     records = [ConfirmRecord.from_json(line) for line in lines]
     turned = [replace(r, fid=100.0 - search[r.number]) for r in records]
     folder.confirmation_file.write_text("".join(r.to_json() + "\n" for r in turned))
+
+    # Not all are confirmed yet, and by their own account the rest would take for ever.
+    trials = [replace(record, seconds=1e6) for record in records_of(folder.root)]
+    folder.results_file.write_text("".join(r.to_json() + "\n" for r in trials))
+    short = run_cli("run", space, "-o", "search.budget.wall_clock=1e5", "--output", folder.root)
+    assert short.code == 124, short.err
+    assert "which search.budget has no room for" in short.err
+    assert not folder.raised_file.exists()
 
     second = run_cli("run", space, "--output", tmp_path / "run")
     assert second.code == 0, second.err

@@ -18,10 +18,10 @@ from schedsearch.search.run_folder import RunFolder
 LEFT = JobsLeft(measurements=10, promotions=2)
 
 
-def results_of(workers: int = 4, **budget: float) -> RunResults:
+def results_of(workers: int = 4, num_steps: int = 5, **budget: float) -> RunResults:
     """Two trials of 8 s on average, 5 of them fine-tuning: one second per step."""
     settings = settings_of(
-        recipe={"num_steps": 5},
+        recipe={"num_steps": num_steps},
         evaluation={
             "num_samples": 60, "confirm_seeds": 2, "confirm_samples": 20, "confirm_steps": 3,
             "latency_repeats": 3,
@@ -59,6 +59,14 @@ def test_one_more_trial_must_fit_too_and_half_of_the_budget_is_for_trials() -> N
     small = reserve_for_one_more(results_of(wall_clock=20.0, device_hours=30 / 3600), LEFT)
     assert small.wall_seconds == pytest.approx(8.0 + 10.0)
     assert small.device_seconds == pytest.approx(8.0 + 3 * 4.0 + 15.0)
+
+
+def test_a_recipe_without_steps_has_a_pace() -> None:
+    """Trials that only measure shared weights."""
+    left = JobsLeft(measurements=10)
+    assert seconds_to_the_end(results_of(num_steps=0), left) == seconds_to_the_end(
+        results_of(), left
+    )
 
 
 def test_nothing_is_kept_back_before_a_trial_has_shown_the_pace() -> None:
