@@ -6,8 +6,9 @@ Without a search, a user fine-tunes the presets one by one, each from the pretra
 whatever the run's trials start from. This does so with the run's own seeds, and compares
 hypervolume and cost with those of the run after each of its trials. Costs are seconds that workers
 were busy. The hypervolume is a share of the box up to 3 x FID and 1.01 x latency of the pretrained
-network at full depth, which any user has, and which therefore belongs to both fronts; all
-latencies are those of the run's latency table, so that schedules compare which nobody timed.
+network at full depth, which any user has, and which therefore belongs to both fronts and costs
+neither side anything; all latencies are those of the run's latency table, so that schedules
+compare which nobody timed.
 
 A search picks its front by the FIDs that it saw, so these flatter it. Where the run confirmed a
 schedule with fresh seeds, that mean counts instead, and the presets are measured at the same
@@ -94,7 +95,7 @@ def cost_table(
         fresh: Whether confirmed FIDs compare with those of trials.
     """
     trials = [valued(e, s, fresh=fresh) for e, s in zip(entries, seconds, strict=True)]
-    price = full.seconds + sum(preset.seconds for preset in presets)
+    price = sum(preset.seconds for preset in presets)
     first = _row("presets, fine-tuned one by one", [full, *presets], full, price)
     goal = first["hypervolume"]
     spent = costs.device_seconds_by_stage()
@@ -188,8 +189,10 @@ def main(arguments: list[str] | None = None) -> None:
     ]
     seconds = [record.seconds for record in results.records if record.complete]
     own = f"the search's own FID, seed {evaluation.seed}, which flatters what it chose"
+    shared = settings.profile.num_steps if settings.profile is not None else 0
     protocol = (
-        f"Presets after {args.num_steps} steps, trials after {settings.recipe.num_steps}; FID "
+        f"Presets after {args.num_steps} steps, trials after {settings.recipe.num_steps} of their "
+        f"own and {shared} shared; FID "
         f"({features}, n={evaluation.num_samples}): "
         + (
             f"mean over the fresh seeds {seeds[0]} to {seeds[-1]} for the presets and the trials "

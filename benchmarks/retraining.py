@@ -19,10 +19,17 @@ from torch import nn
 from benchmarks.schedulebench.rows import Row
 from benchmarks.study_identity import identity_of
 from schedsearch.config import dump_settings, settings_from_text
-from schedsearch.exceptions import ConfigError, ExitCode, NoResultError, SchedSearchError
+from schedsearch.exceptions import (
+    ConfigError,
+    ExitCode,
+    NoResultError,
+    SchedSearchError,
+    StorageError,
+)
 from schedsearch.exit_rules import ScheduleExits
 from schedsearch.records import ProfileJob
 from schedsearch.schedule import ExitSchedule
+from schedsearch.search.failures import DISK_STAGE
 from schedsearch.search.journal import Journal
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.profile_files import exits_of
@@ -61,12 +68,17 @@ def tune_shared(training_seed: int, run: Path) -> None:
     settings = dataclasses.replace(
         settings, search=dataclasses.replace(settings.search, seed=training_seed)
     )
-    text = dump_settings(settings)
-    outcome = run_profile(
-        ProfileJob(exits=exits_of(settings), settings=text, run_dir=str(folder.root))
-    )
+    exits = exits_of(settings)
+    job = ProfileJob(exits=exits, settings=dump_settings(settings), run_dir=str(folder.root))
+    with folder.locked():
+        outcome = run_profile(job)
     if "error" in outcome:
-        raise NoResultError(f"The shared fine-tune of seed {training_seed}: {outcome['error']}")
+        kind = StorageError if outcome.get("stage") == DISK_STAGE else NoResultError
+        raise kind(
+            f"The shared fine-tune with seed {training_seed} failed: {outcome['error']} Its log "
+            f"is {folder.shown}/profile/{exits}/log.txt; mend the cause and run the same command "
+            "again."
+        )
 
 
 def _folder_of_seed(training_seed: int, run: Path) -> RunFolder:

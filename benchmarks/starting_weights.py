@@ -22,7 +22,7 @@ from benchmarks.result_tables import Row, Table
 from benchmarks.retraining import Job, exit_code_of, measure_all
 from benchmarks.training_seeds import FIRST_EVALUATION_SEED, FIRST_TRAINING_SEED, unused
 from schedsearch.atomic import write_text
-from schedsearch.config import dump_settings, read_settings
+from schedsearch.config import dump_settings, num_exit_blocks_of, read_settings
 from schedsearch.hand_made import FULL
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.statistics.nested import nested_interval
@@ -110,10 +110,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("space", nargs="?", default="digits_dit")
     parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--output", type=Path, default=Path("runs/starting_weights"))
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/starting_weights"), help="new for other -o"
+    )
     parser.add_argument("--training-seeds", type=int, default=3)
     parser.add_argument("--evaluation-seeds", type=int, default=3)
-    parser.add_argument("--kind", action="append", help="one of the names; default: all")
+    names = [kind.name for kind in KINDS]
+    parser.add_argument("--kind", action="append", choices=names, help="default: all")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, help="also write the table here")
     args = parser.parse_args(arguments)
@@ -131,7 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder = RunFolder(args.output / kind.name.replace(" ", "_").replace(",", ""))
         folder.root.mkdir(parents=True, exist_ok=True)
         write_text(folder.space_file, dump_settings(settings))
-        depth = settings.backbone.config.get("depth", settings.space.max_depth)
+        depth = num_exit_blocks_of(settings.backbone) or settings.space.max_depth
         starts = {start.label: start.schedule for start in read_warm_starts(settings, depth)}
         jobs = {
             (name, seed): Job(

@@ -38,7 +38,7 @@ def study_digest(settings: StudySettings) -> str:
 
 
 def identity_of(settings: StudySettings, start: nn.Module) -> dict[str, str]:
-    """The study, and the weights that every fine-tune of it starts from.
+    """The study, and the weights that all of its fine-tunes come from.
 
     Args:
         settings: The study.

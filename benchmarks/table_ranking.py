@@ -26,6 +26,8 @@ from schedsearch.protocols import NoiseProcess
 
 Floats = NDArray[np.float64]
 
+SPACES = ("digits", "uvit")
+
 PAIRS = 500_000
 """Compared pairs; all of them where there are fewer."""
 
@@ -89,7 +91,8 @@ def ranking(table: Table) -> Page:
     note = (
         f"Kendall's tau with the mean FID of {table.fid.shape[1]} evaluation seeds, over "
         f"{len(fid)} schedules ({table.protocol['weights']}), and over the pairs that run equally "
-        "many blocks. Weighted: by alpha(t), the mean squared error of the noise otherwise."
+        "many blocks. Weighted: by alpha(t); plain: the same over alpha's mean in the interval, "
+        "nearly the mean squared error of the noise."
     )
     formats = {"ranked by": "", "tau": ".2f", "tau, equal blocks": ".2f"}
     rows = agreement(proxies, fid, blocks)
@@ -102,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.table_ranking",
         description=(__doc__ or "").partition("\n\n")[0],
     )
-    parser.add_argument("space", nargs="*", default=["digits", "uvit"])
-    for name in parser.parse_args(arguments).space:
+    parser.add_argument("--space", action="append", choices=SPACES, help="default: both")
+    for name in parser.parse_args(arguments).space or SPACES:
         print(ranking(Table.load(shipped(name))).to_markdown())
 
 

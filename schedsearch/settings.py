@@ -214,7 +214,7 @@ class ProfileSettings:
     """What all trials share: a fine-tune with random exits, and the error table behind it."""
 
     num_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of each shared fine-tune; 0 takes the table of the pretrained weights, with which
+    """Steps of the shared fine-tune; 0 takes the table of the pretrained weights, with which
     searches found more within 30 trials and as much later (benchmarks/README.md)."""
     start: Literal["pretrained", "shared"] = "pretrained"
     """Weights that trials start from: ``shared`` are those of the shared fine-tune, then on random

@@ -91,9 +91,11 @@ def findings_of(results: RunResults, error_table: ErrorTable | None = None) -> R
 
 def _fine_tunes(results: RunResults) -> str:
     settings = results.settings
-    if settings.recipe.num_steps or settings.evaluation.confirm_steps:
-        behind = "Each schedule was fine-tuned once"
-    elif settings.profile is not None and settings.profile.start == "shared":
+    shared = settings.profile is not None and settings.profile.start == "shared"
+    own = settings.recipe.num_steps or settings.evaluation.confirm_steps
+    if own:
+        behind = f"Each schedule was fine-tuned once{', from weights that all share' * shared}"
+    elif shared:
         behind = "All schedules share the weights of one fine-tune"
     else:
         return "No schedule was fine-tuned."

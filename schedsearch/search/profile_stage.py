@@ -57,6 +57,19 @@ class ProfileStage:
         """Jobs left to hand out."""
         return int(self._waiting is not None)
 
+    def refuse_other_weights(self) -> None:
+        """For a run with trials: weights that are tuned again are others, and do not compare.
+
+        Raises:
+            StorageError: If trials start from shared weights.
+        """
+        if exits_of(self._settings) == "schedules":
+            raise StorageError(
+                "All trials must start from one set of shared weights, but those of this run's "
+                f"trials are gone from {self._folder.shown}/profile, or were tuned otherwise (by "
+                "another version). Restore them, or name a new --output."
+            )
+
     def announce(self) -> None:
         """Tell the observer that the stage begins."""
         assert self._settings.profile is not None

@@ -24,7 +24,7 @@ class Pace:
 
     trial: float
     finetune_step: float
-    """Also stands for loading and copying weights, where a trial has no steps."""
+    """By what sampling took, where trials have no steps."""
     measurement: float
     """Everything of a trial but its fine-tune, for the images of a confirmation."""
 
@@ -38,9 +38,16 @@ class Pace:
         trial = statistics.fmean(record.seconds for record in records)
         tuning = statistics.fmean(r.stage_seconds.get("fine-tune", 0.0) for r in records)
         num_samples = evaluation.confirm_samples or evaluation.num_samples
+        recipe = results.settings.recipe
+        if recipe.num_steps:
+            finetune_step = tuning / recipe.num_steps
+        else:  # a step is three passes of its batch
+            nfe = statistics.fmean(r.evaluation.nfe for r in records if r.evaluation is not None)
+            one_pass = (trial - tuning) / (evaluation.num_samples * nfe)
+            finetune_step = 3 * recipe.batch_size * one_pass
         return cls(
             trial=trial,
-            finetune_step=tuning / max(1, results.settings.recipe.num_steps),
+            finetune_step=finetune_step,
             measurement=(trial - tuning) * num_samples / evaluation.num_samples,
         )
 

@@ -116,6 +116,8 @@ class RunStages:
             self.ready.settings, self.ready.settings_text, self.folder, self.observer
         )
         if stage.num_jobs:
+            if self.study.proposals.trials():
+                stage.refuse_other_weights()
             stage.announce()
             self._work(runner, stages.PROFILE, Metered(stage, self._meter))
         return None if self._meter.spent else stage.error_table()

@@ -54,7 +54,7 @@ def test_the_weight_matters_on_the_table_that_ships() -> None:
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["digits"])
+    main(["--space", "digits"])
     out = capsys.readouterr().out
     assert "## digits-286" in out
     assert "| blocks | 0.86 | 0.00 |" in out

@@ -179,6 +179,10 @@ def test_the_error_table_is_checked_against_the_fids() -> None:
     [
         ({"recipe": {"num_steps": 2}}, "Each schedule was fine-tuned once: another training"),
         (
+            {"profile": {"num_steps": 3, "start": "shared"}},
+            "Each schedule was fine-tuned once, from weights that all share: another training",
+        ),
+        (
             {"recipe": {"num_steps": 0}, "profile": {"num_steps": 3, "start": "shared"}},
             "All schedules share the weights of one fine-tune: another training seed may shift",
         ),

@@ -171,3 +171,21 @@ def test_a_spent_budget_exits_124_and_a_larger_one_goes_on(tmp_path: Path) -> No
     larger = ("-o", "search.budget.device_hours=1")
     assert run_cli("run", space, *larger, "--output", tmp_path / "run").code == 0
     assert len(records_of(tmp_path / "run")) == 2
+
+
+@pytest.mark.slow
+def test_trials_from_other_shared_weights_do_not_join_a_run(tmp_path: Path) -> None:
+    profile = {"num_steps": 1, "num_images": 4, "start": "shared"}
+    space = write_space(
+        tmp_path, profile=profile, warm_start=["full"], recipe={"num_steps": 0},
+        search={"n_trials": 2},
+    )  # fmt: skip
+    folder = RunFolder(tmp_path / "run")
+    first = run_cli("run", space, "--output", folder.root)
+    assert first.code == 0, first.err
+    assert all(_same(folder.weights(n), folder.shared_weights("schedules")) for n in (0, 1))
+    folder.shared_weights("schedules").unlink()
+    more = run_cli("run", space, "-o", "search.n_trials=3", "--output", folder.root)
+    assert more.code == 5
+    assert "those of this run's trials are gone from" in more.err
+    assert len(records_of(folder.root)) == 2

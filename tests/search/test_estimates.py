@@ -22,7 +22,7 @@ def estimates(tmp_path_factory: pytest.TempPathFactory) -> Estimates:
         evaluation={**EVALUATION, "confirm_steps": 4},
         recipe={"num_steps": 5, "batch_size": 64},
         search={"n_trials": 40},
-        profile={"num_steps": 7, "num_images": 11},
+        profile={"num_steps": 7, "num_images": 11, "start": "shared"},
     )
     ready = check_before_start(read_settings(space), RunFolder(folder / "run"), dry_run=True)
     return Estimates(ready)
@@ -31,13 +31,19 @@ def estimates(tmp_path_factory: pytest.TempPathFactory) -> Estimates:
 def test_all_stages_are_counted_in_network_calls(estimates: Estimates) -> None:
     """A training step is three passes of its batch; all at full depth."""
     call = estimates.trial_seconds() / (3 * 5 * 64 + 32 * CALLS)
-    # The table needs weights with uniform exits: 7 steps, then 10 intervals x 9 depths.
+    # One shared fine-tune for the weights and the table: 7 steps, then 10 intervals x 9 depths.
     assert estimates.profile_seconds() == pytest.approx(call * (3 * 7 * 64 + 90 * 11))
     # Two presets, their rivals, full depth and three of the front at two seeds, three contenders
     # of each preset at one; all 8 confirmed ones are trained for four further steps.
     images = (8 * 2 + 6 * 1) * 16
     training = 3 * 8 * 4 * 64
     assert estimates.confirmation_seconds() == pytest.approx(call * (images * CALLS + training))
+
+
+def test_the_disk_holds_one_set_of_shared_weights(estimates: Estimates) -> None:
+    ready = estimates._ready
+    weights = sum(p.numel() * p.element_size() for p in ready.bench.pretrained.parameters())
+    assert ready.disk_bytes() == (40 + 4 * 1 + 1) * weights
 
 
 def test_final_latencies_take_rounds_of_full_depth(estimates: Estimates) -> None:

@@ -61,12 +61,18 @@ def test_one_more_trial_must_fit_too_and_half_of_the_budget_is_for_trials() -> N
     assert small.device_seconds == pytest.approx(8.0 + 3 * 4.0 + 15.0)
 
 
-def test_a_recipe_without_steps_has_a_pace() -> None:
-    """Trials that only measure shared weights."""
-    left = JobsLeft(measurements=10)
-    assert seconds_to_the_end(results_of(num_steps=0), left) == seconds_to_the_end(
-        results_of(), left
+def test_without_steps_of_their_own_trials_tell_the_pace_by_sampling() -> None:
+    """Trials that only measure shared weights: 3 s for 60 images of 3 calls each."""
+    none = results_of(num_steps=0)
+    measuring = JobsLeft(measurements=10)
+    assert seconds_to_the_end(none, measuring) == seconds_to_the_end(results_of(), measuring)
+    training = JobsLeft(promotions=2)
+    step = 3 * 64 * 3.0 / (60 * 3)  # three passes of a batch of 64
+    extra = (
+        seconds_to_the_end(none, training).device_seconds
+        - seconds_to_the_end(none, JobsLeft()).device_seconds
     )
+    assert extra == pytest.approx(2 * 3 * step)
 
 
 def test_nothing_is_kept_back_before_a_trial_has_shown_the_pace() -> None:
