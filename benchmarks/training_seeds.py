@@ -154,9 +154,15 @@ def main(arguments: list[str] | None = None) -> None:
         for rung in rungs
         for depths in schedules
     }
+    tuned = ""
+    if settings.profile is not None and start == "shared":
+        tuned = (
+            f"From weights tuned for {settings.profile.num_steps} shared steps, anew for every "
+            "training seed. "
+        )
     features = known[next(iter(jobs.values())).key]["features"]
     protocol = (
-        f"FID ({features}, n={num_samples}), {args.training_seeds} training x "
+        f"{tuned}FID ({features}, n={num_samples}), {args.training_seeds} training x "
         f"{args.evaluation_seeds} evaluation seeds that the run did not use, paired; 95 % "
         f"interval over both kinds of seeds. Latencies as measured in the run, "
         f"{settings.solver.name} {settings.solver.num_steps} steps, batch "

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
@@ -100,6 +101,33 @@ def save_weights(net: nn.Module, path: Path, metadata: Mapping[str, str] | None 
     with replacing(path) as temporary:
         # Not save_file, whose error for a full disk is none of the operating system's.
         temporary.write_bytes(serialize(state, dict(metadata or {})))
+
+
+def link_weights(net: nn.Module, source: Path, path: Path) -> bool:
+    """Name a file a second time (a hard link), if it holds just the weights of a network.
+
+    Args:
+        net: Network whose weights are wanted in ``path``.
+        source: Safetensors file that may hold them.
+        path: The second name.
+
+    Returns:
+        Whether that was done; False where the weights differ, or the file system cannot.
+    """
+    state = net.state_dict()
+    with safe_open(source, framework="pt") as file:
+        if set(file.keys()) != set(state) or not all(
+            torch.equal(file.get_tensor(name), value.detach().cpu())
+            for name, value in state.items()
+        ):
+            return False
+    try:
+        with replacing(path) as temporary:
+            temporary.unlink(missing_ok=True)
+            temporary.hardlink_to(source)
+    except OSError:
+        return False
+    return True
 
 
 def load_backbone_from(

@@ -120,11 +120,12 @@ def _print_estimates(ready: Preflight) -> None:
     trials = estimates.trial_seconds() * settings.search.n_trials
     profile, confirmation = estimates.profile_seconds(), estimates.confirmation_seconds()
     latency = estimates.final_latency_seconds()
+    shared = "shared fine-tune and " * bool(settings.profile and settings.profile.num_steps)
     print(
         f"time, roughly: {estimates.trial_seconds():.0f} s per trial, "
         f"{trials / 60 / workers:.1f} min for all trials on {workers} worker(s), "
-        f"{profile / 60:.1f} min for the error table, {latency / 60:.1f} min for the final "
-        f"latencies, {confirmation / 60 / workers:.1f} min for the confirmation"
+        f"{profile / 60:.1f} min for the {shared}error table, {latency / 60:.1f} min for the "
+        f"final latencies, {confirmation / 60 / workers:.1f} min for the confirmation"
     )
     budget = settings.search.budget
     device = profile + trials + latency + confirmation

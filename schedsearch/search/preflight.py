@@ -63,9 +63,15 @@ class Preflight:
         """Roughly what the trials will write: EMA weights, and the state of running ones."""
         weights = sum(p.numel() * p.element_size() for p in self.bench.pretrained.parameters())
         running = 4 * weights * self.settings.resources.num_workers
-        profile = self.settings.profile
+        profile, trials = self.settings.profile, self.settings.search.n_trials
         shared = weights if profile is not None and profile.num_steps else 0
-        return self.settings.search.n_trials * weights + running + shared
+        if (
+            profile is not None
+            and profile.start == "shared"
+            and not self.settings.recipe.num_steps
+        ):
+            trials = 0  # links to the shared weights
+        return trials * weights + running + shared
 
 
 def check_before_start(

@@ -163,16 +163,17 @@ def _save(
 ) -> None:
     from torch import nn
 
-    from schedsearch.backbones.checkpoint import save_weights
+    from schedsearch.backbones.checkpoint import link_weights, save_weights
     from schedsearch.backbones.registry import family_of
     from schedsearch.evaluation.grid import save_grid
     from schedsearch.schedule_file import ScheduledBackbone, ScheduleFile, write_schedule_file
 
-    save_weights(
-        cast("nn.Module", net),
-        trial_dir / "ema.safetensors",
-        {"schedule": str(job.schedule), "trial": str(job.number)},
-    )
+    weights, target = cast("nn.Module", net), trial_dir / "ema.safetensors"
+    shared = bench.shared_weights(RunFolder.of(job.run_dir))
+    # Trials that only measure shared weights would fill the disk with copies of one file.
+    if shared is None or not link_weights(weights, shared, target):
+        about = {"schedule": str(job.schedule), "trial": str(job.number)}
+        save_weights(weights, target, about)
     save_grid(quality.samples, trial_dir / "samples.png")
     write_schedule_file(
         trial_dir / "schedule.yaml",

@@ -97,10 +97,16 @@ class Workbench:
             CheckpointError: If the shared weights are gone.
         """
         net = self.fresh_backbone()
-        profile = self.settings.profile
-        if profile is not None and profile.start == "shared":
-            load_weights(cast("nn.Module", net), folder.shared_weights(exits_of(self.settings)))
+        if (shared := self.shared_weights(folder)) is not None:
+            load_weights(cast("nn.Module", net), shared)
         return net
+
+    def shared_weights(self, folder: RunFolder) -> Path | None:
+        """File of the weights that every trial of a run starts from; None for the pretrained."""
+        profile = self.settings.profile
+        if profile is None or profile.start == "pretrained":
+            return None
+        return folder.shared_weights(exits_of(self.settings))
 
     def measure(
         self,

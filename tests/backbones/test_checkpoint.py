@@ -15,6 +15,7 @@ from schedsearch import atomic
 from schedsearch.backbones.checkpoint import (
     fingerprint,
     fingerprint_of,
+    link_weights,
     load_backbone_from,
     load_weights,
     resolve_checkpoint,
@@ -69,6 +70,33 @@ def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         save_weights(make_net(1), path)
     assert path.read_bytes() == old
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_a_file_that_holds_the_same_weights_gets_a_second_name(tmp_path: Path) -> None:
+    net, first, second = nn.Linear(3, 2), tmp_path / "a", tmp_path / "b"
+    save_weights(net, first, {"by": "hand"})
+    assert link_weights(net, first, second)
+    assert second.samefile(first)
+    assert link_weights(net, first, second)  # a resumed trial does it again
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_other_weights_get_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, first, second = nn.Linear(3, 2), tmp_path / "a", tmp_path / "b"
+    save_weights(net, first)
+    assert not link_weights(nn.Linear(3, 2, bias=False), first, second)
+    with torch.no_grad():
+        net.bias += 1e-6
+    assert not link_weights(net, first, second)
+    assert not second.exists()
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "the file system has no hard links")
+
+    save_weights(net, first)
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    assert not link_weights(net, first, second)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])

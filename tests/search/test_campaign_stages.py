@@ -183,8 +183,9 @@ def test_trials_from_other_shared_weights_do_not_join_a_run(tmp_path: Path) -> N
     folder = RunFolder(tmp_path / "run")
     first = run_cli("run", space, "--output", folder.root)
     assert first.code == 0, first.err
-    assert all(_same(folder.weights(n), folder.shared_weights("schedules")) for n in (0, 1))
-    folder.shared_weights("schedules").unlink()
+    shared = folder.shared_weights("schedules")
+    assert all(folder.weights(n).samefile(shared) for n in (0, 1))
+    shared.unlink()
     more = run_cli("run", space, "-o", "search.n_trials=3", "--output", folder.root)
     assert more.code == 5
     assert "those of this run's trials are gone from" in more.err

@@ -1,5 +1,7 @@
 """What a run will take, by its latency table."""
 
+from dataclasses import replace
+
 import pytest
 from tiny_runs import write_space
 
@@ -44,6 +46,9 @@ def test_the_disk_holds_one_set_of_shared_weights(estimates: Estimates) -> None:
     ready = estimates._ready
     weights = sum(p.numel() * p.element_size() for p in ready.bench.pretrained.parameters())
     assert ready.disk_bytes() == (40 + 4 * 1 + 1) * weights
+    recipe = replace(ready.settings.recipe, num_steps=0)  # trials link to the shared weights
+    only = replace(ready, settings=replace(ready.settings, recipe=recipe))
+    assert only.disk_bytes() == (4 * 1 + 1) * weights
 
 
 def test_final_latencies_take_rounds_of_full_depth(estimates: Estimates) -> None:
