@@ -114,7 +114,9 @@ def _run(args: argparse.Namespace) -> None:
     budgets: tuple[int, ...] = BUDGETS if args.trials is None else (args.trials,)
     if args.json and args.trials is None:
         budgets = BUDGETS[-1:]
-    wanted = sorted({*budgets, *(CURVE if args.plot else ())})
+    # Kept searches hold the whole curve, so that a later --plot does not repeat them.
+    curve = CURVE if args.plot or args.keep else ()
+    wanted = sorted({*budgets, *(budget for budget in curve if budget <= max(budgets))})
     spec = ProblemSpec(space=args.space, errors=args.error_table, warm_starts=args.warm_starts)
     problem = open_problem(spec)
     kept = None if args.keep is None else KeptScores(args.keep, problem, _conditions(spec, wanted))

@@ -135,6 +135,19 @@ def test_kept_searches_belong_to_their_table_budget_and_code(
     assert code == (0 if changed == "nothing" else ExitCode.CONFIG)
 
 
+def test_a_plot_does_not_repeat_kept_searches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_table().save(tmp_path / "toy.npz")
+    argv = ["--space", str(tmp_path / "toy.npz"), "--seeds", "1", "--proposers", "tpe"]
+    argv += ["--jobs", "1", "--json", "--keep", str(tmp_path / "kept"), "--trials", "10"]
+    assert main(argv) == 0
+    assert "tpe: search 0 kept" in capsys.readouterr().err
+    assert main([*argv, "--plot", str(tmp_path / "curve.png")]) == 0
+    assert "kept" not in capsys.readouterr().err
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
 def test_warm_starts_are_the_presets_of_the_network_without_doubles() -> None:
     problem = SyntheticProblem()
     named = warm_starts(problem, "presets")
