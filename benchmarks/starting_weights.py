@@ -5,7 +5,7 @@
 Full depth and the presets of a space are measured with weights of several kinds: pretrained, tuned
 for the schedule alone, tuned once on random schedules of the space and used as they are, and both.
 Every kind is made anew for each training seed. Rows are kept as soon as they are measured; the
-same command goes on where it was cut off. About 45 CPU-minutes for digits_dit and three seeds.
+same command goes on where it was cut off. About an hour of a core for digits_dit.
 """
 
 from __future__ import annotations
