@@ -63,6 +63,15 @@ def _draw_points(  # type: ignore[no-untyped-def]
     front = [judged[i] for i in non_dominated([(p.fid, p.schedule.latency_ms) for p in judged])]
     for point in points:
         _draw_point(axes, point, pale=bool(confirmed) and point.half_width is None)
+    named = [point for point in points if point.schedule.name is not None]
+    for i, point in enumerate(sorted(named, key=lambda point: point.schedule.latency_ms)):
+        axes.annotate(
+            point.schedule.title,
+            (point.schedule.latency_ms, point.fid),
+            textcoords="offset points",
+            xytext=(6, 5 if i % 2 else 16),  # presets lie close together
+            fontsize=8,
+        )
     axes.step(
         [p.schedule.latency_ms for p in front],
         [p.fid for p in front],
@@ -138,14 +147,6 @@ def _draw_point(axes, point: _Point, *, pale: bool) -> None:  # type: ignore[no-
         capsize=2,
         zorder=3 if searched else 4,
     )
-    if not searched:
-        axes.annotate(
-            schedule.title,
-            (schedule.latency_ms, point.fid),
-            textcoords="offset points",
-            xytext=(6, 5),
-            fontsize=8,
-        )
 
 
 def _add_legend(  # type: ignore[no-untyped-def]
