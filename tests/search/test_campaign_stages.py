@@ -138,7 +138,10 @@ class TestAllStages:
         costs = Costs.load(RunFolder(staged / "run"))
         assert {"trials", "final latency", "promotion", "confirmation"} <= set(costs.stages)
         assert {"profile", "interrupted"} & set(costs.stages)  # a kill may hit its last moment
-        assert costs.of("trials").jobs == 6
+        # A worker may end its trial after the kill; what its driver saw of it is "interrupted".
+        lost = 6 - costs.of("trials").jobs
+        assert 0 <= lost <= 2
+        assert lost == 0 or costs.of("interrupted").device_seconds > 0
         assert costs.in_flight_seconds == 0
         shown = run_cli("status", staged / "run").out
         assert all(stage in shown for stage in costs.stages)
