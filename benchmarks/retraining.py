@@ -86,7 +86,7 @@ def _folder_of_seed(training_seed: int, run: Path) -> RunFolder:
 
 
 def measure(job: Job, run: Path) -> dict[str, Any]:
-    """Fine-tune and measure; plain data, for a process pool."""
+    """Fine-tune and measure, by the study's auditor too; plain data, for a process pool."""
     folder = RunFolder(run)
     text = folder.space_file.read_text(encoding="utf-8")
     bench = open_workbench(text, str(folder.reference))
@@ -107,16 +107,20 @@ def measure(job: Job, run: Path) -> dict[str, Any]:
         )
     fine_tuned = time.perf_counter()
     qualities = [
-        bench.measure(net, schedule, seed=seed, num_samples=job.num_samples)
+        bench.measure(net, schedule, seed=seed, num_samples=job.num_samples, auditor=bench.auditor)
         for seed in job.evaluation_seeds
     ]
-    return {
+    found = {
         "key": job.key,
         "fids": [quality.fid for quality in qualities],
         "features": bench.extractor.name,
         "finetune_seconds": round(fine_tuned - started, 2),
         "measure_seconds": round(time.perf_counter() - fine_tuned, 2),
     }
+    if bench.auditor is not None:
+        found["audit_fids"] = [quality.audit_fid for quality in qualities]
+        found["audit_features"] = bench.auditor.extractor.name
+    return found
 
 
 def identity_of_run(run: Path) -> dict[str, str]:

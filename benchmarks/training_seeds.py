@@ -6,7 +6,8 @@
 Every preset of the run, and the rival that the search chose for it, is fine-tuned with training
 seeds that the run did not use, and measured at evaluation seeds that it did not use either. Where
 trials start from shared weights, the shared fine-tune is repeated for each training seed.
-Differences are paired within a training and an evaluation seed. Each row goes to ``--rows`` as
+Differences are paired within a training and an evaluation seed; an auditor of the run judges the
+same images. Each row goes to ``--rows`` as
 soon as it is measured; the same command goes on where it was cut off.
 """
 
@@ -15,18 +16,23 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.result_tables import Table
+import numpy as np
+
+from benchmarks.result_tables import Row, Table
 from benchmarks.retraining import Job, exit_code_of, measure_all
 from schedsearch.atomic import write_text
 from schedsearch.search.profile_files import SEED_OFFSET
 from schedsearch.search.results import FrontEntry, RunResults
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.settings import StudySettings
-from schedsearch.statistics.nested import nested_interval
+from schedsearch.statistics.nested import NestedInterval, nested_interval
+
+Fids = Mapping[tuple[tuple[int, ...], int], Sequence[Sequence[float]]]
+"""By depths and number of steps: training seeds x evaluation seeds."""
 
 FIRST_TRAINING_SEED = 1_000
 FIRST_EVALUATION_SEED = 2_000
@@ -55,52 +61,75 @@ def unused(first: int, count: int, settings: StudySettings) -> tuple[int, ...]:
 
 def verdict_table(
     pairs: Mapping[str, tuple[FrontEntry, FrontEntry]],
-    fids: Mapping[tuple[tuple[int, ...], int], list[list[float]]],
+    fids: Fids,
     num_steps: int,
     protocol: str,
+    audited: Fids | None = None,
 ) -> Table:
     """One row per preset.
 
     Args:
         pairs: Preset and rival by the preset's name.
-        fids: By depths and number of steps: training seeds x evaluation seeds.
+        fids: Of all schedules.
         num_steps: The rung to compare at.
         protocol: How it was measured, for people.
+        audited: The auditor's FIDs of the same images, where there is one.
     """
-    rows = []
+    rows: list[Row] = []
     for name, (preset, rival) in pairs.items():
-        ours, theirs = fids[rival.depths, num_steps], fids[preset.depths, num_steps]
-        differences = [
-            [a - b for a, b in zip(x, y, strict=True)] for x, y in zip(ours, theirs, strict=True)
-        ]
-        found = nested_interval(differences)
+        found = _difference(fids, rival, preset, num_steps)
         low, high = found.interval
-        rows.append(
-            {
-                "preset": name,
-                "preset_ms": preset.latency_ms,
-                "rival": " ".join(map(str, rival.depths)),
-                "rival_ms": rival.latency_ms,
-                "difference": found.mean,
-                "low": low,
-                "high": high,
-                "verdict": found.verdict,
+        row: Row = {
+            "preset": name,
+            "preset_ms": preset.latency_ms,
+            "rival": " ".join(map(str, rival.depths)),
+            "rival_ms": rival.latency_ms,
+            "difference": found.mean,
+            "low": low,
+            "high": high,
+            "verdict": found.verdict,
+        }
+        if audited is not None:
+            audit = _difference(audited, rival, preset, num_steps)
+            low, high = audit.interval
+            row |= {
+                "audit_difference": audit.mean,
+                "audit_low": low,
+                "audit_high": high,
+                "audit_verdict": audit.verdict,
             }
-        )
+        rows.append(row)
+    columns = {
+        "preset": "",
+        "preset_ms": ".1f",
+        "rival": "",
+        "rival_ms": ".1f",
+        "difference": "+.3f",
+        "low": "+.3f",
+        "high": "+.3f",
+        "verdict": "",
+    }
+    if audited is not None:
+        columns |= {
+            "audit_difference": "+.3f",
+            "audit_low": "+.3f",
+            "audit_high": "+.3f",
+            "audit_verdict": "",
+        }
     return Table(
         title=f"FID(rival) - FID(preset) after {num_steps} steps",
         note=protocol,
-        columns={
-            "preset": "",
-            "preset_ms": ".1f",
-            "rival": "",
-            "rival_ms": ".1f",
-            "difference": "+.3f",
-            "low": "+.3f",
-            "high": "+.3f",
-            "verdict": "",
-        },
+        columns=columns,
         rows=rows,
+    )
+
+
+def _difference(
+    fids: Fids, rival: FrontEntry, preset: FrontEntry, num_steps: int
+) -> NestedInterval:
+    """Rival minus preset, paired within a training and an evaluation seed."""
+    return nested_interval(
+        np.subtract(fids[rival.depths, num_steps], fids[preset.depths, num_steps])
     )
 
 
@@ -149,26 +178,36 @@ def main(arguments: list[str] | None = None) -> None:
     }
     rows = args.rows or folder.root / "training_seeds.jsonl"
     known = measure_all(jobs.values(), folder.root, rows, args.jobs)
-    fids = {
-        (depths, rung): [known[jobs[depths, rung, seed].key]["fids"] for seed in training]
-        for rung in rungs
-        for depths in schedules
-    }
+
+    def collected(field: str) -> Fids:
+        return {
+            (depths, rung): [known[jobs[depths, rung, seed].key][field] for seed in training]
+            for rung in rungs
+            for depths in schedules
+        }
+
     tuned = ""
     if settings.profile is not None and start == "shared":
         tuned = (
             f"From weights tuned for {settings.profile.num_steps} shared steps, anew for every "
             "training seed. "
         )
-    features = known[next(iter(jobs.values())).key]["features"]
+    measured = [known[job.key] for job in jobs.values()]
+    features = measured[0]["features"]
+    # Rows of older versions have no auditor's FID.
+    auditor = None
+    if all("audit_fids" in row for row in measured):
+        auditor = measured[0]["audit_features"]
+    audit = f", audit: of the same images by {auditor}" if auditor else ""
     protocol = (
-        f"{tuned}FID ({features}, n={num_samples}), {args.training_seeds} training x "
+        f"{tuned}FID ({features}, n={num_samples}){audit}, {args.training_seeds} training x "
         f"{args.evaluation_seeds} evaluation seeds that the run did not use, paired; 95 % "
         f"interval over both kinds of seeds. Latencies as measured in the run, "
         f"{settings.solver.name} {settings.solver.num_steps} steps, batch "
         f"{settings.evaluation.latency_batch}."
     )
-    tables = [verdict_table(pairs, fids, rung, protocol) for rung in rungs]
+    fids, audited = collected("fids"), collected("audit_fids") if auditor else None
+    tables = [verdict_table(pairs, fids, rung, protocol, audited) for rung in rungs]
     print("\n".join(table.to_markdown() for table in tables))
     if args.json:
         write_text(args.json, json.dumps([asdict(table) for table in tables], indent=1) + "\n")

@@ -111,6 +111,30 @@ def test_each_training_seed_has_shared_weights_of_its_own(tmp_path: Path) -> Non
     assert measure_all(jobs, tmp_path, tmp_path / "rows.jsonl", 1) == known
 
 
+@pytest.mark.slow
+def test_an_auditor_judges_the_same_images(tmp_path: Path) -> None:
+    job = Job(
+        depths=(5,) * 10, num_steps=0, training_seed=1, evaluation_seeds=(1, 2), num_samples=64
+    )
+    alone, audited = (
+        _measured(job, tmp_path / str(auditor), {"auditor": auditor})
+        for auditor in (None, "digits_mlp")
+    )
+    assert "audit_fids" not in alone
+    assert audited["fids"] == alone["fids"]
+    assert audited["audit_features"] == "digits MLP"
+    by_auditor = _measured(job, tmp_path / "swapped", {"features": "digits_mlp"})
+    assert audited["audit_fids"] == pytest.approx(by_auditor["fids"])
+
+
+def _measured(job: Job, run: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
+    run.mkdir()
+    settings = settings_from_text(yaml.safe_dump(tiny_space(evaluation=evaluation)))
+    (run / "space.yaml").write_text(dump_settings(settings))
+    found: dict[str, Any] = retraining.measure(job, run)
+    return found
+
+
 @pytest.mark.parametrize("name", ["study_digest", "pretrained"])
 def test_rows_of_another_run_are_refused(
     name: str, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

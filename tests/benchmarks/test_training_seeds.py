@@ -51,3 +51,15 @@ def test_seeds_that_the_run_used_are_left_out():
     assert unused(1000, 3, settings) == (1000, 1002, 1003)
     assert unused(2000, 3, settings) == (2000, 2005, 2006)  # 2001 to 2004 are the run's
     assert unused(2**31 + 1000, 2, settings) == (2**31 + 1000, 2**31 + 1002)  # the profile's
+
+
+def test_the_auditor_has_a_verdict_of_its_own():
+    level = [[1.0, 5.0], [2.0, 6.0]]
+    lower = [[value - 0.5 for value in row] for row in level]
+    pairs = {"D2-DiT": (PRESET, RIVAL)}
+    fids = {(PRESET.depths, 100): level, (RIVAL.depths, 100): lower}
+    audited = {(PRESET.depths, 100): lower, (RIVAL.depths, 100): level}
+    (row,) = verdict_table(pairs, fids, 100, "protocol", audited).rows
+    assert (row["verdict"], row["audit_verdict"]) == ("better", "worse")
+    assert row["audit_difference"] == pytest.approx(0.5)
+    assert "audit_verdict" not in verdict_table(pairs, fids, 100, "protocol").to_markdown()
