@@ -18,6 +18,7 @@ from torch import nn
 
 from benchmarks.schedulebench.rows import Row
 from benchmarks.study_identity import identity_of
+from schedsearch.backbones.checkpoint import load_weights
 from schedsearch.config import dump_settings, settings_from_text
 from schedsearch.exceptions import (
     ConfigError,
@@ -32,7 +33,7 @@ from schedsearch.schedule import ExitSchedule
 from schedsearch.search.failures import DISK_STAGE
 from schedsearch.search.journal import Journal
 from schedsearch.search.loading import load_trainer
-from schedsearch.search.profile_files import exits_of
+from schedsearch.search.profile_files import TunedExits
 from schedsearch.search.profile_worker import run_profile
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
@@ -50,17 +51,22 @@ class Job:
     num_samples: int
     start: Literal["pretrained", "shared"] = "pretrained"
     """``shared``: weights of a shared fine-tune with this training seed, done first."""
+    exits: TunedExits = "schedules"
+    """Of the shared fine-tune."""
 
     @property
     def key(self) -> str:
         """What tells rows apart."""
         named = asdict(self)
-        if self.start == "pretrained":  # as in rows of the time before there was another
+        # As in rows of the time before there was a choice.
+        if self.start == "pretrained":
             del named["start"]
+        if self.exits == "schedules":
+            del named["exits"]
         return json.dumps(named)
 
 
-def tune_shared(training_seed: int, run: Path) -> None:
+def tune_shared(training_seed: int, exits: TunedExits, run: Path) -> None:
     """The run's shared fine-tune with another seed; kept in the run for all jobs of the seed."""
     folder = _folder_of_seed(training_seed, run)
     folder.root.mkdir(parents=True, exist_ok=True)
@@ -68,7 +74,6 @@ def tune_shared(training_seed: int, run: Path) -> None:
     settings = dataclasses.replace(
         settings, search=dataclasses.replace(settings.search, seed=training_seed)
     )
-    exits = exits_of(settings)
     job = ProfileJob(exits=exits, settings=dump_settings(settings), run_dir=str(folder.root))
     with folder.locked():
         outcome = run_profile(job)
@@ -94,7 +99,8 @@ def measure(job: Job, run: Path) -> dict[str, Any]:
     started = time.perf_counter()
     start = bench.fresh_backbone()
     if job.start == "shared":
-        start = bench.starting_backbone(_folder_of_seed(job.training_seed, run))
+        shared = _folder_of_seed(job.training_seed, run).shared_weights(job.exits)
+        load_weights(cast(nn.Module, start), shared)
     with tempfile.TemporaryDirectory() as scratch:
         net = load_trainer(bench.settings.trainer).finetune(
             start,
@@ -157,9 +163,9 @@ def measure_all(jobs: Iterable[Job], run: Path, rows: Path, processes: int) -> d
         known[row.key] = row.values
     missing = [job for job in dict.fromkeys(jobs) if job.key not in known]
     print(f"{len(missing)} fine-tunes to do, {len(known)} known", file=sys.stderr)
-    shared_seeds = dict.fromkeys(job.training_seed for job in missing if job.start == "shared")
+    shared = dict.fromkeys((j.training_seed, j.exits) for j in missing if j.start == "shared")
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(tune_shared, seed, run) for seed in shared_seeds]:
+        for future in [pool.submit(tune_shared, *which, run) for which in shared]:
             future.result()
         futures = [pool.submit(measure, job, run) for job in missing]
         for future in as_completed(futures):

@@ -3,7 +3,8 @@
     python -m benchmarks.starting_weights digits_dit --jobs 2
 
 Full depth and the presets of a space are measured with weights of several kinds: pretrained, tuned
-for the schedule alone, tuned once on random schedules of the space and used as they are, and both.
+for the schedule alone, tuned once on random schedules of the space (or with uniformly drawn exit
+depths) and used as they are, and both.
 Every kind is made anew for each training seed. Rows are kept as soon as they are measured; the
 same command goes on where it was cut off. About an hour of a core for digits_dit.
 """
@@ -24,6 +25,7 @@ from benchmarks.training_seeds import FIRST_EVALUATION_SEED, FIRST_TRAINING_SEED
 from schedsearch.atomic import write_text
 from schedsearch.config import dump_settings, num_exit_blocks_of, read_settings
 from schedsearch.hand_made import FULL
+from schedsearch.search.profile_files import TunedExits
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.statistics.nested import nested_interval
 from schedsearch.warm_starts import read_warm_starts
@@ -36,7 +38,9 @@ class Kind:
     own: int
     """Steps for the schedule alone, by the space's recipe."""
     shared: int = 0
-    """Steps on random schedules before these."""
+    """Steps with random exits before these."""
+    exits: TunedExits = "schedules"
+    """Those exits: of random schedules of the space, or uniformly drawn depths."""
     overrides: tuple[str, ...] = ()
     """Other keys of the space."""
     note: str = ""
@@ -69,6 +73,7 @@ KINDS = (
     Kind(own=0, shared=200),
     Kind(own=0, shared=400),
     Kind(own=0, shared=400, overrides=(NO_LAMBDA,), note="lambda = 1"),
+    Kind(own=0, shared=400, exits="uniform", note="uniform exits"),
     Kind(own=0, shared=800),
     Kind(own=100, shared=400),
     Kind(own=100, shared=400, overrides=("recipe.ema_decay=0.995",), note="EMA 0.995"),
@@ -144,6 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
                 evaluation_seeds=seeds,
                 num_samples=num_samples,
                 start="shared" if kind.shared else "pretrained",
+                exits=kind.exits,
             )
             for name, schedule in starts.items()
             # Without any fine-tune all training seeds are one.

@@ -81,13 +81,19 @@ def test_shared_weights_are_tuned_once_per_seed_and_before_all_else(
         return {"key": job.key, "fids": [1.0]}
 
     monkeypatch.setattr(retraining, "measure", measure)
-    monkeypatch.setattr(retraining, "tune_shared", lambda seed, run: done.append(f"shared {seed}"))
+    monkeypatch.setattr(
+        retraining, "tune_shared", lambda seed, exits, run: done.append(f"{exits} {seed}")
+    )
     nine, eight = replace(JOB, start="shared"), replace(JOB, depths=(8,) * 10, start="shared")
     assert nine.key != JOB.key
     assert "start" not in JOB.key  # rows of older versions still count
-    jobs = [nine, eight, replace(nine, training_seed=2), JOB]
+    uniform = replace(nine, exits="uniform")
+    assert uniform.key != nine.key
+    assert "exits" not in nine.key  # as well
+    jobs = [nine, eight, replace(nine, training_seed=2), uniform, JOB]
     measure_all(jobs, tmp_path, rows, 1)
-    assert done == ["shared 1", "shared 2", "9 from seed 1", "8 from seed 1", "9 from seed 2"]
+    assert done[:3] == ["schedules 1", "schedules 2", "uniform 1"]
+    assert done[3:] == ["9 from seed 1", "8 from seed 1", "9 from seed 2", "9 from seed 1"]
     done.clear()
     measure_all(jobs, tmp_path, rows, 1)
     assert done == []
@@ -106,8 +112,9 @@ def test_each_training_seed_has_shared_weights_of_its_own(tmp_path: Path) -> Non
         depths=(5,) * 10, num_steps=0, training_seed=1, evaluation_seeds=(1,), num_samples=64
     )
     jobs = [replace(untuned, start="shared", training_seed=seed) for seed in (1, 2)]
+    jobs.append(replace(jobs[0], exits="uniform"))
     known = measure_all([untuned, *jobs], tmp_path, tmp_path / "rows.jsonl", 1)
-    assert len({known[job.key]["fids"][0] for job in (untuned, *jobs)}) == 3
+    assert len({known[job.key]["fids"][0] for job in (untuned, *jobs)}) == 4
     assert measure_all(jobs, tmp_path, tmp_path / "rows.jsonl", 1) == known
 
 

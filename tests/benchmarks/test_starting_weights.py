@@ -56,11 +56,15 @@ def test_all_kinds_are_measured_with_their_own_settings(
 
     monkeypatch.setattr(starting_weights, "measure_all", measure_all)
     space = write_space(tmp_path, profile={"num_images": 4})
-    names = ["400 own", "pretrained", "400 shared"]
+    uniform = "400 shared, uniform exits"
+    names = ["400 own", "pretrained", "400 shared", uniform]
     chosen = [part for name in names for part in ("--kind", name)]
     output = ["--output", str(tmp_path / "out"), "--json", str(tmp_path / "t.json")]
     main([str(space), *chosen, *output, "--training-seeds", "2", "--evaluation-seeds", "2"])
-    assert list(asked) == ["400_own", "pretrained", "400_shared"]
+    assert list(asked) == ["400_own", "pretrained", "400_shared", "400_shared_uniform_exits"]
+    exits = {name: {job.exits for job in jobs} for name, jobs in asked.items()}
+    assert exits["400_shared"] == {"schedules"}
+    assert exits["400_shared_uniform_exits"] == {"uniform"}
     assert {len(asked["400_own"]), len(asked["400_shared"])} == {8}  # 4 schedules, 2 seeds
     assert len(asked["pretrained"]) == 4
     assert {job.start for job in asked["400_shared"]} == {"shared"}
