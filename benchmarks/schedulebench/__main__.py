@@ -73,6 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
         default="full",
         help="what every proposer measures first (default: %(default)s)",
     )
+    parser.add_argument(
+        "--dp-seeds",
+        type=int,
+        default=ProblemSpec.dp_seeds,
+        help="optima of the error table that ours measures next (default: %(default)s)",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument(
         "--keep",
@@ -104,6 +110,8 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} must be at least 1, got {value}.")
+    if args.dp_seeds < 0:
+        raise ConfigError(f"--dp-seeds must be at least 0, got {args.dp_seeds}.")
     if args.space not in ("digits", "uvit", "synthetic") and not args.space.endswith(".npz"):
         raise ConfigError(
             f"--space must be digits, uvit, synthetic or a file *.npz, got {args.space}."
@@ -117,7 +125,12 @@ def _run(args: argparse.Namespace) -> None:
     # Kept searches hold the whole curve, so that a later --plot does not repeat them.
     curve = CURVE if args.plot or args.keep else ()
     wanted = sorted({*budgets, *(budget for budget in curve if budget <= max(budgets))})
-    spec = ProblemSpec(space=args.space, errors=args.error_table, warm_starts=args.warm_starts)
+    spec = ProblemSpec(
+        space=args.space,
+        errors=args.error_table,
+        warm_starts=args.warm_starts,
+        dp_seeds=args.dp_seeds,
+    )
     problem = open_problem(spec)
     kept = None if args.keep is None else KeptScores(args.keep, problem, _conditions(spec, wanted))
     started = time.perf_counter()
@@ -154,6 +167,7 @@ def _conditions(spec: ProblemSpec, budgets: Sequence[int]) -> Mapping[str, objec
         "table": None if file is None else digest(file),
         "errors": spec.errors,
         "warm_starts": spec.warm_starts,
+        "dp_seeds": spec.dp_seeds,
         "budgets": list(budgets),
     }
 

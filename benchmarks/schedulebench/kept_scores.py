@@ -10,7 +10,6 @@ from pathlib import Path
 from benchmarks.schedulebench.problems import Problem
 from benchmarks.schedulebench.rows import RowFolder
 from schedsearch.exceptions import ConfigError
-from schedsearch.settings import SearchSettings
 
 SOURCES = (
     "schedsearch/proposers",
@@ -46,7 +45,6 @@ class KeptScores:
             "problem": problem.name,
             "exact_front": problem.best_hypervolume,
             "reference": problem.reference,
-            "dp_seeds": SearchSettings(n_trials=1).dp_seeds,
             "code": digest_of_sources(),
             "optuna": version("optuna"),
             **conditions,

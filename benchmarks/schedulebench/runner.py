@@ -34,8 +34,6 @@ SLOW = "gp"
 """Seconds per proposal, so it runs only when it is asked for."""
 
 USES_ERROR_TABLE = frozenset({SEEDS_ALONE, OURS})
-DP_SEEDS = SearchSettings(n_trials=1).dp_seeds
-"""Seeds that ours measures first: the product's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +47,8 @@ class ProblemSpec:
     warm_starts: WarmStarts = "full"
     """What every proposer measures first: nothing, full depth (as every run of the product
     does), or the papers' schedules too."""
+    dp_seeds: int = SearchSettings(n_trials=1).dp_seeds
+    """Optima of the error table that ours measures next; the product's default."""
 
 
 @lru_cache(maxsize=4)
@@ -103,9 +103,9 @@ def evaluations(
         fixed_blocks=problem.fixed_blocks,
         error_table=errors,
     )
-    first = (
-        [] if errors is None else seed_schedules(errors, problem.space, problem.weights, DP_SEEDS)
-    )
+    first: list[ExitSchedule] = []
+    if errors is not None and spec.dp_seeds:
+        first = seed_schedules(errors, problem.space, problem.weights, spec.dp_seeds)
     found = replay(problem, sampler, seed, max(counts.values()), first, labelled)
     return {budget: found[:n] for budget, n in counts.items()}
 

@@ -25,6 +25,7 @@ from benchmarks.schedulebench.runner import (
 from benchmarks.schedulebench.synthetic import NOISE_SD, SyntheticProblem
 from schedsearch.exceptions import ExitCode
 from schedsearch.pareto import hypervolume
+from schedsearch.planning.seeds import seed_schedules
 from schedsearch.schedule import ExitSchedule
 from schedsearch.space import SearchSpace
 
@@ -87,6 +88,18 @@ def test_budgets_are_prefixes_of_one_run_less_the_charge(tmp_path: Path) -> None
     assert found[4][0] == ExitSchedule((3, 3, 3, 3))
     assert len(evaluations(spec, "dp_seeds", 0, [8])[8]) <= 5  # three for both tables
     assert evaluations(spec, "dp_seeds", 0, [2])[2] == []
+
+
+def test_ours_measures_as_many_seeds_of_the_error_table_as_asked(tmp_path: Path) -> None:
+    make_table().save(tmp_path / "toy.npz")
+    none, two = (
+        ProblemSpec(space=str(tmp_path / "toy.npz"), warm_starts="none", dp_seeds=n)
+        for n in (0, 2)
+    )
+    problem = open_problem(two)
+    seeds = seed_schedules(problem.error_table(0), problem.space, problem.weights, 2)
+    assert evaluations(two, "ours", 0, [8])[8][:2] == seeds
+    assert evaluations(none, "ours", 0, [8])[8][:2] != seeds
 
 
 def test_results_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
