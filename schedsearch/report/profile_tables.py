@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from schedsearch.evaluation.latency_table import LatencyTable
     from schedsearch.search.profile_run import Profile
 
-GOOD_FIT, ROUGH_FIT = 0.05, 0.10
-"""Mean relative residuals: on an idle machine 2 to 3 % are usual, when it is busy 17 %."""
-
 MAX_COLUMNS = 14
 """Exit depths that a table for the terminal shows; of more, evenly spaced ones."""
+
+_TRUST = {
+    "good": ("Good: predictions order schedules reliably.", "green"),
+    "rough": ("Rough: close schedules may be in the wrong order.", "yellow"),
+    "not to be trusted": (
+        "Not to be trusted: is the machine busy? Measure again when it is idle (delete "
+        "latency.json).",
+        "red",
+    ),
+}
+"""What is said of predictions, and its style."""
 
 NOISY = 2.0
 """Standard errors below which a difference is shown faintly."""
@@ -39,21 +47,13 @@ def latency_table(table: LatencyTable) -> Table:
 def latency_verdict(profile: Profile) -> tuple[str, str]:
     """A sentence on the affine fit, and the style to show it in."""
     table, deviation = profile.latency, profile.deviation
-    worst = max(table.mean_residual, deviation)
     formula = (
         f"T = {table.c0_ms:.2f} + sum over {table.num_calls} calls of ({table.a_ms:.3f} + "
         f"{table.b_ms:.3f} depth) ms: residuals {table.mean_residual:.1%} on average, "
         f"{table.max_residual:.1%} at most; schedules below predicted {deviation:.1%} off."
     )
-    if worst <= GOOD_FIT:
-        return f"{formula} Good: predictions order schedules reliably.", "green"
-    if worst <= ROUGH_FIT:
-        return f"{formula} Rough: close schedules may be in the wrong order.", "yellow"
-    return (
-        f"{formula} Not to be trusted: is the machine busy? Measure again when it is idle "
-        "(delete latency.json).",
-        "red",
-    )
+    meaning, style = _TRUST[table.trust(deviation)]
+    return f"{formula} {meaning}", style
 
 
 def error_table(profile: Profile) -> Table:

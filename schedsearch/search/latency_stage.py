@@ -158,6 +158,18 @@ def measure_finally(
     return report
 
 
+def accuracy_lines(results: RunResults, table: LatencyTable) -> list[str]:
+    """What to say about a run's predicted latencies: a verdict, then those that were far off."""
+    drift, mean, lines = deviations(results)
+    return [
+        f"predicted against measured latency: {mean:.1%} off on average, after a change of "
+        f"{drift - 1:+.1%} common to all since the table was measured; residuals of the table's "
+        f"fit {table.mean_residual:.1%} on average, {table.max_residual:.1%} at most: "
+        f"{table.trust(mean)}",
+        *(f"beyond the spread: {line}" for line in lines),
+    ]
+
+
 def deviations(results: RunResults) -> tuple[float, float, list[str]]:
     """How far predictions are off, and a line for each that is off beyond the spread.
 

@@ -13,7 +13,7 @@ from schedsearch.search.costs import duration
 from schedsearch.search.dashboard_notes import TrialPublisher
 from schedsearch.search.front_files import write_front
 from schedsearch.search.journal import Journal
-from schedsearch.search.latency_stage import deviations, measure_finally, trials_to_measure
+from schedsearch.search.latency_stage import accuracy_lines, measure_finally, trials_to_measure
 from schedsearch.search.metering import BudgetSpentError, Metered, Reserve
 from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.raised_rung import RaisedRung
@@ -180,13 +180,8 @@ class RunStages:
             self._latency = measure_finally(
                 self.ready.bench, self._latency, self.results(), self.folder
             )
-        drift, mean, lines = deviations(self.results())
-        self.observer.message(
-            f"predicted against measured latency: {mean:.1%} off on average, after a change of "
-            f"{drift - 1:+.1%} common to all since the table was measured"
-        )
-        for line in lines:
-            self.observer.message(f"beyond the spread: {line}")
+        for line in accuracy_lines(self.results(), self.ready.table):
+            self.observer.message(line)
 
     def _latency_is_old(self) -> bool:
         """Whether there are new trials, or a raised rung put others on the front."""

@@ -11,6 +11,7 @@ from driving import record_of, settings_of
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.hand_made import FULL
 from schedsearch.search.latency_stage import (
+    accuracy_lines,
     deviations,
     measure_finally,
     open_table,
@@ -108,6 +109,28 @@ def test_deviations_are_those_left_without_a_common_change_of_pace() -> None:
     assert len(lines) == 2
     assert "trial 1: predicted 90.0 ms, measured 100.0 +- 5.0 ms (-10.0 ms)" in lines[1]
     assert deviations(RunResults(settings_of(), records, None, [])) == (1.0, 0.0, [])
+
+
+@pytest.mark.parametrize(
+    ("residual", "ms", "trust"),
+    [(0.02, 92.0, "good"), (0.07, 92.0, "rough"), (0.02, 60.0, "not to be trusted")],
+)
+def test_a_run_says_how_far_its_predictions_can_be_trusted(
+    bench, run_copy: Path, residual: float, ms: float, trust: str
+) -> None:
+    """By the fit of the table and by whole runs of mixed schedules, whichever is worse."""
+    records = [record_of(n, (10 - n,) * 10, 2.0, 100.0) for n in range(3)]
+    measured = {
+        n: MeasuredLatency(latency_ms=value, spread_ms=2.0, acceleration=0.0, repeats=3)
+        for n, value in enumerate((90.0, 90.0, ms))
+    }
+    report = LatencyReport(table={}, full_ms=100.0, measured=measured)
+    table, _, _ = open_table(bench, RunFolder(run_copy))
+    table = replace(table, mean_residual=residual, max_residual=0.3)
+    results = RunResults(settings_of(), records, report, [])
+    verdict, *beyond = accuracy_lines(results, table)
+    assert verdict.endswith(f"{residual:.1%} on average, 30.0% at most: {trust}")
+    assert len(beyond) == (ms == 60.0)
 
 
 def test_other_pretrained_weights_are_refused_on_resume(bench, run_copy: Path) -> None:
