@@ -187,8 +187,8 @@ class EvaluationSettings:
     confirm_steps: Annotated[int, Field(ge=0)] = 0
     """Further fine-tune steps, from a trial's own weights, of schedules that are confirmed."""
     bootstrap: Annotated[int, Field(ge=0)] = 200
-    """Resamples behind the intervals of a confirmed FID and KID; with 0 they are Student's t
-    over the seeds."""
+    """Resamples behind the interval of a confirmed FID; with 0 it is Student's t over the seeds,
+    as KID's, which otherwise follows from its own variance."""
     auditor: str | None = None
     """A second extractor, named like ``features``, that no choice depends on; confirmations
     show its FID beside the first."""
