@@ -178,6 +178,8 @@ class EvaluationSettings:
     """Images sampled at once when measuring quality."""
     latency_batch: Count = 64
     latency_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    latency_compile: bool = False
+    """Time the network with its blocks compiled by ``torch.compile``, as you will use it."""
     latency_repeats: Annotated[int, Field(ge=3)] = 7
     confirm_seeds: Annotated[int, Field(ge=0)] = 5
     """Fresh seeds for the paired comparison with the presets; 0 leaves it out."""

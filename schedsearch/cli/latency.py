@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=count, default=1, help="CPU threads (default: %(default)s)"
     )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network's blocks (torch.compile)"
+    )
     add_device(parser)
 
 
@@ -73,7 +76,11 @@ def take_action(args: argparse.Namespace) -> int:
         for name in names
     }
     for batch in args.batches or [settings.evaluation.latency_batch]:
-        evaluation = dataclasses.replace(settings.evaluation, latency_batch=batch)
+        evaluation = dataclasses.replace(
+            settings.evaluation,
+            latency_batch=batch,
+            latency_compile=args.compile or settings.evaluation.latency_compile,
+        )
         _measure(net, solver, settings.solver, evaluation, schedules, threads=args.threads)
     return 0
 
@@ -102,8 +109,8 @@ def _measure(
     fitted = measure_table(net, solver, protocol, repeats=repeats, min_depth=lowest)
     console = result_console()
     console.print(
-        f"{protocol.device}, {protocol.dtype}, batch {protocol.batch}, {protocol.threads} CPU "
-        f"thread(s), {protocol.solver} with {protocol.num_steps} steps, cfg_scale "
+        f"{protocol.device}, {protocol.arithmetic}, batch {protocol.batch}, {protocol.threads} "
+        f"CPU thread(s), {protocol.solver} with {protocol.num_steps} steps, cfg_scale "
         f"{protocol.cfg_scale:g}, median of {repeats}",
         highlight=False,
     )

@@ -101,7 +101,7 @@ def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
     protocol = ready.table.protocol
     print(
         f"latency, predicted for a batch of {protocol.batch} on {protocol.device} "
-        f"({protocol.dtype}, {protocol.threads} CPU threads): full depth {full:.1f} ms"
+        f"({protocol.arithmetic}, {protocol.threads} CPU threads): full depth {full:.1f} ms"
     )
     for warm in ready.warm_starts:
         ms = ready.predict_ms(warm.schedule)

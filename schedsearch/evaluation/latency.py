@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from schedsearch.backbones.compiling import compile_blocks
 from schedsearch.backbones.guidance import ScheduledDenoiser
 from schedsearch.evaluation.clocks import Clock, build_clock
 from schedsearch.evaluation.latency_rounds import (
@@ -24,6 +25,7 @@ from schedsearch.evaluation.latency_rounds import (
     measure_rounds,
 )
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise
+from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Backbone, Denoiser, Solver
 from schedsearch.schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, SolverSettings
@@ -50,6 +52,13 @@ class LatencyProtocol:
     cfg_scale: float
     """Above 1 every network call runs twice the batch, which the latency includes."""
     cfg_channels: int | None = None
+    compile: bool = False
+    """Whether ``torch.compile`` has compiled the blocks."""
+
+    @property
+    def arithmetic(self) -> str:
+        """Data type for people, and whether the blocks are compiled."""
+        return f"{self.dtype}, compiled" if self.compile else self.dtype
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -70,6 +79,7 @@ def latency_protocol(
         spacing=solver.spacing,
         cfg_scale=float(solver.cfg_scale),
         cfg_channels=solver.cfg_channels,
+        compile=evaluation.latency_compile,
     )
 
 
@@ -112,7 +122,8 @@ def measure_interleaved(
 class LatencyBench(contextlib.ExitStack):
     """A network set up as the protocol says, with one batch; undone when the block ends.
 
-    Sets torch's threads and eval mode, and takes a copy of the network for half precision.
+    Sets torch's threads and eval mode, and takes a copy of the network for half precision or to
+    compile its blocks.
 
     Args:
         net: The network, on the device to measure.
@@ -136,11 +147,30 @@ class LatencyBench(contextlib.ExitStack):
         self.enter_context(torch.inference_mode())
         module = cast(nn.Module, self._net)
         weight = next(module.parameters(), None)
-        if weight is not None and weight.dtype != self.dtype:
+        if self.protocol.compile or (weight is not None and weight.dtype != self.dtype):
             module = copy.deepcopy(module).to(self.dtype)
             self._net = cast(Backbone, module)
         self.enter_context(_eval_mode(module))
+        if self.protocol.compile:
+            try:
+                self._compile(module)
+            except BaseException:  # the block that would undo the rest is never entered
+                self.close()
+                raise
         return self
+
+    def _compile(self, module: nn.Module) -> None:
+        """Compile the blocks, and call them once: only then does torch say that it cannot."""
+        compile_blocks(module)
+        try:
+            self.network_call(self._net.num_exit_blocks)()
+        except Exception as error:  # of any kind, depending on the backend
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(
+                "evaluation.latency_compile needs a working torch.compile, which failed here "
+                f"({type(error).__name__}: {reason}). Install what it misses, on a CPU a C++ "
+                "compiler, or set it to false."
+            ) from error
 
     def denoiser(self, schedule: ExitSchedule) -> Denoiser:
         """The network as a solver calls it: guided, with exits, in float32 at the seam."""

@@ -99,6 +99,7 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
         "seed": settings.evaluation.seed,
         "device": protocol.get("device"),
         "dtype": protocol.get("dtype"),
+        "compile": protocol.get("compile") or None,
         "threads": protocol.get("threads"),
         "batch": protocol.get("batch"),
     }

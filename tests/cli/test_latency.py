@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 from tiny_runs import TINY, run_cli
+from torch import nn
+
+from schedsearch.backbones.dit import DiTBlock
 
 
 def test_tables(tmp_path: Path) -> None:
@@ -36,6 +39,18 @@ def test_tables(tmp_path: Path) -> None:
         measured, full = (float(r[2].partition(" ")[0]) for r in (row, rows[0]))
         saved, rounding = 100 * (1 - measured / full), 0.1 + 100 * 0.1 / full
         assert float(row[4].rstrip("%")) == pytest.approx(saved, abs=rounding)
+
+
+def test_compiled_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(DiTBlock, "compile", lambda block: compiled.append(block))
+    space = tmp_path / "space.yaml"
+    keys = ("backbone", "solver", "evaluation")
+    space.write_text(yaml.safe_dump({key: TINY[key] for key in keys}))
+    done = run_cli("latency", space, "--schedule", "4", "--batch", 1, "--compile")
+    assert done.code == 0, done.err
+    assert "float32, compiled, batch 1" in done.out
+    assert len(compiled) == 2 * 10  # for the table, and for whole runs
 
 
 def test_a_u_vit_is_measured_with_its_own_presets(uvit_space: Path) -> None:

@@ -1,10 +1,14 @@
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from schedsearch.evaluation.latency import (
+    LatencyBench,
     LatencyProtocol,
     latency_protocol,
     measure_interleaved,
@@ -15,6 +19,7 @@ from schedsearch.evaluation.latency_table import (
     measure_table,
     table_depths,
 )
+from schedsearch.exceptions import ConfigError
 from schedsearch.schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, SolverSettings
 
@@ -169,6 +174,38 @@ def test_the_protocol_of_a_space(net):
     assert made.device.startswith("cpu")
     assert (made.dtype, made.batch, made.threads) == ("bfloat16", 8, 1)
     assert (made.solver, made.num_steps, made.cfg_scale) == ("dpm_solver", 20, 1.5)
+
+
+def test_blocks_are_compiled_in_a_copy(net, solver, protocol, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Linear, "compile", lambda block: compiled.append(block))
+    with LatencyBench(net, solver, replace(protocol, compile=True)) as bench:
+        bench.sampling_run(TIGHT)()
+    assert len(compiled) == 5
+    assert not set(compiled) & set(net.blocks)
+    assert net.seen_dtypes == set()  # what ran was the copy
+    assert replace(protocol, compile=True).arithmetic == f"{protocol.dtype}, compiled"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_compute_the_same(net, solver, protocol):
+    with LatencyBench(net, solver, protocol) as bench:
+        plain = bench.sampling_run(TIGHT)()
+    with LatencyBench(net, solver, replace(protocol, compile=True)) as bench:
+        assert torch.allclose(bench.sampling_run(TIGHT)(), plain, atol=1e-5)
+
+
+def test_a_compiler_that_does_not_work_is_an_error_of_the_settings(
+    net, solver, protocol, monkeypatch
+):
+    def broken(block):
+        block.forward = None
+
+    monkeypatch.setattr(nn.Linear, "compile", broken)
+    with pytest.raises(ConfigError, match=r"torch\.compile, which failed here \(TypeError: "):
+        measure_table(net, solver, replace(protocol, compile=True), repeats=3)
+    assert not torch.is_inference_mode_enabled()  # what was set up is undone
 
 
 @pytest.mark.gpu
