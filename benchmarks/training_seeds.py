@@ -6,8 +6,8 @@
 Every preset of the run, and the rival that the search chose for it, is fine-tuned with training
 seeds that the run did not use, and measured at evaluation seeds that it did not use either. Where
 trials start from shared weights, the shared fine-tune is repeated for each training seed.
-Differences are paired within a training and an evaluation seed; an auditor of the run judges the
-same images. Each row goes to ``--rows`` as
+Differences are paired within a training and an evaluation seed, and their spread is pooled over
+the presets; an auditor of the run judges the same images. Each row goes to ``--rows`` as
 soon as it is measured; the same command goes on where it was cut off.
 """
 
@@ -29,7 +29,7 @@ from schedsearch.search.profile_files import SEED_OFFSET
 from schedsearch.search.results import FrontEntry, RunResults
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.settings import StudySettings
-from schedsearch.statistics.nested import NestedInterval, nested_interval
+from schedsearch.statistics.nested import NestedInterval, nested_intervals
 
 Fids = Mapping[tuple[tuple[int, ...], int], Sequence[Sequence[float]]]
 """By depths and number of steps: training seeds x evaluation seeds."""
@@ -75,28 +75,28 @@ def verdict_table(
         protocol: How it was measured, for people.
         audited: The auditor's FIDs of the same images, where there is one.
     """
+    found = _differences(fids, pairs, num_steps)
+    audits = None if audited is None else _differences(audited, pairs, num_steps)
     rows: list[Row] = []
     for name, (preset, rival) in pairs.items():
-        found = _difference(fids, rival, preset, num_steps)
-        low, high = found.interval
+        low, high = found[name].interval
         row: Row = {
             "preset": name,
             "preset_ms": preset.latency_ms,
             "rival": " ".join(map(str, rival.depths)),
             "rival_ms": rival.latency_ms,
-            "difference": found.mean,
+            "difference": found[name].mean,
             "low": low,
             "high": high,
-            "verdict": found.verdict,
+            "verdict": found[name].verdict,
         }
-        if audited is not None:
-            audit = _difference(audited, rival, preset, num_steps)
-            low, high = audit.interval
+        if audits is not None:
+            low, high = audits[name].interval
             row |= {
-                "audit_difference": audit.mean,
+                "audit_difference": audits[name].mean,
                 "audit_low": low,
                 "audit_high": high,
-                "audit_verdict": audit.verdict,
+                "audit_verdict": audits[name].verdict,
             }
         rows.append(row)
     columns = {
@@ -124,13 +124,15 @@ def verdict_table(
     )
 
 
-def _difference(
-    fids: Fids, rival: FrontEntry, preset: FrontEntry, num_steps: int
-) -> NestedInterval:
+def _differences(
+    fids: Fids, pairs: Mapping[str, tuple[FrontEntry, FrontEntry]], num_steps: int
+) -> dict[str, NestedInterval]:
     """Rival minus preset, paired within a training and an evaluation seed."""
-    return nested_interval(
+    tables = [
         np.subtract(fids[rival.depths, num_steps], fids[preset.depths, num_steps])
-    )
+        for preset, rival in pairs.values()
+    ]
+    return dict(zip(pairs, nested_intervals(tables), strict=True))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -202,8 +204,8 @@ def main(arguments: list[str] | None = None) -> None:
     protocol = (
         f"{tuned}FID ({features}, n={num_samples}){audit}, {args.training_seeds} training x "
         f"{args.evaluation_seeds} evaluation seeds that the run did not use, paired; 95 % "
-        f"interval over both kinds of seeds. Latencies as measured in the run, "
-        f"{settings.solver.name} {settings.solver.num_steps} steps, batch "
+        f"intervals over both kinds of seeds, spread pooled over the rows. Latencies as measured "
+        f"in the run, {settings.solver.name} {settings.solver.num_steps} steps, batch "
         f"{settings.evaluation.latency_batch}."
     )
     fids, audited = collected("fids"), collected("audit_fids") if auditor else None
