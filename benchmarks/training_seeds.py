@@ -140,6 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m benchmarks.training_seeds", description=__doc__.partition("\n\n")[0]
     )
     parser.add_argument("run", help="a finished run: its folder, or its name below runs/")
+    parser.add_argument("--preset", action="append", help="may be repeated (default: all)")
     parser.add_argument("--training-seeds", type=int, default=3)
     parser.add_argument("--evaluation-seeds", type=int, default=5)
     parser.add_argument("--num-samples", type=int, help="default: those of the run's trials")
@@ -159,6 +160,9 @@ def main(arguments: list[str] | None = None) -> None:
     }
     if not pairs:
         parser.error(f"{args.run} holds no preset with a rival at its latency")
+    if unknown := set(args.preset or pairs) - set(pairs):
+        parser.error(f"--preset must be of {', '.join(pairs)}, got {', '.join(sorted(unknown))}")
+    pairs = {name: pair for name, pair in pairs.items() if name in (args.preset or pairs)}
     rungs = args.num_steps or [settings.recipe.num_steps]
     seeds = unused(FIRST_EVALUATION_SEED, args.evaluation_seeds, settings)
     training = unused(FIRST_TRAINING_SEED, args.training_seeds, settings)
