@@ -66,7 +66,7 @@ def against_second(scores: Scores, budget: int) -> str:
     """Paired difference of ours to the best of the others, and what its interval says."""
     second, differences = _to_second(scores, budget)
     if len(differences) < 2:
-        return f"{100 * differences[0]:+.1f} ({second})"
+        return f"{100 * differences[0]:+.2f} ({second})"
     shown, verdict = _judged(differences)
     return f"{shown} ({second}): {verdict}"
 
@@ -82,7 +82,7 @@ def by_evaluation_seed(scores: Scores, budget: int, num_seeds: int) -> str:
     _, differences = _to_second(scores, budget)
     groups = [differences[k::num_seeds] for k in range(min(num_seeds, len(differences)))]
     of_seeds = [statistics.fmean(group) for group in groups]
-    each = " ".join(f"{100 * value:+.1f}" for value in of_seeds)
+    each = " ".join(f"{100 * value:+.2f}" for value in of_seeds)
     if len(of_seeds) < ENOUGH_SEEDS:
         return each
     shown, verdict = _judged(of_seeds)
@@ -101,7 +101,7 @@ def _judged(differences: Sequence[float]) -> tuple[str, str]:
     """Mean and half-width in percent, and the verdict."""
     mean, (low, high) = mean_interval(differences)
     verdict = "better" if low > 0 else "worse" if high < 0 else "no difference"
-    return f"{100 * mean:+.1f} ± {50 * (high - low):.1f}", verdict
+    return f"{100 * mean:+.2f} ± {50 * (high - low):.2f}", verdict
 
 
 def warning(scores: Scores, name: str) -> str | None:

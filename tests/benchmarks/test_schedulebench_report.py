@@ -63,7 +63,7 @@ def test_the_difference_to_the_second_is_paired() -> None:
         "tpe": {9: luck.tolist()},
         "uniform": {9: (luck - 0.1).tolist()},
     }
-    assert report.against_second(scores, 9).startswith("+3.0 ± 0.1 (tpe): better")
+    assert report.against_second(scores, 9).startswith("+3.00 ± 0.13 (tpe): better")
 
 
 def test_the_difference_is_shown_at_each_evaluation_seed_too() -> None:
@@ -73,12 +73,12 @@ def test_the_difference_is_shown_at_each_evaluation_seed_too() -> None:
         "ours": {9: [0.5 + of_seed[search % 3] for search in range(20)]},
         "tpe": {9: [0.5] * 20},
     }
-    assert report.against_second(scores, 9) == "+3.9 ± 1.0 (tpe): better"
+    assert report.against_second(scores, 9) == "+3.90 ± 1.04 (tpe): better"
     shown = report.by_evaluation_seed(scores, 9, 3)
-    assert shown == "+1.0 +5.0 +6.0; mean +4.0 ± 6.6: no difference"  # t of 2 degrees: 4.30
+    assert shown == "+1.00 +5.00 +6.00; mean +4.00 ± 6.57: no difference"  # t of 2 degrees: 4.30
     assert report.by_evaluation_seed(scores, 9, 2).count("±") == 0  # two say nothing
     few = {name: {9: values[9][:2]} for name, values in scores.items()}
-    assert report.by_evaluation_seed(few, 9, 3) == "+1.0 +5.0"
+    assert report.by_evaluation_seed(few, 9, 3) == "+1.00 +5.00"
     table = report.table(scores, [9], 3)
     assert "| by evaluation seed | " + shown + " |" in table
     assert "say nothing of other evaluation seeds" in table
