@@ -25,15 +25,16 @@ SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
 
 def tracked_files() -> list[Path]:
-    """Files that git knows or would add; skips where there is no git."""
+    """Files that git knows or would add; skips outside a checkout."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         text=True,
+        check=True,
     )
-    if listing.returncode:
-        pytest.skip("not a git checkout")
     files = [ROOT / name for name in listing.stdout.split("\0") if name]
     return [file for file in files if file.is_file()]
 
