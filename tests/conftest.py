@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import errno
 import os
 
 # One thread per process, set before torch is imported: pytest-xdist runs a process per core, and
@@ -44,6 +45,37 @@ def run_copy(complete_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may change; its space file lies beside it."""
     shutil.copy(complete_run.parent / "space.yaml", tmp_path / "space.yaml")
     return Path(shutil.copytree(complete_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny autoencoder with random weights: latents (4, 4, 4) <-> pixels (3, 8, 8)."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            norm_num_groups=4,
+            layers_per_block=1,
+            sample_size=8,
+        )
+    folder = tmp_path_factory.mktemp("vae")
+    vae.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets whatever is written after the call find the disk full."""
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return lambda: monkeypatch.setattr(os, "fsync", full)
 
 
 SCHEDULE_FILE = """\

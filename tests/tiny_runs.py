@@ -1,4 +1,4 @@
-"""Spaces on the real digits with tiny numbers, and ways to run them."""
+"""Spaces on the real digits with tiny numbers, ways to run them and to see what they leave."""
 
 import contextlib
 import fcntl
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors.torch import load_file
 
 from schedsearch.cli.main import main
 from schedsearch.records import TrialRecord
@@ -137,6 +138,21 @@ def trainings(folder: Path) -> list[tuple[int, ...]]:
     return [tuple(map(int, line.split())) for line in lines]
 
 
+def contents(root: Path) -> dict[str, tuple[int, int]]:
+    """Time and size of every file, but for the memory that SQLite's processes share."""
+    return {
+        str(path): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in (root, *root.rglob("*"))
+        if not path.name.endswith("-shm")
+    }
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    """Whether two safetensors files hold equal tensors of the same names."""
+    one, other = load_file(a), load_file(b)
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
 @contextlib.contextmanager
 def only_once(root: Path, name: str) -> Iterator[tuple[Path, bool]]:
     """A folder that the workers of pytest-xdist share, and whether it is still to be filled."""
@@ -168,3 +184,10 @@ def children_of(pid: int) -> set[int]:
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found - {pid}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False

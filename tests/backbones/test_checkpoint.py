@@ -3,6 +3,7 @@ import logging
 import os
 import pickle
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from safetensors import safe_open
 from tiny_runs import TINY
 from torch import nn
 
-from schedsearch import atomic
 from schedsearch.backbones.checkpoint import (
     fingerprint,
     fingerprint_of,
@@ -57,15 +57,11 @@ def test_round_trip_with_metadata(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["weights.safetensors"]
 
 
-def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_keeps_the_old_file(tmp_path: Path, fill_disk: Callable[[], None]) -> None:
     path = tmp_path / "weights.safetensors"
     save_weights(make_net(0), path)
     old = path.read_bytes()
-
-    def full_disk(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(atomic.os, "fsync", full_disk)
+    fill_disk()
     with pytest.raises(OSError, match="No space left"):
         save_weights(make_net(1), path)
     assert path.read_bytes() == old

@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +169,10 @@ def test_force_replaces(tmp_path: Path, training_file: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pt", "folder"])
 def test_a_full_disk_leaves_what_was_there(
-    tmp_path: Path, training_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, training_file: Path, fill_disk: Callable[[], None], name: str
 ) -> None:
     assert run_cli("convert", training_file, tmp_path / name).code == 0
-
-    def full_disk(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("schedsearch.atomic.os.fsync", full_disk)
+    fill_disk()
     argv = ("convert", training_file, tmp_path / name, "--which", "model", "--force")
     done = run_cli(*argv)
     assert done.code == 5

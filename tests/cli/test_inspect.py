@@ -8,20 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_runs import records_of, run_cli
+from tiny_runs import contents, records_of, run_cli
 
 from schedsearch.pareto import non_dominated
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
-
-
-def contents(root: Path) -> dict[str, tuple[int, int]]:
-    """Time and size of every file, but for the memory that SQLite's processes share."""
-    return {
-        str(path): (path.stat().st_mtime_ns, path.stat().st_size)
-        for path in (root, *root.rglob("*"))
-        if not path.name.endswith("-shm")
-    }
 
 
 @pytest.mark.parametrize(

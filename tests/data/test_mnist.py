@@ -1,11 +1,10 @@
 import gzip
-import hashlib
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mnist_files import idx, write_split
 
 from schedsearch.data import mnist
 from schedsearch.data.loading import load_source
@@ -17,23 +16,10 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
 LABELS = (np.arange(30) * 7 % 10).astype(np.uint8)
 
 
-def idx(array: np.ndarray) -> bytes:
-    """The idx format: two zero bytes, 8 for uint8, the number of axes, then the sizes."""
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.tobytes()
-
-
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A torchvision root with archives of random pixels, taken for the published ones."""
-    folder = tmp_path / "MNIST" / "raw"
-    folder.mkdir(parents=True)
-    contents = dict(mnist.CONTENTS)
-    for name, array in (("images-idx3", IMAGES), ("labels-idx1", LABELS)):
-        name = f"train-{name}-ubyte"
-        (folder / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
-        contents[name] = hashlib.sha256(idx(array)).hexdigest()
-    monkeypatch.setattr(mnist, "CONTENTS", contents)
+    monkeypatch.setattr(mnist, "CONTENTS", write_split(tmp_path, "train", IMAGES, LABELS))
     return tmp_path
 
 

@@ -1,6 +1,5 @@
 import dataclasses
 import logging
-import os
 
 import numpy as np
 import pytest
@@ -102,11 +101,8 @@ def test_only_evenly_spaced_features_of_a_large_set_are_kept(tmp_path, monkeypat
     assert reference.num_images == 50
 
 
-def test_a_failed_write_leaves_nothing_and_names_the_cache(tmp_path, monkeypatch):
-    def full_disk(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
+def test_a_failed_write_leaves_nothing_and_names_the_cache(tmp_path, fill_disk):
+    fill_disk()
     with pytest.raises(StorageError, match=r"reference-.*No space left"):
         load_or_compute_reference(Source(), Extractor(), tmp_path)
     assert _files(tmp_path) == []

@@ -1,6 +1,5 @@
 """Whole runs whose driver is killed or interrupted, and their resumption."""
 
-import contextlib
 import os
 import signal
 from collections import Counter
@@ -10,6 +9,7 @@ import pytest
 from tiny_runs import (
     children_of,
     faulty_space,
+    is_alive,
     records_of,
     run_cli,
     start_cli,
@@ -19,12 +19,6 @@ from tiny_runs import (
 from whole_runs import FLAT, check_promises, optuna_trials
 
 from schedsearch.records import TrialRecord
-
-
-def is_alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def check_kept(run: Path, kept: list[TrialRecord], began: list[tuple[int, ...]]) -> None:

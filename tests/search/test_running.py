@@ -8,19 +8,11 @@ from pathlib import Path
 
 import pytest
 from driving import Driver, settings_of
+from tiny_runs import contents
 
 from schedsearch.exceptions import StorageError
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.search.running import running_trials
-
-
-def contents(root: Path) -> dict[str, tuple[int, int]]:
-    """Time and size of every file, but for the memory that SQLite's processes share."""
-    return {
-        str(path): (path.stat().st_mtime_ns, path.stat().st_size)
-        for path in (root, *root.rglob("*"))
-        if not path.name.endswith("-shm")
-    }
 
 
 def test_running_trials_while_a_driver_works(tmp_path: Path) -> None:

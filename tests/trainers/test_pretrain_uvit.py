@@ -1,11 +1,11 @@
-import hashlib
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mnist_files import write_split
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_runs import same_weights
 
 from schedsearch.backbones.checkpoint import load_weights
 from schedsearch.backbones.uvit import UViT
@@ -20,17 +20,9 @@ ARGUMENTS = [*NETWORK, "--data=digits", "--steps=3", "--prediction", "v", "--bet
 @pytest.fixture
 def mnist_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A torchvision root with 12 random images, taken for the published ones."""
-    folder = tmp_path / "root" / "MNIST" / "raw"
-    folder.mkdir(parents=True)
-    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8)
-    contents = dict(mnist.CONTENTS)
-    for name, array in (("images-idx3", images), ("labels-idx1", np.arange(12) % 10)):
-        # The idx format: two zero bytes, 8 for uint8, the number of axes, then the sizes.
-        sizes = struct.pack(f">{array.ndim}I", *array.shape)
-        data = bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
-        (folder / f"train-{name}-ubyte").write_bytes(data)
-        contents[f"train-{name}-ubyte"] = hashlib.sha256(data).hexdigest()
-    monkeypatch.setattr(mnist, "CONTENTS", contents)
+    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28))
+    digests = write_split(tmp_path / "root", "train", images, np.arange(12) % 10)
+    monkeypatch.setattr(mnist, "CONTENTS", digests)
     return tmp_path / "root"
 
 
@@ -93,6 +85,5 @@ def test_the_same_command_goes_on(
     assert "lr was 0.002 and is 0.5" in capsys.readouterr().err
     assert main([*arguments, str(cut)]) == 0
     assert "going on after step 2 of 3" in capsys.readouterr().err
-    first, second = load_file(whole), load_file(cut)
-    assert all(first[name].equal(second[name]) for name in first)
+    assert same_weights(whole, cut)
     assert sorted(file.name for file in tmp_path.iterdir()) == [cut.name, whole.name]

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -17,24 +16,6 @@ from trainers.pretrain_dit import build_parser, main
 NETWORK = ["--hidden-size", "16", "--depth", "2", "--num-heads", "2"]
 ARGUMENTS = [*NETWORK, "--steps", "2", "--batch-size", "2"]
 LATENTS = ["--data", "latents", "--input-size", "4", "--in-channels", "4"]
-
-
-@pytest.fixture(scope="module")
-def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny autoencoder with random weights: latents (4, 4, 4) -> pixels (3, 8, 8)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        vae = AutoencoderKL(
-            block_out_channels=(4, 4),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            norm_num_groups=4,
-            layers_per_block=1,
-            sample_size=8,
-        )
-    folder = tmp_path_factory.mktemp("autoencoder")
-    vae.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
