@@ -17,8 +17,10 @@ def test_the_shipped_weights_are_those_of_the_shipped_rows():
     assert len(table.depths) == SPACE.size() == 3003
 
 
-def test_shared_weights_need_no_pretraining(tmp_path, monkeypatch):
-    shutil.copy(FOLDER / "uvit-shared.safetensors", tmp_path / uvit_weights.SHARED)
+def test_shared_weights_need_no_pretraining(tmp_path):
+    shipped_weights = FOLDER / "uvit-shared.safetensors"
+    shutil.copy(shipped_weights, tmp_path / uvit_weights.SHARED)
     uvit_weights.pretrain(tmp_path)
     uvit_weights.share(tmp_path, print)
     assert [path.name for path in tmp_path.iterdir()] == [uvit_weights.SHARED]
+    assert (tmp_path / uvit_weights.SHARED).read_bytes() == shipped_weights.read_bytes()

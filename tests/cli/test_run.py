@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_runs import run_cli, write_space
+from tiny_runs import contents, run_cli, write_space
 
 from schedsearch.search.run_folder import RunFolder
 
@@ -18,11 +18,12 @@ def test_a_dry_run_says_what_would_happen_and_leaves_nothing(tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} == {"space"}
 
 
-def test_a_dry_run_on_a_run(complete_run: Path) -> None:
-    space = complete_run.parent / "space.yaml"
-    done = run_cli("run", space, "--output", complete_run, "--dry-run")
+def test_a_dry_run_on_a_run_leaves_it_as_it_is(run_copy: Path) -> None:
+    before = contents(run_copy)
+    done = run_cli("run", run_copy.parent / "space.yaml", "--output", run_copy, "--dry-run")
     assert done.code == 0, done.err
     assert "(resumes)" in done.out
+    assert contents(run_copy) == before
 
 
 def test_one_driver_per_folder(run_copy: Path) -> None:

@@ -126,7 +126,7 @@ def test_failed_trials_do_no_harm() -> None:
             trial = study.ask()
             SPACE.suggest(trial)
             study.tell(trial, state=TrialState.FAIL)
-        assert len(ask(study, 3)) == 3
+        assert len(set(ask(study, 3))) == 3
 
 
 def test_an_unknown_name() -> None:

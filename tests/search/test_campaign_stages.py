@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
 from tiny_runs import (
     children_of,
+    is_alive,
     only_once,
     records_of,
     run_cli,
+    same_weights,
     start_cli,
     wait_until,
     write_space,
@@ -58,17 +59,10 @@ def staged(shared_folder: Path) -> Path:
                 workers = children_of(driver.pid)
                 os.kill(driver.pid, signal.SIGKILL)
                 driver.wait(timeout=60)
-                wait_until(lambda w=workers: not any(map(_is_alive, w)), 20)  # type: ignore[misc]
+                wait_until(lambda w=workers: not any(map(is_alive, w)), 20)  # type: ignore[misc]
             done = run_cli("run", space, "--output", run.root)
             (folder / "done.json").write_text(json.dumps([done.code, done.out, done.err]))
         return folder
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.slow
@@ -108,13 +102,13 @@ class TestAllStages:
         promoted = {r.number for r in verdicts}
         assert all(folder.promoted(number).is_file() for number in promoted)
         number = min(promoted)
-        assert not _same(folder.weights(number), folder.promoted(number))
+        assert not same_weights(folder.weights(number), folder.promoted(number))
         done = run_cli(
             "export", folder.root, "--trial", number,
             "-o", tmp_path / "s.yaml", "--weights", tmp_path / "w.safetensors",
         )  # fmt: skip
         assert done.code == 0, done.err
-        assert _same(tmp_path / "w.safetensors", folder.promoted(number))
+        assert same_weights(tmp_path / "w.safetensors", folder.promoted(number))
 
     def test_an_auditor_judges_beside_the_first_extractor(self, staged: Path) -> None:
         results = RunResults.load(RunFolder(staged / "run"))
@@ -153,11 +147,6 @@ class TestAllStages:
         assert (staged / "run" / "costs.json").read_bytes() == before
 
 
-def _same(a: Path, b: Path) -> bool:
-    one, other = load_file(a), load_file(b)
-    return all(one[name].equal(other[name]) for name in one)
-
-
 @pytest.mark.slow
 def test_a_spent_budget_exits_124_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     space = write_space(
@@ -170,7 +159,7 @@ def test_a_spent_budget_exits_124_and_a_larger_one_goes_on(tmp_path: Path) -> No
     assert "The budget has no room for more" in done.out
     status = run_cli("status", tmp_path / "run").out
     assert "of 1e-06 device-hours" in status
-    assert (tmp_path / "run" / "front.yaml").exists() or not records_of(tmp_path / "run")
+    assert records_of(tmp_path / "run") == []  # the checks before the first trial took it all
     larger = ("-o", "search.budget.device_hours=1")
     assert run_cli("run", space, *larger, "--output", tmp_path / "run").code == 0
     assert len(records_of(tmp_path / "run")) == 2

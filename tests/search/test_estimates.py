@@ -32,7 +32,9 @@ def estimates(tmp_path_factory: pytest.TempPathFactory) -> Estimates:
 
 def test_all_stages_are_counted_in_network_calls(estimates: Estimates) -> None:
     """A training step is three passes of its batch; all at full depth."""
-    call = estimates.trial_seconds() / (3 * 5 * 64 + 32 * CALLS)
+    table = estimates._ready.table
+    call = (table.a_ms + 10 * table.b_ms) / 8 / 1000  # a batch of 8 through 10 blocks
+    assert estimates.trial_seconds() == pytest.approx(call * (3 * 5 * 64 + 32 * CALLS))
     # One shared fine-tune for the weights and the table: 7 steps, then 10 intervals x 9 depths.
     assert estimates.profile_seconds() == pytest.approx(call * (3 * 7 * 64 + 90 * 11))
     # Two presets, their rivals, full depth and three of the front at two seeds, three contenders

@@ -14,8 +14,9 @@ import yaml
 from safetensors.torch import load_file
 from tiny_runs import faulty_space, trainings
 
-from schedsearch.backbones.checkpoint import save_weights
+from schedsearch.backbones.checkpoint import load_weights, save_weights
 from schedsearch.config import dump_settings, read_settings
+from schedsearch.evaluation.grid import save_grid
 from schedsearch.exceptions import ConfigError
 from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob, TrialJob, TrialRecord
 from schedsearch.schedule_file import read_schedule_file
@@ -77,6 +78,21 @@ def test_a_trial_and_what_it_leaves(tmp_path: Path) -> None:
     log = (folder / "log.txt").read_text()
     assert log.startswith("schedule: 9 9 9 8 8 8 7 7 7 6\nstep=1 loss=")
     assert record.final_loss == pytest.approx(float(log.split("loss=")[2].split()[0]), abs=1e-6)
+
+
+def test_the_picture_shows_samples_of_the_kept_weights(tmp_path: Path) -> None:
+    job, folder = job_of(tmp_path), RunFolder(tmp_path / "run")
+    assert run_trial(job).complete
+    bench = open_workbench(job.settings, str(folder.reference))
+    net: Any = bench.fresh_backbone()
+    load_weights(net, folder.weights(7))
+    settings = bench.settings.evaluation
+    quality = bench.measure(
+        net, job.schedule, seed=settings.seed, num_samples=settings.num_samples
+    )
+    save_grid(quality.samples, tmp_path / "expected.png")
+    expected = (tmp_path / "expected.png").read_bytes()
+    assert (folder_of(tmp_path) / "samples.png").read_bytes() == expected
 
 
 def test_the_same_job_gives_the_same_numbers_and_others_their_own(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,13 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_runs import same_weights
 
 from schedsearch.backbones.checkpoint import load_weights
 from schedsearch.backbones.dit import DiT
 from trainers.pretrain_dit import DEFAULTS, build_parser, main
+from trainers.pretraining import Plan
+from trainers.pretraining_command import _plan
 
 NETWORK = ["--hidden-size", "16", "--depth", "2", "--num-heads", "2"]
 ARGUMENTS = ["--steps", "3", *NETWORK]
@@ -29,19 +33,51 @@ def test_writes_weights_that_load_with_their_history(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
     again = tmp_path / "again.safetensors"
     main([*ARGUMENTS, "--output", str(again), "--seed", "3"])
-    first, second = load_file(path), load_file(again)
-    assert all(first[name].equal(second[name]) for name in first)
+    assert same_weights(path, again)
 
 
 def test_defaults_are_those_that_made_the_shipped_weights() -> None:
     args = build_parser().parse_args(["--output", "x"])
     assert (args.data, args.betas, args.prediction, args.seed) == ("digits", "linear", "eps", 0)
     assert (args.hidden_size, args.depth, args.num_heads, args.patch_size) == (64, 10, 4, 2)
-    numbers = DEFAULTS
-    assert (numbers.steps, numbers.batch_size, numbers.lr) == (12_000, 64, 2e-3)
-    assert (numbers.adam_betas, numbers.weight_decay) == ((0.9, 0.99), 0.0)
-    assert (numbers.warmup_steps, numbers.decay_share) == (100, 0.4)
-    assert (numbers.ema_decay, numbers.label_dropout) == (0.999, 0.1)
+    assert _plan(args) == Plan(
+        steps=12_000,
+        batch_size=64,
+        lr=2e-3,
+        adam_betas=(0.9, 0.99),
+        weight_decay=0.0,
+        warmup_steps=100,
+        decay_share=0.4,
+        ema_decay=0.999,
+        label_dropout=0.1,
+        precision="fp32",
+        seed=0,
+    )
+
+
+def test_every_number_of_the_plan_has_a_flag() -> None:
+    flags = (
+        "--steps 5 --batch-size 6 --lr 0.7 --adam-betas 0.8 0.85 --weight-decay 0.01 "
+        "--warmup-steps 2 --decay-share 0.3 --ema-decay 0.45 --label-dropout 0.6 "
+        "--precision bf16 --seed 9"
+    )
+    plan = Plan(
+        steps=5,
+        batch_size=6,
+        lr=0.7,
+        adam_betas=(0.8, 0.85),
+        weight_decay=0.01,
+        warmup_steps=2,
+        decay_share=0.3,
+        ema_decay=0.45,
+        label_dropout=0.6,
+        precision="bf16",
+        seed=9,
+    )
+    assert all(
+        getattr(plan, field.name) != getattr(DEFAULTS, field.name) for field in fields(Plan)
+    )
+    assert _plan(build_parser().parse_args([*flags.split(), "--output", "x"])) == plan
 
 
 def test_any_source_and_process(tmp_path: Path) -> None:
@@ -61,8 +97,11 @@ def test_any_source_and_process(tmp_path: Path) -> None:
         (tmp_path / "folder" / name).mkdir(parents=True)
         Image.fromarray(image).save(tmp_path / "folder" / name / "0.png")
     folder = ["--data", "image_folder", "--path", str(tmp_path / "folder"), "--unconditional"]
-    assert main([*common, *folder, "--flip", "--output", str(out)]) == 0
+    assert main([*common, *folder, "--output", str(out)]) == 0
     assert load_file(out)["y_embedder.embedding_table.weight"].shape == (1, 16)
+    flipped = tmp_path / "flipped.safetensors"
+    assert main([*common, *folder, "--flip", "--output", str(flipped)]) == 0
+    assert not same_weights(out, flipped)
 
 
 @pytest.mark.parametrize(

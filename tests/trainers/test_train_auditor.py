@@ -1,12 +1,12 @@
 """Training an auditor: reproducible, learns, and refuses what it cannot do."""
 
-import gzip
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mnist_files import write_split
 from safetensors import safe_open
 
 from schedsearch.data import mnist
@@ -57,28 +57,21 @@ def test_the_command_writes_equal_bytes_and_no_path(tmp_path: Path, capsys) -> N
 
 
 def test_mnist_is_read_from_torchvisions_folder(tmp_path: Path, monkeypatch, capsys) -> None:
-    rng = np.random.default_rng(0)
-    raw = tmp_path / mnist.FOLDER
-    raw.mkdir(parents=True)
+    rng, digests = np.random.default_rng(0), {}
     for split, count in (("train", 256), ("t10k", 64)):
-        for kind, shape in (("images-idx3", (count, 28, 28)), ("labels-idx1", (count,))):
-            high = 256 if kind == "images-idx3" else 10
-            header = np.array([0, *shape], dtype=">u4").tobytes()
-            body = rng.integers(0, high, shape, dtype=np.uint8).tobytes()
-            (raw / f"{split}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + body))
-    arguments = ["mnist_cnn", "--epochs", "1", "--output", str(tmp_path / "out.safetensors")]
+        images, labels = rng.integers(0, 256, (count, 28, 28)), rng.integers(0, 10, count)
+        digests |= write_split(tmp_path, split, images, labels)
+    out = tmp_path / "out.safetensors"
+    arguments = ["mnist_cnn", "--epochs", "1", "--output", str(out)]
     assert main([*arguments, "--path", str(tmp_path)]) == 2  # not the published files
     assert "is not the published MNIST file" in capsys.readouterr().err
-
-    class Any(dict):
-        def __getitem__(self, name):
-            import hashlib
-
-            return hashlib.sha256(gzip.decompress((raw / f"{name}.gz").read_bytes())).hexdigest()
-
-    monkeypatch.setattr(mnist, "CONTENTS", Any())
+    monkeypatch.setattr(mnist, "CONTENTS", digests)
     assert main([*arguments, "--path", str(tmp_path)]) == 0
-    assert (tmp_path / "out.safetensors").stat().st_size < 300_000
+    assert out.stat().st_size < 300_000
+    with safe_open(out, "pt") as file:
+        record = json.loads(file.metadata()["training"])
+    assert record["model"].endswith(":MnistCNN")
+    assert record["command"].endswith("mnist_cnn --seed 1 --epochs 1")
 
 
 @pytest.mark.parametrize(
