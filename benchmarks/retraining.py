@@ -39,6 +39,9 @@ from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.search.workbench import open_workbench
 
+AUDITOR = "audit_features"
+"""Key of a row: the auditor's name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -125,15 +128,22 @@ def measure(job: Job, run: Path) -> dict[str, Any]:
     }
     if bench.auditor is not None:
         found["audit_fids"] = [quality.audit_fid for quality in qualities]
-        found["audit_features"] = bench.auditor.extractor.name
+        found[AUDITOR] = bench.auditor.extractor.name
     return found
 
 
 def identity_of_run(run: Path) -> dict[str, str]:
-    """Study and pretrained weights of a run, which all of its rows must share."""
+    """Study, pretrained weights and auditor of a run, which all of its rows must share.
+
+    Raises:
+        ConfigError: If weights, data, extractor or auditor cannot be loaded.
+    """
     folder = RunFolder(run)
     bench = open_workbench(folder.space_file.read_text(encoding="utf-8"), str(folder.reference))
-    return identity_of(bench.settings, cast(nn.Module, bench.backbone))
+    identity = identity_of(bench.settings, cast(nn.Module, bench.backbone))
+    if bench.auditor is not None:
+        identity[AUDITOR] = bench.auditor.extractor.name
+    return identity
 
 
 def measure_all(jobs: Iterable[Job], run: Path, rows: Path, processes: int) -> dict[str, Any]:
@@ -147,7 +157,7 @@ def measure_all(jobs: Iterable[Job], run: Path, rows: Path, processes: int) -> d
         processes: To measure in.
 
     Raises:
-        ConfigError: If the file holds rows of another study or of other weights.
+        ConfigError: If the file holds rows of another study, auditor or of other weights.
         StorageError: If it is damaged or cannot be written.
     """
     identity = identity_of_run(run)
@@ -155,7 +165,8 @@ def measure_all(jobs: Iterable[Job], run: Path, rows: Path, processes: int) -> d
     journal.repair()
     known: dict[str, Any] = {}
     for row in journal.read():
-        if differing := [name for name in identity if row.values.get(name) != identity[name]]:
+        found = {AUDITOR: identity.get(AUDITOR), **row.values}  # older rows were not audited
+        if differing := [name for name in identity if found.get(name) != identity[name]]:
             raise ConfigError(
                 f"{rows} must hold rows of this run's study and weights only, but differs in "
                 f"{' and '.join(differing)}; name another --rows."

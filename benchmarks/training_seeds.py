@@ -6,8 +6,8 @@
 Every preset of the run, and the rival that the search chose for it, is fine-tuned with training
 seeds that the run did not use, and measured at evaluation seeds that it did not use either. Where
 trials start from shared weights, the shared fine-tune is repeated for each training seed.
-Differences are paired within a training and an evaluation seed, and their spread is pooled over
-the presets; an auditor of the run judges the same images. Each row goes to ``--rows`` as
+Differences are paired within a training and an evaluation seed, and their spread is moderated by
+that of all presets; an auditor of the run judges the same images. Each row goes to ``--rows`` as
 soon as it is measured; the same command goes on where it was cut off.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -201,15 +202,19 @@ def main(arguments: list[str] | None = None) -> None:
     measured = [known[job.key] for job in jobs.values()]
     features = measured[0]["features"]
     # Rows of older versions have no auditor's FID.
-    auditor = None
-    if all("audit_fids" in row for row in measured):
-        auditor = measured[0]["audit_features"]
+    judged = sum("audit_fids" in row for row in measured)
+    auditor = measured[0]["audit_features"] if judged == len(measured) else None
+    if 0 < judged < len(measured):
+        print(
+            f"no auditor's verdict: {len(measured) - judged} rows of {rows} have no FID of its",
+            file=sys.stderr,
+        )
     audit = f", audit: of the same images by {auditor}" if auditor else ""
     protocol = (
         f"{tuned}FID ({features}, n={num_samples}){audit}, {args.training_seeds} training x "
         f"{args.evaluation_seeds} evaluation seeds that the run did not use, paired; 95 % "
-        f"intervals over both kinds of seeds, spread pooled over the rows. Latencies as measured "
-        f"in the run, {settings.solver.name} {settings.solver.num_steps} steps, batch "
+        f"intervals over both kinds of seeds, spread moderated over the rows. Latencies as "
+        f"measured in the run, {settings.solver.name} {settings.solver.num_steps} steps, batch "
         f"{settings.evaluation.latency_batch}."
     )
     fids, audited = collected("fids"), collected("audit_fids") if auditor else None

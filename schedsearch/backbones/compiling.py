@@ -11,8 +11,9 @@ def compile_blocks(net: nn.Module) -> int:
     """Compile the repeated blocks of a network in place, each by itself.
 
     The exit depth is decided outside of the blocks, so all depths share the graphs: one for a
-    DiT, two for a U-ViT (with and without a skip connection). Compiled as a whole, a network
-    would be traced anew for every depth, up to torch's limit of eight.
+    DiT, three for a U-ViT (encoder, decoder, and decoder past the exit). Compiled as a whole, a
+    network would be traced anew for every depth, up to torch's limit of eight. Shapes are taken
+    as fixed: graphs for any batch size would be slower than those of the one that is used.
 
     Args:
         net: A network whose repeated blocks lie in an ``nn.ModuleList``; others of their classes
@@ -33,5 +34,5 @@ def compile_blocks(net: nn.Module) -> int:
             f"{type(net).__name__} has none. Set evaluation.latency_compile to false."
         )
     for block in found:
-        block.compile()
+        block.compile(dynamic=False)
     return len(found)

@@ -127,6 +127,8 @@ def _print_estimates(ready: Preflight) -> None:
         f"{profile / 60:.1f} min for the {shared}error table, {latency / 60:.1f} min for the "
         f"final latencies, {confirmation / 60 / workers:.1f} min for the confirmation"
     )
+    if settings.evaluation.latency_compile:
+        print("these are times of compiled blocks: trials are not compiled and take longer")
     budget = settings.search.budget
     device = profile + trials + latency + confirmation
     wall = profile + (trials + confirmation) / workers + latency

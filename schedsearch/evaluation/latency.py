@@ -143,6 +143,14 @@ class LatencyBench(contextlib.ExitStack):
         self._noise = starting_noise(0, protocol.batch, net.in_shape).to(self.device)
 
     def __enter__(self) -> LatencyBench:
+        try:
+            self._set_up()
+        except BaseException:  # the block whose end would undo it is never entered
+            self.close()
+            raise
+        return self
+
+    def _set_up(self) -> None:
         self.enter_context(_torch_threads(self.protocol.threads))
         self.enter_context(torch.inference_mode())
         module = cast(nn.Module, self._net)
@@ -152,24 +160,22 @@ class LatencyBench(contextlib.ExitStack):
             self._net = cast(Backbone, module)
         self.enter_context(_eval_mode(module))
         if self.protocol.compile:
-            try:
-                self._compile(module)
-            except BaseException:  # the block that would undo the rest is never entered
-                self.close()
-                raise
-        return self
+            self._compile(module)
 
     def _compile(self, module: nn.Module) -> None:
         """Compile the blocks, and call them once: only then does torch say that it cannot."""
+        torch.compiler.reset()  # graphs of another batch size count towards torch's limit
         compile_blocks(module)
         try:
             self.network_call(self._net.num_exit_blocks)()
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # of any kind, depending on the backend
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
-                "evaluation.latency_compile needs a working torch.compile, which failed here "
+                "Latencies of compiled blocks need a working torch.compile, which failed here "
                 f"({type(error).__name__}: {reason}). Install what it misses, on a CPU a C++ "
-                "compiler, or set it to false."
+                "compiler, or leave out evaluation.latency_compile and --compile."
             ) from error
 
     def denoiser(self, schedule: ExitSchedule) -> Denoiser:

@@ -151,6 +151,19 @@ def test_rows_of_another_run_are_refused(
         measure_all([JOB], tmp_path, rows, 1)
 
 
+def test_rows_of_another_auditor_are_refused_and_unaudited_ones_count(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        retraining, "identity_of_run", lambda run: {**THIS_RUN, "audit_features": "digits MLP"}
+    )
+    assert measure_all([JOB], tmp_path, rows, 1)[JOB.key]["fids"] == [1.0, 2.0]
+    other = {"key": OTHER.key, "fids": [1.0], **THIS_RUN, "audit_features": "MNIST CNN"}
+    rows.write_text(rows.read_text() + json.dumps(other) + "\n")
+    with pytest.raises(ConfigError, match="differs in audit_features"):
+        measure_all([JOB], tmp_path, rows, 1)
+
+
 def test_an_error_is_one_line_and_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     def fails() -> None:
         raise ConfigError("rows must fit.")

@@ -43,7 +43,7 @@ def test_tables(tmp_path: Path) -> None:
 
 def test_compiled_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[nn.Module] = []
-    monkeypatch.setattr(DiTBlock, "compile", lambda block: compiled.append(block))
+    monkeypatch.setattr(DiTBlock, "compile", lambda block, dynamic: compiled.append(block))
     space = tmp_path / "space.yaml"
     keys = ("backbone", "solver", "evaluation")
     space.write_text(yaml.safe_dump({key: TINY[key] for key in keys}))

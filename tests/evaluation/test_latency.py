@@ -178,7 +178,7 @@ def test_the_protocol_of_a_space(net):
 
 def test_blocks_are_compiled_in_a_copy(net, solver, protocol, monkeypatch):
     compiled = []
-    monkeypatch.setattr(nn.Linear, "compile", lambda block: compiled.append(block))
+    monkeypatch.setattr(nn.Linear, "compile", lambda block, dynamic: compiled.append(block))
     with LatencyBench(net, solver, replace(protocol, compile=True)) as bench:
         bench.sampling_run(TIGHT)()
     assert len(compiled) == 5
@@ -199,13 +199,26 @@ def test_compiled_blocks_compute_the_same(net, solver, protocol):
 def test_a_compiler_that_does_not_work_is_an_error_of_the_settings(
     net, solver, protocol, monkeypatch
 ):
-    def broken(block):
+    def broken(block, dynamic):
         block.forward = None
 
     monkeypatch.setattr(nn.Linear, "compile", broken)
     with pytest.raises(ConfigError, match=r"torch\.compile, which failed here \(TypeError: "):
         measure_table(net, solver, replace(protocol, compile=True), repeats=3)
     assert not torch.is_inference_mode_enabled()  # what was set up is undone
+
+
+def test_what_fails_before_it_is_set_up_leaves_nothing_behind(net, solver, protocol, monkeypatch):
+    def full(module, _memo):
+        raise torch.OutOfMemoryError("no room for a copy")
+
+    monkeypatch.setattr(type(net), "__deepcopy__", full, raising=False)
+    threads = torch.get_num_threads()
+    other = replace(protocol, dtype="bfloat16", threads=threads + 1)
+    with pytest.raises(torch.OutOfMemoryError), LatencyBench(net, solver, other):
+        pass
+    assert not torch.is_inference_mode_enabled()
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.gpu
