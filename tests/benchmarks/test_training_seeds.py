@@ -63,3 +63,30 @@ def test_the_auditor_has_a_verdict_of_its_own():
     assert (row["verdict"], row["audit_verdict"]) == ("better", "worse")
     assert row["audit_difference"] == pytest.approx(0.5)
     assert "audit_verdict" not in verdict_table(pairs, fids, 100, "protocol").to_markdown()
+
+
+@pytest.mark.parametrize("audited", [2, 1, 0])
+def test_chosen_presets_with_the_auditor_where_all_rows_have_it(
+    audited, complete_run, monkeypatch, capsys
+):
+    """Of the preset's and the rival's rows, in the order of the jobs."""
+
+    def measure_all(jobs, run, rows, processes):
+        known = {}
+        for number, job in enumerate(dict.fromkeys(jobs)):
+            value = [float(sum(job.depths)) + 0.1 * job.training_seed] * 5
+            known[job.key] = row = {"fids": value, "features": "digits CNN"}
+            if number % 2 < audited:
+                row |= {"audit_fids": value, "audit_features": "digits MLP"}
+        return known
+
+    monkeypatch.setattr(training_seeds, "measure_all", measure_all)
+    training_seeds.main([str(complete_run), "--preset", "D3-DiT"])
+    done = capsys.readouterr()
+    assert "| D3-DiT |" in done.out
+    assert "| D2-DiT |" not in done.out
+    assert ("audit: of the same images by digits MLP" in done.out) == (audited == 2)
+    assert ("rows of" in done.err) == (audited == 1)
+    with pytest.raises(SystemExit):
+        training_seeds.main([str(complete_run), "--preset", "D9-DiT"])
+    assert "--preset must be of" in capsys.readouterr().err
