@@ -168,8 +168,8 @@ def measure_all(jobs: Iterable[Job], run: Path, rows: Path, processes: int) -> d
         found = {AUDITOR: identity.get(AUDITOR), **row.values}  # older rows were not audited
         if differing := [name for name in identity if found.get(name) != identity[name]]:
             raise ConfigError(
-                f"{rows} must hold rows of this run's study and weights only, but differs in "
-                f"{' and '.join(differing)}; name another --rows."
+                f"{rows} must hold rows of this run's study, weights and auditor only, but "
+                f"differs in {' and '.join(differing)}; name another --rows."
             )
         known[row.key] = row.values
     missing = [job for job in dict.fromkeys(jobs) if job.key not in known]
