@@ -91,6 +91,28 @@ class PromoteJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainJob:
+    """Fine-tunes a trial's schedule anew with another training seed, and measures that."""
+
+    number: int
+    depths: tuple[int, ...]
+    label: str | None
+    settings: str
+    run_dir: str
+    training_seed: int
+    """The same batches, noise and timesteps for every schedule."""
+    seeds: tuple[int, ...]
+    """Evaluation seeds."""
+    num_samples: int
+    num_steps: int = 0
+    """Steps by which the new fine-tune is continued, as those of promoted trials are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "retrain", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileJob:
     """One shared fine-tune with random exits, and the error table of its weights."""
 
@@ -106,9 +128,14 @@ class ProfileJob:
         return {"kind": "profile", **asdict(self)}
 
 
-Job = TrialJob | ConfirmJob | PromoteJob | ProfileJob
+Job = TrialJob | ConfirmJob | PromoteJob | RetrainJob | ProfileJob
 
-_WITH_DEPTHS = {"trial": TrialJob, "confirm": ConfirmJob, "promote": PromoteJob}
+_WITH_DEPTHS = {
+    "trial": TrialJob,
+    "confirm": ConfirmJob,
+    "promote": PromoteJob,
+    "retrain": RetrainJob,
+}
 
 
 def job_from_dict(data: Mapping[str, Any]) -> Job:
@@ -116,7 +143,9 @@ def job_from_dict(data: Mapping[str, Any]) -> Job:
     values = {key: value for key, value in data.items() if key != "kind"}
     if data["kind"] == "profile":
         return ProfileJob(**values)
-    values["depths"] = tuple(values["depths"])
+    for name in ("depths", "seeds"):
+        if name in values:
+            values[name] = tuple(values[name])
     job: Job = _WITH_DEPTHS[data["kind"]](**values)
     return job
 
@@ -200,6 +229,8 @@ class ConfirmRecord:
     features: str
     num_steps: int = 0
     """Steps by which the trial's fine-tune was continued for this measurement."""
+    training_seed: int | None = None
+    """Of a fine-tune anew; None for the trial's own."""
     fid_ci95: tuple[float, float] | None = None
     """95 % interval of ``fid`` over the images of this seed, by bootstrap."""
     kid_ci95: tuple[float, float] | None = None

@@ -186,6 +186,14 @@ class EvaluationSettings:
     runoff_seeds: Annotated[int, Field(ge=0)] = 2
     """Further seeds that decide which of the best searched schedules at a preset's latency is
     compared with it; 0 leaves the choice to the FID of the search."""
+    runoff_size: Annotated[int, Field(ge=2)] = 3
+    """Searched schedules per preset in the runoff: the best by the search's FID."""
+    runoff_training_seeds: Annotated[int, Field(ge=0)] = 0
+    """Fine-tunes anew of each schedule in the runoff, with training seeds that the search did not
+    use, instead of the weights that the search chose; 0 measures these."""
+    confirm_training_seeds: Annotated[int, Field(ge=0)] = 0
+    """Fine-tunes anew of presets and rivals, with further training seeds, behind a verdict that
+    holds over training and evaluation seeds; 0 compares the trials' own weights."""
     confirm_steps: Annotated[int, Field(ge=0)] = 0
     """Further fine-tune steps, from a trial's own weights, of schedules that are confirmed."""
     bootstrap: Annotated[int, Field(ge=0)] = 200
@@ -291,3 +299,15 @@ class StudySettings:
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings
     resources: ResourceSettings = ResourceSettings()
+
+    @property
+    def confirm_training_seeds_used(self) -> range:
+        """The training seeds of the verdicts; none of them chooses anything."""
+        first = self.search.seed + 1
+        return range(first, first + self.evaluation.confirm_training_seeds)
+
+    @property
+    def runoff_training_seeds_used(self) -> range:
+        """The training seeds that choose each preset's rival."""
+        first = self.confirm_training_seeds_used.stop
+        return range(first, first + self.evaluation.runoff_training_seeds)

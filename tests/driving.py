@@ -77,10 +77,18 @@ def record_of(
     return TrialRecord(**{**values, **changes})
 
 
-def confirm_of(number: int, seed: int, fid: float) -> ConfirmRecord:
-    """A confirmation."""
+def confirm_of(
+    number: int, seed: int, fid: float, training_seed: int | None = None
+) -> ConfirmRecord:
+    """A confirmation, of the trial's weights or of a fine-tune anew."""
     return ConfirmRecord(
-        number=number, seed=seed, num_samples=64, fid=fid, kid=fid / 100, features="digits CNN"
+        number=number,
+        seed=seed,
+        num_samples=64,
+        training_seed=training_seed,
+        fid=fid,
+        kid=fid / 100,
+        features="digits CNN",
     )
 
 

@@ -11,6 +11,7 @@ from schedsearch.records import (
     ConfirmRecord,
     ProfileJob,
     PromoteJob,
+    RetrainJob,
     TrialJob,
     TrialRecord,
     TrialState,
@@ -39,7 +40,17 @@ def test_jobs_survive_a_pipe() -> None:
         number=7, depths=DEPTHS, label=None, settings="", run_dir="r", num_steps=9
     )
     profile = ProfileJob(exits="uniform", settings="", run_dir="r")
-    for job in (trial, confirm, promote, profile):
+    anew = RetrainJob(
+        number=7,
+        depths=DEPTHS,
+        label=None,
+        settings="",
+        run_dir="r",
+        training_seed=4,
+        seeds=(1, 2),
+        num_samples=64,
+    )
+    for job in (trial, confirm, promote, anew, profile):
         assert job_from_dict(json.loads(json.dumps(job.to_dict()))) == job
     assert trial.schedule == ExitSchedule(DEPTHS)
 
@@ -53,8 +64,12 @@ def test_records_survive_a_line(fid: float | None) -> None:
     assert "\n" not in line
     assert TrialRecord.from_json(line) == record
     assert record.complete == (fid is not None)
-    confirmation = confirm_of(3, 1, 2.5)
-    assert ConfirmRecord.from_json(confirmation.to_json()) == confirmation
+    for confirmation in (confirm_of(3, 1, 2.5), confirm_of(3, 1, 2.5, training_seed=8)):
+        assert ConfirmRecord.from_json(confirmation.to_json()) == confirmation
+    line = confirm_of(3, 1, 2.5).to_json().replace('"training_seed":null,', "")
+    line = line.replace('"training_seed": null, ', "")
+    assert "training_seed" not in line  # as written before there was one
+    assert ConfirmRecord.from_json(line) == confirm_of(3, 1, 2.5)
 
 
 def test_state_and_evaluation_agree() -> None:

@@ -14,6 +14,7 @@ from schedsearch.config.backbone_rules import (
     check_backbone,
     num_exit_blocks_of,
 )
+from schedsearch.config.confirmation_rules import check_confirmation
 from schedsearch.config.data_rules import check_data, check_features, check_shape
 from schedsearch.config.import_strings import why_not_importable
 from schedsearch.config.paths import Paths
@@ -73,6 +74,7 @@ def check_rules(sections: Mapping[str, Any], findings: Findings, paths: Paths) -
     if solver is not None and "diffusion" in sections:
         check_solver(solver, sections["diffusion"], findings)
     check_recipe(sections, findings)
+    check_confirmation(sections, findings)
     if "profile" in sections:
         check_profile(sections["profile"], findings)
         if "search" in sections:

@@ -13,6 +13,7 @@ from schedsearch.statistics.paired import Verdict
 
 if TYPE_CHECKING:
     from schedsearch.search.results import RunResults
+    from schedsearch.statistics.comparison import Comparison
 
 
 def conclusions(
@@ -58,11 +59,11 @@ def conclusions(
 
 def _how_sure(compared: Sequence[PresetFinding]) -> str:
     groups: dict[Verdict, list[str]] = {"better": [], "no difference": [], "worse": []}
-    seeds, widths = [], []
+    kinds, widths = [], []
     for preset in compared:
         if (comparison := preset.comparison) is not None:
             groups[comparison.verdict].append(preset.preset.title)
-            seeds.append(comparison.num_seeds)
+            kinds.append(_seeds_of(comparison))
             widths.append(comparison.half_width)
     words = {
         "better": "better than",
@@ -72,10 +73,17 @@ def _how_sure(compared: Sequence[PresetFinding]) -> str:
     parts = [f"{words[verdict]} {', '.join(names)}" for verdict, names in groups.items() if names]
     return (
         f"How sure: the best searched schedule at each preset's latency is {'; '.join(parts)} "
-        f"(paired 95 % intervals over {min(seeds)} fresh evaluation seeds with the same noise, "
+        f"(paired 95 % intervals over {' or '.join(dict.fromkeys(kinds))} with the same noise, "
         f"half-width up to {rounded(max(widths))}; each verdict errs once in twenty, so of four "
         "one may well be wrong)."
     )
+
+
+def _seeds_of(comparison: Comparison) -> str:
+    evaluation = f"{comparison.num_seeds} fresh evaluation seeds"
+    if not comparison.num_training_seeds:
+        return evaluation
+    return f"{comparison.num_training_seeds} fresh training seeds x {evaluation}"
 
 
 def _audit(compared: Sequence[PresetFinding]) -> list[str]:

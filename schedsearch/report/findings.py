@@ -93,6 +93,9 @@ def _fine_tunes(results: RunResults) -> str:
     settings = results.settings
     shared = settings.profile is not None and settings.profile.start == "shared"
     own = settings.recipe.num_steps or settings.evaluation.confirm_steps
+    compared = results.comparisons()
+    if compared and all(found.num_training_seeds for found in compared):
+        return "All other figures come from one fine-tune of each schedule."
     if own:
         behind = f"Each schedule was fine-tuned once{', from weights that all share' * shared}"
     elif shared:

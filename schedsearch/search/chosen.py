@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from schedsearch.statistics.comparison import contenders_for
-
 if TYPE_CHECKING:
     from schedsearch.search.results import FrontEntry, RunResults
 
@@ -16,7 +14,7 @@ FRONT_SHARE = 3
 
 def trials_to_run_off(results: RunResults) -> list[int]:
     """The contenders of each preset, where there is more than one."""
-    fields = [contenders_for(preset, results.candidates()) for preset in results.hand_made()]
+    fields = [results.contenders_for(preset) for preset in results.hand_made()]
     return list(dict.fromkeys(c.trial for field in fields if len(field) > 1 for c in field))
 
 
@@ -36,6 +34,13 @@ def trials_to_confirm(results: RunResults) -> list[int]:
             chosen.append(rival.trial)
     chosen += [entry.trial for entry in spread_over_latency(results.front(), FRONT_SHARE)]
     return list(dict.fromkeys(chosen))
+
+
+def trials_to_retrain(results: RunResults) -> list[int]:
+    """Every preset that has a rival, and the rivals."""
+    pairs = [(preset, results.rival_of(preset)) for preset in results.hand_made()]
+    met = [(preset.trial, rival.trial) for preset, rival in pairs if rival is not None]
+    return list(dict.fromkeys([p for p, _ in met] + [r for _, r in met]))
 
 
 def spread_over_latency(front: Sequence[FrontEntry], count: int) -> list[FrontEntry]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from schedsearch.backbones.checkpoint import load_weights, save_weights
 from schedsearch.evaluation.sampling import balanced_labels
 from schedsearch.exit_rules import ScheduleExits
-from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob
+from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob, RetrainJob
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.failures import note_failure
 from schedsearch.search.loading import load_trainer
@@ -103,18 +103,26 @@ def confirm(job: ConfirmJob) -> ConfirmRecord:
         num_samples=job.num_samples,
         auditor=bench.auditor,
     )
+    record = record_of(job, job.seed, bench, quality)
+    return replace(record, **_intervals(bench, quality, job.seed))
+
+
+def record_of(
+    job: ConfirmJob | RetrainJob, seed: int, bench: Workbench, quality: Quality
+) -> ConfirmRecord:
+    """What is kept of a measurement at one evaluation seed."""
     auditor = bench.auditor
     return ConfirmRecord(
         number=job.number,
-        seed=job.seed,
+        seed=seed,
         num_samples=job.num_samples,
         num_steps=job.num_steps,
+        training_seed=job.training_seed if isinstance(job, RetrainJob) else None,
         fid=quality.fid,
         kid=quality.kid,
         features=bench.extractor.name,
         audit_fid=quality.audit_fid,
         audit_features=None if auditor is None else auditor.extractor.name,
-        **_intervals(bench, quality, job.seed),
     )
 
 

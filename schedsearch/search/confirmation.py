@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
-from schedsearch.records import ConfirmJob, ConfirmRecord, Job, PromoteJob
-from schedsearch.search.chosen import trials_to_confirm, trials_to_run_off
+from schedsearch.records import ConfirmJob, ConfirmRecord, Job, RetrainJob
+from schedsearch.search.confirmation_jobs import ConfirmationJobs, JobsLeft
 from schedsearch.search.failures import DISK_STAGE
 
 if TYPE_CHECKING:
@@ -18,32 +17,14 @@ if TYPE_CHECKING:
     from schedsearch.search.run_folder import RunFolder
 
 
-class _Subject(TypedDict):
-    """What every job says of the finished trial that it is about."""
-
-    number: int
-    depths: tuple[int, ...]
-    label: str | None
-    settings: str
-    run_dir: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobsLeft:
-    """What a confirmation still asks for."""
-
-    measurements: int = 0
-    promotions: int = 0
-
-
 class Confirmation:
-    """Hands out the jobs that are left of three phases, one phase after the other.
+    """Hands out the jobs that are left of four phases, one phase after the other.
 
     First a runoff at seeds of its own chooses each preset's rival. Then, with
     ``evaluation.confirm_steps``, the chosen schedules continue their fine-tune. Then they are
-    confirmed. Seeds go round-robin over the trials, so that an interrupted confirmation still
-    has pairs. A job whose worker died is handed out again, as often as a trial would be. Every
-    phase is chosen by what the phases before it have left on disk, so any start can go on.
+    confirmed, and with ``evaluation.confirm_training_seeds`` presets and rivals are fine-tuned
+    anew. A job whose worker died is handed out again, as often as a trial would be. Every phase
+    is chosen by what the phases before it have left on disk, so any start can go on.
 
     Args:
         read_results: Gives what was measured so far, confirmations included.
@@ -63,8 +44,6 @@ class Confirmation:
         observer: Observer,
     ) -> None:
         self._read_results = read_results
-        self._settings_text = settings_text
-        self._folder = folder
         self._journal = journal
         self._observer = observer
         self._attempts: dict[Job, int] = {}
@@ -72,15 +51,18 @@ class Confirmation:
         journal.repair()
         settings = read_results().settings
         self._max_retries = settings.search.max_retries
-        self._evaluation = settings.evaluation
+        self._jobs = jobs = ConfirmationJobs(
+            settings, settings_text=settings_text, folder=folder, journal=journal
+        )
         self._waiting: list[Job] = []
         self._title = ""
         self._phases: list[tuple[str, Callable[[RunResults], list[Job]]]] = []
-        if self._evaluation.confirm_seeds:
+        if settings.evaluation.confirm_seeds:
             self._phases = [
-                ("choosing each preset's rival with fresh seeds", self._runoff_jobs),
-                ("continuing the fine-tune of what is confirmed", self._promotion_jobs),
-                ("confirming with fresh seeds", self._verdict_jobs),
+                ("choosing each preset's rival with fresh seeds", jobs.runoff),
+                ("continuing the fine-tune of what is confirmed", jobs.promotions),
+                ("confirming with fresh seeds", jobs.verdicts),
+                ("fine-tuning presets and rivals with fresh training seeds", jobs.retrainings),
             ]
         self._next_phase()
 
@@ -91,15 +73,7 @@ class Confirmation:
 
     def jobs_left(self, results: RunResults) -> JobsLeft:
         """Jobs of all phases that are left if the search ended with these results."""
-        if not self._evaluation.confirm_seeds:
-            return JobsLeft()
-        numbers = trials_to_confirm(results)
-        steps, seeds = self._evaluation.confirm_steps, self._evaluation.confirm_seeds_used
-        verdicts = self._measurements(results, numbers, seeds, num_steps=steps)
-        return JobsLeft(
-            measurements=len(self._runoff_jobs(results)) + len(verdicts),
-            promotions=len(self._promotion_jobs(results)),
-        )
+        return self._jobs.left(results)
 
     def announce(self) -> None:
         """Tell the observer which phase begins."""
@@ -130,6 +104,9 @@ class Confirmation:
             self._observer.warning(f"{_what(job)} failed: {outcome['error']}")
         elif isinstance(job, ConfirmJob):
             self._journal.append(ConfirmRecord.from_json(outcome["record"]))
+        elif isinstance(job, RetrainJob):
+            for line in outcome["records"].splitlines():
+                self._journal.append(ConfirmRecord.from_json(line))
         self._observer.advanced()
 
     def lose(self, job: Job, reason: str, *, retry: bool) -> None:
@@ -142,8 +119,6 @@ class Confirmation:
         self._observer.warning(f"{_what(job)} failed: {reason}")
         self._observer.advanced()
 
-    # ---- phases ---------------------------------------------------------------------------
-
     def _next_phase(self) -> bool:
         """Go to the first phase that has jobs left; False when none has."""
         while self._phases and not self._waiting:
@@ -151,62 +126,10 @@ class Confirmation:
             self._waiting = jobs_of(self._read_results())
         return bool(self._waiting)
 
-    def _runoff_jobs(self, results: RunResults) -> list[Job]:
-        seeds = self._evaluation.runoff_seeds_used
-        return self._measurements(results, trials_to_run_off(results), seeds, num_steps=0)
-
-    def _promotion_jobs(self, results: RunResults) -> list[Job]:
-        num_steps = self._evaluation.confirm_steps
-        if not num_steps:
-            return []
-        subjects = self._subjects(results)
-        return [
-            PromoteJob(**subjects[number], num_steps=num_steps)
-            for number in trials_to_confirm(results)
-            if not self._folder.promoted(number).is_file()
-        ]
-
-    def _verdict_jobs(self, results: RunResults) -> list[Job]:
-        numbers: Sequence[int] = trials_to_confirm(results)
-        num_steps = self._evaluation.confirm_steps
-        if num_steps:  # one whose promotion failed is left out, as the warning said
-            numbers = [n for n in numbers if self._folder.promoted(n).is_file()]
-        return self._measurements(
-            results, numbers, self._evaluation.confirm_seeds_used, num_steps=num_steps
-        )
-
-    def _measurements(
-        self, results: RunResults, numbers: Sequence[int], seeds: Iterable[int], num_steps: int
-    ) -> list[Job]:
-        num_samples = self._evaluation.confirm_samples or self._evaluation.num_samples
-        done = {
-            (c.number, c.seed)
-            for c in self._journal.read()
-            if (c.num_samples, c.num_steps) == (num_samples, num_steps)
-        }
-        subjects = self._subjects(results)
-        return [
-            ConfirmJob(**subjects[number], seed=seed, num_samples=num_samples, num_steps=num_steps)
-            for seed in seeds
-            for number in numbers
-            if (number, seed) not in done
-        ]
-
-    def _subjects(self, results: RunResults) -> dict[int, _Subject]:
-        """By number of the trial."""
-        return {
-            entry.trial: _Subject(
-                number=entry.trial,
-                depths=entry.depths,
-                label=entry.name,
-                settings=self._settings_text,
-                run_dir=str(self._folder.root),
-            )
-            for entry in results.entries
-        }
-
 
 def _what(job: Job) -> str:
     if isinstance(job, ConfirmJob):
         return f"confirmation of trial {job.number} with seed {job.seed}"
+    if isinstance(job, RetrainJob):
+        return f"fine-tune of trial {job.number} with training seed {job.training_seed}"
     return f"continued fine-tune of trial {job.number}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from schedsearch.evaluation.latency_rounds import FEWEST_ROUNDS_OF_A_PAIR
 from schedsearch.hand_made import FULL
 from schedsearch.search.chosen import FRONT_SHARE
-from schedsearch.statistics.comparison import RUNOFF_SIZE
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
@@ -42,20 +41,27 @@ class Estimates:
         return self._seconds_per_image() * (training + cells * profile.num_images)
 
     def confirmation_seconds(self) -> float:
-        """Runoff, continued fine-tunes and confirmation, on one worker."""
+        """Runoff, continued fine-tunes, confirmation and fine-tunes anew, on one worker."""
         evaluation, table = self._settings.evaluation, self._ready.table
         if not evaluation.confirm_seeds:
             return 0.0
         chosen = self._at_most(2 * self._num_presets + 1 + FRONT_SHARE)
-        run_off = self._at_most(RUNOFF_SIZE * self._num_presets)
-        measured = chosen * evaluation.confirm_seeds + run_off * evaluation.runoff_seeds
+        run_off = self._at_most(evaluation.runoff_size * self._num_presets)
+        pairs = self._at_most(2 * self._num_presets)
+        anew = pairs * evaluation.confirm_training_seeds
+        run_off_anew = run_off * evaluation.runoff_training_seeds
+        measured = (chosen + anew) * evaluation.confirm_seeds
+        measured += (run_off_anew or run_off) * evaluation.runoff_seeds
         num_samples = evaluation.confirm_samples or evaluation.num_samples
-        training = 3 * chosen * evaluation.confirm_steps * self._settings.recipe.batch_size
+        steps = (chosen + anew) * evaluation.confirm_steps
+        steps += (anew + run_off_anew) * self._settings.recipe.num_steps
+        training = 3 * steps * self._settings.recipe.batch_size
         return self._seconds_per_image() * (training + measured * num_samples * table.num_calls)
 
     def final_latency_seconds(self) -> float:
         """The latencies of the front, the presets and their contenders, by the driver alone."""
-        chosen = self._at_most((1 + RUNOFF_SIZE) * self._num_presets + 1 + 2 * FRONT_SHARE)
+        runoff_size = self._settings.evaluation.runoff_size
+        chosen = self._at_most((1 + runoff_size) * self._num_presets + 1 + 2 * FRONT_SHARE)
         rounds = max(self._settings.evaluation.latency_repeats, FEWEST_ROUNDS_OF_A_PAIR)
         return chosen * rounds * self._ready.latency.full_ms / 1000.0
 

@@ -17,7 +17,6 @@ from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.latency_report import LatencyReport, MeasuredLatency
-from schedsearch.statistics.comparison import contenders_for
 
 if TYPE_CHECKING:
     from schedsearch.protocols import Backbone, Solver
@@ -121,7 +120,7 @@ def trials_to_measure(results: RunResults) -> list[int]:
     for entries in (comparable, searched):
         chosen += [entries[i] for i in non_dominated([e.point for e in entries])]
     for preset in results.hand_made():
-        chosen += contenders_for(preset, results.candidates())
+        chosen += results.contenders_for(preset)
     return sorted({entry.trial for entry in chosen})
 
 
@@ -137,7 +136,7 @@ def measure_finally(
     pairs = [
         (names[contender.trial], names[preset.trial])
         for preset in results.hand_made()
-        for contender in contenders_for(preset, results.candidates())
+        for contender in results.contenders_for(preset)
     ]
     measured = measure_schedules(bench.settings, bench.backbone, bench.solver, schedules, pairs)
     report = replace(

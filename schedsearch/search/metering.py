@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import ExitCode, SchedSearchError
-from schedsearch.records import ConfirmJob, Job, ProfileJob, PromoteJob
+from schedsearch.records import ConfirmJob, Job, ProfileJob, PromoteJob, RetrainJob
 from schedsearch.search import costs as stages
 from schedsearch.search.costs import Costs, used_budget
 
@@ -65,6 +65,7 @@ class Meter:
         self._budget = settings.search.budget
         self._num_workers = settings.resources.num_workers
         self._runoff_seeds = settings.evaluation.runoff_seeds_used
+        self._runoff_training_seeds = settings.runoff_training_seeds_used
         self._clock = clock
         self._began = clock() if began is None else began
         self._costs = Costs.load(folder)
@@ -150,6 +151,9 @@ class Meter:
             return stages.PROMOTION
         if isinstance(job, ConfirmJob):
             return stages.RUNOFF if job.seed in self._runoff_seeds else stages.CONFIRMATION
+        if isinstance(job, RetrainJob):
+            choosing = job.training_seed in self._runoff_training_seeds
+            return stages.RUNOFF if choosing else stages.CONFIRMATION
         return stages.TRIALS if complete else stages.FAILED_TRIALS
 
     # ---- the budget -----------------------------------------------------------------------

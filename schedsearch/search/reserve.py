@@ -11,7 +11,7 @@ from schedsearch.search.latency_stage import trials_to_measure
 from schedsearch.search.metering import Reserve
 
 if TYPE_CHECKING:
-    from schedsearch.search.confirmation import JobsLeft
+    from schedsearch.search.confirmation_jobs import JobsLeft
     from schedsearch.search.results import RunResults
 
 MOST_RESERVED = 0.5
@@ -66,13 +66,15 @@ def seconds_to_the_end(results: RunResults, left: JobsLeft) -> Reserve:
     numbers = set(trials_to_measure(results))
     one_round = sum(e.latency_ms for e in results.entries if e.trial in numbers) / 1000.0
     promotion = left.promotions * settings.evaluation.confirm_steps * pace.finetune_step
+    steps = settings.recipe.num_steps + settings.evaluation.confirm_steps
+    anew = left.retrainings * steps * pace.finetune_step
     measuring = left.measurements * pace.measurement
     workers = settings.resources.num_workers
     return Reserve(
-        device_seconds=rounds * one_round + promotion + measuring,
+        device_seconds=rounds * one_round + promotion + anew + measuring,
         wall_seconds=rounds * one_round
         + promotion / max(1, min(workers, left.promotions))
-        + measuring / max(1, min(workers, left.measurements)),
+        + (measuring + anew) / max(1, min(workers, left.measurements)),
     )
 
 

@@ -24,9 +24,10 @@ from schedsearch.search.volumes import (
 from schedsearch.settings import StudySettings
 from schedsearch.statistics.comparison import (
     Comparison,
-    compare_with_presets,
-    rival_of,
+    compare_over_seeds,
 )
+from schedsearch.statistics.over_training import compare_over_training
+from schedsearch.statistics.rivals import contenders_for, winner_of
 
 __all__ = [
     "REFERENCE_FID",
@@ -65,13 +66,14 @@ class RunResults:
         self.latency = latency
         self.raised = raised
         every = list(confirmations)
+        own = [record for record in every if record.training_seed is None]
         seeds = settings.evaluation.confirm_seeds_used
-        self.confirmations = [record for record in every if record.seed in seeds]
-        """FIDs at the seeds of the verdicts."""
-        self._runoff = _mean_fids(
-            [r for r in every if r.seed in settings.evaluation.runoff_seeds_used],
-            num_seeds=settings.evaluation.runoff_seeds,
-        )
+        self.confirmations = [record for record in own if record.seed in seeds]
+        """FIDs of the trials' own weights at the seeds of the verdicts."""
+        training_seeds = settings.confirm_training_seeds_used
+        self.retrained = [r for r in every if r.training_seed in training_seeds]
+        """The same of fine-tunes anew."""
+        self._runoff = _runoff_fids(settings, every)
         self.entries = [
             build_entry(record, latency, self._of(record.number), raised=raised is not None)
             for record in self.records
@@ -173,15 +175,21 @@ class RunResults:
         full = self.full()
         return hypervolume_in_box([e.point for e in chosen], None if full is None else full.point)
 
+    def contenders_for(self, preset: FrontEntry) -> list[FrontEntry]:
+        """The searched schedules that may become a preset's rival, by the search's FID."""
+        return contenders_for(preset, self.candidates(), self.settings.evaluation.runoff_size)
+
     def rival_of(self, preset: FrontEntry) -> FrontEntry | None:
-        """The best searched schedule that is no slower than a preset, by the search's FID."""
-        return rival_of(preset, self.candidates(), self._runoff)
+        """The best searched schedule that is no slower than a preset, by the runoff."""
+        return winner_of(self.contenders_for(preset), self._runoff)
 
     def comparisons(self) -> list[Comparison]:
-        """Each preset against its rival, paired by seed."""
-        return compare_with_presets(
-            self.hand_made(), self.candidates(), self.confirmations, self._runoff
-        )
+        """Each preset against its rival, paired by seed.
+
+        Over training and evaluation seeds where both were fine-tuned anew with every training
+        seed, over evaluation seeds alone elsewhere.
+        """
+        return self._compared(self.confirmations, self.retrained)
 
     def fids_by_seed(self, trial: int, *, audited: bool = False) -> dict[int, float]:
         """Confirmed FIDs of a trial by fresh seed, for paired comparisons.
@@ -195,20 +203,38 @@ class RunResults:
 
     def audit(self) -> list[Comparison]:
         """The same comparisons by the auditor's FID; it chose none of the pairs."""
-        audited = [
-            replace(record, fid=record.audit_fid)
-            for record in self.confirmations
-            if record.audit_fid is not None
-        ]
-        return compare_with_presets(self.hand_made(), self.candidates(), audited, self._runoff)
+        return self._compared(_by_auditor(self.confirmations), _by_auditor(self.retrained))
+
+    def _compared(
+        self, own: Sequence[ConfirmRecord], retrained: Sequence[ConfirmRecord]
+    ) -> list[Comparison]:
+        met = [(preset, self.rival_of(preset)) for preset in self.hand_made()]
+        pairs = [(preset.trial, rival.trial) for preset, rival in met if rival is not None]
+        by_seed = {found.preset: found for found in compare_over_seeds(pairs, own)}
+        anew = compare_over_training(
+            pairs,
+            retrained,
+            training_seeds=self.settings.confirm_training_seeds_used,
+            seeds=self.settings.evaluation.confirm_seeds_used,
+        )
+        by_seed |= {found.preset: found for found in anew}
+        return [by_seed[preset] for preset, _ in pairs if preset in by_seed]
 
     def _of(self, trial: int) -> list[ConfirmRecord]:
         return [record for record in self.confirmations if record.number == trial]
 
 
-def _mean_fids(records: Sequence[ConfirmRecord], num_seeds: int) -> dict[int, float]:
+def _by_auditor(records: Sequence[ConfirmRecord]) -> list[ConfirmRecord]:
+    return [replace(r, fid=r.audit_fid) for r in records if r.audit_fid is not None]
+
+
+def _runoff_fids(settings: StudySettings, records: Sequence[ConfirmRecord]) -> dict[int, float]:
     """Mean FID by trial, of the trials that were measured at all seeds and so compare."""
-    fids: dict[int, dict[int, float]] = {}
+    seeds = settings.evaluation.runoff_seeds_used
+    training_seeds: Sequence[int | None] = settings.runoff_training_seeds_used or [None]
+    fids: dict[int, dict[tuple[int | None, int], float]] = {}
     for record in records:
-        fids.setdefault(record.number, {})[record.seed] = record.fid
-    return {n: sum(f.values()) / num_seeds for n, f in fids.items() if len(f) == num_seeds}
+        if record.seed in seeds and record.training_seed in training_seeds:
+            fids.setdefault(record.number, {})[record.training_seed, record.seed] = record.fid
+    cells = len(seeds) * len(training_seeds)
+    return {n: sum(f.values()) / cells for n, f in fids.items() if len(f) == cells}

@@ -58,6 +58,10 @@ class RunFolder:
         """EMA weights of one trial after its fine-tune was continued."""
         return self.trial(number) / "promoted.safetensors"
 
+    def retraining(self, number: int, training_seed: int) -> Path:
+        """Log and saved state of a trial's fine-tune anew."""
+        return self.trial(number) / "retraining" / f"seed-{training_seed}"
+
     def best_weights(self, number: int) -> Path:
         """What is exported of a trial: the promoted weights where there are any."""
         promoted = self.promoted(number)

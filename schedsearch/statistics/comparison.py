@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 from schedsearch.records import ConfirmRecord
-from schedsearch.statistics.intervals import mean_interval
 from schedsearch.statistics.paired import (
     Verdict,
     how_sure,
@@ -16,52 +14,8 @@ from schedsearch.statistics.paired import (
 )
 from schedsearch.statistics.same_protocol import Measured
 
-__all__ = [
-    "RUNOFF_SIZE",
-    "Candidate",
-    "Comparison",
-    "Verdict",
-    "compare_with_presets",
-    "contenders_for",
-    "mean_interval",
-    "measured_by",
-    "rival_of",
-]
-
-RUNOFF_SIZE = 3
-"""Searched schedules per preset among which further seeds choose."""
-
-
-class Candidate(Protocol):
-    """What the comparison needs of a finished schedule."""
-
-    @property
-    def trial(self) -> int:
-        """Trial number."""
-        ...
-
-    @property
-    def fid(self) -> float:
-        """FID of the search, which chooses the contenders."""
-        ...
-
-    @property
-    def latency_ms(self) -> float:
-        """Latency, predicted or measured."""
-        ...
-
-    @property
-    def latency_source(self) -> str:
-        """``predicted`` or ``measured``."""
-        ...
-
-    @property
-    def predicted_latency_ms(self) -> float:
-        """Latency by the table, which knows no noise."""
-        ...
-
-
-C = TypeVar("C", bound=Candidate)
+Pair = tuple[int, int]
+"""Trial numbers of a preset and of its rival."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +29,13 @@ class Comparison:
     difference: float
     """Mean over seeds of FID(rival) - FID(preset); negative means the search found better."""
     half_width: float
-    """Half of the 95 % interval (Student's t over the seeds)."""
+    """Half of the 95 % interval: Student's t over evaluation seeds, or over both kinds."""
     num_seeds: int
+    """Evaluation seeds."""
+    num_training_seeds: int = 0
+    """Fine-tunes anew of both; 0 for the trials' own weights."""
     num_better: int = 0
-    """Seeds at which the rival is better."""
+    """Seeds at which the rival is better on average: training seeds where there are any."""
 
     @property
     def verdict(self) -> Verdict:
@@ -88,75 +45,34 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The verdict in plain words."""
+        if self.num_training_seeds:
+            kind = "training seeds"
+            return how_sure(self.verdict, self.num_better, self.num_training_seeds, kind)
         return how_sure(self.verdict, self.num_better, self.num_seeds)
 
 
-def contenders_for(preset: C, searched: Sequence[C], size: int = RUNOFF_SIZE) -> list[C]:
-    """The searched schedules with the best FIDs at a latency no higher than the preset's.
-
-    Measured latencies are compared with measured ones only. The table must agree: among many
-    schedules some slower one has a lucky measurement.
-    """
-    no_slower = [
-        entry
-        for entry in searched
-        if entry.latency_source == preset.latency_source
-        and entry.latency_ms <= preset.latency_ms
-        and entry.predicted_latency_ms <= preset.predicted_latency_ms
-    ]
-    return sorted(no_slower, key=lambda entry: (entry.fid, entry.latency_ms))[:size]
-
-
-def rival_of(
-    preset: C, searched: Sequence[C], runoff: Mapping[int, float] | None = None
-) -> C | None:
-    """The best searched schedule at the preset's latency.
-
-    A search proposes what was good at its one evaluation seed, so the best few by that FID go
-    through a runoff at further seeds.
-
-    Args:
-        preset: The hand-made schedule.
-        searched: Schedules of the search.
-        runoff: Mean FID at the runoff's seeds by trial number. With fewer than two of the
-            contenders in it, the FID of the search decides.
-    """
-    contenders = contenders_for(preset, searched)
-    known = {} if runoff is None else runoff
-    finalists = [entry for entry in contenders if entry.trial in known]
-    if len(finalists) > 1:
-        return min(finalists, key=lambda entry: known[entry.trial])
-    return contenders[0] if contenders else None
-
-
-def compare_with_presets(
-    presets: Sequence[C],
-    searched: Sequence[C],
-    confirmations: Iterable[ConfirmRecord],
-    runoff: Mapping[int, float] | None = None,
+def compare_over_seeds(
+    pairs: Sequence[Pair], confirmations: Iterable[ConfirmRecord]
 ) -> list[Comparison]:
-    """Compare every preset with its rival at the seeds that both were confirmed with.
+    """Compare every preset with its rival at the evaluation seeds that both were confirmed with.
 
     The rival was chosen by the FID of the search and by the runoff; the confirmation has seeds
     of its own, so the choice does not flatter it (no winner's curse in the difference).
-    Seeds at which the two were not measured alike are left out.
+    Seeds at which the two were not measured alike are left out, and pairs without two others.
     """
     by_trial: dict[int, dict[int, ConfirmRecord]] = {}
     for record in confirmations:
         by_trial.setdefault(record.number, {})[record.seed] = record
     found = []
-    for preset in presets:
-        rival = rival_of(preset, searched, runoff)
-        if rival is None:
-            continue
-        ours, theirs = by_trial.get(rival.trial, {}), by_trial.get(preset.trial, {})
+    for preset, rival in pairs:
+        ours, theirs = by_trial.get(rival, {}), by_trial.get(preset, {})
         difference = paired_difference(*_measured_alike(ours, theirs))
         if difference is None:
             continue
         found.append(
             Comparison(
-                preset=preset.trial,
-                rival=rival.trial,
+                preset=preset,
+                rival=rival,
                 difference=difference.mean,
                 half_width=difference.half_width,
                 num_seeds=difference.num_seeds,

@@ -60,14 +60,14 @@ def paired_difference(
     )
 
 
-def how_sure(verdict: Verdict, num_better: int, num_seeds: int) -> str:
+def how_sure(verdict: Verdict, num_better: int, num_seeds: int, kind: str = "seeds") -> str:
     """A verdict in plain words: ``better, sure (5 of 5 seeds)``.
 
     ``sure`` takes the interval and every seed; with the interval alone it is ``fairly sure``.
     ``no difference`` is what was not seen, never proof that there is none.
     """
     if verdict == "no difference":
-        return f"no difference seen (better at {num_better} of {num_seeds} seeds)"
+        return f"no difference seen (better at {num_better} of {num_seeds} {kind})"
     agreeing = num_better if verdict == "better" else num_seeds - num_better
     sure = "sure" if agreeing == num_seeds else "fairly sure"
-    return f"{verdict}, {sure} ({agreeing} of {num_seeds} seeds)"
+    return f"{verdict}, {sure} ({agreeing} of {num_seeds} {kind})"

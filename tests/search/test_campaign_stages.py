@@ -148,6 +148,51 @@ class TestAllStages:
 
 
 @pytest.mark.slow
+def test_verdicts_over_training_seeds_survive_a_kill(tmp_path: Path) -> None:
+    space = write_space(
+        tmp_path,
+        warm_start=["full", "D3-DiT"],
+        evaluation={
+            "confirm_seeds": 2,
+            "runoff_seeds": 1,
+            "runoff_training_seeds": 1,
+            "confirm_training_seeds": 2,
+            "auditor": "digits_mlp",
+        },
+        search={"n_trials": 6},
+        resources={"num_workers": 2},
+    )
+    folder, log = RunFolder(tmp_path / "run"), tmp_path / "log.txt"
+    driver = start_cli("run", space, "--output", folder.root, log=log)
+    wait_until(lambda: '"training_seed":1' in _text(folder.confirmation_file), 600)
+    workers = children_of(driver.pid)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait(timeout=60)
+    wait_until(lambda: not any(map(is_alive, workers)), 20)
+    done = run_cli("run", space, "--output", folder.root)
+    assert done.code == 0, done.err
+    records = [ConfirmRecord.from_json(x) for x in _text(folder.confirmation_file).splitlines()]
+    measured = [(r.number, r.training_seed, r.seed) for r in records]
+    assert len(set(measured)) == len(measured)
+    results = RunResults.load(folder)
+    (preset,) = results.hand_made()
+    assert {r.training_seed for r in records if r.seed == 3} == {3}  # the runoff, anew alone
+    (found,) = results.comparisons()
+    assert (found.num_training_seeds, found.num_seeds) == (2, 2)
+    of = {(r.number, r.training_seed, r.seed): r.fid for r in records if r.training_seed in (1, 2)}
+    steps = [of[found.rival, t, s] - of[preset.trial, t, s] for t in (1, 2) for s in (1, 2)]
+    assert found.difference == pytest.approx(sum(steps) / 4)
+    assert [c.num_training_seeds for c in results.audit()] == [2]
+    assert "over 2 fresh training seeds x 2 fresh evaluation seeds" in " ".join(done.out.split())
+    assert "Traceback" not in done.out + done.err + log.read_text()
+    assert not list(folder.root.rglob("progress.pt"))
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.slow
 def test_a_spent_budget_exits_124_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     space = write_space(
         tmp_path,

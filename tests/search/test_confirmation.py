@@ -9,10 +9,11 @@ from rich.console import Console
 
 from schedsearch.exceptions import StorageError
 from schedsearch.hand_made import FULL
-from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob
+from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob, RetrainJob
 from schedsearch.report.live import RunView
 from schedsearch.search.chosen import trials_to_confirm
-from schedsearch.search.confirmation import Confirmation, JobsLeft
+from schedsearch.search.confirmation import Confirmation
+from schedsearch.search.confirmation_jobs import JobsLeft
 from schedsearch.search.journal import Journal
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
@@ -51,6 +52,17 @@ class Stage:
 
     def answer(self, job: ConfirmJob, fid: float) -> None:
         self.source.finish(job, {"record": confirm_of(job.number, job.seed, fid).to_json()})
+
+    def retrain(self, job: RetrainJob, fid: float) -> None:
+        records = [confirm_of(job.number, s, fid, job.training_seed) for s in job.seeds]
+        self.source.finish(job, {"records": "\n".join(r.to_json() for r in records)})
+
+    def anew(self) -> list[RetrainJob]:
+        found = []
+        while (job := self.source.next_job()) is not None:
+            assert isinstance(job, RetrainJob)
+            found.append(job)
+        return found
 
     def promote(self) -> list[int]:
         """Let workers continue the fine-tunes that are handed out; their trials."""
@@ -236,6 +248,77 @@ def test_a_failed_promotion_leaves_its_trial_out(tmp_path: Path) -> None:
     assert "confirming with fresh seeds (8)" in told
 
 
+# ---- fine-tunes anew --------------------------------------------------------------------------
+
+
+def test_presets_and_rivals_are_fine_tuned_anew_at_last(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, confirm_training_seeds=2, confirm_steps=3)
+    stage.promote()
+    for job in stage.jobs():
+        stage.answer(job, 3.0)
+    jobs = stage.anew()
+    assert [(job.training_seed, job.number) for job in jobs] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert {(job.seeds, job.num_steps, job.num_samples) for job in jobs} == {((11, 12), 3, 64)}
+    assert (jobs[0].depths, jobs[0].label) == ((9,) * 10, "D2-DiT")
+    assert "with fresh training seeds (4)" in stage.told.getvalue()
+
+
+def test_contenders_are_fine_tuned_anew_for_the_runoff(tmp_path: Path) -> None:
+    options = {"confirm_training_seeds": 2, "runoff_seeds": 1, "runoff_training_seeds": 2}
+    stage = Stage(tmp_path, **options)
+    jobs = stage.anew()
+    assert [(job.training_seed, job.number, job.seeds) for job in jobs] == [
+        (3, 2, (13,)),
+        (3, 4, (13,)),
+        (4, 2, (13,)),
+        (4, 4, (13,)),
+    ]
+    for job in jobs:
+        stage.retrain(job, 8.0 if job.number == 2 else 7.0)
+    verdicts = stage.jobs()
+    assert [job.number for job in verdicts][:3] == [0, 1, 4]
+    for verdict in verdicts:
+        stage.answer(verdict, 3.0)
+    for job in (anew := stage.anew()):
+        stage.retrain(job, 5.0 + job.number)
+    assert {job.number for job in anew} == {1, 4}
+    (found,) = stage.results().comparisons()
+    assert (found.preset, found.rival, found.num_training_seeds) == (1, 4, 2)
+    assert found.difference == pytest.approx(3.0)
+    assert stage.source.next_job() is None
+    assert Stage(tmp_path, **options).source.num_jobs == 0
+
+
+def test_only_the_seeds_that_are_missing_are_measured_again(tmp_path: Path) -> None:
+    options = {"confirm_training_seeds": 2}
+    stage = Stage(tmp_path, **options)
+    for verdict in stage.jobs():
+        stage.answer(verdict, 3.0)
+    first, second, *_ = stage.anew()
+    stage.retrain(first, 1.0)
+    stage.journal.append(confirm_of(second.number, 11, 2.0, second.training_seed))  # killed here
+    left = Stage(tmp_path, **options).anew()
+    assert [(job.training_seed, job.number, job.seeds) for job in left] == [
+        (1, 2, (12,)),
+        (2, 1, (11, 12)),
+        (2, 2, (11, 12)),
+    ]
+
+
+def test_a_fine_tune_that_failed_leaves_the_verdict_to_the_trials_weights(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, confirm_training_seeds=2)
+    for verdict in stage.jobs():
+        stage.answer(verdict, 5.0 - verdict.number)
+    lost, *others = stage.anew()
+    stage.source.finish(lost, {"error": "loss is nan at step 3"})
+    for job in others:
+        stage.retrain(job, 1.0)
+    (found,) = stage.results().comparisons()
+    assert (found.num_training_seeds, found.difference) == (0, pytest.approx(-1.0))
+    told = stage.told.getvalue()
+    assert "fine-tune of trial 1 with training seed 1 failed: loss is nan at step 3" in told
+
+
 def test_what_is_left_shrinks_as_jobs_end(tmp_path: Path) -> None:
     def left(**evaluation: int) -> JobsLeft:
         stage = Stage(tmp_path, **evaluation)
@@ -250,3 +333,6 @@ def test_what_is_left_shrinks_as_jobs_end(tmp_path: Path) -> None:
     for job in stage.jobs()[:8]:
         stage.answer(job, 3.0)
     assert left() == JobsLeft(measurements=2)
+    anew = left(confirm_training_seeds=2, runoff_seeds=1, runoff_training_seeds=3)
+    # Two of the verdicts, a pair at two seeds each, and two contenders at one.
+    assert anew == JobsLeft(measurements=2 + 2 * 2 * 2 + 3 * 2, retrainings=2 * 2 + 3 * 2)

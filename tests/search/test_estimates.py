@@ -44,6 +44,21 @@ def test_all_stages_are_counted_in_network_calls(estimates: Estimates) -> None:
     assert estimates.confirmation_seconds() == pytest.approx(call * (images * CALLS + training))
 
 
+def test_fine_tunes_anew_are_counted(estimates: Estimates) -> None:
+    ready = estimates._ready
+    evaluation = replace(
+        ready.settings.evaluation, confirm_training_seeds=3, runoff_training_seeds=2
+    )
+    more = Estimates(replace(ready, settings=replace(ready.settings, evaluation=evaluation)))
+    call = (ready.table.a_ms + 10 * ready.table.b_ms) / 8 / 1000
+    # The two presets and their rivals, three times at two seeds; their six contenders twice at
+    # one, instead of once as they are. Each is trained for 5 steps, the former for 4 more.
+    images = (4 * 3 * 2 + 6 * 2 * 1 - 6 * 1) * 16
+    training = 3 * (4 * 3 * (5 + 4) + 6 * 2 * 5) * 64
+    added = more.confirmation_seconds() - estimates.confirmation_seconds()
+    assert added == pytest.approx(call * (images * CALLS + training))
+
+
 def test_the_disk_holds_one_set_of_shared_weights(estimates: Estimates) -> None:
     ready = estimates._ready
     weights = sum(p.numel() * p.element_size() for p in ready.bench.pretrained.parameters())

@@ -8,7 +8,14 @@ import pytest
 from driving import record_of, settings_of
 
 from schedsearch.exceptions import ExitCode, StorageError
-from schedsearch.records import ConfirmJob, Job, ProfileJob, PromoteJob, TrialJob
+from schedsearch.records import (
+    ConfirmJob,
+    Job,
+    ProfileJob,
+    PromoteJob,
+    RetrainJob,
+    TrialJob,
+)
 from schedsearch.search.costs import Costs, duration
 from schedsearch.search.metering import BudgetSpentError, Meter, Metered, Reserve
 from schedsearch.search.run_folder import RunFolder
@@ -59,11 +66,29 @@ def confirm(seed: int) -> ConfirmJob:
     )
 
 
+def anew(training_seed: int) -> RetrainJob:
+    return RetrainJob(
+        number=1,
+        depths=(2,),
+        label=None,
+        settings="",
+        run_dir="",
+        training_seed=training_seed,
+        seeds=(1,),
+        num_samples=2,
+    )
+
+
 def meter_of(tmp_path: Path, clock: Clock, workers: int = 2, **budget: float) -> Meter:
     settings = settings_of(
         search={"budget": budget},
         resources={"num_workers": workers},
-        evaluation={"confirm_seeds": 2, "runoff_seeds": 2},
+        evaluation={
+            "confirm_seeds": 2,
+            "runoff_seeds": 2,
+            "confirm_training_seeds": 2,
+            "runoff_training_seeds": 1,
+        },
     )
     return Meter(RunFolder(tmp_path), settings, clock=clock)
 
@@ -74,6 +99,7 @@ def test_every_job_counts_in_its_stage(tmp_path: Path) -> None:
     promote = PromoteJob(number=1, depths=(2,), label=None, settings="", run_dir="", num_steps=3)
     profile = ProfileJob(exits="uniform", settings="", run_dir="")
     jobs: list[Job] = [trial(0), trial(1), trial(2), confirm(1), confirm(3), promote, profile]
+    jobs += [anew(2), anew(3)]  # of the verdicts, of the runoff
     source = Source(*jobs)
     metered = Metered(source, meter)
     outcomes: list[dict[str, str] | None] = [
@@ -84,6 +110,8 @@ def test_every_job_counts_in_its_stage(tmp_path: Path) -> None:
         {"error": "broke"},
         {"record": "{}"},
         {"record": "{}"},
+        {"records": ""},
+        {"records": ""},
     ]
     with meter.stage("trials"):
         for seconds, outcome in enumerate(outcomes, start=1):
@@ -99,15 +127,15 @@ def test_every_job_counts_in_its_stage(tmp_path: Path) -> None:
     assert {name: (c.jobs, c.device_seconds) for name, c in kept.stages.items()} == {
         "trials": (1, 1.0),
         "failed trials": (2, 5.0),
-        "confirmation": (1, 4.0),
-        "runoff": (1, 5.0),
+        "confirmation": (2, 12.0),
+        "runoff": (2, 14.0),
         "promotion": (1, 6.0),
         "profile": (1, 7.0),
     }
-    assert kept.device_seconds == kept.wall_seconds == kept.of("trials").wall_seconds == 28.0
+    assert kept.device_seconds == kept.wall_seconds == kept.of("trials").wall_seconds == 45.0
     text = "\n".join(kept.lines())
     assert "failed trials:                2 jobs" in text
-    assert "18%" in text  # 5 of 28 seconds
+    assert "11%" in text  # 5 of 45 seconds
 
 
 def test_starts_add_up_and_a_killed_one_counts(tmp_path: Path) -> None:

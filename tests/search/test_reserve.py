@@ -8,7 +8,7 @@ from driving import record_of, settings_of
 from tiny_runs import records_of, run_cli, write_space
 
 from schedsearch.hand_made import FULL
-from schedsearch.search.confirmation import JobsLeft
+from schedsearch.search.confirmation_jobs import JobsLeft
 from schedsearch.search.costs import Costs
 from schedsearch.search.metering import Reserve
 from schedsearch.search.reserve import reserve_for_one_more, seconds_to_the_end

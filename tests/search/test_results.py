@@ -128,6 +128,60 @@ def test_confirmations() -> None:
     assert (lone.fid_confirmed, lone.fid_ci95, lone.fid_ci95_over) == (None, None, None)
 
 
+def test_a_runoff_over_training_seeds_hears_these_alone() -> None:
+    settings = settings_of(
+        evaluation={
+            "confirm_seeds": 2,
+            "runoff_seeds": 2,
+            "runoff_training_seeds": 2,
+            "confirm_training_seeds": 2,
+        }
+    )
+    training = settings.runoff_training_seeds_used
+    seeds = settings.evaluation.runoff_seeds_used
+    fids = {2: 8.0, 4: 7.0}  # the contender with the worse FID of the search wins
+    runoff = [confirm_of(n, s, fid, t) for n, fid in fids.items() for t in training for s in seeds]
+    noise = [confirm_of(2, s, 0.0) for s in seeds]  # of the trial's own weights
+    noise += [
+        confirm_of(2, s, 0.0, t) for t in settings.confirm_training_seeds_used for s in seeds
+    ]
+    records = [*RECORDS[:3], record_of(4, (6,) * 10, 9.0, 20.0)]
+    results = RunResults(settings, records, None, [*noise, *runoff])
+    (preset,) = results.hand_made()
+    assert [e.trial for e in results.contenders_for(preset)] == [2, 4]
+    rival = results.rival_of(preset)
+    assert rival is not None
+    assert rival.trial == 4
+    unfinished = RunResults(settings, records, None, [*noise, *runoff[:-1]]).rival_of(preset)
+    assert unfinished is not None
+    assert unfinished.trial == 2
+
+
+def test_verdicts_over_training_seeds_replace_those_over_seeds() -> None:
+    settings = settings_of(
+        evaluation={"confirm_seeds": 2, "runoff_seeds": 0, "confirm_training_seeds": 3}
+    )
+    seeds = settings.evaluation.confirm_seeds_used
+    own = [confirm_of(n, s, 3.0 - n + s / 10) for n in (1, 2) for s in seeds]
+    anew = [
+        replace(confirm_of(n, s, 3.0 + n + t / 10 + s, t), audit_fid=3.0 - 2 * n)
+        for n in (1, 2)
+        for t in settings.confirm_training_seeds_used
+        for s in seeds
+    ]
+    (before,) = RunResults(settings, RECORDS, None, [*own, *anew[:-1]]).comparisons()
+    assert (before.difference, before.num_training_seeds) == (pytest.approx(-1.0), 0)
+    results = RunResults(settings, RECORDS, None, [*own, *anew])
+    (found,) = results.comparisons()
+    assert (found.preset, found.rival) == (1, 2)
+    assert (found.difference, found.num_training_seeds) == (pytest.approx(1.0), 3)
+    (audit,) = results.audit()
+    assert (audit.difference, audit.num_training_seeds) == (pytest.approx(-2.0), 3)
+    # Fine-tunes anew are no further values of the trial's own weights.
+    assert results.entries[1].fid_confirmed == pytest.approx(2.15)
+    assert results.fids_by_seed(2) == {s: pytest.approx(1.0 + s / 10) for s in seeds}
+
+
 def test_hypervolume_is_a_share_of_the_box() -> None:
     full = (2.0, 100.0)
     assert hypervolume_in_box([full], full) == pytest.approx(2.0 * 0.01 / (3.0 * 1.01))

@@ -18,7 +18,14 @@ from schedsearch.backbones.checkpoint import load_weights, save_weights
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.exceptions import ConfigError
-from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob, TrialJob, TrialRecord
+from schedsearch.records import (
+    ConfirmJob,
+    ConfirmRecord,
+    PromoteJob,
+    RetrainJob,
+    TrialJob,
+    TrialRecord,
+)
 from schedsearch.schedule_file import read_schedule_file
 from schedsearch.search.confirm_worker import continued
 from schedsearch.search.failures import DISK_STAGE
@@ -274,6 +281,44 @@ def test_a_promotion_continues_the_trial_and_is_done_once(tmp_path: Path) -> Non
     assert folder.promoted(7).read_bytes() == promoted
     gone = replace(promote, number=8)
     assert "0008" in run_job(gone)["error"]
+
+
+def test_a_fine_tune_anew_is_a_trial_with_another_seed(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    record = run_trial(job)
+    assert record.evaluation is not None
+    folder = RunFolder(tmp_path / "run")
+    own = folder.weights(7).read_bytes()
+    anew = RetrainJob(
+        number=7,
+        depths=DEPTHS,
+        label=None,
+        settings=job.settings,
+        run_dir=job.run_dir,
+        training_seed=0,
+        seeds=(0, 1),
+        num_samples=64,
+    )
+
+    def fids(changed: RetrainJob) -> dict[int, float]:
+        lines = run_job(changed)["records"].splitlines()
+        records = [ConfirmRecord.from_json(line) for line in lines]
+        assert {r.training_seed for r in records} == {changed.training_seed}
+        assert {(r.number, r.num_steps) for r in records} == {(7, changed.num_steps)}
+        return {r.seed: r.fid for r in records}
+
+    same = fids(anew)  # the trial's own seeds, so that it is the trial once more
+    assert list(same) == [0, 1]
+    assert same[0] == record.evaluation.fid
+    other = fids(replace(anew, training_seed=5))
+    assert other[0] != same[0]
+    assert other[1] != same[1]
+    assert fids(replace(anew, num_steps=2))[0] != same[0]
+    assert folder.weights(7).read_bytes() == own
+    kept = {path.name for path in folder.retraining(7, 5).iterdir()}
+    assert kept == {"log.txt"}  # neither weights nor a saved state
+    broken = run_job(replace(anew, depths=(99,) * 10))
+    assert set(broken) == {"error", "stage"}
 
 
 def test_a_continued_fine_tune_has_no_lambda() -> None:

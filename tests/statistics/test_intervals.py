@@ -1,8 +1,21 @@
 """95 % intervals of a mean."""
 
+import math
+
 import pytest
 
 from schedsearch.statistics.intervals import mean_interval, mean_over_seeds, pooled_half_width
+
+T_4 = 2.7764451052
+"""97.5 % of Student's t with four degrees of freedom."""
+
+
+def test_mean_interval() -> None:
+    mean, (low, high) = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    half = T_4 * math.sqrt(2.5 / 5)
+    assert (mean, low, high) == pytest.approx((3.0, 3.0 - half, 3.0 + half))
+    with pytest.raises(ValueError, match="two values or more, but got 1"):
+        mean_interval([1.0])
 
 
 def test_pooled_half_widths() -> None:
