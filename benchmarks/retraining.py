@@ -28,9 +28,9 @@ from schedsearch.exceptions import (
     StorageError,
 )
 from schedsearch.exit_rules import ScheduleExits
-from schedsearch.records import ProfileJob
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.failures import DISK_STAGE
+from schedsearch.search.jobs import ProfileJob
 from schedsearch.search.journal import Journal
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.profile_files import TunedExits

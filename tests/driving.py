@@ -15,10 +15,11 @@ from tiny_runs import tiny_space
 from schedsearch.config import settings_from_text
 from schedsearch.objectives import Evaluation
 from schedsearch.proposers.registry import build_sampler
-from schedsearch.records import ConfirmRecord, TrialJob, TrialRecord, TrialState
+from schedsearch.records import ConfirmRecord, TrialRecord, TrialState
 from schedsearch.report.live import RunView
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.dashboard_notes import TrialPublisher
+from schedsearch.search.jobs import TrialJob
 from schedsearch.search.journal import Journal
 from schedsearch.search.results import FrontEntry
 from schedsearch.search.run_folder import RunFolder

@@ -22,8 +22,8 @@ from schedsearch.evaluation.latency_table import measure_table
 from schedsearch.exceptions import ConfigError
 from schedsearch.exit_rules import ScheduleExits
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.records import ProfileJob
 from schedsearch.schedule import ExitSchedule
+from schedsearch.search.jobs import ProfileJob
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.profile_files import TunedExits
 from schedsearch.search.profile_worker import run_profile

@@ -18,7 +18,8 @@ from schedsearch.rounding import rounded
 from schedsearch.search.costs import duration
 
 if TYPE_CHECKING:
-    from schedsearch.records import TrialJob, TrialRecord
+    from schedsearch.records import TrialRecord
+    from schedsearch.search.jobs import TrialJob
 
 _SHOWN_FRONT = 8
 
@@ -26,7 +27,7 @@ Hypervolume = Callable[[Sequence["TrialRecord"]], float | None]
 
 
 class RunView:
-    """Follows a run; meets ``search.jobs.Observer`` and is a context manager.
+    """Follows a run; meets ``search.seam.Observer`` and is a context manager.
 
     Args:
         console: Where to write; standard error, so that results alone go to standard output.

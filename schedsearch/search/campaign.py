@@ -15,8 +15,8 @@ from schedsearch.search.runners import build_runner
 from schedsearch.search.storage import explaining_failures
 
 if TYPE_CHECKING:
-    from schedsearch.search.jobs import Observer
     from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.seam import Observer
     from schedsearch.settings import StudySettings
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from schedsearch.backbones.checkpoint import load_weights, save_weights
 from schedsearch.evaluation.sampling import balanced_labels
 from schedsearch.exit_rules import ScheduleExits
-from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob, RetrainJob
+from schedsearch.records import ConfirmRecord
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.failures import note_failure
+from schedsearch.search.jobs import ConfirmJob, PromoteJob, RetrainJob
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder

@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
-from schedsearch.records import ConfirmJob, ConfirmRecord, Job, RetrainJob
+from schedsearch.records import ConfirmRecord
 from schedsearch.search.confirmation_jobs import ConfirmationJobs, JobsLeft
 from schedsearch.search.failures import DISK_STAGE
+from schedsearch.search.jobs import ConfirmJob, Job, RetrainJob
 
 if TYPE_CHECKING:
-    from schedsearch.search.jobs import Observer
     from schedsearch.search.journal import Journal
     from schedsearch.search.results import RunResults
     from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.seam import Observer
 
 
 class Confirmation:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from schedsearch.records import ConfirmJob, ConfirmRecord, Job, PromoteJob, RetrainJob
+from schedsearch.records import ConfirmRecord
 from schedsearch.search.chosen import trials_to_confirm, trials_to_retrain, trials_to_run_off
+from schedsearch.search.jobs import ConfirmJob, Job, PromoteJob, RetrainJob
 
 if TYPE_CHECKING:
     from schedsearch.search.journal import Journal

@@ -1,100 +1,139 @@
-"""The seam between what is to be done and what does it.
-
-A source hands out jobs and takes outcomes; a runner executes them. The profile, the study of
-trials and the confirmation are sources, Ray Tune and the local process pool are runners, and
-any source runs on any runner.
-"""
+"""What a worker is given: plain data, for a queue or for Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-from schedsearch.records import Job, TrialJob, TrialRecord
-
-
-class JobSource(Protocol):
-    """Hands out jobs one by one, in the driver's main thread."""
-
-    def next_job(self) -> Job | None:
-        """The next job; None when there is none now.
-
-        With None while jobs are running the runner waits, since a failure may bring a new
-        job; with None and nothing running the source is finished.
-        """
-        ...
-
-    def finish(self, job: Job, outcome: Mapping[str, Any]) -> None:
-        """Take what the worker returned for a job."""
-        ...
-
-    def lose(self, job: Job, reason: str, *, retry: bool) -> None:
-        """Take note that there will be no answer: the worker died, or took too long.
-
-        Args:
-            job: The job.
-            reason: What happened, in words.
-            retry: Whether another attempt may succeed.
-        """
-        ...
+from schedsearch.schedule import ExitSchedule
 
 
-class Runner(Protocol):
-    """Executes the jobs of a source; also a context manager that holds its workers."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialJob:
+    """Everything that a worker needs to fine-tune and measure one schedule."""
 
-    def __enter__(self) -> Runner:
-        """Start what the workers need."""
-        ...
+    number: int
+    """Number of the Optuna trial, and of its folder."""
+    depths: tuple[int, ...]
+    label: str | None
+    """Name of a warm start such as ``D3-DiT``; None for a schedule that the search proposed."""
+    settings: str
+    """The resolved search space file."""
+    run_dir: str
+    """The run folder; every worker must see it."""
+    predicted_latency_ms: float
+    """What the latency table says of this schedule."""
+    measure_latency: bool
+    """Whether the worker owns its device and measures latency in place."""
+    resume_from: int | None = None
+    """Interrupted trial of the same schedule whose saved progress is continued."""
+    origin: str | None = None
+    """Where a schedule without a label comes from: ``dp`` for a seed of the error table, None
+    for a proposal of the sampler."""
 
-    def __exit__(self, *exc_info: object) -> None:
-        """Stop all workers; also after an error."""
-        ...
+    @property
+    def schedule(self) -> ExitSchedule:
+        """The schedule to run."""
+        return ExitSchedule(self.depths)
 
-    def run(self, source: JobSource, *, check: Callable[[], None] | None = None) -> None:
-        """Run until the source is finished.
-
-        Args:
-            source: Hands out the jobs.
-            check: Called at least every second or so while jobs run; what it raises ends the
-                run, and jobs in flight are abandoned.
-
-        Raises:
-            KeyboardInterrupt: If the user stops the run; jobs in flight are abandoned.
-        """
-        ...
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "trial", **asdict(self)}
 
 
-class Observer(Protocol):
-    """What is told about a run while it goes on; see ``schedsearch.report``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmJob:
+    """Measures the kept weights of a finished trial once more, with a fresh seed."""
 
-    def stage(self, title: str, total: int | None = None) -> None:
-        """A stage begins; ``total`` jobs where they are known."""
-        ...
+    number: int
+    depths: tuple[int, ...]
+    label: str | None
+    settings: str
+    run_dir: str
+    seed: int
+    """Evaluation seed: noise of the samples, the same for every trial."""
+    num_samples: int
+    num_steps: int = 0
+    """Steps by which the trial's fine-tune was continued; 0 takes its weights as they are."""
 
-    def message(self, text: str) -> None:
-        """Something worth a line."""
-        ...
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "confirm", **asdict(self)}
 
-    def warning(self, text: str) -> None:
-        """Something that the user should act on."""
-        ...
 
-    def resumed(self, records: Sequence[TrialRecord]) -> None:
-        """Trials that had finished before this start, in the order they ended."""
-        ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteJob:
+    """Continues the fine-tune of a finished trial before it is confirmed."""
 
-    def started(self, job: TrialJob) -> None:
-        """A trial was handed to a worker."""
-        ...
+    number: int
+    depths: tuple[int, ...]
+    label: str | None
+    settings: str
+    run_dir: str
+    num_steps: int
+    """Further steps, from the trial's EMA weights."""
 
-    def finished(self, record: TrialRecord) -> None:
-        """A trial ended with a result or failed for good."""
-        ...
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "promote", **asdict(self)}
 
-    def interrupted(self, job: TrialJob, reason: str) -> None:
-        """A trial was lost; its schedule runs again."""
-        ...
 
-    def advanced(self) -> None:
-        """A job of a stage other than the search ended."""
-        ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainJob:
+    """Fine-tunes a trial's schedule anew with another training seed, and measures that."""
+
+    number: int
+    depths: tuple[int, ...]
+    label: str | None
+    settings: str
+    run_dir: str
+    training_seed: int
+    """The same batches, noise and timesteps for every schedule."""
+    seeds: tuple[int, ...]
+    """Evaluation seeds."""
+    num_samples: int
+    num_steps: int = 0
+    """Steps by which the new fine-tune is continued, as those of promoted trials are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "retrain", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileJob:
+    """One shared fine-tune with random exits, and the error table of its weights."""
+
+    exits: Literal["uniform", "schedules"]
+    """Depths drawn uniformly per sample, or by random schedules of the space."""
+    settings: str
+    run_dir: str
+    number: int = -1
+    """No trial."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "profile", **asdict(self)}
+
+
+Job = TrialJob | ConfirmJob | PromoteJob | RetrainJob | ProfileJob
+
+_WITH_DEPTHS = {
+    "trial": TrialJob,
+    "confirm": ConfirmJob,
+    "promote": PromoteJob,
+    "retrain": RetrainJob,
+}
+
+
+def job_from_dict(data: Mapping[str, Any]) -> Job:
+    """The job whose ``to_dict`` gave this."""
+    values = {key: value for key, value in data.items() if key != "kind"}
+    if data["kind"] == "profile":
+        return ProfileJob(**values)
+    for name in ("depths", "seeds"):
+        if name in values:
+            values[name] = tuple(values[name])
+    job: Job = _WITH_DEPTHS[data["kind"]](**values)
+    return job

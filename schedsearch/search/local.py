@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any
 
-from schedsearch.records import Job, job_from_dict
-from schedsearch.search.jobs import JobSource
+from schedsearch.search.jobs import Job, job_from_dict
+from schedsearch.search.seam import JobSource
 from schedsearch.settings import ResourceSettings
 
 _POLL_SECONDS = 0.5

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import ExitCode, SchedSearchError
-from schedsearch.records import ConfirmJob, Job, ProfileJob, PromoteJob, RetrainJob
 from schedsearch.search import costs as stages
 from schedsearch.search.costs import Costs, used_budget
+from schedsearch.search.jobs import ConfirmJob, Job, ProfileJob, PromoteJob, RetrainJob
 
 if TYPE_CHECKING:
-    from schedsearch.search.jobs import JobSource
     from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.seam import JobSource
     from schedsearch.settings import StudySettings
 
 GRACE_SHARE = 0.1

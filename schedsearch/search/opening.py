@@ -16,8 +16,8 @@ from schedsearch.search.preflight import Preflight, check_before_start
 from schedsearch.search.resuming import refuse_other_space
 
 if TYPE_CHECKING:
-    from schedsearch.search.jobs import Observer
     from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.seam import Observer
     from schedsearch.settings import StudySettings
 
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from schedsearch.evaluation.latency_table import LatencyTable
     from schedsearch.planning.error_table import ErrorTable
-    from schedsearch.search.jobs import Observer
     from schedsearch.search.metering import Meter
     from schedsearch.search.preflight import Preflight
     from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.seam import Observer
     from schedsearch.settings import StudySettings
 
 NUM_PLANS = 5

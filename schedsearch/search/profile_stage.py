@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import NoResultError, StorageError
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.records import Job, ProfileJob
 from schedsearch.search.failures import DISK_STAGE
+from schedsearch.search.jobs import Job, ProfileJob
 from schedsearch.search.profile_files import exits_of, load_error_table
 
 if TYPE_CHECKING:
-    from schedsearch.search.jobs import Observer
     from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.seam import Observer
     from schedsearch.settings import StudySettings
 
 

@@ -16,7 +16,7 @@ from schedsearch.search.run_folder import RunFolder
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
     from schedsearch.protocols import Backbone, ExitRule
-    from schedsearch.records import ProfileJob
+    from schedsearch.search.jobs import ProfileJob
     from schedsearch.search.workbench import Workbench
 
 PRETRAINED = "pretrained"

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedsearch.records import Job, job_from_dict
-from schedsearch.search.jobs import JobSource
+from schedsearch.search.jobs import Job, job_from_dict
 from schedsearch.search.logs import file_handler
+from schedsearch.search.seam import JobSource
 from schedsearch.settings import ResourceSettings
 
 # Ray reads these when it is imported, so they stand before the import.

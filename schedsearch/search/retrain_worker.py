@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from schedsearch.protocols import Backbone
-    from schedsearch.records import ConfirmRecord, RetrainJob
+    from schedsearch.records import ConfirmRecord
+    from schedsearch.search.jobs import RetrainJob
     from schedsearch.search.workbench import Workbench
     from schedsearch.settings import RecipeSettings
 

@@ -25,10 +25,10 @@ from schedsearch.search.study import ScheduleStudy
 
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
-    from schedsearch.search.jobs import Observer, Runner
     from schedsearch.search.metering import Meter
     from schedsearch.search.preflight import Preflight
     from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.seam import Observer, Runner
     from schedsearch.statistics.rank_agreement import RankAgreement
 
 

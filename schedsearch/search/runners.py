@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from schedsearch.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from schedsearch.search.jobs import Runner
     from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.seam import Runner
     from schedsearch.settings import StudySettings
 
 

@@ -15,11 +15,12 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from schedsearch.exceptions import StorageError
-from schedsearch.records import Job, TrialJob, TrialRecord, TrialState
+from schedsearch.records import TrialRecord, TrialState
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.distinct import DistinctSchedules, Key
 from schedsearch.search.failures import DISK_STAGE, as_failure
 from schedsearch.search.finished import FinishedTrials
+from schedsearch.search.jobs import Job, TrialJob
 from schedsearch.search.progress import STATE_FILE
 from schedsearch.search.proposals import Proposals
 from schedsearch.search.reconcile import kept_attributes, reconcile, tell_record
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schedsearch.search.dashboard_notes import TrialPublisher
-    from schedsearch.search.jobs import Observer
     from schedsearch.search.journal import Journal
     from schedsearch.search.run_folder import RunFolder
+    from schedsearch.search.seam import Observer
     from schedsearch.settings import StudySettings
     from schedsearch.space import SearchSpace
     from schedsearch.warm_starts import WarmStart

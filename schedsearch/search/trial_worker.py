@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.atomic import write_text
 from schedsearch.objectives import Evaluation
-from schedsearch.records import TrialJob, TrialRecord, TrialState
+from schedsearch.records import TrialRecord, TrialState
 from schedsearch.search.failures import note_failure, one_line, out_of_memory, stage_of
+from schedsearch.search.jobs import TrialJob
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.version import __version__

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from schedsearch.records import Job, ProfileJob, PromoteJob, RetrainJob, TrialJob
 from schedsearch.search.failures import one_line, stage_of
+from schedsearch.search.jobs import Job, ProfileJob, PromoteJob, RetrainJob, TrialJob
 
 
 def run_job(job: Job) -> dict[str, str]:

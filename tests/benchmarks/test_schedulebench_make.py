@@ -31,8 +31,8 @@ from schedsearch.evaluation.latency import LatencyProtocol
 from schedsearch.evaluation.latency_table import fit_table
 from schedsearch.exceptions import ConfigError
 from schedsearch.exit_rules import ScheduleExits
-from schedsearch.records import ProfileJob
 from schedsearch.schedule import ExitSchedule
+from schedsearch.search.jobs import ProfileJob
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.workbench import Workbench, open_workbench
 from schedsearch.settings import ProfileSettings, StudySettings

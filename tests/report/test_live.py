@@ -6,8 +6,8 @@ import pytest
 from driving import record_of
 from rich.console import Console
 
-from schedsearch.records import TrialJob
 from schedsearch.report.live import RunView
+from schedsearch.search.jobs import TrialJob
 from schedsearch.search.results import hypervolume_of
 
 

@@ -91,6 +91,26 @@ def test_verdicts(step: float, difference: str, verdict: str, sentence: str) -> 
     assert "3 fresh evaluation seeds" in line
 
 
+def test_a_verdict_over_training_seeds_says_so() -> None:
+    settings = settings_of(evaluation={"confirm_seeds": 2, "confirm_training_seeds": 3})
+    anew = [
+        confirm_of(n, seed, 4.0 + seed - (n == 2) + training / 1000 * n, training)
+        for n in (1, 2)
+        for training in settings.confirm_training_seeds_used
+        for seed in settings.evaluation.confirm_seeds_used
+    ]
+    results = RunResults(settings, RECORDS, LATENCY, anew)
+    row = row_of(printed(comparison_table(results)), "D2-DiT")
+    assert "better, sure (3 of 3 training seeds)" in row
+    (line,) = (line for line in conclusions(results, "runs/tiny") if line.startswith("How sure"))
+    assert "over 3 fresh training seeds x 2 fresh evaluation seeds with the same noise" in line
+    assert line.endswith("All other figures come from one fine-tune of each schedule.")
+    (own,) = (
+        line for line in conclusions(results_of(), "runs/tiny") if line.startswith("How sure")
+    )
+    assert own.endswith("another training seed may shift this.")
+
+
 def test_a_preset_without_a_rival_and_one_without_seeds() -> None:
     text = printed(comparison_table(results_of(step=None)))
     assert "none is as fast" in row_of(text, "D3-DiT")

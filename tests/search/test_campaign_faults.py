@@ -16,7 +16,8 @@ from tiny_runs import (
 )
 from whole_runs import FLAT, check_promises, optuna_trials
 
-from schedsearch.records import TrialJob, TrialRecord
+from schedsearch.records import TrialRecord
+from schedsearch.search.jobs import TrialJob
 from schedsearch.search.trial_worker import run_trial
 
 FAULTS = {

@@ -9,11 +9,12 @@ from rich.console import Console
 
 from schedsearch.exceptions import StorageError
 from schedsearch.hand_made import FULL
-from schedsearch.records import ConfirmJob, ConfirmRecord, PromoteJob, RetrainJob
+from schedsearch.records import ConfirmRecord
 from schedsearch.report.live import RunView
 from schedsearch.search.chosen import trials_to_confirm
 from schedsearch.search.confirmation import Confirmation
 from schedsearch.search.confirmation_jobs import JobsLeft
+from schedsearch.search.jobs import ConfirmJob, PromoteJob, RetrainJob
 from schedsearch.search.journal import Journal
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder

@@ -11,7 +11,8 @@ import pytest
 from tiny_runs import faulty_space, trainings, wait_until
 
 from schedsearch.config import dump_settings, read_settings
-from schedsearch.records import Job, TrialJob, TrialRecord
+from schedsearch.records import TrialRecord
+from schedsearch.search.jobs import Job, TrialJob
 from schedsearch.search.local import LocalRunner
 from schedsearch.settings import ResourceSettings
 

@@ -8,15 +8,8 @@ import pytest
 from driving import record_of, settings_of
 
 from schedsearch.exceptions import ExitCode, StorageError
-from schedsearch.records import (
-    ConfirmJob,
-    Job,
-    ProfileJob,
-    PromoteJob,
-    RetrainJob,
-    TrialJob,
-)
 from schedsearch.search.costs import Costs, duration
+from schedsearch.search.jobs import ConfirmJob, Job, ProfileJob, PromoteJob, RetrainJob, TrialJob
 from schedsearch.search.metering import BudgetSpentError, Meter, Metered, Reserve
 from schedsearch.search.run_folder import RunFolder
 

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from schedsearch.exceptions import NoResultError, StorageError
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.records import ProfileJob
 from schedsearch.report.live import RunView
 from schedsearch.search.failures import DISK_STAGE
+from schedsearch.search.jobs import ProfileJob
 from schedsearch.search.profile_files import ProfileFiles
 from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.results import hypervolume_of

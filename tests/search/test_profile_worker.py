@@ -13,9 +13,9 @@ from tiny_runs import write_space
 
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.records import ProfileJob
 from schedsearch.search import profile_worker
 from schedsearch.search.failures import DISK_STAGE
+from schedsearch.search.jobs import ProfileJob
 from schedsearch.search.profile_files import SEED_OFFSET, shared_recipe
 from schedsearch.search.profile_worker import run_profile
 from schedsearch.search.progress import FileProgress

@@ -10,7 +10,7 @@ from driving import Driver, record_of, settings_of, warm, with_trials
 from optuna.trial import TrialState as OptunaState
 
 from schedsearch.exceptions import StorageError
-from schedsearch.records import TrialJob
+from schedsearch.search.jobs import TrialJob
 from schedsearch.search.reconcile import tell_record
 from schedsearch.settings import StudySettings
 

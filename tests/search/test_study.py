@@ -10,8 +10,8 @@ from driving import Driver, evaluation_of, record_of, settings_of, warm
 from optuna.trial import TrialState as OptunaState
 
 from schedsearch.exceptions import StorageError
-from schedsearch.records import TrialJob
 from schedsearch.schedule import ExitSchedule
+from schedsearch.search.jobs import TrialJob
 
 FULL, D8, D6 = (10,) * 10, (8,) * 10, (6,) * 10
 SMALL = {"num_intervals": 10, "min_depth": 9, "max_depth": 10}

@@ -18,17 +18,11 @@ from schedsearch.backbones.checkpoint import load_weights, save_weights
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.exceptions import ConfigError
-from schedsearch.records import (
-    ConfirmJob,
-    ConfirmRecord,
-    PromoteJob,
-    RetrainJob,
-    TrialJob,
-    TrialRecord,
-)
+from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.schedule_file import read_schedule_file
 from schedsearch.search.confirm_worker import continued
 from schedsearch.search.failures import DISK_STAGE
+from schedsearch.search.jobs import ConfirmJob, PromoteJob, RetrainJob, TrialJob
 from schedsearch.search.loading import load_class, load_trainer
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
