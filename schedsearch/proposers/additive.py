@@ -85,7 +85,8 @@ class AdditiveSampler(StratifiedSampler):
             and in a U-ViT the encoder.
         margin: Share of its latency by which a stratum stays below a warm start: measured
             latencies of equal block counts differ by half a percent, and only a schedule that
-            is no slower counts.
+            is no slower counts. A block less costs FID: on the digits' 10 blocks 0.006 between
+            D7 and D4, a fourth of what the best rivals are better.
         error_table: The prior of the surrogate, if there is one.
     """
 
@@ -96,7 +97,7 @@ class AdditiveSampler(StratifiedSampler):
         weights: Sequence[int],
         *,
         fixed_blocks: float = 0.0,
-        margin: float = 0.01,
+        margin: float = 0.005,
         error_table: ErrorTable | None = None,
     ) -> None:
         super().__init__(space, seed, weights)

@@ -48,6 +48,10 @@ def add(study: optuna.Study, depths: tuple[int, ...], fid: float, label: str | N
     )
 
 
+BELOW = 0.995
+"""How much of a warm start's cost a proposal below it may have, without fixed blocks."""
+
+
 def new_study(
     seed: int = 0,
     *,
@@ -108,7 +112,7 @@ def test_two_of_three_proposals_stay_just_below_a_warm_start_and_all_are_new() -
     anchors = [sampler.blocks(depths) for depths in WARM_STARTS.values()]
     for depths in (p for count, p in enumerate(proposals, start=1) if count % COVER_EVERY):
         blocks = sampler.blocks(depths)
-        gaps = [anchor - blocks for anchor in anchors if blocks <= 0.99 * anchor]
+        gaps = [anchor - blocks for anchor in anchors if blocks <= BELOW * anchor]
         assert gaps
         assert min(gaps) <= sampler.width_blocks
 
@@ -144,7 +148,7 @@ def test_the_optimum_with_the_lowest_bound_is_proposed(monkeypatch: pytest.Monke
     assert proposed == seen["compared"][1].depths
     limit = sampler.blocks(WARM_STARTS["D7-DiT"])
     for schedule in seen["compared"]:
-        assert limit - sampler.width_blocks <= sampler.blocks(schedule.depths) <= 0.99 * limit
+        assert limit - sampler.width_blocks <= sampler.blocks(schedule.depths) <= BELOW * limit
 
 
 @pytest.mark.parametrize("behind", list(WARM_STARTS))
@@ -160,7 +164,7 @@ def test_the_warm_start_that_is_beaten_least_comes_next(behind: str) -> None:
     propose(study)  # the third is for the whole trade-off
     blocks = sampler.blocks(propose(study))
     limit = sampler.blocks(WARM_STARTS[behind])
-    assert limit - sampler.width_blocks <= blocks <= 0.99 * limit
+    assert limit - sampler.width_blocks <= blocks <= BELOW * limit
 
 
 def test_a_warm_start_that_was_never_tried_comes_before_one_that_is_behind() -> None:
@@ -168,11 +172,11 @@ def test_a_warm_start_that_was_never_tried_comes_before_one_that_is_behind() -> 
     below = (9, 9, 9, 9, 8, 8, 7, 7, 6, 5)
     add(study, below, 1.5 * fid_of(WARM_STARTS["D2-DiT"]), None)  # worse than D2, dearer than D7
     blocks = sampler.blocks(propose(study))
-    assert blocks <= 0.99 * sampler.blocks(WARM_STARTS["D7-DiT"])
+    assert blocks <= BELOW * sampler.blocks(WARM_STARTS["D7-DiT"])
 
 
 def test_the_margin_is_one_of_latency_and_not_of_blocks_alone() -> None:
-    """In a U-ViT the encoder always runs, so a percent of latency is several blocks."""
+    """In a U-ViT the encoder always runs, so half a percent of latency is more than a block."""
 
     def highest(fixed_blocks: float) -> int:
         study, _ = new_study()
@@ -182,8 +186,8 @@ def test_the_margin_is_one_of_latency_and_not_of_blocks_alone() -> None:
         found = [sampler.blocks(propose(study)) for _ in range(8)]
         return max(blocks for blocks in found if blocks < limit)
 
-    assert 113 < highest(0.0) <= 117  # of 119
-    assert highest(400.0) <= 113
+    assert 113 < highest(0.0) <= 118  # of 119
+    assert highest(400.0) <= 116  # half a percent of 519
 
 
 def test_a_warm_start_that_nothing_undercuts_has_no_stratum() -> None:
