@@ -18,6 +18,13 @@ class Objective:
 OBJECTIVES = (Objective("fid", ""), Objective("latency_ms", "ms"))
 """Study order: FID, then the latency of sampling one batch."""
 
+
+def fid_title(features: str, num_samples: int, control_samples: int = 0) -> str:
+    """How an FID is called: what it depends on belongs to the number."""
+    control = f", control n={control_samples}" if control_samples else ""
+    return f"FID ({features}, n={num_samples}{control})"
+
+
 LatencySource = Literal["predicted", "measured"]
 
 
@@ -48,6 +55,9 @@ class Evaluation:
     """Pixel standard deviation of the samples; few-step solvers can hide damage in FID."""
     class_accuracy: float | None = None
     """Share of samples that the extractor recognises as their label, where it can tell."""
+    control_samples: int = 0
+    """Images at full depth that ``fid`` is corrected by (``evaluation.control``); 0 for a plain
+    FID. The two do not compare."""
 
     @property
     def values(self) -> tuple[float, float]:

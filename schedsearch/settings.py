@@ -174,6 +174,9 @@ class EvaluationSettings:
     """Weights file of ``inception`` or ``lenet`` (never downloaded)."""
     seed: Seed = 0
     """Noise and labels of every trial; confirmation uses the seeds after it."""
+    control_samples: Annotated[int, Field(ge=0)] = 0
+    """Images at full depth, sampled once by the pretrained network, that correct the FIDs of all
+    trials for the luck of their few images (control variates); 0 leaves FIDs as they are."""
     batch_size: Count = 250
     """Images sampled at once when measuring quality."""
     latency_batch: Count = 64
@@ -217,6 +220,15 @@ class EvaluationSettings:
         """The seeds that choose each preset's rival."""
         first = self.confirm_seeds_used.stop
         return range(first, first + self.runoff_seeds)
+
+    @property
+    def control_seeds_used(self) -> tuple[int, ...]:
+        """Noise of the control images: the trials' own, then seeds that measure nothing else."""
+        if not self.control_samples:
+            return ()
+        parts = -(-self.control_samples // self.num_samples)
+        first = self.runoff_seeds_used.stop
+        return self.seed, *range(first, first + parts - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

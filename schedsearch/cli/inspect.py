@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_pick_rules, add_run
+from schedsearch.objectives import fid_title
 
 if TYPE_CHECKING:
     from schedsearch.search.results import RunResults
@@ -119,7 +120,8 @@ def show_pick(args: argparse.Namespace) -> int:
     )
     print(f"trial {entry.trial}" + (f" ({entry.name})" if entry.name else ""))
     print(f"depths:       {' '.join(map(str, entry.depths))}")
-    print(f"FID:          {entry.fid:.4f} ({entry.features}, n={entry.num_samples})")
+    title = fid_title(entry.features, entry.num_samples, entry.control_samples)
+    print(f"FID:          {entry.fid:.4f} {title.removeprefix('FID ')}")
     print(
         f"latency:      {entry.latency_ms:.2f} ms per batch ({entry.latency_source}), "
         f"{entry.acceleration:.1%} saved"

@@ -117,13 +117,15 @@ def _print_estimates(ready: Preflight) -> None:
 
     settings, estimates = ready.settings, Estimates(ready)
     workers = settings.resources.num_workers
-    trials = estimates.trial_seconds() * settings.search.n_trials
+    control = estimates.control_seconds()
+    trials = estimates.trial_seconds() * settings.search.n_trials + control
     profile, confirmation = estimates.profile_seconds(), estimates.confirmation_seconds()
     latency = estimates.final_latency_seconds()
+    images = " and the control images" * bool(control)
     shared = "shared fine-tune and " * bool(settings.profile and settings.profile.num_steps)
     print(
         f"time, roughly: {estimates.trial_seconds():.0f} s per trial, "
-        f"{trials / 60 / workers:.1f} min for all trials on {workers} worker(s), "
+        f"{trials / 60 / workers:.1f} min for all trials{images} on {workers} worker(s), "
         f"{profile / 60:.1f} min for the {shared}error table, {latency / 60:.1f} min for the "
         f"final latencies, {confirmation / 60 / workers:.1f} min for the confirmation"
     )

@@ -16,6 +16,13 @@ def check_confirmation(sections: Mapping[str, Any], findings: Findings) -> None:
     evaluation: EvaluationSettings | None = sections.get("evaluation")
     if evaluation is None:
         return
+    if 0 < evaluation.control_samples < 2 * evaluation.num_samples:
+        findings.add(
+            ("evaluation", "control_samples"),
+            f"must be 0, or twice num_samples ({evaluation.num_samples}) or more, since it says "
+            f"what so few images miss; got {evaluation.control_samples}",
+            f"set it to {8 * evaluation.num_samples}, or to 0",
+        )
     if evaluation.confirm_training_seeds == 1:
         findings.add(
             ("evaluation", "confirm_training_seeds"),

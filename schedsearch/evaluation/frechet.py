@@ -6,7 +6,7 @@ Computed here and not by clean-fid: ``scipy.linalg.sqrtm`` hangs for ever on a N
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,21 @@ def feature_statistics(batches: Tensor | Iterable[Tensor]) -> FeatureStatistics:
         count += num
     if count < 2:
         raise ValueError(f"A covariance needs at least 2 images, but got {count}.")
+    return FeatureStatistics(mean, scatter / (count - 1), count)
+
+
+def pooled_statistics(parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
+    """Statistics of all images of several parts together.
+
+    Args:
+        parts: One or more, of one extractor.
+    """
+    count = sum(part.num_images for part in parts)
+    mean = torch.stack([part.mean * part.num_images for part in parts]).sum(0) / count
+    scatter = torch.zeros_like(parts[0].cov)
+    for part in parts:
+        delta = part.mean - mean
+        scatter += part.cov * (part.num_images - 1) + part.num_images * torch.outer(delta, delta)
     return FeatureStatistics(mean, scatter / (count - 1), count)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from schedsearch.data.pixels import as_pixels, to_uint8
+from schedsearch.evaluation.control import Control
 from schedsearch.evaluation.features import (
     Classifier,
     FeatureExtractor,
@@ -77,6 +78,7 @@ def measure_quality(
     cfg_channels: int | None = None,
     decode: Callable[[Tensor], Tensor] = as_pixels,
     auditor: Auditor | None = None,
+    control: Control | None = None,
 ) -> Quality:
     """Sample ``num_samples`` images and compare them with the real ones.
 
@@ -97,6 +99,7 @@ def measure_quality(
         decode: Turns samples into pixels in [-1, 1], ``decode`` of the data's source; the
             default is for models on pixels.
         auditor: Also judges the images; None leaves that out.
+        control: Of this seed, number of images and solver; corrects the FID, and nothing else.
 
     Raises:
         TrialError: If samples (stage ``sample``) or features (stage ``fid``) are not finite.
@@ -123,8 +126,9 @@ def measure_quality(
     _check_finite(raw)
     images, sample_std = _decoded(raw, decode, batch_size)
     features = extract_features(extractor, iterate_batches(images, batch_size))
+    found = feature_statistics(features) if control is None else control.corrected(features)
     return Quality(
-        fid=frechet_distance(feature_statistics(features), reference.statistics),
+        fid=frechet_distance(found, reference.statistics),
         kid=kernel_distance(features, reference.features),
         sample_std=sample_std,
         num_samples=num_samples,
@@ -143,6 +147,7 @@ def protocol_digest(
     solver: SolverSettings,
     diffusion: DiffusionSettings,
     seed: int,
+    control_samples: int = 0,
 ) -> str:
     """Digest of all that must agree for two qualities to compare, 16 hex digits."""
     protocol = {
@@ -153,6 +158,8 @@ def protocol_digest(
         "diffusion": dataclasses.asdict(diffusion),
         "seed": seed,
     }
+    if control_samples:  # digests of the time before there was a choice stay the same
+        protocol["control_samples"] = control_samples
     return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.hand_made import FULL
+from schedsearch.objectives import fid_title
 from schedsearch.planning.cells import visited_excess
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.raising import rung_agreement
@@ -73,7 +74,10 @@ def findings_of(results: RunResults, error_table: ErrorTable | None = None) -> R
         fid_name=fid_name(results.entries),
         fresh_fid_name=_fresh_name(protocol),
         fresh_alike=protocol is not None
-        and all(Measured(e.features, e.num_samples) == protocol for e in results.entries),
+        and all(
+            Measured(e.features, e.num_samples) == protocol and not e.control_samples
+            for e in results.entries
+        ),
         audit_name=results.settings.evaluation.auditor,
         schedules=tuple(
             found[entry.trial] for entry in sorted(shown, key=lambda entry: entry.latency_ms)
@@ -109,7 +113,8 @@ def fid_name(entries: Sequence[FrontEntry]) -> str:
     """Heading of an FID: extractor and sample count belong to the number."""
     if not entries:
         return "FID"
-    return f"FID ({entries[0].features}, n={entries[0].num_samples})"
+    first = entries[0]
+    return fid_title(first.features, first.num_samples, first.control_samples)
 
 
 def _fresh_name(protocol: Measured | None) -> str:
@@ -179,11 +184,13 @@ def _saved_half_width(entry: FrontEntry, full: FrontEntry | None) -> float | Non
 
 
 def _curse(results: RunResults, confirmed: Confirmed) -> WinnersCurse | None:
-    """Not where fine-tunes were continued: their gain would pass for luck."""
+    """Not where fine-tunes were continued, whose gain would pass for luck, or FIDs corrected."""
     sides: dict[bool, list[TwiceMeasured]] = {True: [], False: []}
     for entry in results.entries:
         records = confirmed.get(entry.trial, ())
         if not records or any(r.num_steps or r.features != entry.features for r in records):
+            continue
+        if results.settings.evaluation.control_samples:
             continue
         mean = statistics.fmean(record.fid for record in records)
         sides[entry.name is None].append(TwiceMeasured(entry.fid_search, mean, entry.features))

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from schedsearch.objectives import fid_title
 from schedsearch.pareto import non_dominated
 from schedsearch.rounding import rounded
 from schedsearch.search.costs import duration
@@ -186,7 +187,8 @@ class RunView:
         table = Table(title=f"best pairs so far: {len(front)} on the front", title_justify="left")
         for name in ("trial", "schedule", "blocks, data → noise"):
             table.add_column(name)
-        table.add_column(f"FID ({e.features}, n={e.num_samples})", justify="right")
+        title = fid_title(e.features, e.num_samples, e.control_samples)
+        table.add_column(title, justify="right")
         table.add_column("ms / batch", justify="right")
         for i in front[:_SHOWN_FRONT]:
             record, e = evaluations[i]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 CHECKS = "checks and latency table"
 PROFILE = "profile"
+CONTROL = "control images"
 TRIALS = "trials"
 FAILED_TRIALS = "failed trials"
 FINAL_LATENCY = "final latency"
@@ -24,6 +25,7 @@ INTERRUPTED = "interrupted"
 STAGES = (
     CHECKS,
     PROFILE,
+    CONTROL,
     TRIALS,
     FAILED_TRIALS,
     FINAL_LATENCY,

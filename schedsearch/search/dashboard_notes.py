@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
+from schedsearch.objectives import fid_title
 from schedsearch.records import TrialRecord
 from schedsearch.rounding import rounded
 from schedsearch.search.run_folder import RunFolder
@@ -101,6 +102,7 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
         "kid": e.kid,
         "latency_source": e.latency_source,
         "num_samples": e.num_samples,
+        "control_samples": e.control_samples,
         "features": e.features,
         "nfe": e.nfe,
         "sample_std": e.sample_std,
@@ -120,7 +122,7 @@ def _note(record: TrialRecord) -> str:
     e = record.evaluation
     return (
         f"### {title}\n\n{table}\n\n"
-        f"FID ({e.features}, n={e.num_samples}) **{rounded(e.fid)}**, "
+        f"{fid_title(e.features, e.num_samples, e.control_samples)} **{rounded(e.fid)}**, "
         f"KID {rounded(e.kid, most=5)}, latency {e.latency_ms:.1f} ms per batch "
         f"({e.latency_source}), {e.nfe} network calls."
     )
@@ -136,12 +138,12 @@ def study_note(results: RunResults) -> str:
     if not rows:
         return "No trial is complete."
     head = results.front()[0]
+    title = fid_title(head.features, head.num_samples, head.control_samples)
     return "\n".join(
         [
             f"## Pareto front of {results.settings.name}",
             "",
-            f"| schedule | blocks, data to noise | FID ({head.features}, n={head.num_samples}) | "
-            "latency, ms per batch | saved |",
+            f"| schedule | blocks, data to noise | {title} | latency, ms per batch | saved |",
             "|---|---|---|---|---|",
             *rows,
         ]

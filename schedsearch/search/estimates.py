@@ -40,6 +40,12 @@ class Estimates:
         cells = space.num_intervals * (space.max_depth - space.min_depth + 1)
         return self._seconds_per_image() * (training + cells * profile.num_images)
 
+    def control_seconds(self) -> float:
+        """The images that correct the FIDs of trials, on one worker."""
+        evaluation = self._settings.evaluation
+        images = len(evaluation.control_seeds_used) * evaluation.num_samples
+        return self._seconds_per_image() * images * self._ready.table.num_calls
+
     def confirmation_seconds(self) -> float:
         """Runoff, continued fine-tunes, confirmation and fine-tunes anew, on one worker."""
         evaluation, table = self._settings.evaluation, self._ready.table

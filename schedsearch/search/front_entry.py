@@ -49,6 +49,8 @@ class FrontEntry:
     """Steps by which the fine-tune was continued before those seeds."""
     fid_audited: float | None = None
     """Mean over the fresh seeds by ``evaluation.auditor``."""
+    control_samples: int = 0
+    """Images at full depth that ``fid`` is corrected by; 0 for a plain FID."""
     origin: str | None = None
     """``dp`` for a schedule that the error table proposed, None for the sampler's."""
 
@@ -94,9 +96,10 @@ def build_entry(
     audited = [c.audit_fid for c in confirmed if c.audit_fid is not None]
     fresh = mean_over_seeds(fids, [c.fid_ci95 for c in confirmed])
     fid, kid, num_samples = evaluation.fid, evaluation.kid, evaluation.num_samples
+    control_samples = evaluation.control_samples
     if raised and fresh is not None:
         fid, kid = fresh.mean, statistics.fmean(c.kid for c in confirmed)
-        num_samples = confirmed[0].num_samples
+        num_samples, control_samples = confirmed[0].num_samples, 0
     return FrontEntry(
         trial=record.number,
         name=record.label,
@@ -109,6 +112,7 @@ def build_entry(
         predicted_latency_ms=evaluation.latency_ms,
         acceleration=acceleration,
         num_samples=num_samples,
+        control_samples=control_samples,
         features=evaluation.features,
         fid_search=evaluation.fid,
         fid_confirmed=None if fresh is None else fresh.mean,

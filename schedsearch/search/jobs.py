@@ -117,23 +117,39 @@ class ProfileJob:
         return {"kind": "profile", **asdict(self)}
 
 
-Job = TrialJob | ConfirmJob | PromoteJob | RetrainJob | ProfileJob
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlJob:
+    """Samples images at full depth that the FIDs of trials are corrected by."""
 
-_WITH_DEPTHS = {
+    seed: int
+    """Of the noise."""
+    settings: str
+    run_dir: str
+    number: int = -1
+    """No trial."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for a queue or for Ray."""
+        return {"kind": "control", **asdict(self)}
+
+
+Job = TrialJob | ConfirmJob | PromoteJob | RetrainJob | ProfileJob | ControlJob
+
+_KINDS = {
     "trial": TrialJob,
     "confirm": ConfirmJob,
     "promote": PromoteJob,
     "retrain": RetrainJob,
+    "profile": ProfileJob,
+    "control": ControlJob,
 }
 
 
 def job_from_dict(data: Mapping[str, Any]) -> Job:
     """The job whose ``to_dict`` gave this."""
     values = {key: value for key, value in data.items() if key != "kind"}
-    if data["kind"] == "profile":
-        return ProfileJob(**values)
     for name in ("depths", "seeds"):
         if name in values:
             values[name] = tuple(values[name])
-    job: Job = _WITH_DEPTHS[data["kind"]](**values)
+    job: Job = _KINDS[data["kind"]](**values)
     return job

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from schedsearch.exceptions import ExitCode, SchedSearchError
 from schedsearch.search import costs as stages
 from schedsearch.search.costs import Costs, used_budget
-from schedsearch.search.jobs import ConfirmJob, Job, ProfileJob, PromoteJob, RetrainJob
+from schedsearch.search.jobs import ConfirmJob, ControlJob, Job, ProfileJob, PromoteJob, RetrainJob
 
 if TYPE_CHECKING:
     from schedsearch.search.run_folder import RunFolder
@@ -147,6 +147,8 @@ class Meter:
     def _stage_of(self, job: Job, *, complete: bool) -> str:
         if isinstance(job, ProfileJob):
             return stages.PROFILE
+        if isinstance(job, ControlJob):
+            return stages.CONTROL
         if isinstance(job, PromoteJob):
             return stages.PROMOTION
         if isinstance(job, ConfirmJob):

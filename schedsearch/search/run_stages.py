@@ -9,6 +9,7 @@ from schedsearch.proposers.registry import build_sampler
 from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.search import costs as stages
 from schedsearch.search.confirmation import Confirmation
+from schedsearch.search.control_stage import ControlStage
 from schedsearch.search.costs import duration
 from schedsearch.search.dashboard_notes import TrialPublisher
 from schedsearch.search.front_files import write_front
@@ -93,6 +94,7 @@ class RunStages:
         try:
             if self.study.wants_jobs:
                 table = self._profile(runner)
+                self._sample_control(runner)
                 if not self._meter.spent:
                     self._run_trials(runner, table)
             if self.results().entries and not self._meter.spent:
@@ -121,6 +123,15 @@ class RunStages:
             stage.announce()
             self._work(runner, stages.PROFILE, Metered(stage, self._meter))
         return None if self._meter.spent else stage.error_table()
+
+    def _sample_control(self, runner: Runner) -> None:
+        """The images that correct the FIDs of trials, where these are to be corrected."""
+        stage = ControlStage(
+            self.ready.bench, self.ready.settings_text, self.folder, self.observer
+        )
+        if stage.num_jobs and not self._meter.spent:
+            stage.announce()
+            self._work(runner, stages.CONTROL, Metered(stage, self._meter))
 
     def _run_trials(self, runner: Runner, table: ErrorTable | None) -> None:
         """Fine-tune and measure schedules until there are enough."""

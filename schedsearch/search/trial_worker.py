@@ -85,7 +85,11 @@ def run_trial(job: TrialJob) -> TrialRecord:
         with stages("sample"):
             settings = bench.settings.evaluation
             quality = bench.measure(
-                net, job.schedule, seed=settings.seed, num_samples=settings.num_samples
+                net,
+                job.schedule,
+                seed=settings.seed,
+                num_samples=settings.num_samples,
+                control=bench.control,
             )
         latency_ms = job.predicted_latency_ms
         if job.measure_latency:
@@ -153,7 +157,12 @@ def _evaluation(
         nfe=len(bench.solver.times),
         num_samples=quality.num_samples,
         features=bench.extractor.name,
-        protocol=bench.protocol(seed=settings.seed, num_samples=settings.num_samples),
+        control_samples=settings.control_samples,
+        protocol=bench.protocol(
+            seed=settings.seed,
+            num_samples=settings.num_samples,
+            control_samples=settings.control_samples,
+        ),
         sample_std=quality.sample_std,
         class_accuracy=quality.class_accuracy,
     )

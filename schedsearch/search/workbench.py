@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from schedsearch.backbones.checkpoint import load_backbone_from, load_weights
+from schedsearch.backbones.checkpoint import fingerprint, load_backbone_from, load_weights
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import settings_from_text
 from schedsearch.data.loading import load_source
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
+from schedsearch.evaluation.control import Control, load_control
 from schedsearch.evaluation.features import build_extractor
 from schedsearch.evaluation.quality import Auditor, Quality, measure_quality, protocol_digest
 from schedsearch.evaluation.reference import load_or_compute_reference
@@ -90,6 +91,38 @@ class Workbench:
             extractor, load_or_compute_reference(self.source, extractor, self.reference_dir)
         )
 
+    def control_file(self, seed: int) -> Path:
+        """Where the control images' statistics of one seed belong.
+
+        Named by what they depend on, so that nothing else is ever taken for them.
+        """
+        protocol = self.protocol(seed=seed, num_samples=self.settings.evaluation.num_samples)
+        return self.reference_dir / f"control-{protocol}-{self._weights}.safetensors"
+
+    @cached_property
+    def _weights(self) -> str:
+        """Identity of the pretrained weights, 16 hex digits."""
+        return fingerprint(self.pretrained).removeprefix("sha256:")[:16]
+
+    @cached_property
+    def control(self) -> Control | None:
+        """What corrects the FIDs of trials; None where they are plain.
+
+        Raises:
+            ConfigError: If the control images are not there.
+        """
+        seeds = self.settings.evaluation.control_seeds_used
+        if not seeds:
+            return None
+        own, *further = map(self.control_file, seeds)
+        try:
+            return load_control(own, further)
+        except OSError as error:
+            raise ConfigError(
+                f"Trials are corrected by control images, but these cannot be read: {error}. "
+                f"Delete {self.reference_dir}/control-*; the same command makes them again."
+            ) from error
+
     def starting_backbone(self, folder: RunFolder) -> Backbone:
         """What every trial of a run starts from: pretrained or shared weights.
 
@@ -116,6 +149,7 @@ class Workbench:
         seed: int,
         num_samples: int,
         auditor: Auditor | None = None,
+        control: Control | None = None,
     ) -> Quality:
         """Quality of a network with a schedule, by the study's protocol."""
         evaluation, solver = self.settings.evaluation, self.settings.solver
@@ -132,9 +166,10 @@ class Workbench:
             extractor=self.extractor,
             reference=self.reference,
             auditor=auditor,
+            control=control,
         )
 
-    def protocol(self, *, seed: int, num_samples: int) -> str:
+    def protocol(self, *, seed: int, num_samples: int, control_samples: int = 0) -> str:
         """Digest of all that must agree for two values of FID to compare."""
         return protocol_digest(
             extractor_sha256=self.extractor.sha256,
@@ -143,6 +178,7 @@ class Workbench:
             solver=self.settings.solver,
             diffusion=self.settings.diffusion,
             seed=seed,
+            control_samples=control_samples,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schedsearch.search.failures import one_line, stage_of
-from schedsearch.search.jobs import Job, ProfileJob, PromoteJob, RetrainJob, TrialJob
+from schedsearch.search.jobs import ControlJob, Job, ProfileJob, PromoteJob, RetrainJob, TrialJob
 
 
 def run_job(job: Job) -> dict[str, str]:
@@ -23,9 +23,12 @@ def run_job(job: Job) -> dict[str, str]:
 
         return run_profile(job)
     from schedsearch.search.confirm_worker import confirm, promote
+    from schedsearch.search.control_worker import sample_control
     from schedsearch.search.retrain_worker import retrain
 
     try:
+        if isinstance(job, ControlJob):
+            return {"record": sample_control(job)}
         if isinstance(job, PromoteJob):
             return {"record": promote(job)}
         if isinstance(job, RetrainJob):
