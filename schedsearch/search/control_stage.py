@@ -76,6 +76,7 @@ class ControlStage:
         self._waiting.append(job)
 
     def _fail(self, reason: str, *, disk: bool) -> None:
+        reason = reason if reason.endswith(".") else f"{reason}."
         if disk:
             raise StorageError(
                 f"The control images cannot be kept: {reason} Free space and run the same command "

@@ -47,6 +47,10 @@ def test_training_seeds_choose_or_judge_and_are_no_trials(good: Path) -> None:
             (*SEVERAL, "recipe.num_steps=0"),
             "evaluation.confirm_training_seeds: with recipe.num_steps: 0 there is no fine-tune",
         ),
+        (
+            ("evaluation={num_samples: 500, control_samples: 999}",),
+            "evaluation.control_samples: must be 0, or twice num_samples (500) or more",
+        ),
         (("evaluation.runoff_size=1",), "evaluation.runoff_size: must be >= 2"),
     ],
     ids=lambda value: str(value)[:50],

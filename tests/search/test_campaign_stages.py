@@ -157,6 +157,7 @@ def test_verdicts_over_training_seeds_survive_a_kill(tmp_path: Path) -> None:
             "runoff_seeds": 1,
             "runoff_training_seeds": 1,
             "confirm_training_seeds": 2,
+            "control_samples": 128,
             "auditor": "digits_mlp",
         },
         search={"n_trials": 6},
@@ -186,6 +187,11 @@ def test_verdicts_over_training_seeds_survive_a_kill(tmp_path: Path) -> None:
     assert "over 2 fresh training seeds x 2 fresh evaluation seeds" in " ".join(done.out.split())
     assert "Traceback" not in done.out + done.err + log.read_text()
     assert not list(folder.root.rglob("progress.pt"))
+    shown = json.loads(run_cli("front", folder.root, "--format", "json").out)
+    assert {entry["control_samples"] for entry in shown} == {128}
+    assert "FID (digits CNN, n=64, control n=128)" in done.out
+    assert Costs.load(folder).of("control images").jobs == 2
+    assert findings_of(results).curse is None  # plain FIDs do not compare with corrected ones
 
 
 def _text(path: Path) -> str:

@@ -59,6 +59,15 @@ def test_fine_tunes_anew_are_counted(estimates: Estimates) -> None:
     assert added == pytest.approx(call * (images * CALLS + training))
 
 
+def test_control_images_are_counted(estimates: Estimates) -> None:
+    ready = estimates._ready
+    assert estimates.control_seconds() == 0.0
+    evaluation = replace(ready.settings.evaluation, control_samples=100)  # 4 x 32, whole seeds
+    more = Estimates(replace(ready, settings=replace(ready.settings, evaluation=evaluation)))
+    call = (ready.table.a_ms + 10 * ready.table.b_ms) / 8 / 1000
+    assert more.control_seconds() == pytest.approx(call * 4 * 32 * CALLS)
+
+
 def test_the_disk_holds_one_set_of_shared_weights(estimates: Estimates) -> None:
     ready = estimates._ready
     weights = sum(p.numel() * p.element_size() for p in ready.bench.pretrained.parameters())

@@ -5,6 +5,7 @@ import json
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.jobs import (
     ConfirmJob,
+    ControlJob,
     ProfileJob,
     PromoteJob,
     RetrainJob,
@@ -43,6 +44,7 @@ def test_jobs_survive_a_pipe() -> None:
         seeds=(1, 2),
         num_samples=64,
     )
-    for job in (trial, confirm, promote, anew, profile):
+    control = ControlJob(seed=4, settings="", run_dir="r")
+    for job in (trial, confirm, promote, anew, profile, control):
         assert job_from_dict(json.loads(json.dumps(job.to_dict()))) == job
     assert trial.schedule == ExitSchedule(DEPTHS)

@@ -9,7 +9,15 @@ from driving import record_of, settings_of
 
 from schedsearch.exceptions import ExitCode, StorageError
 from schedsearch.search.costs import Costs, duration
-from schedsearch.search.jobs import ConfirmJob, Job, ProfileJob, PromoteJob, RetrainJob, TrialJob
+from schedsearch.search.jobs import (
+    ConfirmJob,
+    ControlJob,
+    Job,
+    ProfileJob,
+    PromoteJob,
+    RetrainJob,
+    TrialJob,
+)
 from schedsearch.search.metering import BudgetSpentError, Meter, Metered, Reserve
 from schedsearch.search.run_folder import RunFolder
 
@@ -93,6 +101,7 @@ def test_every_job_counts_in_its_stage(tmp_path: Path) -> None:
     profile = ProfileJob(exits="uniform", settings="", run_dir="")
     jobs: list[Job] = [trial(0), trial(1), trial(2), confirm(1), confirm(3), promote, profile]
     jobs += [anew(2), anew(3)]  # of the verdicts, of the runoff
+    jobs.append(ControlJob(seed=3, settings="", run_dir=""))
     source = Source(*jobs)
     metered = Metered(source, meter)
     outcomes: list[dict[str, str] | None] = [
@@ -105,6 +114,7 @@ def test_every_job_counts_in_its_stage(tmp_path: Path) -> None:
         {"record": "{}"},
         {"records": ""},
         {"records": ""},
+        {"record": "{}"},
     ]
     with meter.stage("trials"):
         for seconds, outcome in enumerate(outcomes, start=1):
@@ -124,11 +134,12 @@ def test_every_job_counts_in_its_stage(tmp_path: Path) -> None:
         "runoff": (2, 14.0),
         "promotion": (1, 6.0),
         "profile": (1, 7.0),
+        "control images": (1, 10.0),
     }
-    assert kept.device_seconds == kept.wall_seconds == kept.of("trials").wall_seconds == 45.0
+    assert kept.device_seconds == kept.wall_seconds == kept.of("trials").wall_seconds == 55.0
     text = "\n".join(kept.lines())
     assert "failed trials:                2 jobs" in text
-    assert "11%" in text  # 5 of 45 seconds
+    assert "9%" in text  # 5 of 55 seconds
 
 
 def test_starts_add_up_and_a_killed_one_counts(tmp_path: Path) -> None:

@@ -16,13 +16,15 @@ from tiny_runs import faulty_space, trainings
 
 from schedsearch.backbones.checkpoint import load_weights, save_weights
 from schedsearch.config import dump_settings, read_settings
+from schedsearch.evaluation.frechet import frechet_distance
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.exceptions import ConfigError
 from schedsearch.records import ConfirmRecord, TrialRecord
+from schedsearch.schedule import ExitSchedule
 from schedsearch.schedule_file import read_schedule_file
 from schedsearch.search.confirm_worker import continued
 from schedsearch.search.failures import DISK_STAGE
-from schedsearch.search.jobs import ConfirmJob, PromoteJob, RetrainJob, TrialJob
+from schedsearch.search.jobs import ConfirmJob, ControlJob, PromoteJob, RetrainJob, TrialJob
 from schedsearch.search.loading import load_class, load_trainer
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
@@ -222,6 +224,44 @@ def test_confirmation_of_kept_weights(tmp_path: Path) -> None:
     assert set(lost) == {"error", "stage"}
     assert "0008" in lost["error"]
     assert lost["stage"] == "confirm"
+
+
+def test_control_images_correct_the_fid_of_trials_and_nothing_else(tmp_path: Path) -> None:
+    job = job_of(tmp_path)
+    plain = run_trial(job)
+    data = yaml.safe_load(job.settings)
+    data["evaluation"]["control_samples"] = 192
+    settings = yaml.safe_dump(data)
+    job = replace(job, settings=settings)
+    missing = run_trial(job)
+    assert (missing.complete, missing.stage) == (False, "sample")
+    assert "the same command makes them again" in str(missing.reason)
+    bench = open_workbench(settings, str(RunFolder(tmp_path / "run").reference))
+    seeds = bench.settings.evaluation.control_seeds_used
+    for seed in seeds:
+        control = ControlJob(seed=seed, settings=settings, run_dir=job.run_dir)
+        assert set(run_job(control)) == {"record"}
+        kept = bench.control_file(seed).read_bytes()
+        assert set(run_job(control)) == {"record"}  # done once
+        assert bench.control_file(seed).read_bytes() == kept
+    assert bench.control is not None
+    assert bench.control.pooled.num_images == 192
+    found = run_trial(job)
+    assert found.evaluation is not None
+    assert plain.evaluation is not None
+    assert (found.evaluation.control_samples, plain.evaluation.control_samples) == (192, 0)
+    assert found.evaluation.fid != plain.evaluation.fid
+    assert found.evaluation.kid == plain.evaluation.kid
+    assert found.evaluation.protocol != plain.evaluation.protocol
+    full = bench.measure(
+        bench.fresh_backbone(),
+        ExitSchedule.flat(10),
+        seed=0,
+        num_samples=64,
+        control=bench.control,
+    )
+    pooled = frechet_distance(bench.control.pooled, bench.reference.statistics)
+    assert full.fid == pytest.approx(pooled, rel=1e-6)
 
 
 def test_trials_start_from_shared_weights_where_the_profile_says_so(tmp_path: Path) -> None:
