@@ -1,102 +1,137 @@
-"""How much FID varies with the evaluation seed, and how much common noise helps a comparison.
+"""How far one evaluation seed can be trusted: FIDs with other noise, the same noise, and a control.
 
-    python benchmarks/noise_of_fid.py digits_dit --seeds 5 --num-samples 1000 [--json F.json]
+    python -m benchmarks.noise_of_fid RUN --seeds 8 [--num-samples 500] [--json F.json]
 
-No fine-tune: the pretrained weights at full depth and at a second schedule.
+Full depth, the presets and their contenders of a finished run, with the weights of its trials,
+are sampled at seeds that the run did not use. Each FID is taken plain, and corrected by control
+images (``evaluation.control_samples``): full depth of the pretrained network at all these seeds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from schedsearch.backbones.checkpoint import load_backbone_from
-from schedsearch.backbones.guidance import learns_variance
-from schedsearch.config import read_settings
-from schedsearch.data.loading import load_source
-from schedsearch.diffusion.process import build_process
-from schedsearch.diffusion.solvers import build_solver
-from schedsearch.evaluation.features import build_extractor
-from schedsearch.evaluation.quality import measure_quality
-from schedsearch.evaluation.reference import compute_reference
-from schedsearch.hand_made import preset_for
+from benchmarks.result_tables import Row, Table
+from benchmarks.retraining import exit_code_of
+from benchmarks.training_seeds import FIRST_EVALUATION_SEED, unused
+from schedsearch.atomic import write_text
+from schedsearch.backbones.checkpoint import load_weights
+from schedsearch.evaluation.control import Control
+from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
+from schedsearch.protocols import Backbone
+from schedsearch.schedule import ExitSchedule
+from schedsearch.search.results import FrontEntry, RunResults
+from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.workbench import Workbench, open_workbench
+
+Fids = NDArray[np.float64]
+"""Schedules x evaluation seeds."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("space", nargs="?", default="digits_dit")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--num-samples", type=int, help="default: the space's")
-    parser.add_argument("--schedule", default="D2-DiT", help="preset to compare with full depth")
+def noise_row(estimate: str, fids: Fids, many: Fids) -> Row:
+    """How one estimate of FID varies over the seeds.
+
+    Args:
+        estimate: Its name.
+        fids: Of schedules, (S >= 2, E >= 2).
+        many: FID of each schedule over the images of all seeds together, (S,).
+    """
+    differences = (fids[:, None] - fids[None])[np.triu_indices(len(fids), 1)]
+    return {
+        "estimate": estimate,
+        "fid_sd": float(np.sqrt(fids.var(axis=1, ddof=1).mean())),
+        "difference_sd": float(np.sqrt(differences.var(axis=1, ddof=1).mean())),
+        "above_many": float((fids.mean(axis=1) - many).mean()),
+    }
+
+
+def chosen_of(results: RunResults) -> list[FrontEntry]:
+    """Presets and their contenders."""
+    presets = results.hand_made()
+    contenders = [entry for preset in presets for entry in results.contenders_for(preset)]
+    return list({entry.trial: entry for entry in (*presets, *contenders)}.values())
+
+
+def sampled(
+    bench: Workbench, net: Backbone, depths: tuple[int, ...], seed: int, num: int
+) -> Tensor:
+    """Features of a network's samples."""
+    return bench.measure(net, ExitSchedule(depths), seed=seed, num_samples=num).features
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.noise_of_fid", description=__doc__.partition("\n\n")[0]
+    )
+    parser.add_argument("run", help="a finished run: its folder, or its name below runs/")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--num-samples", type=int, help="default: those of the run's trials")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
-    args = parser.parse_args()
-
-    torch.set_num_threads(args.threads)
-    settings = read_settings(args.space)
-    num_samples = args.num_samples or settings.evaluation.num_samples
-    net = load_backbone_from(settings.backbone, args.device)
-    solver = build_solver(
-        settings.solver,
-        build_process(settings.diffusion),
-        learned_variance=learns_variance(net),
-    )
-    extractor = build_extractor(
-        settings.evaluation.features, settings.evaluation.features_path, args.device
-    )
-    reference = compute_reference(load_source(settings.data, net.in_shape), extractor)
-    found = {
-        name: [
-            measure_quality(
-                net,
-                preset_for(name, net.num_exit_blocks, min_depth=settings.space.min_depth),
-                solver,
-                seed=seed,
-                num_samples=num_samples,
-                cfg_scale=settings.solver.cfg_scale,
-                batch_size=settings.evaluation.batch_size,
-                extractor=extractor,
-                reference=reference,
-            )
-            for seed in range(args.seeds)
-        ]
-        for name in ("full", args.schedule)
-    }
-    full, other = (np.array([quality.fid for quality in found[name]]) for name in found)
-    summary = {
-        "space": args.space,
-        "num_samples": num_samples,
-        "fid": {name: [q.fid for q in qualities] for name, qualities in found.items()},
-        "kid": {name: [q.kid for q in qualities] for name, qualities in found.items()},
-        "sample_std": {n: [q.sample_std for q in qualities] for n, qualities in found.items()},
-        "class_accuracy": {n: [q.class_accuracy for q in found[n]] for n in found},
-        "reference_pixel_std": reference.pixel_std,
-        "std_full": float(full.std(ddof=1)),
-        "std_other": float(other.std(ddof=1)),
-        "std_paired_difference": float((other - full).std(ddof=1)),
-        "std_unpaired_difference": float(np.hypot(full.std(ddof=1), other.std(ddof=1))),
-    }
-    for name, qualities in found.items():
-        print(
-            f"{name:<8} FID {np.mean([q.fid for q in qualities]):.3f} "
-            f"+- {np.std([q.fid for q in qualities], ddof=1):.3f}  "
-            f"KID {np.mean([q.kid for q in qualities]):.4f}  "
-            f"pixel std {np.mean([q.sample_std for q in qualities]):.3f} "
-            f"(real {reference.pixel_std:.3f})  "
-            f"class accuracy {qualities[0].class_accuracy}"
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    args = parser.parse_args(arguments)
+    if args.seeds < 2:
+        parser.error("a spread needs two seeds or more")
+    folder = RunFolder.existing(args.run)
+    results = RunResults.load(folder)
+    chosen = chosen_of(results)
+    if len(chosen) < 2:
+        parser.error(f"{args.run} holds no preset with a contender")
+    num_samples = args.num_samples or results.settings.evaluation.num_samples
+    seeds = unused(FIRST_EVALUATION_SEED, args.seeds, results.settings)
+    bench = open_workbench(folder.space_file.read_text(encoding="utf-8"), str(folder.reference))
+    torch.set_num_threads(args.threads)  # the workbench takes those of a trial
+    net = bench.fresh_backbone()
+    full = (net.num_exit_blocks,) * results.settings.space.num_intervals
+    controls = [sampled(bench, net, full, seed, num_samples) for seed in seeds]
+    parts = [feature_statistics(features) for features in controls]
+    real = bench.reference.statistics
+    plain, corrected, many = [], [], []
+    for entry in chosen:
+        load_weights(cast(nn.Module, net), folder.weights(entry.trial))
+        samples = [sampled(bench, net, entry.depths, seed, num_samples) for seed in seeds]
+        many.append(frechet_distance(feature_statistics(torch.cat(samples)), real))
+        plain.append([frechet_distance(feature_statistics(s), real) for s in samples])
+        corrected.append(
+            [
+                frechet_distance(
+                    Control.of(controls[i], parts[:i] + parts[i + 1 :]).corrected(features), real
+                )
+                for i, features in enumerate(samples)
+            ]
         )
-    print(
-        f"std of the difference: {summary['std_paired_difference']:.3f} with common noise, "
-        f"{summary['std_unpaired_difference']:.3f} without ({args.seeds} seeds, n={num_samples})"
+    shuffled = np.array([np.roll(row, shift) for shift, row in enumerate(plain)])
+    all_images = np.array(many)
+    table = Table(
+        title=f"Noise of FID over {len(seeds)} evaluation seeds",
+        note=f"FID ({bench.extractor.name}, n={num_samples}) of {len(chosen)} schedules, presets "
+        f"and their contenders, with the weights of their trials. Standard deviations over the "
+        f"seeds, of one schedule's FID and of the difference of two; and how far FIDs lie above "
+        f"those of {len(seeds) * num_samples} images. Control: {len(seeds) * num_samples} images.",
+        columns={
+            "estimate": "",
+            "fid_sd": ".4f",
+            "difference_sd": ".4f",
+            "above_many": "+.3f",
+        },
+        rows=[
+            noise_row("other noise for each schedule", shuffled, all_images),
+            noise_row("the same noise", np.array(plain), all_images),
+            noise_row("the same noise and a control", np.array(corrected), all_images),
+        ],
     )
+    print(table.to_markdown())
     if args.json:
-        args.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(asdict(table), indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of(main))
