@@ -1,4 +1,4 @@
-"""How far one evaluation seed can be trusted: FIDs with other noise, the same noise, and a control.
+"""How far one evaluation seed can be trusted: FIDs with other noise, equal noise, and a control.
 
     python -m benchmarks.noise_of_fid RUN --seeds 8 [--num-samples 500] [--json F.json]
 

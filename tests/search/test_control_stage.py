@@ -78,7 +78,7 @@ def test_a_lost_worker_gets_another_chance_and_no_more(tmp_path: Path) -> None:
 def test_failures_end_the_run_with_a_remedy(tmp_path: Path) -> None:
     stage = Stage(tmp_path, control_samples=128)
     first, second = stage.jobs()
-    with pytest.raises(StorageError, match="cannot be kept: OSError: no space. Free space"):
+    with pytest.raises(StorageError, match=r"cannot be kept: OSError: no space. Free space"):
         stage.source.finish(first, {"error": "OSError: no space.", "stage": DISK_STAGE})
     with pytest.raises(NoResultError, match=r"TrialError: nan.*evaluation.control_samples to 0"):
         stage.source.finish(second, {"error": "TrialError: nan."})
