@@ -1,10 +1,11 @@
 """How far one evaluation seed can be trusted: FIDs with other noise, equal noise, and a control.
 
-    python -m benchmarks.noise_of_fid RUN --seeds 8 [--num-samples 500] [--json F.json]
+    python -m benchmarks.noise_of_fid RUN --seeds 8 [--num-samples 500] [--control-samples 4000]
 
-Full depth, the presets and their contenders of a finished run, with the weights of its trials,
-are sampled at seeds that the run did not use. Each FID is taken plain, and corrected by control
-images (``evaluation.control_samples``): full depth of the pretrained network at all these seeds.
+The presets and their rivals of a finished run, with the weights of its trials, are sampled at
+seeds that the run did not use. Each FID is taken plain, and corrected by control images as with
+``evaluation.control_samples``, with other images for every seed: what control images miss is
+noise too, though within a run all trials share it.
 """
 
 from __future__ import annotations
@@ -55,10 +56,10 @@ def noise_row(estimate: str, fids: Fids, many: Fids) -> Row:
 
 
 def chosen_of(results: RunResults) -> list[FrontEntry]:
-    """Presets and their contenders."""
+    """Presets and their rivals."""
     presets = results.hand_made()
-    contenders = [entry for preset in presets for entry in results.contenders_for(preset)]
-    return list({entry.trial: entry for entry in (*presets, *contenders)}.values())
+    rivals = [rival for preset in presets if (rival := results.rival_of(preset)) is not None]
+    return list({entry.trial: entry for entry in (*presets, *rivals)}.values())
 
 
 def sampled(
@@ -75,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("run", help="a finished run: its folder, or its name below runs/")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--num-samples", type=int, help="default: those of the run's trials")
+    parser.add_argument("--control-samples", type=int, help="default: 8 x --num-samples")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the table here")
     args = parser.parse_args(arguments)
@@ -86,36 +88,44 @@ def main(arguments: list[str] | None = None) -> None:
     if len(chosen) < 2:
         parser.error(f"{args.run} holds no preset with a contender")
     num_samples = args.num_samples or results.settings.evaluation.num_samples
-    seeds = unused(FIRST_EVALUATION_SEED, args.seeds, results.settings)
+    parts = -(-(args.control_samples or 8 * num_samples) // num_samples)
+    seeds = unused(FIRST_EVALUATION_SEED, args.seeds * parts, results.settings)
+    own, further = seeds[: args.seeds], seeds[args.seeds :]
     bench = open_workbench(folder.space_file.read_text(encoding="utf-8"), str(folder.reference))
     torch.set_num_threads(args.threads)  # the workbench takes those of a trial
-    net = bench.fresh_backbone()
+    net, real = bench.fresh_backbone(), bench.reference.statistics
     full = (net.num_exit_blocks,) * results.settings.space.num_intervals
-    controls = [sampled(bench, net, full, seed, num_samples) for seed in seeds]
-    parts = [feature_statistics(features) for features in controls]
-    real = bench.reference.statistics
+    controls = [
+        Control.of(
+            sampled(bench, net, full, seed, num_samples),
+            [
+                feature_statistics(sampled(bench, net, full, other, num_samples))
+                for other in further[i :: args.seeds]
+            ],
+        )
+        for i, seed in enumerate(own)
+    ]
     plain, corrected, many = [], [], []
     for entry in chosen:
         load_weights(cast(nn.Module, net), folder.weights(entry.trial))
-        samples = [sampled(bench, net, entry.depths, seed, num_samples) for seed in seeds]
+        samples = [sampled(bench, net, entry.depths, seed, num_samples) for seed in own]
         many.append(frechet_distance(feature_statistics(torch.cat(samples)), real))
         plain.append([frechet_distance(feature_statistics(s), real) for s in samples])
         corrected.append(
             [
-                frechet_distance(
-                    Control.of(controls[i], parts[:i] + parts[i + 1 :]).corrected(features), real
-                )
-                for i, features in enumerate(samples)
+                frechet_distance(control.corrected(features), real)
+                for control, features in zip(controls, samples, strict=True)
             ]
         )
     shuffled = np.array([np.roll(row, shift) for shift, row in enumerate(plain)])
     all_images = np.array(many)
     table = Table(
-        title=f"Noise of FID over {len(seeds)} evaluation seeds",
+        title=f"Noise of FID over {len(own)} evaluation seeds",
         note=f"FID ({bench.extractor.name}, n={num_samples}) of {len(chosen)} schedules, presets "
-        f"and their contenders, with the weights of their trials. Standard deviations over the "
-        f"seeds, of one schedule's FID and of the difference of two; and how far FIDs lie above "
-        f"those of {len(seeds) * num_samples} images. Control: {len(seeds) * num_samples} images.",
+        "and their rivals, with the weights of their trials. Standard deviations over the seeds, "
+        "of one schedule's FID and of the difference of two; and how far FIDs lie above those of "
+        f"{len(own) * num_samples} images. Control: {parts * num_samples} images, other ones for "
+        "every seed.",
         columns={
             "estimate": "",
             "fid_sd": ".4f",

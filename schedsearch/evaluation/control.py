@@ -5,6 +5,9 @@ draw nearly the same image from it. So most of what a sample of a few hundred im
 schedule's mean and covariance, it misses of full depth's too, whose statistics over many images
 are known. That difference, times the regression coefficient of the schedule's features on full
 depth's, is taken out (control variates; Lavenberg and Welch, 1981).
+
+All that is corrected by one control shares what its images miss, so the spread of such FIDs over
+seeds says too little of their noise. They rank the trials of a run; verdicts take plain FIDs.
 """
 
 from __future__ import annotations
