@@ -167,6 +167,10 @@ def main(arguments: list[str] | None = None) -> None:
     full_entry = results.full()
     if not results.hand_made() or full_entry is None:
         parser.error(f"{args.run} measured no presets, or not full depth")
+    if evaluation.control_samples:
+        parser.error(
+            f"the FIDs of {args.run} are corrected by control images and compare with no preset's"
+        )
     fresh = bool(evaluation.confirm_seeds) and not evaluation.confirm_steps
     fresh = fresh and evaluation.confirm_samples in (None, evaluation.num_samples)
     seeds = tuple(evaluation.confirm_seeds_used) if fresh else (evaluation.seed,)

@@ -38,19 +38,24 @@ Fids = NDArray[np.float64]
 """Schedules x evaluation seeds."""
 
 
-def noise_row(estimate: str, fids: Fids, many: Fids) -> Row:
+def noise_row(estimate: str, fids: Fids, many: Fids, *, paired: bool = True) -> Row:
     """How one estimate of FID varies over the seeds.
 
     Args:
         estimate: Its name.
         fids: Of schedules, (S >= 2, E >= 2).
         many: FID of each schedule over the images of all seeds together, (S,).
+        paired: Whether two schedules are compared at equal noise.
     """
-    differences = (fids[:, None] - fids[None])[np.triu_indices(len(fids), 1)]
+    variances = fids.var(axis=1, ddof=1)
+    first, second = np.triu_indices(len(fids), 1)
+    of_pairs = variances[first] + variances[second]
+    if paired:
+        of_pairs = (fids[first] - fids[second]).var(axis=1, ddof=1)
     return {
         "estimate": estimate,
-        "fid_sd": float(np.sqrt(fids.var(axis=1, ddof=1).mean())),
-        "difference_sd": float(np.sqrt(differences.var(axis=1, ddof=1).mean())),
+        "fid_sd": float(np.sqrt(variances.mean())),
+        "difference_sd": float(np.sqrt(of_pairs.mean())),
         "above_many": float((fids.mean(axis=1) - many).mean()),
     }
 
@@ -117,8 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
                 for control, features in zip(controls, samples, strict=True)
             ]
         )
-    shuffled = np.array([np.roll(row, shift) for shift, row in enumerate(plain)])
-    all_images = np.array(many)
+    uncorrected, all_images = np.array(plain), np.array(many)
     table = Table(
         title=f"Noise of FID over {len(own)} evaluation seeds",
         note=f"FID ({bench.extractor.name}, n={num_samples}) of {len(chosen)} schedules, presets "
@@ -133,8 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
             "above_many": "+.3f",
         },
         rows=[
-            noise_row("other noise for each schedule", shuffled, all_images),
-            noise_row("the same noise", np.array(plain), all_images),
+            noise_row("other noise for each schedule", uncorrected, all_images, paired=False),
+            noise_row("the same noise", uncorrected, all_images),
             noise_row("the same noise and a control", np.array(corrected), all_images),
         ],
     )

@@ -55,6 +55,7 @@ def unused(first: int, count: int, settings: StudySettings) -> tuple[int, ...]:
         evaluation.seed,
         *evaluation.confirm_seeds_used,
         *evaluation.runoff_seeds_used,
+        *evaluation.control_seeds_used,
         *settings.confirm_training_seeds_used,
         *settings.runoff_training_seeds_used,
     }

@@ -176,7 +176,8 @@ class EvaluationSettings:
     """Noise and labels of every trial; confirmation uses the seeds after it."""
     control_samples: Annotated[int, Field(ge=0)] = 0
     """Images at full depth, sampled once by the pretrained network, that correct the FIDs of all
-    trials for the luck of their few images (control variates); 0 leaves FIDs as they are."""
+    trials for the luck of their few images (control variates); a multiple of ``num_samples``, or
+    0, which leaves FIDs as they are."""
     batch_size: Count = 250
     """Images sampled at once when measuring quality."""
     latency_batch: Count = 64
@@ -226,9 +227,9 @@ class EvaluationSettings:
         """Noise of the control images: the trials' own, then seeds that measure nothing else."""
         if not self.control_samples:
             return ()
-        parts = -(-self.control_samples // self.num_samples)
         first = self.runoff_seeds_used.stop
-        return self.seed, *range(first, first + parts - 1)
+        further = self.control_samples // self.num_samples - 1
+        return self.seed, *range(first, first + further)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

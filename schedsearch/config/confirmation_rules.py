@@ -1,4 +1,4 @@
-"""Rules for the seeds behind runoffs and verdicts."""
+"""Rules for the seeds behind runoffs and verdicts, and for the control of FIDs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def check_confirmation(sections: Mapping[str, Any], findings: Findings) -> None:
-    """Fine-tunes anew need evaluation seeds to be measured at, and something to do again."""
+    """Fine-tunes anew need seeds to be measured at, and a fine-tune; a control many images."""
     evaluation: EvaluationSettings | None = sections.get("evaluation")
     if evaluation is None:
         return
-    if 0 < evaluation.control_samples < 2 * evaluation.num_samples:
+    few, many = evaluation.num_samples, evaluation.control_samples
+    if many and (many < 2 * few or many % few):
         findings.add(
             ("evaluation", "control_samples"),
-            f"must be 0, or twice num_samples ({evaluation.num_samples}) or more, since it says "
-            f"what so few images miss; got {evaluation.control_samples}",
-            f"set it to {8 * evaluation.num_samples}, or to 0",
+            f"must be 0, or twice num_samples ({few}) or another multiple of it; got {many}",
+            f"set it to {8 * few}, or to 0",
         )
     if evaluation.confirm_training_seeds == 1:
         findings.add(
@@ -29,17 +29,23 @@ def check_confirmation(sections: Mapping[str, Any], findings: Findings) -> None:
             "an interval over training seeds needs two of them, got 1",
             "set it to 3, or to 0 for the trials' own fine-tunes",
         )
-    for kind in ("confirm", "runoff"):
-        num_training = getattr(evaluation, f"{kind}_training_seeds")
+    confirm_seeds = ("confirm_seeds", evaluation.confirm_seeds)
+    needed = {
+        "confirm_training_seeds": [confirm_seeds],
+        "runoff_training_seeds": [("runoff_seeds", evaluation.runoff_seeds), confirm_seeds],
+    }
+    for key, evaluation_seeds in needed.items():
+        num_training = getattr(evaluation, key)
         if not num_training:
             continue
-        at = ("evaluation", f"{kind}_training_seeds")
-        if not getattr(evaluation, f"{kind}_seeds"):
-            findings.add(
-                at,
-                f"fine-tunes anew are measured at evaluation seeds, but {kind}_seeds is 0",
-                f"set {kind}_seeds to 2 or more, or this to 0",
-            )
+        at = ("evaluation", key)
+        for name, count in evaluation_seeds:
+            if not count:
+                findings.add(
+                    at,
+                    f"fine-tunes anew are measured at evaluation seeds, but {name} is 0",
+                    f"set {name} to 2 or more, or this to 0",
+                )
         profile, recipe = sections.get("profile"), sections.get("recipe")
         if profile is not None and profile.start == "shared":
             findings.add(

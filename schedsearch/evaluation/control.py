@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from schedsearch.atomic import replacing
@@ -27,6 +27,7 @@ from schedsearch.evaluation.frechet import (
     feature_statistics,
     pooled_statistics,
 )
+from schedsearch.evaluation.reference import tensor_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +100,17 @@ def save_part(features: Tensor, path: Path, *, whole: bool) -> None:
     if whole:
         tensors["features"] = features.float().cpu().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        save_file(tensors, temporary)
+    with replacing(path) as temporary:  # safetensors itself has no checksum
+        save_file(tensors, temporary, {"tensors_sha256": tensor_digest(tensors)})
+
+
+def part_is_sound(path: Path) -> bool:
+    """Whether a part is there and as it was written."""
+    try:
+        _load(path)
+    except OSError:
+        return False
+    return True
 
 
 def load_control(own: Path, further: Sequence[Path]) -> Control:
@@ -113,11 +123,21 @@ def load_control(own: Path, further: Sequence[Path]) -> Control:
     Raises:
         OSError: If a part is missing or damaged.
     """
+    parts = [_load(path) for path in further]
+    if (features := _load(own).get("features")) is None:
+        raise OSError(f"{own} holds no features")
+    return Control.of(
+        features, [FeatureStatistics(p["mean"], p["cov"], int(p["num_images"])) for p in parts]
+    )
+
+
+def _load(path: Path) -> dict[str, Tensor]:
     try:
-        parts = [load_file(path) for path in further]
-        return Control.of(
-            load_file(own)["features"],
-            [FeatureStatistics(p["mean"], p["cov"], int(p["num_images"])) for p in parts],
-        )
-    except (SafetensorError, KeyError) as error:
-        raise OSError(f"statistics of control images are damaged: {error}") from error
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise OSError(f"{path} is damaged: {error}") from error
+    if metadata.get("tensors_sha256") != tensor_digest(tensors):
+        raise OSError(f"{path} is damaged: its checksum does not match")
+    return tensors

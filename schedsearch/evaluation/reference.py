@@ -139,7 +139,8 @@ def _digest(data_fingerprint: str, extractor_sha256: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-def _tensor_digest(tensors: dict[str, Tensor]) -> str:
+def tensor_digest(tensors: dict[str, Tensor]) -> str:
+    """Digest of names and values, to tell a damaged file."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
@@ -160,7 +161,7 @@ def _save(reference: Reference, path: Path) -> None:
         "extractor": reference.extractor,
         "extractor_sha256": reference.extractor_sha256,
         "data_fingerprint": reference.data_fingerprint,
-        "tensors_sha256": _tensor_digest(tensors),  # safetensors itself has no checksum
+        "tensors_sha256": tensor_digest(tensors),  # safetensors itself has no checksum
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +175,7 @@ def _load(path: Path, data_fingerprint: str, extractor: FeatureExtractor) -> Ref
     with safe_open(path, framework="pt") as file:
         metadata: dict[str, str] = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in ("mean", "cov", "features")}
-    if metadata["tensors_sha256"] != _tensor_digest(tensors):
+    if metadata["tensors_sha256"] != tensor_digest(tensors):
         raise ValueError("its checksum does not match")
     expected = (_SCHEMA, data_fingerprint, extractor.sha256)
     if expected != tuple(

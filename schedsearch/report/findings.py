@@ -98,8 +98,11 @@ def _fine_tunes(results: RunResults) -> str:
     shared = settings.profile is not None and settings.profile.start == "shared"
     own = settings.recipe.num_steps or settings.evaluation.confirm_steps
     compared = results.comparisons()
-    if compared and all(found.num_training_seeds for found in compared):
-        return "All other figures come from one fine-tune of each schedule."
+    if any(found.num_training_seeds for found in compared):
+        once = [found.preset for found in compared if not found.num_training_seeds]
+        names = ", ".join(e.title for e in results.hand_made() if e.trial in once)
+        lone = f", and so do the verdicts on {names}, which another one may shift" * bool(once)
+        return f"All other figures come from one fine-tune of each schedule{lone}."
     if own:
         behind = f"Each schedule was fine-tuned once{', from weights that all share' * shared}"
     elif shared:

@@ -13,7 +13,7 @@ from schedsearch.exit_rules import ScheduleExits
 from schedsearch.records import ConfirmRecord
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.failures import note_failure
-from schedsearch.search.jobs import ConfirmJob, PromoteJob, RetrainJob
+from schedsearch.search.jobs import ConfirmJob, PromoteJob
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
@@ -21,6 +21,8 @@ from schedsearch.search.workbench import open_workbench
 from schedsearch.settings import LambdaSettings, RecipeSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from schedsearch.evaluation.quality import Quality
@@ -86,7 +88,7 @@ def continued(recipe: RecipeSettings, num_steps: int) -> RecipeSettings:
 
 
 def confirm(job: ConfirmJob) -> ConfirmRecord:
-    """Measure the kept weights of a trial with another seed.
+    """Measure kept weights of a trial, or of a fine-tune anew, with another evaluation seed.
 
     Raises:
         CheckpointError: If the weights are gone.
@@ -95,8 +97,7 @@ def confirm(job: ConfirmJob) -> ConfirmRecord:
     folder = RunFolder.of(job.run_dir)
     bench = open_workbench(job.settings, str(folder.reference))
     net: Any = bench.fresh_backbone()
-    weights = folder.promoted if job.num_steps else folder.weights
-    load_weights(net, weights(job.number))
+    load_weights(net, _weights(job, folder))
     quality = bench.measure(
         net,
         ExitSchedule(job.depths),
@@ -104,27 +105,28 @@ def confirm(job: ConfirmJob) -> ConfirmRecord:
         num_samples=job.num_samples,
         auditor=bench.auditor,
     )
-    record = record_of(job, job.seed, bench, quality)
-    return replace(record, **_intervals(bench, quality, job.seed))
-
-
-def record_of(
-    job: ConfirmJob | RetrainJob, seed: int, bench: Workbench, quality: Quality
-) -> ConfirmRecord:
-    """What is kept of a measurement at one evaluation seed."""
     auditor = bench.auditor
+    # Fine-tunes anew are compared with each other alone, which needs no interval of each.
+    intervals = _intervals(bench, quality, job.seed) if job.training_seed is None else {}
     return ConfirmRecord(
         number=job.number,
-        seed=seed,
+        seed=job.seed,
         num_samples=job.num_samples,
         num_steps=job.num_steps,
-        training_seed=job.training_seed if isinstance(job, RetrainJob) else None,
+        training_seed=job.training_seed,
         fid=quality.fid,
         kid=quality.kid,
         features=bench.extractor.name,
         audit_fid=quality.audit_fid,
         audit_features=None if auditor is None else auditor.extractor.name,
+        **intervals,
     )
+
+
+def _weights(job: ConfirmJob, folder: RunFolder) -> Path:
+    if job.training_seed is not None:
+        return folder.retrained(job.number, job.training_seed)
+    return folder.promoted(job.number) if job.num_steps else folder.weights(job.number)
 
 
 def _intervals(bench: Workbench, quality: Quality, seed: int) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from schedsearch.atomic import write_text
 from schedsearch.exceptions import StorageError
 from schedsearch.records import ConfirmRecord
 from schedsearch.search.confirmation_jobs import ConfirmationJobs, JobsLeft
@@ -16,16 +18,24 @@ if TYPE_CHECKING:
     from schedsearch.search.results import RunResults
     from schedsearch.search.run_folder import RunFolder
     from schedsearch.search.seam import Observer
+    from schedsearch.settings import StudySettings
+
+
+Phase = tuple[str, Callable[["RunResults"], Sequence[Job]]]
+"""Title, and what gives its jobs that are left."""
 
 
 class Confirmation:
-    """Hands out the jobs that are left of four phases, one phase after the other.
+    """Hands out the jobs that are left, one phase after the other.
 
     First a runoff at seeds of its own chooses each preset's rival. Then, with
     ``evaluation.confirm_steps``, the chosen schedules continue their fine-tune. Then they are
     confirmed, and with ``evaluation.confirm_training_seeds`` presets and rivals are fine-tuned
-    anew. A job whose worker died is handed out again, as often as a trial would be. Every phase
-    is chosen by what the phases before it have left on disk, so any start can go on.
+    anew. What is fine-tuned anew, for the runoff too, is measured before the next training seed
+    has its turn, so that the disk holds the weights of one at a time. A job whose worker died is
+    handed out again, as often as a trial would be; a fine-tune anew that failed is noted, and not
+    repeated by the next start. Every phase is chosen by what the phases before it have left on
+    disk, so any start can go on.
 
     Args:
         read_results: Gives what was measured so far, confirmations included.
@@ -52,19 +62,13 @@ class Confirmation:
         journal.repair()
         settings = read_results().settings
         self._max_retries = settings.search.max_retries
-        self._jobs = jobs = ConfirmationJobs(
+        self._folder = folder
+        self._jobs = ConfirmationJobs(
             settings, settings_text=settings_text, folder=folder, journal=journal
         )
         self._waiting: list[Job] = []
         self._title = ""
-        self._phases: list[tuple[str, Callable[[RunResults], list[Job]]]] = []
-        if settings.evaluation.confirm_seeds:
-            self._phases = [
-                ("choosing each preset's rival with fresh seeds", jobs.runoff),
-                ("continuing the fine-tune of what is confirmed", jobs.promotions),
-                ("confirming with fresh seeds", jobs.verdicts),
-                ("fine-tuning presets and rivals with fresh training seeds", jobs.retrainings),
-            ]
+        self._phases = _phases(settings, self._jobs) if settings.evaluation.confirm_seeds else []
         self._next_phase()
 
     @property
@@ -103,11 +107,13 @@ class Confirmation:
             )
         if "error" in outcome:
             self._observer.warning(f"{_what(job)} failed: {outcome['error']}")
+            if isinstance(job, RetrainJob):
+                note = self._folder.retraining_failure(job.number, job.training_seed)
+                note.parent.mkdir(parents=True, exist_ok=True)
+                write_text(note, f"{outcome['error']}\nDelete this file to try again.\n")
         elif isinstance(job, ConfirmJob):
             self._journal.append(ConfirmRecord.from_json(outcome["record"]))
-        elif isinstance(job, RetrainJob):
-            for line in outcome["records"].splitlines():
-                self._journal.append(ConfirmRecord.from_json(line))
+            self._drop_measured(job)
         self._observer.advanced()
 
     def lose(self, job: Job, reason: str, *, retry: bool) -> None:
@@ -120,17 +126,47 @@ class Confirmation:
         self._observer.warning(f"{_what(job)} failed: {reason}")
         self._observer.advanced()
 
+    def _drop_measured(self, job: ConfirmJob) -> None:
+        """Delete the weights of a fine-tune anew once they are measured at every seed."""
+        training_seed = job.training_seed
+        if training_seed is not None and self._jobs.is_measured(job.number, training_seed):
+            self._folder.retrained(job.number, training_seed).unlink(missing_ok=True)
+
     def _next_phase(self) -> bool:
         """Go to the first phase that has jobs left; False when none has."""
         while self._phases and not self._waiting:
             self._title, jobs_of = self._phases.pop(0)
-            self._waiting = jobs_of(self._read_results())
+            self._waiting = list(jobs_of(self._read_results()))
         return bool(self._waiting)
+
+
+def _phases(settings: StudySettings, jobs: ConfirmationJobs) -> list[Phase]:
+    """All phases, in their order."""
+    choosing, confirming = "choosing each preset's rival with fresh seeds", "confirming"
+    phases: list[Phase] = []
+    seeds = settings.runoff_training_seeds_used
+    for seed in seeds:
+        which = f", training seed {seeds.index(seed) + 1} of {len(seeds)}"
+        anew = f"fine-tuning contenders anew{which}"
+        phases.append((anew, partial(jobs.runoff_retrainings, training_seed=seed)))
+        phases.append((choosing + which, partial(jobs.runoff_anew, training_seed=seed)))
+    if not seeds:
+        phases.append((choosing, jobs.runoff))
+    phases.append(("continuing the fine-tune of what is confirmed", jobs.promotions))
+    phases.append((f"{confirming} with fresh seeds", jobs.verdicts))
+    seeds = settings.confirm_training_seeds_used
+    for seed in seeds:
+        which = f", training seed {seeds.index(seed) + 1} of {len(seeds)}"
+        anew = f"fine-tuning presets and rivals anew{which}"
+        phases.append((anew, partial(jobs.retrainings, training_seed=seed)))
+        phases.append((confirming + which, partial(jobs.verdicts_anew, training_seed=seed)))
+    return phases
 
 
 def _what(job: Job) -> str:
     if isinstance(job, ConfirmJob):
-        return f"confirmation of trial {job.number} with seed {job.seed}"
+        of = "" if job.training_seed is None else f", training seed {job.training_seed},"
+        return f"confirmation of trial {job.number}{of} with seed {job.seed}"
     if isinstance(job, RetrainJob):
         return f"fine-tune of trial {job.number} with training seed {job.training_seed}"
     return f"continued fine-tune of trial {job.number}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from schedsearch.records import ConfirmRecord
 from schedsearch.search.chosen import trials_to_confirm, trials_to_retrain, trials_to_run_off
-from schedsearch.search.jobs import ConfirmJob, Job, PromoteJob, RetrainJob
+from schedsearch.search.jobs import ConfirmJob, PromoteJob, RetrainJob
 
 if TYPE_CHECKING:
     from schedsearch.search.journal import Journal
@@ -36,10 +36,14 @@ class JobsLeft:
     promotions: int = 0
     retrainings: int = 0
     """Fine-tunes anew."""
+    retraining_steps: int = 0
+    """Steps of all of these."""
 
 
 class ConfirmationJobs:
     """The jobs of each phase of a confirmation that are not done yet.
+
+    Seeds go round-robin over the trials, so that an interrupted confirmation still has pairs.
 
     Args:
         settings: The study.
@@ -65,26 +69,47 @@ class ConfirmationJobs:
 
     def left(self, results: RunResults) -> JobsLeft:
         """Jobs of all phases that are left if the search ended with these results."""
-        if not self._evaluation.confirm_seeds:
+        evaluation, settings = self._evaluation, self._settings
+        if not evaluation.confirm_seeds:
             return JobsLeft()
-        jobs = [*self.runoff(results), *self._verdicts(results, trials_to_confirm(results))]
-        jobs += self.retrainings(results)
-        anew = [job for job in jobs if isinstance(job, RetrainJob)]
+        measurements: list[ConfirmJob] = []
+        anew: list[RetrainJob] = []
+        if evaluation.runoff_training_seeds:
+            for seed in settings.runoff_training_seeds_used:
+                anew += self.runoff_retrainings(results, seed)
+                measurements += self._of_contenders(results, seed)
+        else:
+            measurements += self.runoff(results)
+        measurements += self._verdicts(results, trials_to_confirm(results))
+        for seed in settings.confirm_training_seeds_used:
+            anew += self.retrainings(results, seed)
+            measurements += self._of_pairs(results, seed)
         return JobsLeft(
-            measurements=len(jobs) - len(anew) + sum(len(job.seeds) for job in anew),
+            measurements=len(measurements),
             promotions=len(self.promotions(results)),
             retrainings=len(anew),
+            retraining_steps=sum(settings.recipe.num_steps + job.num_steps for job in anew),
         )
 
-    def runoff(self, results: RunResults) -> list[Job]:
-        """The contenders of each preset at the seeds that choose its rival."""
-        numbers, seeds = trials_to_run_off(results), self._evaluation.runoff_seeds_used
-        if self._evaluation.runoff_training_seeds:
-            training_seeds = self._settings.runoff_training_seeds_used
-            return self._anew(results, numbers, training_seeds, seeds, num_steps=0)
-        return self._measurements(results, numbers, seeds, num_steps=0)
+    # ---- phases: the runoff ----------------------------------------------------------------
 
-    def promotions(self, results: RunResults) -> list[Job]:
+    def runoff(self, results: RunResults) -> list[ConfirmJob]:
+        """The contenders' own weights at the seeds that choose each preset's rival."""
+        return self._measurements(
+            results, trials_to_run_off(results), self._evaluation.runoff_seeds_used
+        )
+
+    def runoff_retrainings(self, results: RunResults, training_seed: int) -> list[RetrainJob]:
+        """The contenders, fine-tuned anew with one training seed."""
+        return self._retrainings(results, self._of_contenders(results, training_seed))
+
+    def runoff_anew(self, results: RunResults, training_seed: int) -> list[ConfirmJob]:
+        """What that gave, at the seeds of the runoff."""
+        return self._with_weights(self._of_contenders(results, training_seed))
+
+    # ---- phases: the verdicts --------------------------------------------------------------
+
+    def promotions(self, results: RunResults) -> list[PromoteJob]:
         """The fine-tunes to continue before they are confirmed."""
         num_steps = self._evaluation.confirm_steps
         if not num_steps:
@@ -96,66 +121,105 @@ class ConfirmationJobs:
             if not self._folder.promoted(number).is_file()
         ]
 
-    def verdicts(self, results: RunResults) -> list[Job]:
+    def verdicts(self, results: RunResults) -> list[ConfirmJob]:
         """The trials' own weights at the seeds of the verdicts."""
         numbers: Sequence[int] = trials_to_confirm(results)
         if self._evaluation.confirm_steps:  # one whose promotion failed is left out, as was said
             numbers = [n for n in numbers if self._folder.promoted(n).is_file()]
         return self._verdicts(results, numbers)
 
-    def retrainings(self, results: RunResults) -> list[Job]:
-        """Presets and rivals, fine-tuned anew, at the seeds of the verdicts."""
-        return self._anew(
-            results,
-            trials_to_retrain(results),
-            self._settings.confirm_training_seeds_used,
-            self._evaluation.confirm_seeds_used,
-            num_steps=self._evaluation.confirm_steps,
-        )
+    def retrainings(self, results: RunResults, training_seed: int) -> list[RetrainJob]:
+        """Presets and rivals, fine-tuned anew with one training seed."""
+        return self._retrainings(results, self._of_pairs(results, training_seed))
 
-    def _verdicts(self, results: RunResults, numbers: Sequence[int]) -> list[Job]:
+    def verdicts_anew(self, results: RunResults, training_seed: int) -> list[ConfirmJob]:
+        """What that gave, at the seeds of the verdicts."""
+        return self._with_weights(self._of_pairs(results, training_seed))
+
+    def is_measured(self, number: int, training_seed: int) -> bool:
+        """Whether a fine-tune anew was measured at all of its seeds, and is of no more use."""
+        choosing = training_seed in self._settings.runoff_training_seeds_used
+        evaluation = self._evaluation
+        seeds = evaluation.runoff_seeds_used if choosing else evaluation.confirm_seeds_used
+        done = self._done(0 if choosing else evaluation.confirm_steps)
+        return all((number, training_seed, seed) in done for seed in seeds)
+
+    # ---- parts -----------------------------------------------------------------------------
+
+    def _of_contenders(self, results: RunResults, training_seed: int) -> list[ConfirmJob]:
+        numbers, seeds = trials_to_run_off(results), self._evaluation.runoff_seeds_used
+        return self._anew(results, numbers, seeds, 0, training_seed)
+
+    def _of_pairs(self, results: RunResults, training_seed: int) -> list[ConfirmJob]:
+        numbers, seeds = trials_to_retrain(results), self._evaluation.confirm_seeds_used
+        steps = self._evaluation.confirm_steps
+        return self._anew(results, numbers, seeds, steps, training_seed)
+
+    def _verdicts(self, results: RunResults, numbers: Sequence[int]) -> list[ConfirmJob]:
         seeds, num_steps = self._evaluation.confirm_seeds_used, self._evaluation.confirm_steps
-        return self._measurements(results, numbers, seeds, num_steps=num_steps)
-
-    def _measurements(
-        self, results: RunResults, numbers: Sequence[int], seeds: Sequence[int], num_steps: int
-    ) -> list[Job]:
-        """Seeds go round-robin, so that an interrupted confirmation still has pairs."""
-        done, subjects = self._done(num_steps), self._subjects(results)
-        return [
-            ConfirmJob(
-                **subjects[number], seed=seed, num_samples=self._num_samples, num_steps=num_steps
-            )
-            for seed in seeds
-            for number in numbers
-            if (number, None, seed) not in done
-        ]
+        return self._measurements(results, numbers, seeds, num_steps)
 
     def _anew(
         self,
         results: RunResults,
         numbers: Sequence[int],
-        training_seeds: Sequence[int],
         seeds: Sequence[int],
         num_steps: int,
-    ) -> list[Job]:
-        """Training seeds go round-robin likewise."""
-        done, subjects = self._done(num_steps), self._subjects(results)
-        left = {
-            (number, training): tuple(s for s in seeds if (number, training, s) not in done)
-            for training in training_seeds
+        training_seed: int,
+    ) -> list[ConfirmJob]:
+        """Measurements of one training seed, but for fine-tunes that failed."""
+        failed = {
+            number
             for number in numbers
+            if self._folder.retraining_failure(number, training_seed).is_file()
         }
+        numbers = [number for number in numbers if number not in failed]
+        return self._measurements(results, numbers, seeds, num_steps, training_seed)
+
+    def _measurements(
+        self,
+        results: RunResults,
+        numbers: Sequence[int],
+        seeds: Sequence[int],
+        num_steps: int = 0,
+        training_seed: int | None = None,
+    ) -> list[ConfirmJob]:
+        done, subjects = self._done(num_steps), self._subjects(results)
         return [
-            RetrainJob(
+            ConfirmJob(
                 **subjects[number],
-                training_seed=training,
-                seeds=missing,
+                seed=seed,
                 num_samples=self._num_samples,
                 num_steps=num_steps,
+                training_seed=training_seed,
             )
-            for (number, training), missing in left.items()
-            if missing
+            for seed in seeds
+            for number in numbers
+            if (number, training_seed, seed) not in done
+        ]
+
+    def _retrainings(
+        self, results: RunResults, measurements: Sequence[ConfirmJob]
+    ) -> list[RetrainJob]:
+        """The fine-tunes whose weights measurements lack."""
+        subjects = self._subjects(results)
+        jobs = [
+            RetrainJob(
+                **subjects[job.number], training_seed=job.training_seed, num_steps=job.num_steps
+            )
+            for job in measurements
+            if job.training_seed is not None
+            and not self._folder.retrained(job.number, job.training_seed).is_file()
+        ]
+        return list(dict.fromkeys(jobs))
+
+    def _with_weights(self, measurements: Sequence[ConfirmJob]) -> list[ConfirmJob]:
+        """Those whose fine-tune did not fail; the others are left out, as the warning said."""
+        return [
+            job
+            for job in measurements
+            if job.training_seed is not None
+            and self._folder.retrained(job.number, job.training_seed).is_file()
         ]
 
     def _done(self, num_steps: int) -> set[tuple[int, int | None, int]]:

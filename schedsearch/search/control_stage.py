@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from schedsearch.evaluation.control import part_is_sound
 from schedsearch.exceptions import NoResultError, StorageError
 from schedsearch.search.failures import DISK_STAGE
 from schedsearch.search.jobs import ControlJob, Job
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ControlStage:
-    """Hands out the control images of a study that are not there yet, one seed a job.
+    """Hands out the control images of a study that are missing or damaged, one seed a job.
 
     A job whose worker died is handed out again, as often as a trial would be.
 
@@ -36,7 +37,7 @@ class ControlStage:
         self._waiting = [
             ControlJob(seed=seed, settings=settings_text, run_dir=str(folder.root))
             for seed in bench.settings.evaluation.control_seeds_used
-            if not bench.control_file(seed).is_file()
+            if not part_is_sound(bench.control_file(seed))
         ]
 
     @property

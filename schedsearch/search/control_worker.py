@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from schedsearch.evaluation.control import save_part
+from schedsearch.evaluation.control import part_is_sound, save_part
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.search.workbench import open_workbench
@@ -28,7 +28,7 @@ def sample_control(job: ControlJob) -> str:
     began = time.perf_counter()
     bench = open_workbench(job.settings, str(RunFolder.of(job.run_dir).reference))
     evaluation, target = bench.settings.evaluation, bench.control_file(job.seed)
-    if not target.is_file():
+    if not part_is_sound(target):
         net = bench.fresh_backbone()
         full = ExitSchedule.flat(net.num_exit_blocks, bench.settings.space.num_intervals)
         found = bench.measure(net, full, seed=job.seed, num_samples=evaluation.num_samples)

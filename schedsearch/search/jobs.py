@@ -55,7 +55,9 @@ class ConfirmJob:
     """Evaluation seed: noise of the samples, the same for every trial."""
     num_samples: int
     num_steps: int = 0
-    """Steps by which the trial's fine-tune was continued; 0 takes its weights as they are."""
+    """Steps by which the fine-tune was continued; 0 takes its weights as they are."""
+    training_seed: int | None = None
+    """Of a fine-tune anew; None takes the trial's own."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for a queue or for Ray."""
@@ -81,7 +83,7 @@ class PromoteJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainJob:
-    """Fine-tunes a trial's schedule anew with another training seed, and measures that."""
+    """Fine-tunes a trial's schedule anew with another training seed."""
 
     number: int
     depths: tuple[int, ...]
@@ -90,9 +92,6 @@ class RetrainJob:
     run_dir: str
     training_seed: int
     """The same batches, noise and timesteps for every schedule."""
-    seeds: tuple[int, ...]
-    """Evaluation seeds."""
-    num_samples: int
     num_steps: int = 0
     """Steps by which the new fine-tune is continued, as those of promoted trials are."""
 
@@ -148,8 +147,7 @@ _KINDS = {
 def job_from_dict(data: Mapping[str, Any]) -> Job:
     """The job whose ``to_dict`` gave this."""
     values = {key: value for key, value in data.items() if key != "kind"}
-    for name in ("depths", "seeds"):
-        if name in values:
-            values[name] = tuple(values[name])
+    if "depths" in values:
+        values["depths"] = tuple(values["depths"])
     job: Job = _KINDS[data["kind"]](**values)
     return job

@@ -60,7 +60,7 @@ class Preflight:
         return self.table.predict(schedule, self.bench.solver.times)
 
     def disk_bytes(self) -> int:
-        """Roughly what the trials will write: EMA weights, and the state of running ones."""
+        """Roughly what a run will write: EMA weights, and the state of running trials."""
         weights = sum(p.numel() * p.element_size() for p in self.bench.pretrained.parameters())
         running = 4 * weights * self.settings.resources.num_workers
         profile, trials = self.settings.profile, self.settings.search.n_trials
@@ -71,7 +71,13 @@ class Preflight:
             and not self.settings.recipe.num_steps
         ):
             trials = 0  # links to the shared weights
-        return trials * weights + running + shared
+        return (trials + self._most_retrained()) * weights + running + shared
+
+    def _most_retrained(self) -> int:
+        """Fine-tunes anew whose weights lie on the disk at the same time."""
+        evaluation, presets = self.settings.evaluation, len(self.warm_starts)
+        contenders = presets * evaluation.runoff_size * bool(evaluation.runoff_training_seeds)
+        return max(contenders, 2 * presets * bool(evaluation.confirm_training_seeds))
 
 
 def check_before_start(

@@ -66,15 +66,15 @@ def seconds_to_the_end(results: RunResults, left: JobsLeft) -> Reserve:
     numbers = set(trials_to_measure(results))
     one_round = sum(e.latency_ms for e in results.entries if e.trial in numbers) / 1000.0
     promotion = left.promotions * settings.evaluation.confirm_steps * pace.finetune_step
-    steps = settings.recipe.num_steps + settings.evaluation.confirm_steps
-    anew = left.retrainings * steps * pace.finetune_step
+    anew = left.retraining_steps * pace.finetune_step
     measuring = left.measurements * pace.measurement
     workers = settings.resources.num_workers
     return Reserve(
         device_seconds=rounds * one_round + promotion + anew + measuring,
         wall_seconds=rounds * one_round
         + promotion / max(1, min(workers, left.promotions))
-        + (measuring + anew) / max(1, min(workers, left.measurements)),
+        + anew / max(1, min(workers, left.retrainings))
+        + measuring / max(1, min(workers, left.measurements)),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import time
+from typing import TYPE_CHECKING, cast
 
+from schedsearch.backbones.checkpoint import save_weights
 from schedsearch.exit_rules import ScheduleExits
 from schedsearch.schedule import ExitSchedule
-from schedsearch.search.confirm_worker import SEED_OFFSET, continued, record_of
+from schedsearch.search.confirm_worker import SEED_OFFSET, continued
 from schedsearch.search.failures import note_failure
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.progress import FileProgress
@@ -16,47 +19,44 @@ from schedsearch.search.workbench import open_workbench
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
     from schedsearch.protocols import Backbone
-    from schedsearch.records import ConfirmRecord
     from schedsearch.search.jobs import RetrainJob
     from schedsearch.search.workbench import Workbench
     from schedsearch.settings import RecipeSettings
 
 
-def retrain(job: RetrainJob) -> list[ConfirmRecord]:
-    """Fine-tune from the pretrained weights as a trial does, and measure at every seed.
+def retrain(job: RetrainJob) -> str:
+    """Fine-tune from the pretrained weights as a trial does, and keep the EMA weights.
 
-    The weights are not kept: they say how far another training seed shifts a result, and are no
-    better than the trial's. An attempt that died goes on from its last saved state.
+    They appear whole or not at all. An attempt that died is continued from its last saved state,
+    and one that was finished already is not done again.
 
     Returns:
-        One record per evaluation seed, in the order of the job's.
+        JSON with the trial's ``number``, the ``training_seed`` and the ``seconds`` it took.
 
     Raises:
-        TrialError: If the fine-tune diverges, or samples are not finite.
+        TrialError: If the fine-tune diverges.
         OSError: If the disk fails.
     """
-    folder = RunFolder.of(job.run_dir)
-    bench = open_workbench(job.settings, str(folder.reference))
-    recipe, work_dir = bench.settings.recipe, folder.retraining(job.number, job.training_seed)
-    net = _finetune(job, bench, bench.fresh_backbone(), recipe, job.training_seed, work_dir)
-    if job.num_steps:
-        further = continued(recipe, job.num_steps)
-        seed = SEED_OFFSET + job.training_seed
-        net = _finetune(job, bench, net, further, seed, work_dir / "promotion")
-    records = []
-    for seed in job.seeds:
-        quality = bench.measure(
-            net,
-            ExitSchedule(job.depths),
-            seed=seed,
-            num_samples=job.num_samples,
-            auditor=bench.auditor,
-        )
-        records.append(record_of(job, seed, bench, quality))
-    for path in (work_dir, work_dir / "promotion"):
-        FileProgress(path, save_every=recipe.save_every).done()
-    return records
+    folder, began = RunFolder.of(job.run_dir), time.perf_counter()
+    target = folder.retrained(job.number, job.training_seed)
+    if not target.is_file():
+        bench = open_workbench(job.settings, str(folder.reference))
+        recipe, seed, work = bench.settings.recipe, job.training_seed, target.parent
+        net = _finetune(job, bench, bench.fresh_backbone(), recipe, seed, work)
+        if job.num_steps:
+            further = continued(recipe, job.num_steps)
+            net = _finetune(job, bench, net, further, SEED_OFFSET + seed, work / "promotion")
+        metadata = {"trial": str(job.number), "training_seed": str(seed)}
+        save_weights(cast("nn.Module", net), target, metadata)
+        for path in (work, work / "promotion"):
+            FileProgress(path, save_every=recipe.save_every).done()
+    seconds = round(time.perf_counter() - began, 3)
+    return json.dumps(
+        {"number": job.number, "training_seed": job.training_seed, "seconds": seconds}
+    )
 
 
 def _finetune(

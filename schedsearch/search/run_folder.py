@@ -62,6 +62,14 @@ class RunFolder:
         """Log and saved state of a trial's fine-tune anew."""
         return self.trial(number) / "retraining" / f"seed-{training_seed}"
 
+    def retrained(self, number: int, training_seed: int) -> Path:
+        """EMA weights of it, until they are measured."""
+        return self.retraining(number, training_seed) / "ema.safetensors"
+
+    def retraining_failure(self, number: int, training_seed: int) -> Path:
+        """Why it failed, where it did; then it is not repeated."""
+        return self.retraining(number, training_seed) / "failed.txt"
+
     def best_weights(self, number: int) -> Path:
         """What is exported of a trial: the promoted weights where there are any."""
         promoted = self.promoted(number)
@@ -115,7 +123,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Delete what killed processes had half written; only while holding the lock."""
-        for pattern in (".*.tmp", "trials/*/.*.tmp", "trials/*/*/.*.tmp", "*/.*.tmp"):
+        for pattern in (".*.tmp", "*/.*.tmp", "trials/**/.*.tmp"):
             for path in self.root.glob(pattern):
                 path.unlink(missing_ok=True)
 

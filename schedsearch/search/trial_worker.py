@@ -80,6 +80,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
                 trial_dir, save_every=bench.settings.recipe.save_every, resume_from=resume
             )
             progress.note(f"schedule: {job.schedule}")
+            control = bench.control  # before the expensive step, should it be gone
         with stages("fine-tune"):
             net = _finetune(job, bench, progress)
         with stages("sample"):
@@ -89,7 +90,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
                 job.schedule,
                 seed=settings.seed,
                 num_samples=settings.num_samples,
-                control=bench.control,
+                control=control,
             )
         latency_ms = job.predicted_latency_ms
         if job.measure_latency:

@@ -10,9 +10,9 @@ def run_job(job: Job) -> dict[str, str]:
     """Run any job.
 
     Returns:
-        ``record``: the JSON of the job's record, or ``records``, one a line; or ``error`` in one
-        line and the ``stage`` to blame, for a job other than a trial that failed. A trial that
-        failed has a record that says so.
+        ``record``: the JSON of the job's record; or ``error`` in one line and the ``stage`` to
+        blame, for a job other than a trial that failed. A trial that failed has a record that
+        says so.
     """
     if isinstance(job, TrialJob):
         from schedsearch.search.trial_worker import run_trial
@@ -32,7 +32,7 @@ def run_job(job: Job) -> dict[str, str]:
         if isinstance(job, PromoteJob):
             return {"record": promote(job)}
         if isinstance(job, RetrainJob):
-            return {"records": "\n".join(record.to_json() for record in retrain(job))}
+            return {"record": retrain(job)}
         return {"record": confirm(job).to_json()}
     except Exception as error:  # noqa: BLE001 - a worker answers; the driver decides
         return {"error": one_line(error), "stage": stage_of(error, "confirm")}

@@ -17,6 +17,8 @@ def test_spreads_of_fids_and_of_differences() -> None:
     assert row["difference_sd"] == pytest.approx(own[0].std(ddof=1))
     assert row["above_many"] == pytest.approx(((5.55 - 4.0) + (5.5 - 5.0)) / 2)
     assert row["estimate"] == "x"
+    unpaired = noise_row("x", 5.0 + common + own, np.array([4.0, 5.0]), paired=False)
+    assert unpaired["difference_sd"] == pytest.approx(np.sqrt(sum(spread)))
 
 
 @pytest.mark.slow

@@ -49,7 +49,16 @@ def test_training_seeds_choose_or_judge_and_are_no_trials(good: Path) -> None:
         ),
         (
             ("evaluation={num_samples: 500, control_samples: 999}",),
-            "evaluation.control_samples: must be 0, or twice num_samples (500) or more",
+            "evaluation.control_samples: must be 0, or twice num_samples (500) or another",
+        ),
+        (
+            ("evaluation={num_samples: 500, control_samples: 1200}",),
+            "evaluation.control_samples: must be 0, or twice num_samples (500) or another",
+        ),
+        (
+            ("evaluation={runoff_training_seeds: 2, confirm_seeds: 0}",),
+            "evaluation.runoff_training_seeds: fine-tunes anew are measured at evaluation seeds, "
+            "but confirm_seeds is 0",
         ),
         (("evaluation.runoff_size=1",), "evaluation.runoff_size: must be >= 2"),
     ],

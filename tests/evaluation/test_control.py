@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from schedsearch.evaluation.control import Control, load_control, save_part
+from schedsearch.evaluation.control import Control, load_control, part_is_sound, save_part
 from schedsearch.evaluation.frechet import (
     FeatureStatistics,
     feature_statistics,
@@ -98,11 +98,15 @@ def test_parts_on_disk(tmp_path: Path) -> None:
     assert torch.equal(found.features, made.features)
     torch.testing.assert_close(found.pooled.cov, made.pooled.cov)
     assert found.pooled.num_images == 3 * FEW
-    with pytest.raises(OSError, match="damaged"):
-        load_control(paths[1], paths[2:])  # kept without its features
-    paths[2].write_bytes(b"torn")
-    with pytest.raises(OSError, match="damaged"):
-        load_control(paths[0], paths[1:])
+    with pytest.raises(OSError, match=r"control-1.safetensors holds no features"):
+        load_control(paths[1], paths[2:])
+    whole = paths[2].read_bytes()
+    for damaged in (b"torn", whole[:-1] + bytes([whole[-1] ^ 1])):
+        paths[2].write_bytes(damaged)
+        assert not part_is_sound(paths[2])
+        with pytest.raises(OSError, match=r"control-2.safetensors is damaged"):
+            load_control(paths[0], paths[1:])
+    assert part_is_sound(paths[1])
     paths[2].unlink()
     with pytest.raises(OSError):  # noqa: PT011 - the system's own words
         load_control(paths[0], paths[1:])

@@ -52,17 +52,20 @@ class Stage:
         return RunResults(self.settings, RECORDS, None, self.journal.read())
 
     def answer(self, job: ConfirmJob, fid: float) -> None:
-        self.source.finish(job, {"record": confirm_of(job.number, job.seed, fid).to_json()})
+        record = confirm_of(job.number, job.seed, fid, job.training_seed)
+        self.source.finish(job, {"record": record.to_json()})
 
-    def retrain(self, job: RetrainJob, fid: float) -> None:
-        records = [confirm_of(job.number, s, fid, job.training_seed) for s in job.seeds]
-        self.source.finish(job, {"records": "\n".join(r.to_json() for r in records)})
-
-    def anew(self) -> list[RetrainJob]:
+    def retrain(self) -> list[tuple[int, int]]:
+        """Let workers fine-tune anew what is handed out; trials and training seeds."""
         found = []
-        while (job := self.source.next_job()) is not None:
-            assert isinstance(job, RetrainJob)
-            found.append(job)
+        while isinstance(job := self.source.next_job(), RetrainJob):
+            path = RunFolder(self.root).retrained(job.number, job.training_seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
+            self.source.finish(job, {"record": "{}"})
+            found.append((job.number, job.training_seed))
+        if job is not None:
+            self.source.lose(job, "not yet", retry=True)
         return found
 
     def promote(self) -> list[int]:
@@ -252,37 +255,71 @@ def test_a_failed_promotion_leaves_its_trial_out(tmp_path: Path) -> None:
 # ---- fine-tunes anew --------------------------------------------------------------------------
 
 
+def cells(jobs: list[ConfirmJob]) -> list[tuple[int, int, int]]:
+    """Training seed, evaluation seed and trial of each, whoever comes first."""
+    return sorted((job.training_seed or 0, job.seed, job.number) for job in jobs)
+
+
 def test_presets_and_rivals_are_fine_tuned_anew_at_last(tmp_path: Path) -> None:
     stage = Stage(tmp_path, confirm_training_seeds=2, confirm_steps=3)
     stage.promote()
     for job in stage.jobs():
         stage.answer(job, 3.0)
-    jobs = stage.anew()
-    assert [(job.training_seed, job.number) for job in jobs] == [(1, 1), (1, 2), (2, 1), (2, 2)]
-    assert {(job.seeds, job.num_steps, job.num_samples) for job in jobs} == {((11, 12), 3, 64)}
-    assert (jobs[0].depths, jobs[0].label) == ((9,) * 10, "D2-DiT")
-    assert "with fresh training seeds (4)" in stage.told.getvalue()
+    first = stage.source.next_job()
+    assert isinstance(first, RetrainJob)
+    assert (first.depths, first.label, first.num_steps) == ((9,) * 10, "D2-DiT", 3)
+    stage.source.lose(first, "the worker died", retry=True)
+    assert stage.retrain() == [(2, 1), (1, 1)]
+    jobs = stage.jobs()
+    assert cells(jobs) == [(1, seed, number) for seed in (11, 12) for number in (1, 2)]
+    assert {(job.num_steps, job.num_samples) for job in jobs} == {(3, 64)}
+    told = stage.told.getvalue()
+    assert "fine-tuning presets and rivals anew, training seed 1 of 2 (2)" in told
+    assert "confirming, training seed 1 of 2 (4)" in told
+
+
+def test_weights_stay_until_they_are_measured(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, confirm_training_seeds=2)
+    for job in stage.jobs():
+        stage.answer(job, 3.0)
+    folder = RunFolder(tmp_path)
+    stage.retrain()
+    jobs = {(job.number, job.seed): job for job in stage.jobs()}
+    assert {job.training_seed for job in jobs.values()} == {1}
+    stage.answer(jobs[1, 11], 3.0)
+    assert folder.retrained(1, 1).is_file()
+    stage.answer(jobs[1, 12], 3.0)
+    assert not folder.retrained(1, 1).exists()  # measured at both seeds
+    stage.answer(jobs[2, 12], 3.0)
+    assert folder.retrained(2, 1).is_file()
+    assert stage.source.next_job() is None  # the last measurement is still running
+    # The driver dies here. Weights that are there are not made again.
+    resumed = Stage(tmp_path, confirm_training_seeds=2)
+    assert cells(resumed.jobs()) == [(1, 11, 2)]
+    resumed = Stage(tmp_path, confirm_training_seeds=2)
+    (last,) = resumed.jobs()
+    resumed.answer(last, 3.0)
+    assert not folder.retrained(2, 1).exists()
+    assert resumed.retrain() == [(1, 2), (2, 2)]
 
 
 def test_contenders_are_fine_tuned_anew_for_the_runoff(tmp_path: Path) -> None:
     options = {"confirm_training_seeds": 2, "runoff_seeds": 1, "runoff_training_seeds": 2}
     stage = Stage(tmp_path, **options)
-    jobs = stage.anew()
-    assert [(job.training_seed, job.number, job.seeds) for job in jobs] == [
-        (3, 2, (13,)),
-        (3, 4, (13,)),
-        (4, 2, (13,)),
-        (4, 4, (13,)),
-    ]
-    for job in jobs:
-        stage.retrain(job, 8.0 if job.number == 2 else 7.0)
+    for seed in (3, 4):
+        assert stage.retrain() == [(2, seed), (4, seed)]
+        jobs = stage.jobs()
+        assert cells(jobs) == [(seed, 13, 2), (seed, 13, 4)]
+        for job in jobs:
+            stage.answer(job, 8.0 if job.number == 2 else 7.0)
     verdicts = stage.jobs()
     assert [job.number for job in verdicts][:3] == [0, 1, 4]
-    for verdict in verdicts:
-        stage.answer(verdict, 3.0)
-    for job in (anew := stage.anew()):
-        stage.retrain(job, 5.0 + job.number)
-    assert {job.number for job in anew} == {1, 4}
+    for job in verdicts:
+        stage.answer(job, 3.0)
+    for seed in (1, 2):
+        assert stage.retrain() == [(1, seed), (4, seed)]
+        for job in stage.jobs():
+            stage.answer(job, 5.0 + job.number)
     (found,) = stage.results().comparisons()
     assert (found.preset, found.rival, found.num_training_seeds) == (1, 4, 2)
     assert found.difference == pytest.approx(3.0)
@@ -290,34 +327,29 @@ def test_contenders_are_fine_tuned_anew_for_the_runoff(tmp_path: Path) -> None:
     assert Stage(tmp_path, **options).source.num_jobs == 0
 
 
-def test_only_the_seeds_that_are_missing_are_measured_again(tmp_path: Path) -> None:
-    options = {"confirm_training_seeds": 2}
-    stage = Stage(tmp_path, **options)
-    for verdict in stage.jobs():
-        stage.answer(verdict, 3.0)
-    first, second, *_ = stage.anew()
-    stage.retrain(first, 1.0)
-    stage.journal.append(confirm_of(second.number, 11, 2.0, second.training_seed))  # killed here
-    left = Stage(tmp_path, **options).anew()
-    assert [(job.training_seed, job.number, job.seeds) for job in left] == [
-        (1, 2, (12,)),
-        (2, 1, (11, 12)),
-        (2, 2, (11, 12)),
-    ]
-
-
-def test_a_fine_tune_that_failed_leaves_the_verdict_to_the_trials_weights(tmp_path: Path) -> None:
+def test_a_fine_tune_that_failed_is_noted_and_left_out(tmp_path: Path) -> None:
     stage = Stage(tmp_path, confirm_training_seeds=2)
     for verdict in stage.jobs():
         stage.answer(verdict, 5.0 - verdict.number)
-    lost, *others = stage.anew()
+    lost = stage.source.next_job()
+    assert isinstance(lost, RetrainJob)
     stage.source.finish(lost, {"error": "loss is nan at step 3"})
-    for job in others:
-        stage.retrain(job, 1.0)
-    (found,) = stage.results().comparisons()
+    assert stage.retrain() == [(2, 1)]
+    for job in stage.jobs():
+        assert (job.number, job.training_seed) == (2, 1)
+        stage.answer(job, 1.0)
+    stage.retrain()
+    for job in stage.jobs():
+        stage.answer(job, 1.0)
+    (found,) = stage.results().comparisons()  # one training seed has no interval
     assert (found.num_training_seeds, found.difference) == (0, pytest.approx(-1.0))
     told = stage.told.getvalue()
     assert "fine-tune of trial 1 with training seed 1 failed: loss is nan at step 3" in told
+    again = Stage(tmp_path, confirm_training_seeds=2)
+    assert again.source.num_jobs == 0  # a later start does not repeat it
+    assert again.source.jobs_left(again.results()) == JobsLeft()
+    RunFolder(tmp_path).retraining_failure(1, 1).unlink()
+    assert Stage(tmp_path, confirm_training_seeds=2).retrain() == [(1, 1)]
 
 
 def test_what_is_left_shrinks_as_jobs_end(tmp_path: Path) -> None:
@@ -336,4 +368,12 @@ def test_what_is_left_shrinks_as_jobs_end(tmp_path: Path) -> None:
     assert left() == JobsLeft(measurements=2)
     anew = left(confirm_training_seeds=2, runoff_seeds=1, runoff_training_seeds=3)
     # Two of the verdicts, a pair at two seeds each, and two contenders at one.
-    assert anew == JobsLeft(measurements=2 + 2 * 2 * 2 + 3 * 2, retrainings=2 * 2 + 3 * 2)
+    retrainings = 2 * 2 + 3 * 2
+    assert anew == JobsLeft(
+        measurements=2 + 2 * 2 * 2 + 3 * 2,
+        retrainings=retrainings,
+        retraining_steps=retrainings * Stage(tmp_path).settings.recipe.num_steps,
+    )
+    one = Stage(tmp_path, confirm_training_seeds=2, confirm_steps=7)
+    steps = one.settings.recipe.num_steps + 7
+    assert one.source.jobs_left(one.results()).retraining_steps == 2 * 2 * steps

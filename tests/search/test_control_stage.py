@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from driving import settings_of
 from rich.console import Console
 
+from schedsearch.evaluation.control import save_part
 from schedsearch.exceptions import NoResultError, StorageError
 from schedsearch.report.live import RunView
 from schedsearch.search.control_stage import ControlStage
@@ -43,7 +45,7 @@ class Stage:
 
 
 def test_the_trials_noise_and_then_seeds_that_measure_nothing_else(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, control_samples=200)
+    stage = Stage(tmp_path, control_samples=256)
     stage.source.announce()
     jobs = stage.jobs()
     assert [job.seed for job in jobs] == [0, 4, 5, 6]  # 1 to 3 confirm and run off
@@ -60,8 +62,11 @@ def test_plain_fids_need_none(tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_not_sampled_again(tmp_path: Path) -> None:
-    Stage(tmp_path).file(4).write_text("kept")
+    stage = Stage(tmp_path)
+    save_part(torch.rand(64, 3), stage.file(4), whole=False)
     assert [job.seed for job in Stage(tmp_path, control_samples=192).jobs()] == [0, 5]
+    stage.file(4).write_text("damaged")
+    assert [job.seed for job in Stage(tmp_path, control_samples=192).jobs()] == [0, 4, 5]
 
 
 def test_a_lost_worker_gets_another_chance_and_no_more(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_fine_tunes_anew_are_counted(estimates: Estimates) -> None:
 def test_control_images_are_counted(estimates: Estimates) -> None:
     ready = estimates._ready
     assert estimates.control_seconds() == 0.0
-    evaluation = replace(ready.settings.evaluation, control_samples=100)  # 4 x 32, whole seeds
+    evaluation = replace(ready.settings.evaluation, control_samples=4 * 32)
     more = Estimates(replace(ready, settings=replace(ready.settings, evaluation=evaluation)))
     call = (ready.table.a_ms + 10 * ready.table.b_ms) / 8 / 1000
     assert more.control_seconds() == pytest.approx(call * 4 * 32 * CALLS)

@@ -1,6 +1,7 @@
 """Jobs as plain data."""
 
 import json
+from dataclasses import replace
 
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.jobs import (
@@ -41,10 +42,10 @@ def test_jobs_survive_a_pipe() -> None:
         settings="",
         run_dir="r",
         training_seed=4,
-        seeds=(1, 2),
-        num_samples=64,
+        num_steps=2,
     )
+    again = replace(confirm, training_seed=4)
     control = ControlJob(seed=4, settings="", run_dir="r")
-    for job in (trial, confirm, promote, anew, profile, control):
+    for job in (trial, confirm, promote, anew, again, profile, control):
         assert job_from_dict(json.loads(json.dumps(job.to_dict()))) == job
     assert trial.schedule == ExitSchedule(DEPTHS)

@@ -75,8 +75,6 @@ def anew(training_seed: int) -> RetrainJob:
         settings="",
         run_dir="",
         training_seed=training_seed,
-        seeds=(1,),
-        num_samples=2,
     )
 
 
@@ -112,8 +110,8 @@ def test_every_job_counts_in_its_stage(tmp_path: Path) -> None:
         {"error": "broke"},
         {"record": "{}"},
         {"record": "{}"},
-        {"records": ""},
-        {"records": ""},
+        {"record": "{}"},
+        {"record": "{}"},
         {"record": "{}"},
     ]
     with meter.stage("trials"):

@@ -51,6 +51,15 @@ def test_the_end_is_latencies_continued_fine_tunes_and_measurements() -> None:
     assert nothing == Reserve(device_seconds=latency, wall_seconds=latency)
 
 
+def test_fine_tunes_anew_are_shared_by_as_many_workers_as_there_are() -> None:
+    nothing = seconds_to_the_end(results_of(), JobsLeft())
+    anew = JobsLeft(measurements=10, retrainings=2, retraining_steps=2 * 8)
+    end = seconds_to_the_end(results_of(), anew)
+    measuring, tuning = 10 * 3.0 / 3, 2 * 8 * 1.0
+    assert end.device_seconds - nothing.device_seconds == pytest.approx(measuring + tuning)
+    assert end.wall_seconds - nothing.wall_seconds == pytest.approx(measuring / 4 + tuning / 2)
+
+
 def test_one_more_trial_must_fit_too_and_half_of_the_budget_is_for_trials() -> None:
     end = seconds_to_the_end(results_of(), LEFT)
     free = reserve_for_one_more(results_of(), LEFT)

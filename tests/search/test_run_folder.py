@@ -47,13 +47,19 @@ def test_existing_runs_by_path_and_by_name(
 def test_half_written_files_are_removed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
-    folder.trial(3).mkdir()
-    for place in (folder.root, folder.trial(3)):
+    places = [
+        folder.root,
+        folder.trial(3),
+        folder.retraining(3, 1) / "promotion",
+        folder.reference,
+    ]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
         (place / ".ema.safetensors.123.tmp").write_text("half")
         (place / "kept.tmp").write_text("whole")
     folder.remove_leftovers()
     names = sorted(path.name for path in folder.root.rglob("*tmp"))
-    assert names == ["kept.tmp", "kept.tmp"]
+    assert names == ["kept.tmp"] * 4
 
 
 def test_one_driver(tmp_path: Path) -> None:

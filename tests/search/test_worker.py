@@ -234,7 +234,7 @@ def test_control_images_correct_the_fid_of_trials_and_nothing_else(tmp_path: Pat
     settings = yaml.safe_dump(data)
     job = replace(job, settings=settings)
     missing = run_trial(job)
-    assert (missing.complete, missing.stage) == (False, "sample")
+    assert (missing.complete, missing.stage) == (False, "load")
     assert "the same command makes them again" in str(missing.reason)
     bench = open_workbench(settings, str(RunFolder(tmp_path / "run").reference))
     seeds = bench.settings.evaluation.control_seeds_used
@@ -317,42 +317,86 @@ def test_a_promotion_continues_the_trial_and_is_done_once(tmp_path: Path) -> Non
     assert "0008" in run_job(gone)["error"]
 
 
+def anew_of(job: TrialJob, training_seed: int, **changes: Any) -> RetrainJob:
+    return RetrainJob(
+        number=7,
+        depths=DEPTHS,
+        label=None,
+        settings=job.settings,
+        run_dir=job.run_dir,
+        training_seed=training_seed,
+        **changes,
+    )
+
+
 def test_a_fine_tune_anew_is_a_trial_with_another_seed(tmp_path: Path) -> None:
     job = job_of(tmp_path)
     record = run_trial(job)
     assert record.evaluation is not None
     folder = RunFolder(tmp_path / "run")
     own = folder.weights(7).read_bytes()
-    anew = RetrainJob(
-        number=7,
-        depths=DEPTHS,
-        label=None,
-        settings=job.settings,
-        run_dir=job.run_dir,
-        training_seed=0,
-        seeds=(0, 1),
-        num_samples=64,
-    )
 
-    def fids(changed: RetrainJob) -> dict[int, float]:
-        lines = run_job(changed)["records"].splitlines()
-        records = [ConfirmRecord.from_json(line) for line in lines]
-        assert {r.training_seed for r in records} == {changed.training_seed}
-        assert {(r.number, r.num_steps) for r in records} == {(7, changed.num_steps)}
-        return {r.seed: r.fid for r in records}
+    def fid(training_seed: int, num_steps: int = 0) -> float:
+        kept = folder.retrained(7, training_seed)
+        kept.unlink(missing_ok=True)
+        assert set(run_job(anew_of(job, training_seed, num_steps=num_steps))) == {"record"}
+        confirm = ConfirmJob(
+            number=7,
+            depths=DEPTHS,
+            label=None,
+            settings=job.settings,
+            run_dir=job.run_dir,
+            seed=0,
+            num_samples=64,
+            num_steps=num_steps,
+            training_seed=training_seed,
+        )
+        found = ConfirmRecord.from_json(run_job(confirm)["record"])
+        assert (found.number, found.seed, found.training_seed) == (7, 0, training_seed)
+        assert (found.num_steps, found.fid_ci95) == (num_steps, None)
+        return found.fid
 
-    same = fids(anew)  # the trial's own seeds, so that it is the trial once more
-    assert list(same) == [0, 1]
-    assert same[0] == record.evaluation.fid
-    other = fids(replace(anew, training_seed=5))
-    assert other[0] != same[0]
-    assert other[1] != same[1]
-    assert fids(replace(anew, num_steps=2))[0] != same[0]
+    same = fid(0)  # the trial's own seeds, so that it is the trial once more
+    assert same == record.evaluation.fid
+    assert fid(5) != same
+    assert fid(0, num_steps=2) != same
     assert folder.weights(7).read_bytes() == own
-    kept = {path.name for path in folder.retraining(7, 5).iterdir()}
-    assert kept == {"log.txt"}  # neither weights nor a saved state
-    broken = run_job(replace(anew, depths=(99,) * 10))
+    assert not list(folder.retraining(7, 0).rglob("progress.pt"))
+    began = len(trainings(tmp_path))
+    assert set(run_job(anew_of(job, 5))) == {"record"}  # its weights are there
+    assert len(trainings(tmp_path)) == began
+    broken = run_job(replace(anew_of(job, 6), depths=(99,) * 10))
     assert set(broken) == {"error", "stage"}
+    assert "Traceback" in (folder.retraining(7, 6) / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("part", ["", "promotion"])
+def test_a_fine_tune_anew_goes_on_from_its_saved_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    job = job_of(tmp_path)
+    whole = anew_of(job, 5, num_steps=2)
+    folder = RunFolder(tmp_path / "run")
+    assert set(run_job(whole)) == {"record"}
+    expected = load_file(folder.retrained(7, 5))
+    folder.retrained(7, 5).unlink()
+    save = FileProgress.save
+
+    def die_after_saving(self: FileProgress, step: int, state: Any) -> None:
+        save(self, step, state)
+        if self._folder == folder.retraining(7, 5) / part and step == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileProgress, "save", die_after_saving)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(whole)
+    monkeypatch.undo()
+    assert (folder.retraining(7, 5) / part / "progress.pt").is_file()
+    log = folder.retraining(7, 5) / part / "log.txt"
+    log.write_text("")
+    assert set(run_job(whole)) == {"record"}
+    assert "step=1 " not in log.read_text()  # it was not trained again
+    assert all(expected[n].equal(v) for n, v in load_file(folder.retrained(7, 5)).items())
 
 
 def test_a_continued_fine_tune_has_no_lambda() -> None:

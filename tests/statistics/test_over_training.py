@@ -57,8 +57,19 @@ def test_the_order_of_the_two_matters() -> None:
     assert found.difference == pytest.approx(-DIFFERENCES.mean())
 
 
-def test_a_pair_that_lacks_a_cell_or_was_not_measured_alike_is_left_out() -> None:
-    assert [found.preset for found in compared(RECORDS[:11] + RECORDS[12:])] == [2]
+def test_a_training_seed_that_lacks_a_cell_is_left_out() -> None:
+    first, second = compared(RECORDS[:11] + RECORDS[12:])
+    (alone,) = nested_intervals([DIFFERENCES[:2]])  # with other seeds it is a table of its own
+    assert (first.num_training_seeds, second.num_training_seeds) == (2, 3)
+    assert (first.difference, first.half_width) == pytest.approx((alone.mean, alone.half_width))
+    assert (first.verdict, first.num_better) == ("better", 2)
+    (other,) = nested_intervals([OTHERS])
+    assert second.half_width == pytest.approx(other.half_width)
+    lone = [r for r in RECORDS if r.training_seed == 11 or r.number > 1]
+    assert [found.preset for found in compared(lone)] == [2]
+
+
+def test_a_pair_that_was_not_measured_alike_is_left_out() -> None:
     for change in ({"num_samples": 9}, {"num_steps": 1}, {"features": "lenet"}):
         odd = [replace(RECORDS[0], **change), *RECORDS[1:]]  # type: ignore[arg-type]
         assert [found.preset for found in compared(odd)] == [2]
