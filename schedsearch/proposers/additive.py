@@ -85,8 +85,9 @@ class AdditiveSampler(StratifiedSampler):
             and in a U-ViT the encoder.
         margin: Share of its latency by which a stratum stays below a warm start: measured
             latencies of equal block counts differ by half a percent, and only a schedule that
-            is no slower counts. A block less costs FID: on the digits' 10 blocks 0.006 between
-            D7 and D4, a fourth of what the best rivals are better.
+            is no slower counts. Each block costs FID, on the digits 0.006 between D7 and D4, a
+            fourth of what the best rivals are better; of 32 contenders just one block of a solver
+            run below a preset 29 were measured as no slower (two runs of 100 trials).
         error_table: The prior of the surrogate, if there is one.
     """
 
