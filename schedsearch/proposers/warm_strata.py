@@ -15,8 +15,8 @@ SURE_TRIES = 4
 
 A block costs FID, on the digits 0.006 between D7 and D4, a fourth of what the best rivals are
 better. But of 32 contenders just one block of a solver run below a preset 3 were measured as
-slower (two runs of 100 trials), and with a handful of proposals that can be the best of them: a run
-of 24 trials that kept half of the margin from the start lost to D7 so.
+slower (two runs of 100 trials), and with a handful of proposals that can be the best of them: a
+run of 24 trials that kept half of the margin from the start lost to D7 so.
 """
 
 
