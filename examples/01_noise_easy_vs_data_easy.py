@@ -29,7 +29,7 @@ from schedsearch.exit_rules import ScheduleExits
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search.loading import load_trainer
 from schedsearch.search.workbench import open_workbench
-from schedsearch.statistics.comparison import mean_interval
+from schedsearch.statistics.intervals import mean_interval
 
 NOISE_EASY = {  # share of the 10 x 10 blocks, %: depths, data -> noise
     80: (10, 10, 9, 9, 8, 8, 7, 7, 6, 6),
