@@ -12,19 +12,17 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_runs import faulty_space, trainings
+from tiny_runs import trainings
+from trial_jobs import DEPTHS, job_of
 
 from schedsearch.backbones.checkpoint import load_weights, save_weights
-from schedsearch.config import dump_settings, read_settings
-from schedsearch.evaluation.frechet import frechet_distance
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.exceptions import ConfigError
 from schedsearch.records import ConfirmRecord, TrialRecord
-from schedsearch.schedule import ExitSchedule
 from schedsearch.schedule_file import read_schedule_file
 from schedsearch.search.confirm_worker import continued
 from schedsearch.search.failures import DISK_STAGE
-from schedsearch.search.jobs import ConfirmJob, ControlJob, PromoteJob, RetrainJob, TrialJob
+from schedsearch.search.jobs import ConfirmJob, PromoteJob, TrialJob
 from schedsearch.search.loading import load_class, load_trainer
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
@@ -32,22 +30,6 @@ from schedsearch.search.trial_worker import run_trial
 from schedsearch.search.workbench import open_workbench
 from schedsearch.search.worker import run_job
 from schedsearch.settings import RecipeSettings
-
-DEPTHS = (9, 9, 9, 8, 8, 8, 7, 7, 7, 6)
-
-
-def job_of(tmp_path: Path, fault: str | None = None, **changes: Any) -> TrialJob:
-    space = faulty_space(tmp_path, {} if fault is None else {9: fault})
-    values: dict[str, Any] = {
-        "number": 7,
-        "depths": DEPTHS,
-        "label": None,
-        "settings": dump_settings(read_settings(space, [])),
-        "run_dir": str(tmp_path / "run"),
-        "predicted_latency_ms": 12.5,
-        "measure_latency": False,
-    }
-    return TrialJob(**{**values, **changes})
 
 
 def folder_of(tmp_path: Path) -> Path:
@@ -226,44 +208,6 @@ def test_confirmation_of_kept_weights(tmp_path: Path) -> None:
     assert lost["stage"] == "confirm"
 
 
-def test_control_images_correct_the_fid_of_trials_and_nothing_else(tmp_path: Path) -> None:
-    job = job_of(tmp_path)
-    plain = run_trial(job)
-    data = yaml.safe_load(job.settings)
-    data["evaluation"]["control_samples"] = 192
-    settings = yaml.safe_dump(data)
-    job = replace(job, settings=settings)
-    missing = run_trial(job)
-    assert (missing.complete, missing.stage) == (False, "load")
-    assert "the same command makes them again" in str(missing.reason)
-    bench = open_workbench(settings, str(RunFolder(tmp_path / "run").reference))
-    seeds = bench.settings.evaluation.control_seeds_used
-    for seed in seeds:
-        control = ControlJob(seed=seed, settings=settings, run_dir=job.run_dir)
-        assert set(run_job(control)) == {"record"}
-        kept = bench.control_file(seed).read_bytes()
-        assert set(run_job(control)) == {"record"}  # done once
-        assert bench.control_file(seed).read_bytes() == kept
-    assert bench.control is not None
-    assert bench.control.pooled.num_images == 192
-    found = run_trial(job)
-    assert found.evaluation is not None
-    assert plain.evaluation is not None
-    assert (found.evaluation.control_samples, plain.evaluation.control_samples) == (192, 0)
-    assert found.evaluation.fid != plain.evaluation.fid
-    assert found.evaluation.kid == plain.evaluation.kid
-    assert found.evaluation.protocol != plain.evaluation.protocol
-    full = bench.measure(
-        bench.fresh_backbone(),
-        ExitSchedule.flat(10),
-        seed=0,
-        num_samples=64,
-        control=bench.control,
-    )
-    pooled = frechet_distance(bench.control.pooled, bench.reference.statistics)
-    assert full.fid == pytest.approx(pooled, rel=1e-6)
-
-
 def test_trials_start_from_shared_weights_where_the_profile_says_so(tmp_path: Path) -> None:
     """Without a step of its own a trial is what it started from."""
     job = job_of(tmp_path)
@@ -315,88 +259,6 @@ def test_a_promotion_continues_the_trial_and_is_done_once(tmp_path: Path) -> Non
     assert folder.promoted(7).read_bytes() == promoted
     gone = replace(promote, number=8)
     assert "0008" in run_job(gone)["error"]
-
-
-def anew_of(job: TrialJob, training_seed: int, **changes: Any) -> RetrainJob:
-    return RetrainJob(
-        number=7,
-        depths=DEPTHS,
-        label=None,
-        settings=job.settings,
-        run_dir=job.run_dir,
-        training_seed=training_seed,
-        **changes,
-    )
-
-
-def test_a_fine_tune_anew_is_a_trial_with_another_seed(tmp_path: Path) -> None:
-    job = job_of(tmp_path)
-    record = run_trial(job)
-    assert record.evaluation is not None
-    folder = RunFolder(tmp_path / "run")
-    own = folder.weights(7).read_bytes()
-
-    def fid(training_seed: int, num_steps: int = 0) -> float:
-        kept = folder.retrained(7, training_seed)
-        kept.unlink(missing_ok=True)
-        assert set(run_job(anew_of(job, training_seed, num_steps=num_steps))) == {"record"}
-        confirm = ConfirmJob(
-            number=7,
-            depths=DEPTHS,
-            label=None,
-            settings=job.settings,
-            run_dir=job.run_dir,
-            seed=0,
-            num_samples=64,
-            num_steps=num_steps,
-            training_seed=training_seed,
-        )
-        found = ConfirmRecord.from_json(run_job(confirm)["record"])
-        assert (found.number, found.seed, found.training_seed) == (7, 0, training_seed)
-        assert (found.num_steps, found.fid_ci95) == (num_steps, None)
-        return found.fid
-
-    same = fid(0)  # the trial's own seeds, so that it is the trial once more
-    assert same == record.evaluation.fid
-    assert fid(5) != same
-    assert fid(0, num_steps=2) != same
-    assert folder.weights(7).read_bytes() == own
-    assert not list(folder.retraining(7, 0).rglob("progress.pt"))
-    began = len(trainings(tmp_path))
-    assert set(run_job(anew_of(job, 5))) == {"record"}  # its weights are there
-    assert len(trainings(tmp_path)) == began
-    broken = run_job(replace(anew_of(job, 6), depths=(99,) * 10))
-    assert set(broken) == {"error", "stage"}
-    assert "Traceback" in (folder.retraining(7, 6) / "log.txt").read_text()
-
-
-@pytest.mark.parametrize("part", ["", "promotion"])
-def test_a_fine_tune_anew_goes_on_from_its_saved_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
-    job = job_of(tmp_path)
-    whole = anew_of(job, 5, num_steps=2)
-    folder = RunFolder(tmp_path / "run")
-    assert set(run_job(whole)) == {"record"}
-    expected = load_file(folder.retrained(7, 5))
-    folder.retrained(7, 5).unlink()
-    save = FileProgress.save
-
-    def die_after_saving(self: FileProgress, step: int, state: Any) -> None:
-        save(self, step, state)
-        if self._folder == folder.retraining(7, 5) / part and step == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(FileProgress, "save", die_after_saving)
-    with pytest.raises(KeyboardInterrupt):
-        run_job(whole)
-    monkeypatch.undo()
-    assert (folder.retraining(7, 5) / part / "progress.pt").is_file()
-    log = folder.retraining(7, 5) / part / "log.txt"
-    log.write_text("")
-    assert set(run_job(whole)) == {"record"}
-    assert "step=1 " not in log.read_text()  # it was not trained again
-    assert all(expected[n].equal(v) for n, v in load_file(folder.retrained(7, 5)).items())
 
 
 def test_a_continued_fine_tune_has_no_lambda() -> None:
