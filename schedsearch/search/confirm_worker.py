@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from schedsearch.evaluation.quality import Quality
+    from schedsearch.protocols import Backbone
     from schedsearch.search.workbench import Workbench
 
 
@@ -55,27 +56,53 @@ def promote(job: PromoteJob) -> str:
         net: Any = bench.fresh_backbone()
         load_weights(net, folder.weights(job.number))
         work_dir = folder.trial(job.number) / "promotion"
-        work_dir.mkdir(parents=True, exist_ok=True)
         recipe = continued(bench.settings.recipe, job.num_steps)
-        progress = FileProgress(work_dir, save_every=recipe.save_every)
-        try:
-            net = load_trainer(bench.settings.trainer).finetune(
-                net,
-                ScheduleExits(ExitSchedule(job.depths)),
-                bench.source,
-                bench.process,
-                recipe,
-                progress,
-                SEED_OFFSET + bench.settings.search.seed,
-            )
-        except Exception:
-            note_failure(progress)
-            raise
+        seed = SEED_OFFSET + bench.settings.search.seed
+        net = finetuned(net, job.depths, bench, recipe, seed, work_dir)
         metadata = {"trial": str(job.number), "further_steps": str(job.num_steps)}
         save_weights(cast("nn.Module", net), target, metadata)
-        progress.done()
+        FileProgress(work_dir, save_every=recipe.save_every).done()
     seconds = round(time.perf_counter() - began, 3)
     return json.dumps({"number": job.number, "num_steps": job.num_steps, "seconds": seconds})
+
+
+def finetuned(
+    net: Backbone,
+    depths: tuple[int, ...],
+    bench: Workbench,
+    recipe: RecipeSettings,
+    seed: int,
+    work_dir: Path,
+) -> Backbone:
+    """A network fine-tuned for a schedule by the study's trainer; goes on where it was cut off.
+
+    Args:
+        net: To start from.
+        depths: Of the schedule.
+        bench: Of the study.
+        recipe: Numbers of the fine-tune.
+        seed: Of its batches, noise and timesteps.
+        work_dir: Folder of its log and saved state; made if missing.
+
+    Raises:
+        TrialError: If the fine-tune diverges.
+        OSError: If the disk fails.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    progress = FileProgress(work_dir, save_every=recipe.save_every)
+    try:
+        return load_trainer(bench.settings.trainer).finetune(
+            net,
+            ScheduleExits(ExitSchedule(depths)),
+            bench.source,
+            bench.process,
+            recipe,
+            progress,
+            seed,
+        )
+    except Exception:
+        note_failure(progress)
+        raise
 
 
 def continued(recipe: RecipeSettings, num_steps: int) -> RecipeSettings:

@@ -108,9 +108,7 @@ class Confirmation:
         if "error" in outcome:
             self._observer.warning(f"{_what(job)} failed: {outcome['error']}")
             if isinstance(job, RetrainJob):
-                note = self._folder.retraining_failure(job.number, job.training_seed)
-                note.parent.mkdir(parents=True, exist_ok=True)
-                write_text(note, f"{outcome['error']}\nDelete this file to try again.\n")
+                self._note_failure(job, outcome["error"])
         elif isinstance(job, ConfirmJob):
             self._journal.append(ConfirmRecord.from_json(outcome["record"]))
             self._drop_measured(job)
@@ -125,6 +123,16 @@ class Confirmation:
             return
         self._observer.warning(f"{_what(job)} failed: {reason}")
         self._observer.advanced()
+
+    def _note_failure(self, job: RetrainJob, reason: str) -> None:
+        note = self._folder.retraining_failure(job.number, job.training_seed)
+        try:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_text(note, f"{reason}\nDelete this file to try again.\n")
+        except OSError as error:
+            raise StorageError(
+                f"Cannot write {note}: {error}. Free space and run the same command again."
+            ) from error
 
     def _drop_measured(self, job: ConfirmJob) -> None:
         """Delete the weights of a fine-tune anew once they are measured at every seed."""

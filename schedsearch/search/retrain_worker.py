@@ -7,24 +7,15 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from schedsearch.backbones.checkpoint import save_weights
-from schedsearch.exit_rules import ScheduleExits
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.confirm_worker import SEED_OFFSET, continued
-from schedsearch.search.failures import note_failure
-from schedsearch.search.loading import load_trainer
+from schedsearch.search.confirm_worker import SEED_OFFSET, continued, finetuned
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.search.workbench import open_workbench
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import nn
 
-    from schedsearch.protocols import Backbone
     from schedsearch.search.jobs import RetrainJob
-    from schedsearch.search.workbench import Workbench
-    from schedsearch.settings import RecipeSettings
 
 
 def retrain(job: RetrainJob) -> str:
@@ -45,10 +36,11 @@ def retrain(job: RetrainJob) -> str:
     if not target.is_file():
         bench = open_workbench(job.settings, str(folder.reference))
         recipe, seed, work = bench.settings.recipe, job.training_seed, target.parent
-        net = _finetune(job, bench, bench.fresh_backbone(), recipe, seed, work)
+        net = finetuned(bench.fresh_backbone(), job.depths, bench, recipe, seed, work)
         if job.num_steps:
             further = continued(recipe, job.num_steps)
-            net = _finetune(job, bench, net, further, SEED_OFFSET + seed, work / "promotion")
+            again = SEED_OFFSET + seed
+            net = finetuned(net, job.depths, bench, further, again, work / "promotion")
         metadata = {"trial": str(job.number), "training_seed": str(seed)}
         save_weights(cast("nn.Module", net), target, metadata)
         for path in (work, work / "promotion"):
@@ -57,28 +49,3 @@ def retrain(job: RetrainJob) -> str:
     return json.dumps(
         {"number": job.number, "training_seed": job.training_seed, "seconds": seconds}
     )
-
-
-def _finetune(
-    job: RetrainJob,
-    bench: Workbench,
-    net: Backbone,
-    recipe: RecipeSettings,
-    seed: int,
-    work_dir: Path,
-) -> Backbone:
-    work_dir.mkdir(parents=True, exist_ok=True)
-    progress = FileProgress(work_dir, save_every=recipe.save_every)
-    try:
-        return load_trainer(bench.settings.trainer).finetune(
-            net,
-            ScheduleExits(ExitSchedule(job.depths)),
-            bench.source,
-            bench.process,
-            recipe,
-            progress,
-            seed,
-        )
-    except Exception:
-        note_failure(progress)
-        raise

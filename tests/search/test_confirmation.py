@@ -252,6 +252,19 @@ def test_a_failed_promotion_leaves_its_trial_out(tmp_path: Path) -> None:
     assert "confirming with fresh seeds (8)" in told
 
 
+def test_a_disk_that_fails_when_a_failure_is_noted_ends_in_a_clear_error(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, confirm_training_seeds=2)
+    for verdict in stage.jobs():
+        stage.answer(verdict, 3.0)
+    lost = stage.source.next_job()
+    assert isinstance(lost, RetrainJob)
+    folder = RunFolder(tmp_path).retraining(lost.number, lost.training_seed)
+    folder.parent.mkdir(parents=True)
+    folder.write_text("a file where the folder belongs")
+    with pytest.raises(StorageError, match=r"failed\.txt.*run the same command again"):
+        stage.source.finish(lost, {"error": "loss is nan"})
+
+
 # ---- fine-tunes anew --------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from tiny_runs import trainings
 from trial_jobs import DEPTHS, job_of
 
 from schedsearch.records import ConfirmRecord
+from schedsearch.search.confirm_worker import SEED_OFFSET
 from schedsearch.search.jobs import ConfirmJob, RetrainJob, TrialJob
 from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
@@ -97,3 +98,18 @@ def test_a_fine_tune_anew_goes_on_from_its_saved_state(
     assert set(run_job(whole)) == {"record"}
     assert "step=1 " not in log.read_text()  # it was not trained again
     assert all(expected[n].equal(v) for n, v in load_file(folder.retrained(7, 5)).items())
+
+
+def test_seeds_of_a_fine_tune_anew_and_of_its_continued_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The continued steps see other batches, as those of a promoted trial do."""
+    seen = []
+
+    def note(net: Any, *arguments: Any) -> Any:
+        seen.append(arguments[3])
+        return net
+
+    monkeypatch.setattr("schedsearch.search.retrain_worker.finetuned", note)
+    assert set(run_job(anew_of(job_of(tmp_path), 5, num_steps=2))) == {"record"}
+    assert seen == [5, SEED_OFFSET + 5]
