@@ -112,15 +112,17 @@ def trials_to_measure(results: RunResults) -> list[int]:
     """Trials whose latency is measured at the end.
 
     Full depth, every preset and those that may become its rival, the front, and the front of
-    the searched schedules alone.
+    the searched schedules alone; all by the table's latencies, which every trial has. Those that
+    an earlier end of the search has measured do not compare with them to the last percent.
     """
     comparable = results.at_one_rung()
     searched = [entry for entry in comparable if entry.name is None]
     chosen = [entry for entry in results.entries if entry.name is not None]
     for entries in (comparable, searched):
-        chosen += [entries[i] for i in non_dominated([e.point for e in entries])]
+        points = [(entry.fid, entry.predicted_latency_ms) for entry in entries]
+        chosen += [entries[i] for i in non_dominated(points)]
     for preset in results.hand_made():
-        chosen += results.contenders_for(preset)
+        chosen += results.likely_contenders_for(preset)
     return sorted({entry.trial for entry in chosen})
 
 
@@ -136,7 +138,7 @@ def measure_finally(
     pairs = [
         (names[contender.trial], names[preset.trial])
         for preset in results.hand_made()
-        for contender in results.contenders_for(preset)
+        for contender in results.likely_contenders_for(preset)
     ]
     measured = measure_schedules(bench.settings, bench.backbone, bench.solver, schedules, pairs)
     report = replace(

@@ -22,12 +22,9 @@ from schedsearch.search.volumes import (
     hypervolume_of,
 )
 from schedsearch.settings import StudySettings
-from schedsearch.statistics.comparison import (
-    Comparison,
-    compare_over_seeds,
-)
+from schedsearch.statistics import rivals
+from schedsearch.statistics.comparison import Comparison, compare_over_seeds
 from schedsearch.statistics.over_training import compare_over_training
-from schedsearch.statistics.rivals import contenders_for, winner_of
 
 __all__ = [
     "REFERENCE_FID",
@@ -177,11 +174,22 @@ class RunResults:
 
     def contenders_for(self, preset: FrontEntry) -> list[FrontEntry]:
         """The searched schedules that may become a preset's rival, by the search's FID."""
-        return contenders_for(preset, self.candidates(), self.settings.evaluation.runoff_size)
+        return rivals.contenders_for(
+            preset, self.candidates(), self.settings.evaluation.runoff_size
+        )
+
+    def likely_contenders_for(self, preset: FrontEntry) -> list[FrontEntry]:
+        """Those that may become contenders once their latency is measured.
+
+        Some more than take part in a runoff, since measured latencies turn some away.
+        """
+        evaluation = self.settings.evaluation
+        size = evaluation.runoff_size + (rivals.SPARES if evaluation.runoff_seeds else 0)
+        return rivals.likely_contenders_for(preset, self.candidates(), size)
 
     def rival_of(self, preset: FrontEntry) -> FrontEntry | None:
         """The best searched schedule that is no slower than a preset, by the runoff."""
-        return winner_of(self.contenders_for(preset), self._runoff)
+        return rivals.winner_of(self.contenders_for(preset), self._runoff)
 
     def comparisons(self) -> list[Comparison]:
         """Each preset against its rival, paired by seed.

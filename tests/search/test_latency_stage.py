@@ -20,6 +20,7 @@ from schedsearch.search.latency_stage import (
 from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.search.workbench import open_workbench
+from schedsearch.statistics.rivals import SPARES
 
 
 @pytest.fixture
@@ -78,7 +79,43 @@ def test_the_front_the_baselines_and_all_possible_rivals_are_measured() -> None:
         record_of(6, (4,) * 10, None),
         record_of(7, (10, 9, 9, 9, 9, 9, 9, 9, 9, 2), 9.5, 90.0),  # three others are better
     ]
-    assert trials_to_measure(RunResults(settings_of(), records, None, [])) == [0, 1, 2, 3, 4, 5]
+    settings = settings_of(evaluation={"runoff_seeds": 0})
+    assert trials_to_measure(RunResults(settings, records, None, [])) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_search_that_went_on_measures_its_new_schedules_too() -> None:
+    """What was measured at its first end, at another pace, must not keep them out."""
+    records = [
+        record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
+        record_of(1, (8,) * 10, 5.0, 80.0, label="D2-DiT"),
+        record_of(2, (7,) * 10, 4.0, 70.0),
+        record_of(3, (7, 7, 7, 7, 7, 7, 7, 7, 7, 6), 3.0, 69.0),  # new, and better
+        record_of(4, (7, 7, 7, 7, 7, 7, 7, 7, 6, 6), 3.5, 68.5),  # new, a contender only
+    ]
+    measured = {
+        n: MeasuredLatency(latency_ms=ms / 2, spread_ms=0.1, acceleration=0.0, repeats=3)
+        for n, ms in enumerate((100.0, 80.0, 70.0))
+    }
+    report = LatencyReport(table={}, full_ms=100.0, measured=measured)
+    settings = settings_of(evaluation={"runoff_size": 2, "runoff_seeds": 0})
+    results = RunResults(settings, records, report, [])
+    (preset,) = results.hand_made()
+    assert [e.trial for e in results.contenders_for(preset)] == [2]
+    assert [e.trial for e in results.likely_contenders_for(preset)] == [3, 4]
+    assert trials_to_measure(results) == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize(("runoff_seeds", "measured"), [(0, 2), (1, 2 + SPARES)])
+def test_more_are_measured_than_a_runoff_takes(runoff_seeds: int, measured: int) -> None:
+    """Some turn out to be slower than the preset."""
+    preset = record_of(1, (8,) * 10, 1.0, 80.0, label="D2-DiT")
+    searched = [record_of(n, (7,) * (12 - n) + (2,) * (n - 2), n, 70.0) for n in range(3, 10)]
+    settings = settings_of(evaluation={"runoff_size": 2, "runoff_seeds": runoff_seeds})
+    results = RunResults(settings, [preset, *searched], None, [])
+    (entry,) = results.hand_made()
+    likely = [e.trial for e in results.likely_contenders_for(entry)]
+    assert likely == list(range(3, 3 + measured))
+    assert trials_to_measure(results) == [1, *likely]
 
 
 def test_measurements_are_kept_beside_the_predictions(bench, run_copy: Path) -> None:

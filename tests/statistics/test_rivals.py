@@ -6,7 +6,7 @@ from dataclasses import replace
 from driving import entry_of
 
 from schedsearch.search.front_entry import FrontEntry
-from schedsearch.statistics.rivals import contenders_for, winner_of
+from schedsearch.statistics.rivals import contenders_for, likely_contenders_for, winner_of
 
 
 def rival_of(
@@ -44,3 +44,13 @@ def test_a_lucky_measurement_makes_no_slower_schedule_a_rival() -> None:
     lucky = replace(entry_of(1, 3.0, 49.0), predicted_latency_ms=60.0)
     faster = entry_of(2, 4.0, 48.0)
     assert rival_of(preset, [lucky, faster]) == faster
+
+
+def test_likely_contenders_are_no_slower_by_the_table_whatever_was_measured() -> None:
+    preset = entry_of(0, 5.0, 50.0, "D2-DiT")
+    new = replace(entry_of(1, 3.0, 49.0), latency_source="predicted")
+    unlucky = replace(entry_of(2, 4.0, 51.0), predicted_latency_ms=48.0)
+    lucky = replace(entry_of(3, 2.0, 49.0), predicted_latency_ms=60.0)
+    searched = [lucky, unlucky, new, entry_of(4, 4.5, 20.0)]
+    assert likely_contenders_for(preset, searched, 2) == [new, unlucky]
+    assert likely_contenders_for(preset, searched, 9) == [new, unlucky, searched[3]]
