@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.planning.seeds import seed_schedules
@@ -70,12 +71,15 @@ class RunStages:
             on_result=self.write_front,
         )
 
-    def results(self, raised: RaisedRung | None = None) -> RunResults:
-        """Everything measured so far; with a rung as if it had been raised."""
+    def results(self, raised: RaisedRung | None = None, *, by_table: bool = False) -> RunResults:
+        """Everything measured so far, with a rung as if it had been raised.
+
+        ``by_table`` leaves out measured latencies, which further trials make old.
+        """
         return RunResults(
             self.ready.settings,
             self.study.finished.records,
-            self._latency,
+            replace(self._latency, measured={}) if by_table else self._latency,
             self._confirmations.read(),
             raised or self._raised,
         )
@@ -174,12 +178,12 @@ class RunStages:
         """What must be left of the budget for a further trial to start."""
         if not self._meter.is_limited:
             return Reserve()
-        results = self.results()
+        results = self.results(by_table=True)
         return reserve_for_one_more(results, self._confirmation().jobs_left(results))
 
     def _to_the_end(self, raised: RaisedRung | None = None) -> Reserve:
         """What the stages after the trials will take, without or with a raised rung."""
-        results = self.results(raised)
+        results = self.results(raised, by_table=self._latency_is_old())
         return seconds_to_the_end(results, self._confirmation().jobs_left(results))
 
     def _measure(self) -> None:
