@@ -171,6 +171,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(
             f"the FIDs of {args.run} are corrected by control images and compare with no preset's"
         )
+    if evaluation.seeds_per_trial > 1:
+        parser.error(
+            f"the FIDs of {args.run} are means over {evaluation.seeds_per_trial} fine-tunes and "
+            "compare with no preset's single one"
+        )
     fresh = bool(evaluation.confirm_seeds) and not evaluation.confirm_steps
     fresh = fresh and evaluation.confirm_samples in (None, evaluation.num_samples)
     seeds = tuple(evaluation.confirm_seeds_used) if fresh else (evaluation.seed,)

@@ -50,9 +50,9 @@ def unused(first: int, count: int, settings: StudySettings) -> tuple[int, ...]:
     """
     search, evaluation = settings.search.seed, settings.evaluation
     used = {
-        search,
         SEED_OFFSET + search,
-        evaluation.seed,
+        *settings.trial_training_seeds_used,
+        *evaluation.trial_seeds_used,
         *evaluation.confirm_seeds_used,
         *evaluation.runoff_seeds_used,
         *evaluation.control_seeds_used,

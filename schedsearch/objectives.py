@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,35 @@ OBJECTIVES = (Objective("fid", ""), Objective("latency_ms", "ms"))
 """Study order: FID, then the latency of sampling one batch."""
 
 
-def fid_title(features: str, num_samples: int, control_samples: int = 0) -> str:
+class HasProtocol(Protocol):
+    """What an FID depends on."""
+
+    @property
+    def features(self) -> str:
+        """Name of the feature extractor."""
+        ...
+
+    @property
+    def num_samples(self) -> int:
+        """Images."""
+        ...
+
+    @property
+    def num_seeds(self) -> int:
+        """FIDs that it is the mean of, each of so many images and a fine-tune of its own."""
+        ...
+
+    @property
+    def control_samples(self) -> int:
+        """Images that correct it; 0 for none."""
+        ...
+
+
+def fid_title(of: HasProtocol) -> str:
     """How an FID is called: what it depends on belongs to the number."""
-    control = f", control n={control_samples}" if control_samples else ""
-    return f"FID ({features}, n={num_samples}{control})"
+    seeds = f", {of.num_seeds} fine-tunes" if of.num_seeds > 1 else ""
+    control = f", control n={of.control_samples}" if of.control_samples else ""
+    return f"FID ({of.features}, n={of.num_samples}{seeds}{control})"
 
 
 LatencySource = Literal["predicted", "measured"]
@@ -58,6 +83,10 @@ class Evaluation:
     control_samples: int = 0
     """Images at full depth that ``fid`` is corrected by (``evaluation.control``); 0 for a plain
     FID. The two do not compare."""
+
+    num_seeds: int = 1
+    """Fine-tunes, each with a training and an evaluation seed of its own, that ``fid``, ``kid``
+    and the other figures of quality are means over."""
 
     @property
     def values(self) -> tuple[float, float]:

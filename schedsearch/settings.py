@@ -173,7 +173,10 @@ class EvaluationSettings:
     features_path: str | None = None
     """Weights file of ``inception`` or ``lenet`` (never downloaded)."""
     seed: Seed = 0
-    """Noise and labels of every trial; confirmation uses the seeds after it."""
+    """Noise and labels of every trial; confirmation uses the seeds after those of trials."""
+    seeds_per_trial: Count = 1
+    """Fine-tunes of each trial, with training and evaluation seeds of their own, the same for
+    every trial: its FID is their mean, its weights are the first one's."""
     control_samples: Annotated[int, Field(ge=0)] = 0
     """Images at full depth, sampled once by the pretrained network, that correct the FIDs of all
     trials for the luck of their few images (control variates); a multiple of ``num_samples``, or
@@ -212,9 +215,15 @@ class EvaluationSettings:
     """Images per fresh seed, of both kinds; null takes ``num_samples``."""
 
     @property
+    def trial_seeds_used(self) -> range:
+        """The seeds of every trial."""
+        return range(self.seed, self.seed + self.seeds_per_trial)
+
+    @property
     def confirm_seeds_used(self) -> range:
         """The seeds of the paired comparison; none of them chooses anything."""
-        return range(self.seed + 1, self.seed + 1 + self.confirm_seeds)
+        first = self.trial_seeds_used.stop
+        return range(first, first + self.confirm_seeds)
 
     @property
     def runoff_seeds_used(self) -> range:
@@ -224,12 +233,12 @@ class EvaluationSettings:
 
     @property
     def control_seeds_used(self) -> tuple[int, ...]:
-        """Noise of the control images: the trials' own, then seeds that measure nothing else."""
+        """Noise of the control images: that of trials, then seeds that measure nothing else."""
         if not self.control_samples:
             return ()
         first = self.runoff_seeds_used.stop
-        further = self.control_samples // self.num_samples - 1
-        return self.seed, *range(first, first + further)
+        further = self.control_samples // self.num_samples - self.seeds_per_trial
+        return *self.trial_seeds_used, *range(first, first + further)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,9 +323,14 @@ class StudySettings:
     resources: ResourceSettings = ResourceSettings()
 
     @property
+    def trial_training_seeds_used(self) -> range:
+        """The training seeds of every trial, in the order of its evaluation seeds."""
+        return range(self.search.seed, self.search.seed + self.evaluation.seeds_per_trial)
+
+    @property
     def confirm_training_seeds_used(self) -> range:
         """The training seeds of the verdicts; none of them chooses anything."""
-        first = self.search.seed + 1
+        first = self.trial_training_seeds_used.stop
         return range(first, first + self.evaluation.confirm_training_seeds)
 
     @property

@@ -120,7 +120,7 @@ def show_pick(args: argparse.Namespace) -> int:
     )
     print(f"trial {entry.trial}" + (f" ({entry.name})" if entry.name else ""))
     print(f"depths:       {' '.join(map(str, entry.depths))}")
-    title = fid_title(entry.features, entry.num_samples, entry.control_samples)
+    title = fid_title(entry)
     print(f"FID:          {entry.fid:.4f} {title.removeprefix('FID ')}")
     print(
         f"latency:      {entry.latency_ms:.2f} ms per batch ({entry.latency_source}), "

@@ -17,11 +17,12 @@ def check_confirmation(sections: Mapping[str, Any], findings: Findings) -> None:
     if evaluation is None:
         return
     few, many = evaluation.num_samples, evaluation.control_samples
-    if many and (many < 2 * few or many % few):
+    least = (1 + evaluation.seeds_per_trial) * few
+    if many and (many < least or many % few):
         findings.add(
             ("evaluation", "control_samples"),
-            f"must be 0, or twice num_samples ({few}) or another multiple of it; got {many}",
-            f"set it to {8 * few}, or to 0",
+            f"must be 0, or a multiple of num_samples ({few}), {least} at least; got {many}",
+            f"set it to {max(8 * few, least)}, or to 0",
         )
     if evaluation.confirm_training_seeds == 1:
         findings.add(

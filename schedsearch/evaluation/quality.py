@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -139,6 +140,25 @@ def measure_quality(
     )
 
 
+def mean_quality(found: Sequence[Quality]) -> Quality:
+    """Means over several fine-tunes; samples are the first one's, features all of them.
+
+    Args:
+        found: One at least, of equally many images.
+    """
+    first = found[0]
+    accuracies = [q.class_accuracy for q in found if q.class_accuracy is not None]
+    return Quality(
+        fid=statistics.fmean(q.fid for q in found),
+        kid=statistics.fmean(q.kid for q in found),
+        sample_std=statistics.fmean(q.sample_std for q in found),
+        num_samples=first.num_samples,
+        class_accuracy=statistics.fmean(accuracies) if accuracies else None,
+        samples=first.samples,
+        features=torch.cat([q.features for q in found]),
+    )
+
+
 def protocol_digest(
     *,
     extractor_sha256: str,
@@ -148,6 +168,7 @@ def protocol_digest(
     diffusion: DiffusionSettings,
     seed: int,
     control_samples: int = 0,
+    num_seeds: int = 1,
 ) -> str:
     """Digest of all that must agree for two qualities to compare, 16 hex digits."""
     protocol = {
@@ -160,6 +181,8 @@ def protocol_digest(
     }
     if control_samples:  # digests of the time before there was a choice stay the same
         protocol["control_samples"] = control_samples
+    if num_seeds > 1:
+        protocol["num_seeds"] = num_seeds
     return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -75,7 +75,9 @@ def findings_of(results: RunResults, error_table: ErrorTable | None = None) -> R
         fresh_fid_name=_fresh_name(protocol),
         fresh_alike=protocol is not None
         and all(
-            Measured(e.features, e.num_samples) == protocol and not e.control_samples
+            Measured(e.features, e.num_samples) == protocol
+            and not e.control_samples
+            and e.num_seeds == 1
             for e in results.entries
         ),
         audit_name=results.settings.evaluation.auditor,
@@ -97,13 +99,19 @@ def _fine_tunes(results: RunResults) -> str:
     settings = results.settings
     shared = settings.profile is not None and settings.profile.start == "shared"
     own = settings.recipe.num_steps or settings.evaluation.confirm_steps
+    several = settings.evaluation.seeds_per_trial
+    one, fresh = "one fine-tune of each schedule", ""
+    if several > 1:
+        one, fresh = f"the first of {several} fine-tunes of each schedule", " at fresh seeds"
     compared = results.comparisons()
     if any(found.num_training_seeds for found in compared):
         once = [found.preset for found in compared if not found.num_training_seeds]
         names = ", ".join(e.title for e in results.hand_made() if e.trial in once)
         lone = f", and so do the verdicts on {names}, which another one may shift" * bool(once)
-        return f"All other figures come from one fine-tune of each schedule{lone}."
-    if own:
+        return f"All other figures{fresh} come from {one}{lone}."
+    if own and several > 1:
+        behind = f"All figures{fresh} come from {one}"
+    elif own:
         behind = f"Each schedule was fine-tuned once{', from weights that all share' * shared}"
     elif shared:
         behind = "All schedules share the weights of one fine-tune"
@@ -117,7 +125,7 @@ def fid_name(entries: Sequence[FrontEntry]) -> str:
     if not entries:
         return "FID"
     first = entries[0]
-    return fid_title(first.features, first.num_samples, first.control_samples)
+    return fid_title(first)
 
 
 def _fresh_name(protocol: Measured | None) -> str:
@@ -187,13 +195,16 @@ def _saved_half_width(entry: FrontEntry, full: FrontEntry | None) -> float | Non
 
 
 def _curse(results: RunResults, confirmed: Confirmed) -> WinnersCurse | None:
-    """Not where fine-tunes were continued, whose gain would pass for luck, or FIDs corrected."""
+    """Not where more than luck lies between the FIDs of the search and those at fresh seeds.
+
+    Fine-tunes were continued, FIDs corrected by control images, or means over fine-tunes.
+    """
     sides: dict[bool, list[TwiceMeasured]] = {True: [], False: []}
     for entry in results.entries:
         records = confirmed.get(entry.trial, ())
         if not records or any(r.num_steps or r.features != entry.features for r in records):
             continue
-        if results.settings.evaluation.control_samples:
+        if results.settings.evaluation.control_samples or entry.num_seeds > 1:
             continue
         mean = statistics.fmean(record.fid for record in records)
         sides[entry.name is None].append(TwiceMeasured(entry.fid_search, mean, entry.features))

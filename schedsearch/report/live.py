@@ -187,7 +187,7 @@ class RunView:
         table = Table(title=f"best pairs so far: {len(front)} on the front", title_justify="left")
         for name in ("trial", "schedule", "blocks, data → noise"):
             table.add_column(name)
-        title = fid_title(e.features, e.num_samples, e.control_samples)
+        title = fid_title(e)
         table.add_column(title, justify="right")
         table.add_column("ms / batch", justify="right")
         for i in front[:_SHOWN_FRONT]:

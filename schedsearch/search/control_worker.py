@@ -32,5 +32,5 @@ def sample_control(job: ControlJob) -> str:
         net = bench.fresh_backbone()
         full = ExitSchedule.flat(net.num_exit_blocks, bench.settings.space.num_intervals)
         found = bench.measure(net, full, seed=job.seed, num_samples=evaluation.num_samples)
-        save_part(found.features, target, whole=job.seed == evaluation.seed)
+        save_part(found.features, target, whole=job.seed in evaluation.trial_seeds_used)
     return json.dumps({"seed": job.seed, "seconds": round(time.perf_counter() - began, 3)})

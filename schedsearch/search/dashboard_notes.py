@@ -102,6 +102,7 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
         "kid": e.kid,
         "latency_source": e.latency_source,
         "num_samples": e.num_samples,
+        "num_seeds": e.num_seeds,
         "control_samples": e.control_samples,
         "features": e.features,
         "nfe": e.nfe,
@@ -122,7 +123,7 @@ def _note(record: TrialRecord) -> str:
     e = record.evaluation
     return (
         f"### {title}\n\n{table}\n\n"
-        f"{fid_title(e.features, e.num_samples, e.control_samples)} **{rounded(e.fid)}**, "
+        f"{fid_title(e)} **{rounded(e.fid)}**, "
         f"KID {rounded(e.kid, most=5)}, latency {e.latency_ms:.1f} ms per batch "
         f"({e.latency_source}), {e.nfe} network calls."
     )
@@ -138,7 +139,7 @@ def study_note(results: RunResults) -> str:
     if not rows:
         return "No trial is complete."
     head = results.front()[0]
-    title = fid_title(head.features, head.num_samples, head.control_samples)
+    title = fid_title(head)
     return "\n".join(
         [
             f"## Pareto front of {results.settings.name}",

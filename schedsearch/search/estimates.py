@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from schedsearch.evaluation.latency_rounds import FEWEST_ROUNDS_OF_A_PAIR
 from schedsearch.hand_made import FULL
 from schedsearch.search.chosen import FRONT_SHARE
+from schedsearch.statistics.rivals import SPARES
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
@@ -29,7 +30,7 @@ class Estimates:
         recipe, evaluation = self._settings.recipe, self._settings.evaluation
         training = 3 * recipe.num_steps * recipe.batch_size
         sampling = evaluation.num_samples * self._ready.table.num_calls
-        return self._seconds_per_image() * (training + sampling)
+        return self._seconds_per_image() * (training + sampling) * evaluation.seeds_per_trial
 
     def profile_seconds(self) -> float:
         """The shared fine-tune and the error table, on one worker."""
@@ -66,9 +67,10 @@ class Estimates:
 
     def final_latency_seconds(self) -> float:
         """The latencies of the front, the presets and their contenders, by the driver alone."""
-        runoff_size = self._settings.evaluation.runoff_size
-        chosen = self._at_most((1 + runoff_size) * self._num_presets + 1 + 2 * FRONT_SHARE)
-        rounds = max(self._settings.evaluation.latency_repeats, FEWEST_ROUNDS_OF_A_PAIR)
+        evaluation = self._settings.evaluation
+        likely = evaluation.runoff_size + (SPARES if evaluation.runoff_seeds else 0)
+        chosen = self._at_most((1 + likely) * self._num_presets + 1 + 2 * FRONT_SHARE)
+        rounds = max(evaluation.latency_repeats, FEWEST_ROUNDS_OF_A_PAIR)
         return chosen * rounds * self._ready.latency.full_ms / 1000.0
 
     def _at_most(self, wanted: int) -> int:

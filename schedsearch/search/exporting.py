@@ -88,6 +88,7 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
         "latency_source": entry.latency_source,
         "acceleration": entry.acceleration,
         "num_samples": entry.num_samples,
+        "num_seeds": entry.num_seeds if entry.num_seeds > 1 else None,
         "control_samples": entry.control_samples or None,
         "features": entry.features,
         "solver": settings.solver.name,

@@ -51,6 +51,9 @@ class FrontEntry:
     """Mean over the fresh seeds by ``evaluation.auditor``."""
     control_samples: int = 0
     """Images at full depth that ``fid`` is corrected by; 0 for a plain FID."""
+    num_seeds: int = 1
+    """Fine-tunes that ``fid`` is the mean of, each with an evaluation seed of its own; of fresh
+    seeds see ``confirm_seeds``."""
     origin: str | None = None
     """``dp`` for a schedule that the error table proposed, None for the sampler's."""
 
@@ -96,10 +99,10 @@ def build_entry(
     audited = [c.audit_fid for c in confirmed if c.audit_fid is not None]
     fresh = mean_over_seeds(fids, [c.fid_ci95 for c in confirmed])
     fid, kid, num_samples = evaluation.fid, evaluation.kid, evaluation.num_samples
-    control_samples = evaluation.control_samples
+    control_samples, num_seeds = evaluation.control_samples, evaluation.num_seeds
     if raised and fresh is not None:
         fid, kid = fresh.mean, statistics.fmean(c.kid for c in confirmed)
-        num_samples, control_samples = confirmed[0].num_samples, 0
+        num_samples, control_samples, num_seeds = confirmed[0].num_samples, 0, 1
     return FrontEntry(
         trial=record.number,
         name=record.label,
@@ -113,6 +116,7 @@ def build_entry(
         acceleration=acceleration,
         num_samples=num_samples,
         control_samples=control_samples,
+        num_seeds=num_seeds,
         features=evaluation.features,
         fid_search=evaluation.fid,
         fid_confirmed=None if fresh is None else fresh.mean,

@@ -38,17 +38,17 @@ class Pace:
         trial = statistics.fmean(record.seconds for record in records)
         tuning = statistics.fmean(r.stage_seconds.get("fine-tune", 0.0) for r in records)
         num_samples = evaluation.confirm_samples or evaluation.num_samples
-        recipe = results.settings.recipe
+        recipe, seeds = results.settings.recipe, evaluation.seeds_per_trial
         if recipe.num_steps:
-            finetune_step = tuning / recipe.num_steps
+            finetune_step = tuning / (recipe.num_steps * seeds)
         else:  # a step is three passes of its batch
             nfe = statistics.fmean(r.evaluation.nfe for r in records if r.evaluation is not None)
-            one_pass = (trial - tuning) / (evaluation.num_samples * nfe)
+            one_pass = (trial - tuning) / (evaluation.num_samples * seeds * nfe)
             finetune_step = 3 * recipe.batch_size * one_pass
         return cls(
             trial=trial,
             finetune_step=finetune_step,
-            measurement=(trial - tuning) * num_samples / evaluation.num_samples,
+            measurement=(trial - tuning) * num_samples / (evaluation.num_samples * seeds),
         )
 
 

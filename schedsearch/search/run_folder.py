@@ -54,6 +54,10 @@ class RunFolder:
         """EMA weights of one trial."""
         return self.trial(number) / "ema.safetensors"
 
+    def further_finetune(self, number: int, training_seed: int) -> Path:
+        """Log and saved state of a trial's fine-tune with another than its first seed."""
+        return self.trial(number) / "seeds" / f"seed-{training_seed}"
+
     def promoted(self, number: int) -> Path:
         """EMA weights of one trial after its fine-tune was continued."""
         return self.trial(number) / "promoted.safetensors"

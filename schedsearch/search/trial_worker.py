@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 from schedsearch.atomic import write_text
 from schedsearch.objectives import Evaluation
 from schedsearch.records import TrialRecord, TrialState
-from schedsearch.search.failures import note_failure, one_line, out_of_memory, stage_of
+from schedsearch.search.failures import one_line, out_of_memory, stage_of
 from schedsearch.search.jobs import TrialJob
-from schedsearch.search.progress import FileProgress
 from schedsearch.search.run_folder import RunFolder
 from schedsearch.version import __version__
 
@@ -58,7 +57,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
     """
     folder = RunFolder.of(job.run_dir)
     trial_dir = folder.trial(job.number)
-    stages, progress = _Stages(), None
+    stages, finetunes = _Stages(), None
     started, clock = datetime.now(UTC), time.perf_counter()
     fields: dict[str, Any] = {
         "number": job.number,
@@ -71,27 +70,13 @@ def run_trial(job: TrialJob) -> TrialRecord:
     try:
         trial_dir.mkdir(parents=True, exist_ok=True)
         with stages("load"):
+            from schedsearch.search.trial_finetunes import TrialFinetunes
             from schedsearch.search.workbench import open_workbench
 
             bench = open_workbench(job.settings, str(folder.reference))
             fields |= {"device": str(bench.device), "versions": versions()}
-            resume = None if job.resume_from is None else folder.trial(job.resume_from)
-            progress = FileProgress(
-                trial_dir, save_every=bench.settings.recipe.save_every, resume_from=resume
-            )
-            progress.note(f"schedule: {job.schedule}")
-            control = bench.control  # before the expensive step, should it be gone
-        with stages("fine-tune"):
-            net = _finetune(job, bench, progress)
-        with stages("sample"):
-            settings = bench.settings.evaluation
-            quality = bench.measure(
-                net,
-                job.schedule,
-                seed=settings.seed,
-                num_samples=settings.num_samples,
-                control=control,
-            )
+            finetunes = TrialFinetunes(job, bench, folder)
+        net, quality = finetunes.run(stages)
         latency_ms = job.predicted_latency_ms
         if job.measure_latency:
             with stages("latency"):
@@ -104,13 +89,13 @@ def run_trial(job: TrialJob) -> TrialRecord:
             evaluation=_evaluation(job, bench, quality, latency_ms),
             seconds=round(time.perf_counter() - clock, 3),
             stage_seconds=stages.seconds,
-            final_loss=progress.last_loss,
+            final_loss=finetunes.last_loss,
         )
         write_text(trial_dir / "record.json", record.to_json() + "\n")
-        progress.done()
+        finetunes.done()
     except Exception as error:  # noqa: BLE001 - a trial fails, the run goes on
-        if progress is not None:
-            note_failure(progress)
+        if finetunes is not None:
+            finetunes.note_failure()
         return TrialRecord(
             **fields,
             state=TrialState.FAILED,
@@ -121,22 +106,6 @@ def run_trial(job: TrialJob) -> TrialRecord:
             stage_seconds=stages.seconds,
         )
     return record
-
-
-def _finetune(job: TrialJob, bench: Workbench, progress: FileProgress) -> Backbone:
-    from schedsearch.exit_rules import ScheduleExits
-    from schedsearch.search.loading import load_trainer
-
-    # Every trial has the same seed: batches, noise and timesteps are paired across schedules.
-    return load_trainer(bench.settings.trainer).finetune(
-        bench.starting_backbone(RunFolder.of(job.run_dir)),
-        ScheduleExits(job.schedule),
-        bench.source,
-        bench.process,
-        bench.settings.recipe,
-        progress,
-        bench.settings.search.seed,
-    )
 
 
 def _measured_latency(job: TrialJob, bench: Workbench, net: Backbone) -> float:
@@ -158,11 +127,13 @@ def _evaluation(
         nfe=len(bench.solver.times),
         num_samples=quality.num_samples,
         features=bench.extractor.name,
+        num_seeds=settings.seeds_per_trial,
         control_samples=settings.control_samples,
         protocol=bench.protocol(
             seed=settings.seed,
             num_samples=settings.num_samples,
             control_samples=settings.control_samples,
+            num_seeds=settings.seeds_per_trial,
         ),
         sample_std=quality.sample_std,
         class_accuracy=quality.class_accuracy,

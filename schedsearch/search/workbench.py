@@ -105,18 +105,21 @@ class Workbench:
         return fingerprint(self.pretrained).removeprefix("sha256:")[:16]
 
     @cached_property
-    def control(self) -> Control | None:
-        """What corrects the FIDs of trials; None where they are plain.
+    def controls(self) -> dict[int, Control]:
+        """What corrects the FIDs of trials, by their evaluation seed; empty where they are plain.
 
         Raises:
             ConfigError: If the control images are not there.
         """
-        seeds = self.settings.evaluation.control_seeds_used
-        if not seeds:
-            return None
-        own, *further = map(self.control_file, seeds)
+        evaluation = self.settings.evaluation
+        files = {seed: self.control_file(seed) for seed in evaluation.control_seeds_used}
+        if not files:
+            return {}
         try:
-            return load_control(own, further)
+            return {
+                own: load_control(files[own], [files[seed] for seed in files if seed != own])
+                for own in evaluation.trial_seeds_used
+            }
         except OSError as error:
             raise ConfigError(
                 f"Trials are corrected by control images, but these cannot be read: {error}. "
@@ -169,7 +172,9 @@ class Workbench:
             control=control,
         )
 
-    def protocol(self, *, seed: int, num_samples: int, control_samples: int = 0) -> str:
+    def protocol(
+        self, *, seed: int, num_samples: int, control_samples: int = 0, num_seeds: int = 1
+    ) -> str:
         """Digest of all that must agree for two values of FID to compare."""
         return protocol_digest(
             extractor_sha256=self.extractor.sha256,
@@ -179,6 +184,7 @@ class Workbench:
             diffusion=self.settings.diffusion,
             seed=seed,
             control_samples=control_samples,
+            num_seeds=num_seeds,
         )
 
 

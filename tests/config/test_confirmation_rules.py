@@ -22,6 +22,26 @@ def test_training_seeds_choose_or_judge_and_are_no_trials(good: Path) -> None:
     assert not plain.runoff_training_seeds_used
 
 
+def test_no_seed_serves_two_purposes(good: Path) -> None:
+    changes = "evaluation={seeds_per_trial: 3, num_samples: 500, control_samples: 3000, seed: 40}"
+    settings = read_settings(good, [changes, *SEVERAL, "search.seed=7"])
+    assert list(settings.trial_training_seeds_used) == [7, 8, 9]
+    training = (
+        settings.trial_training_seeds_used,
+        settings.confirm_training_seeds_used,
+        settings.runoff_training_seeds_used,
+    )
+    assert [seed for seeds in training for seed in seeds] == list(range(7, 7 + 3 + 3 + 2))
+    evaluation = settings.evaluation
+    assert evaluation.control_seeds_used[:3] == (40, 41, 42) == (*evaluation.trial_seeds_used,)
+    seeds = (
+        evaluation.control_seeds_used,
+        evaluation.confirm_seeds_used,
+        evaluation.runoff_seeds_used,
+    )
+    assert sorted(seed for some in seeds for seed in some) == list(range(40, 40 + 6 + 5 + 2))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -49,12 +69,17 @@ def test_training_seeds_choose_or_judge_and_are_no_trials(good: Path) -> None:
         ),
         (
             ("evaluation={num_samples: 500, control_samples: 999}",),
-            "evaluation.control_samples: must be 0, or twice num_samples (500) or another",
+            "control_samples: must be 0, or a multiple of num_samples (500), 1000 at least",
         ),
         (
             ("evaluation={num_samples: 500, control_samples: 1200}",),
-            "evaluation.control_samples: must be 0, or twice num_samples (500) or another",
+            "control_samples: must be 0, or a multiple of num_samples (500), 1000 at least",
         ),
+        (
+            ("evaluation={num_samples: 500, control_samples: 1500, seeds_per_trial: 3}",),
+            "control_samples: must be 0, or a multiple of num_samples (500), 2000 at least",
+        ),
+        (("evaluation.seeds_per_trial=0",), "evaluation.seeds_per_trial: must be >= 1"),
         (
             ("evaluation={runoff_training_seeds: 2, confirm_seeds: 0}",),
             "evaluation.runoff_training_seeds: fine-tunes anew are measured at evaluation seeds, "

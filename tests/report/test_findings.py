@@ -179,6 +179,10 @@ def test_the_error_table_is_checked_against_the_fids() -> None:
     [
         ({"recipe": {"num_steps": 2}}, "Each schedule was fine-tuned once: another training"),
         (
+            {"recipe": {"num_steps": 2}, "evaluation": {"seeds_per_trial": 3}},
+            "All figures at fresh seeds come from the first of 3 fine-tunes of each schedule: an",
+        ),
+        (
             {"profile": {"num_steps": 3, "start": "shared"}},
             "Each schedule was fine-tuned once, from weights that all share: another training",
         ),
@@ -190,8 +194,11 @@ def test_the_error_table_is_checked_against_the_fids() -> None:
     ],
 )
 def test_the_verdicts_say_how_many_fine_tunes_are_behind_them(
-    changes: dict[str, object], sentence: str
+    changes: dict[str, dict[str, object]], sentence: str
 ) -> None:
-    settings = settings_of(evaluation={"confirm_seeds": 3}, **changes)
-    found = findings_of(RunResults(settings, RECORDS, None, confirmations()))
+    evaluation = {"confirm_seeds": 3, **changes.get("evaluation", {})}
+    settings = settings_of(**{**changes, "evaluation": evaluation})
+    later = settings.evaluation.seeds_per_trial - 1  # the fresh seeds follow those of trials
+    records = [replace(record, seed=record.seed + later) for record in confirmations()]
+    found = findings_of(RunResults(settings, RECORDS, None, records))
     assert any(sentence in line for line in conclusions(found, "runs/x"))

@@ -29,13 +29,13 @@ def test_control_images_correct_the_fid_of_trials_and_nothing_else(tmp_path: Pat
     bench = open_workbench(settings, str(RunFolder(tmp_path / "run").reference))
     seeds = bench.settings.evaluation.control_seeds_used
     for seed in seeds:
-        control = ControlJob(seed=seed, settings=settings, run_dir=job.run_dir)
-        assert set(run_job(control)) == {"record"}
+        sampling = ControlJob(seed=seed, settings=settings, run_dir=job.run_dir)
+        assert set(run_job(sampling)) == {"record"}
         kept = bench.control_file(seed).read_bytes()
-        assert set(run_job(control)) == {"record"}  # done once
+        assert set(run_job(sampling)) == {"record"}  # done once
         assert bench.control_file(seed).read_bytes() == kept
-    assert bench.control is not None
-    assert bench.control.pooled.num_images == 192
+    (control,) = bench.controls.values()
+    assert control.pooled.num_images == 192
     found = run_trial(job)
     assert found.evaluation is not None
     assert plain.evaluation is not None
@@ -48,7 +48,7 @@ def test_control_images_correct_the_fid_of_trials_and_nothing_else(tmp_path: Pat
         ExitSchedule.flat(10),
         seed=0,
         num_samples=64,
-        control=bench.control,
+        control=control,
     )
-    pooled = frechet_distance(bench.control.pooled, bench.reference.statistics)
+    pooled = frechet_distance(control.pooled, bench.reference.statistics)
     assert full.fid == pytest.approx(pooled, rel=1e-6)

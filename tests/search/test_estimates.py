@@ -59,6 +59,13 @@ def test_fine_tunes_anew_are_counted(estimates: Estimates) -> None:
     assert added == pytest.approx(call * (images * CALLS + training))
 
 
+def test_a_trial_may_be_several_fine_tunes(estimates: Estimates) -> None:
+    ready = estimates._ready
+    evaluation = replace(ready.settings.evaluation, seeds_per_trial=3)
+    more = Estimates(replace(ready, settings=replace(ready.settings, evaluation=evaluation)))
+    assert more.trial_seconds() == pytest.approx(3 * estimates.trial_seconds())
+
+
 def test_control_images_are_counted(estimates: Estimates) -> None:
     ready = estimates._ready
     assert estimates.control_seconds() == 0.0
@@ -78,5 +85,6 @@ def test_the_disk_holds_one_set_of_shared_weights(estimates: Estimates) -> None:
 
 
 def test_final_latencies_take_rounds_of_full_depth(estimates: Estimates) -> None:
-    full = estimates._ready.latency.full_ms / 1000  # three contenders and a preset twice, full,
-    assert estimates.final_latency_seconds() == pytest.approx(15 * 8 * full)  # six of the fronts
+    full = estimates._ready.latency.full_ms / 1000
+    # Twice a preset, three contenders and two spare ones, then full depth and six of the fronts.
+    assert estimates.final_latency_seconds() == pytest.approx(19 * 8 * full)

@@ -1,5 +1,6 @@
 """What of a budget is kept back for the end of a run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from schedsearch.hand_made import FULL
 from schedsearch.search.confirmation_jobs import JobsLeft
 from schedsearch.search.costs import Costs
 from schedsearch.search.metering import Reserve
-from schedsearch.search.reserve import reserve_for_one_more, seconds_to_the_end
+from schedsearch.search.reserve import Pace, reserve_for_one_more, seconds_to_the_end
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
 
@@ -82,6 +83,18 @@ def test_without_steps_of_their_own_trials_tell_the_pace_by_sampling() -> None:
         - seconds_to_the_end(none, JobsLeft()).device_seconds
     )
     assert extra == pytest.approx(2 * 3 * step)
+
+
+def test_the_pace_is_that_of_one_of_a_trials_fine_tunes() -> None:
+    once = results_of()
+    evaluation = replace(once.settings.evaluation, seeds_per_trial=2)
+    twice = RunResults(replace(once.settings, evaluation=evaluation), once.records, None, [])
+    one, two = Pace.of(once), Pace.of(twice)
+    assert one is not None
+    assert two is not None
+    assert two.trial == one.trial
+    assert two.finetune_step == pytest.approx(one.finetune_step / 2)
+    assert two.measurement == pytest.approx(one.measurement / 2)
 
 
 def test_nothing_is_kept_back_before_a_trial_has_shown_the_pace() -> None:
