@@ -33,7 +33,7 @@ class HasProtocol(Protocol):
         ...
 
     @property
-    def num_seeds(self) -> int:
+    def num_finetunes(self) -> int:
         """FIDs that it is the mean of, each of so many images and a fine-tune of its own."""
         ...
 
@@ -45,7 +45,7 @@ class HasProtocol(Protocol):
 
 def fid_title(of: HasProtocol) -> str:
     """How an FID is called: what it depends on belongs to the number."""
-    seeds = f", {of.num_seeds} fine-tunes" if of.num_seeds > 1 else ""
+    seeds = f", {of.num_finetunes} fine-tunes" if of.num_finetunes > 1 else ""
     control = f", control n={of.control_samples}" if of.control_samples else ""
     return f"FID ({of.features}, n={of.num_samples}{seeds}{control})"
 
@@ -81,10 +81,9 @@ class Evaluation:
     class_accuracy: float | None = None
     """Share of samples that the extractor recognises as their label, where it can tell."""
     control_samples: int = 0
-    """Images at full depth that ``fid`` is corrected by (``evaluation.control``); 0 for a plain
-    FID. The two do not compare."""
-
-    num_seeds: int = 1
+    """Images at full depth that ``fid`` is corrected by; 0 for a plain FID. The two do not
+    compare."""
+    num_finetunes: int = 1
     """Fine-tunes, each with a training and an evaluation seed of its own, that ``fid``, ``kid``
     and the other figures of quality are means over."""
 

@@ -179,8 +179,8 @@ class EvaluationSettings:
     every trial: its FID is their mean, its weights are the first one's."""
     control_samples: Annotated[int, Field(ge=0)] = 0
     """Images at full depth, sampled once by the pretrained network, that correct the FIDs of all
-    trials for the luck of their few images (control variates); a multiple of ``num_samples``, or
-    0, which leaves FIDs as they are."""
+    trials for the luck of their few images (control variates); a multiple of ``num_samples``
+    above what a trial samples, or 0, which leaves FIDs as they are."""
     batch_size: Count = 250
     """Images sampled at once when measuring quality."""
     latency_batch: Count = 64

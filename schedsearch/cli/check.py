@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from schedsearch.cli.arguments import add_overrides, add_space
 
 if TYPE_CHECKING:
-    from schedsearch.settings import StudySettings
+    from schedsearch.settings import EvaluationSettings, StudySettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def take_action(args: argparse.Namespace) -> int:
         ("solver", f"{settings.solver.name}, {settings.solver.num_steps} steps"),
         (
             "evaluation",
-            f"{settings.evaluation.num_samples} samples, {settings.evaluation.features} features",
+            _evaluation(settings.evaluation),
         ),
         ("confirmed", _confirmation(settings)),
     ]
@@ -88,6 +88,15 @@ def _budget(settings: StudySettings) -> str:
     if budget.device_hours is not None:
         limits.append(f"{budget.device_hours:g} device-hours")
     return " or ".join(limits)
+
+
+def _evaluation(evaluation: EvaluationSettings) -> str:
+    several, control = evaluation.seeds_per_trial, evaluation.control_samples
+    finetunes = f" of each of {several} fine-tunes" if several > 1 else ""
+    controlled = f", corrected by {control} control images" if control else ""
+    return (
+        f"{evaluation.num_samples} samples{finetunes}, {evaluation.features} features{controlled}"
+    )
 
 
 def _confirmation(settings: StudySettings) -> str:

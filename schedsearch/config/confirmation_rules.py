@@ -24,6 +24,13 @@ def check_confirmation(sections: Mapping[str, Any], findings: Findings) -> None:
             f"must be 0, or a multiple of num_samples ({few}), {least} at least; got {many}",
             f"set it to {max(8 * few, least)}, or to 0",
         )
+    recipe, several = sections.get("recipe"), evaluation.seeds_per_trial
+    if several > 1 and recipe is not None and not recipe.num_steps:
+        findings.add(
+            ("evaluation", "seeds_per_trial"),
+            f"with recipe.num_steps: 0 there is no fine-tune to repeat; got {several}",
+            f"set it to 1, and num_samples to {several * few} for as many images",
+        )
     if evaluation.confirm_training_seeds == 1:
         findings.add(
             ("evaluation", "confirm_training_seeds"),

@@ -141,7 +141,7 @@ def measure_quality(
 
 
 def mean_quality(found: Sequence[Quality]) -> Quality:
-    """Means over several fine-tunes; samples are the first one's, features all of them.
+    """Means over several fine-tunes; samples and features are the first one's.
 
     Args:
         found: One at least, of equally many images.
@@ -155,7 +155,7 @@ def mean_quality(found: Sequence[Quality]) -> Quality:
         num_samples=first.num_samples,
         class_accuracy=statistics.fmean(accuracies) if accuracies else None,
         samples=first.samples,
-        features=torch.cat([q.features for q in found]),
+        features=first.features,
     )
 
 
@@ -168,7 +168,7 @@ def protocol_digest(
     diffusion: DiffusionSettings,
     seed: int,
     control_samples: int = 0,
-    num_seeds: int = 1,
+    num_finetunes: int = 1,
 ) -> str:
     """Digest of all that must agree for two qualities to compare, 16 hex digits."""
     protocol = {
@@ -181,8 +181,8 @@ def protocol_digest(
     }
     if control_samples:  # digests of the time before there was a choice stay the same
         protocol["control_samples"] = control_samples
-    if num_seeds > 1:
-        protocol["num_seeds"] = num_seeds
+    if num_finetunes > 1:
+        protocol["num_finetunes"] = num_finetunes
     return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -54,7 +54,7 @@ def findings_of(results: RunResults, error_table: ErrorTable | None = None) -> R
             e.trial: ConfirmedSchedule(
                 _by_seed(confirmed[e.trial]), e.latency_ms, e.latency_spread_ms or 0.0
             )
-            for e in results.entries
+            for e in results.comparable()
             if e.trial in confirmed
         }
     )
@@ -63,6 +63,8 @@ def findings_of(results: RunResults, error_table: ErrorTable | None = None) -> R
     for entry in results.entries:
         records = confirmed.get(entry.trial, ())
         finding = _finding(entry, records, on_front=entry.trial in front, full=full)
+        if entry.latency_source != "measured":  # at the pace of those that were
+            finding = replace(finding, latency_ms=results.drift * entry.latency_ms)
         if full is not None and entry.trial != full.trial and full.trial in confirmed:
             to_full = paired_difference(_by_seed(records), _by_seed(confirmed[full.trial]))
             finding = replace(finding, to_full=to_full)
@@ -77,7 +79,7 @@ def findings_of(results: RunResults, error_table: ErrorTable | None = None) -> R
         and all(
             Measured(e.features, e.num_samples) == protocol
             and not e.control_samples
-            and e.num_seeds == 1
+            and e.num_finetunes == 1
             for e in results.entries
         ),
         audit_name=results.settings.evaluation.auditor,
@@ -199,12 +201,13 @@ def _curse(results: RunResults, confirmed: Confirmed) -> WinnersCurse | None:
 
     Fine-tunes were continued, FIDs corrected by control images, or means over fine-tunes.
     """
+    evaluation = results.settings.evaluation
     sides: dict[bool, list[TwiceMeasured]] = {True: [], False: []}
     for entry in results.entries:
         records = confirmed.get(entry.trial, ())
         if not records or any(r.num_steps or r.features != entry.features for r in records):
             continue
-        if results.settings.evaluation.control_samples or entry.num_seeds > 1:
+        if evaluation.control_samples or evaluation.seeds_per_trial > 1:
             continue
         mean = statistics.fmean(record.fid for record in records)
         sides[entry.name is None].append(TwiceMeasured(entry.fid_search, mean, entry.features))

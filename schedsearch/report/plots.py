@@ -60,6 +60,8 @@ def _draw_points(  # type: ignore[no-untyped-def]
     name, points = _points(found)
     confirmed = [point for point in points if point.half_width is not None]
     judged = confirmed or points
+    if any(p.schedule.latency_half_width is not None for p in judged):  # predictions may be off
+        judged = [p for p in judged if p.schedule.latency_half_width is not None]
     front = [judged[i] for i in non_dominated([(p.fid, p.schedule.latency_ms) for p in judged])]
     for point in points:
         _draw_point(axes, point, pale=bool(confirmed) and point.half_width is None)

@@ -102,7 +102,7 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
         "kid": e.kid,
         "latency_source": e.latency_source,
         "num_samples": e.num_samples,
-        "num_seeds": e.num_seeds,
+        "num_finetunes": e.num_finetunes,
         "control_samples": e.control_samples,
         "features": e.features,
         "nfe": e.nfe,

@@ -78,6 +78,9 @@ def export_schedule(
     )
 
 
+_OVER_FINETUNES = "the means of these fine-tunes; the weights are those of the first"
+
+
 def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
     settings, latency = results.settings, results.latency
     protocol = {} if latency is None else dict(latency.table["protocol"])
@@ -88,7 +91,8 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
         "latency_source": entry.latency_source,
         "acceleration": entry.acceleration,
         "num_samples": entry.num_samples,
-        "num_seeds": entry.num_seeds if entry.num_seeds > 1 else None,
+        "num_finetunes": entry.num_finetunes if entry.num_finetunes > 1 else None,
+        "fid_and_kid_over": _OVER_FINETUNES if entry.num_finetunes > 1 else None,
         "control_samples": entry.control_samples or None,
         "features": entry.features,
         "solver": settings.solver.name,

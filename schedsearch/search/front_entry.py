@@ -29,7 +29,7 @@ class FrontEntry:
     num_samples: int
     features: str
     fid_search: float
-    """At the search's own seed, after its fine-tune; ``fid`` too, unless the rung was raised."""
+    """What the search saw, at its own seeds; ``fid`` too, unless the rung was raised."""
     fid_confirmed: float | None = None
     """Mean over the fresh seeds."""
     fid_ci95: tuple[float, float] | None = None
@@ -51,7 +51,7 @@ class FrontEntry:
     """Mean over the fresh seeds by ``evaluation.auditor``."""
     control_samples: int = 0
     """Images at full depth that ``fid`` is corrected by; 0 for a plain FID."""
-    num_seeds: int = 1
+    num_finetunes: int = 1
     """Fine-tunes that ``fid`` is the mean of, each with an evaluation seed of its own; of fresh
     seeds see ``confirm_seeds``."""
     origin: str | None = None
@@ -87,8 +87,12 @@ def build_entry(
     assert evaluation is not None  # complete records only
     latency, spread = evaluation.latency_ms, None
     source: str = evaluation.latency_source
-    acceleration = 0.0
+    predicted, acceleration = latency, 0.0
     if report is not None:
+        # Not the record's, which another table made if resources have changed since.
+        predicted = report.predicted_ms(record.depths) or predicted
+        if source == "predicted":
+            latency = predicted
         acceleration = 1.0 - latency / report.full_ms
         if (measured := report.measured.get(record.number)) is not None:
             latency, spread = measured.latency_ms, measured.spread_ms
@@ -99,10 +103,10 @@ def build_entry(
     audited = [c.audit_fid for c in confirmed if c.audit_fid is not None]
     fresh = mean_over_seeds(fids, [c.fid_ci95 for c in confirmed])
     fid, kid, num_samples = evaluation.fid, evaluation.kid, evaluation.num_samples
-    control_samples, num_seeds = evaluation.control_samples, evaluation.num_seeds
+    control_samples, num_finetunes = evaluation.control_samples, evaluation.num_finetunes
     if raised and fresh is not None:
         fid, kid = fresh.mean, statistics.fmean(c.kid for c in confirmed)
-        num_samples, control_samples, num_seeds = confirmed[0].num_samples, 0, 1
+        num_samples, control_samples, num_finetunes = confirmed[0].num_samples, 0, 1
     return FrontEntry(
         trial=record.number,
         name=record.label,
@@ -112,11 +116,11 @@ def build_entry(
         latency_ms=latency,
         latency_source=source,
         latency_spread_ms=spread,
-        predicted_latency_ms=evaluation.latency_ms,
+        predicted_latency_ms=predicted,
         acceleration=acceleration,
         num_samples=num_samples,
         control_samples=control_samples,
-        num_seeds=num_seeds,
+        num_finetunes=num_finetunes,
         features=evaluation.features,
         fid_search=evaluation.fid,
         fid_confirmed=None if fresh is None else fresh.mean,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.atomic import write_text
@@ -43,6 +43,28 @@ class LatencyReport:
     """Network calls of the solver per interval, data -> noise."""
     weights: str = ""
     """Fingerprint of the pretrained weights that all trials of the run start from."""
+
+    def up_to_date(self, num_complete: int) -> LatencyReport:
+        """Without measurements, where trials have ended since these were taken.
+
+        Measured latencies and the predictions of new trials are of two paces, and new trials
+        must not be overlooked for it.
+        """
+        is_old = self.measured_after not in (0, num_complete)
+        return replace(self, measured={}) if is_old else self
+
+    def predicted_ms(self, depths: Sequence[int]) -> float | None:
+        """What the table says of a schedule, ms per batch; equal for equally many blocks.
+
+        None where the report lacks the table, or how often the solver visits the intervals.
+        """
+        if not self.visits or not self.table:
+            return None
+        table = self.table
+        blocks = sum(v * d for v, d in zip(self.visits, depths, strict=True))
+        calls = sum(self.visits)
+        ms: float = table["c0_ms"] + calls * table["a_ms"] + blocks * table["b_ms"]
+        return ms
 
     def save(self, folder: RunFolder) -> None:
         """Replace the run's ``latency.json``."""

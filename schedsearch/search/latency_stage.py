@@ -108,22 +108,28 @@ def measure_schedules(
     )
 
 
+def trials_on_the_fronts(results: RunResults) -> list[int]:
+    """Trials on the front of all schedules, or of the searched ones alone.
+
+    By the table's latencies, since only these are there for every trial.
+    """
+    comparable = results.at_one_rung()
+    found: list[int] = []
+    for entries in (comparable, [entry for entry in comparable if entry.name is None]):
+        points = [(entry.fid, entry.predicted_latency_ms) for entry in entries]
+        found += [entries[i].trial for i in non_dominated(points)]
+    return sorted(set(found))
+
+
 def trials_to_measure(results: RunResults) -> list[int]:
     """Trials whose latency is measured at the end.
 
-    Full depth, every preset and those that may become its rival, the front, and the front of
-    the searched schedules alone; all by the table's latencies, which every trial has. Those that
-    an earlier end of the search has measured do not compare with them to the last percent.
+    Full depth, every preset and those that may become its rival, and the fronts.
     """
-    comparable = results.at_one_rung()
-    searched = [entry for entry in comparable if entry.name is None]
-    chosen = [entry for entry in results.entries if entry.name is not None]
-    for entries in (comparable, searched):
-        points = [(entry.fid, entry.predicted_latency_ms) for entry in entries]
-        chosen += [entries[i] for i in non_dominated(points)]
+    chosen = {entry.trial for entry in results.entries if entry.name is not None}
     for preset in results.hand_made():
-        chosen += results.likely_contenders_for(preset)
-    return sorted({entry.trial for entry in chosen})
+        chosen |= {entry.trial for entry in results.likely_contenders_for(preset)}
+    return sorted(chosen.union(trials_on_the_fronts(results)))
 
 
 def measure_finally(

@@ -62,7 +62,8 @@ class Preflight:
     def disk_bytes(self) -> int:
         """Roughly what a run will write: EMA weights, and the state of running trials."""
         weights = sum(p.numel() * p.element_size() for p in self.bench.pretrained.parameters())
-        running = 4 * weights * self.settings.resources.num_workers
+        states = self.settings.evaluation.seeds_per_trial  # all kept until the trial ends
+        running = 4 * weights * states * self.settings.resources.num_workers
         profile, trials = self.settings.profile, self.settings.search.n_trials
         shared = weights if profile is not None and profile.num_steps else 0
         if (

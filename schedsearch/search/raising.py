@@ -1,6 +1,6 @@
 """When the search's FIDs mislead: every trial is measured as the front was confirmed.
 
-A search ranks schedules by a short fine-tune and one evaluation seed. Where the confirmation
+A search ranks schedules by a short fine-tune at one evaluation seed. Where the confirmation
 shows that this rank is wrong, the low rung is raised: the fine-tunes of all trials continue by
 ``evaluation.confirm_steps``, all are measured at the seeds of the verdicts, and the front is
 formed by these FIDs. Who the rival of a preset is stays as the search chose it, since nothing
@@ -36,7 +36,13 @@ def misleading(agreement: RankAgreement) -> str:
 
 
 def rung_agreement(results: RunResults) -> RankAgreement | None:
-    """Whether the search's FIDs rank the confirmed schedules as fresh seeds do."""
+    """Whether the search's FIDs rank the confirmed schedules as fresh seeds do.
+
+    None where too few are confirmed, and where FIDs are means over fine-tunes: fresh seeds
+    measure one of these, which is no better judge.
+    """
+    if results.settings.evaluation.seeds_per_trial > 1:
+        return None
     confirmed = [entry for entry in results.entries if entry.fid_confirmed is not None]
     if (full := results.full()) is None:
         widths = []

@@ -44,7 +44,8 @@ class RunResults:
     Args:
         settings: The resolved search space.
         records: Finished trials.
-        latency: Table and measurements, when there are any.
+        latency: Table and measurements, when there are any; measurements that further trials
+            have made old are left out.
         confirmations: FIDs at fresh seeds, of the runoffs and of the verdicts.
         raised: That the search's FIDs are not to be trusted. Then ``fid`` and ``kid`` of an
             entry are means over the fresh seeds, and only schedules measured there count.
@@ -60,7 +61,8 @@ class RunResults:
     ) -> None:
         self.settings = settings
         self.records = list(records)
-        self.latency = latency
+        num_complete = sum(record.complete for record in self.records)
+        self.latency = None if latency is None else latency.up_to_date(num_complete)
         self.raised = raised
         every = list(confirmations)
         own = [record for record in every if record.training_seed is None]
@@ -72,7 +74,7 @@ class RunResults:
         """The same of fine-tunes anew."""
         self._runoff = _runoff_fids(settings, every)
         self.entries = [
-            build_entry(record, latency, self._of(record.number), raised=raised is not None)
+            build_entry(record, self.latency, self._of(record.number), raised=raised is not None)
             for record in self.records
             if record.complete
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.planning.seeds import seed_schedules
@@ -15,7 +14,7 @@ from schedsearch.search.costs import duration
 from schedsearch.search.dashboard_notes import TrialPublisher
 from schedsearch.search.front_files import write_front
 from schedsearch.search.journal import Journal
-from schedsearch.search.latency_stage import accuracy_lines, measure_finally, trials_to_measure
+from schedsearch.search.latency_stage import accuracy_lines, measure_finally, trials_on_the_fronts
 from schedsearch.search.metering import BudgetSpentError, Metered, Reserve
 from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.raised_rung import RaisedRung
@@ -71,15 +70,12 @@ class RunStages:
             on_result=self.write_front,
         )
 
-    def results(self, raised: RaisedRung | None = None, *, by_table: bool = False) -> RunResults:
-        """Everything measured so far, with a rung as if it had been raised.
-
-        ``by_table`` leaves out measured latencies, which further trials make old.
-        """
+    def results(self, raised: RaisedRung | None = None) -> RunResults:
+        """Everything measured so far; with a rung as if it had been raised."""
         return RunResults(
             self.ready.settings,
             self.study.finished.records,
-            replace(self._latency, measured={}) if by_table else self._latency,
+            self._latency,
             self._confirmations.read(),
             raised or self._raised,
         )
@@ -178,12 +174,12 @@ class RunStages:
         """What must be left of the budget for a further trial to start."""
         if not self._meter.is_limited:
             return Reserve()
-        results = self.results(by_table=True)
+        results = self.results()
         return reserve_for_one_more(results, self._confirmation().jobs_left(results))
 
     def _to_the_end(self, raised: RaisedRung | None = None) -> Reserve:
         """What the stages after the trials will take, without or with a raised rung."""
-        results = self.results(raised, by_table=self._latency_is_old())
+        results = self.results(raised)
         return seconds_to_the_end(results, self._confirmation().jobs_left(results))
 
     def _measure(self) -> None:
@@ -203,7 +199,7 @@ class RunStages:
         results = self.results()
         if self._latency.measured_after != len(results.entries):
             return True
-        front = trials_to_measure(results) if results.raised is not None else []
+        front = trials_on_the_fronts(results) if results.raised is not None else []
         return any(trial not in self._latency.measured for trial in front)
 
     def _confirmation(self) -> Confirmation:

@@ -39,9 +39,9 @@ class TrialFinetunes:
         seeds = settings.evaluation.trial_seeds_used
         self._seeds = list(zip(training_seeds, seeds, strict=True))
         self._progress = [self._progress_of(seed) for seed in training_seeds]
-        self._now = self._progress[0]
-        self._now.note(f"schedule: {job.schedule}")
-        self._controls = bench.controls  # before the expensive step, should they be gone
+        self._log = self._progress[0]
+        self._log.note(f"schedule: {job.schedule}")
+        self._at_work = training_seeds[0]
 
     @property
     def last_loss(self) -> float | None:
@@ -62,30 +62,36 @@ class TrialFinetunes:
         Raises:
             TrialError: If a fine-tune diverges, or samples are not finite.
         """
-        first: Backbone | None = None
-        found: list[Quality] = []
-        num_samples = self._bench.settings.evaluation.num_samples
-        for (training_seed, seed), progress in zip(self._seeds, self._progress, strict=True):
-            self._now = progress
-            with stage("fine-tune"):
-                net = self._finetune(training_seed, progress)
-            with stage("sample"):
-                quality = self._bench.measure(
-                    net,
-                    self._job.schedule,
-                    seed=seed,
-                    num_samples=num_samples,
-                    control=self._controls.get(seed),
-                )
-            progress.note(f"FID {quality.fid:.6g} at evaluation seed {seed}")
-            found.append(quality)
-            first = first or net
-        assert first is not None  # there is one seed at least
+        with stage("load"):  # before the expensive step, should they be gone
+            self._controls = self._bench.controls
+        first, quality = self._measured(0, stage)
+        found = [quality]
+        for place in range(1, len(self._seeds)):
+            found.append(self._measured(place, stage)[1])  # its network is dropped here
         return first, mean_quality(found)
 
+    def _measured(
+        self, place: int, stage: Callable[[str], AbstractContextManager[None]]
+    ) -> tuple[Backbone, Quality]:
+        (self._at_work, seed), progress = self._seeds[place], self._progress[place]
+        with stage("fine-tune"):
+            net = self._finetune(self._at_work, progress)
+        with stage("sample"):
+            quality = self._bench.measure(
+                net,
+                self._job.schedule,
+                seed=seed,
+                num_samples=self._bench.settings.evaluation.num_samples,
+                control=self._controls.get(seed),
+            )
+        progress.note(f"FID {quality.fid:.6g} at evaluation seed {seed}")
+        return net, quality
+
     def note_failure(self) -> None:
-        """Write the traceback of the error in flight to the log of the fine-tune at work."""
-        note_failure(self._now)
+        """Write the traceback of the error in flight to the trial's log, which users look at."""
+        if self._at_work != self._seeds[0][0]:
+            self._log.note(f"at training seed {self._at_work}:")
+        note_failure(self._log)
 
     def done(self) -> None:
         """The trial has its result: saved states are of no more use."""

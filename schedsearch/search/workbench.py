@@ -173,7 +173,7 @@ class Workbench:
         )
 
     def protocol(
-        self, *, seed: int, num_samples: int, control_samples: int = 0, num_seeds: int = 1
+        self, *, seed: int, num_samples: int, control_samples: int = 0, num_finetunes: int = 1
     ) -> str:
         """Digest of all that must agree for two values of FID to compare."""
         return protocol_digest(
@@ -184,7 +184,7 @@ class Workbench:
             diffusion=self.settings.diffusion,
             seed=seed,
             control_samples=control_samples,
-            num_seeds=num_seeds,
+            num_finetunes=num_finetunes,
         )
 
 

@@ -81,6 +81,10 @@ def test_no_seed_serves_two_purposes(good: Path) -> None:
         ),
         (("evaluation.seeds_per_trial=0",), "evaluation.seeds_per_trial: must be >= 1"),
         (
+            ("evaluation.seeds_per_trial=2", "recipe.num_steps=0"),
+            "evaluation.seeds_per_trial: with recipe.num_steps: 0 there is no fine-tune to repeat",
+        ),
+        (
             ("evaluation={runoff_training_seeds: 2, confirm_seeds: 0}",),
             "evaluation.runoff_training_seeds: fine-tunes anew are measured at evaluation seeds, "
             "but confirm_seeds is 0",

@@ -193,9 +193,9 @@ def test_protocol_digest_changes_with_everything_that_matters():
         {"diffusion": DiffusionSettings(prediction="v")},
         {"seed": 1},
         {"control_samples": 800},
-        {"num_seeds": 2},
+        {"num_finetunes": 2},
     ]
     digests = {protocol_digest(**base)} | {protocol_digest(**{**base, **c}) for c in changed}
     assert len(digests) == len(changed) + 1
     assert all(len(digest) == 16 for digest in digests)
-    assert protocol_digest(**base) == protocol_digest(**base, control_samples=0, num_seeds=1)
+    assert protocol_digest(**base) == protocol_digest(**base, control_samples=0, num_finetunes=1)

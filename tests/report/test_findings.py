@@ -15,7 +15,7 @@ from schedsearch.report.conclusions import conclusions
 from schedsearch.report.findings import findings_of
 from schedsearch.report.tables import front_table
 from schedsearch.search.front_files import front_as_csv, front_rows
-from schedsearch.search.results import LatencyReport, RunResults
+from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
 from schedsearch.statistics.findings import RunFindings
 
 RECORDS = [
@@ -74,6 +74,38 @@ def test_the_unconfirmed_are_corrected_for_the_winners_curse() -> None:
     assert unconfirmed.expected[0] == pytest.approx(3.4 + 0.1 + 0.5)
     # No surer than those that were confirmed, at three seeds each.
     assert unconfirmed.expected[1] == pytest.approx(4.302653 * 0.1 / 3**0.5)
+
+
+def test_means_over_fine_tunes_are_no_luck_either() -> None:
+    """Fresh seeds measure one of them."""
+    settings = settings_of(evaluation={"confirm_seeds": 3, "seeds_per_trial": 2})
+    records = [
+        replace(r, evaluation=r.evaluation and replace(r.evaluation, num_finetunes=2))
+        for r in RECORDS
+    ]
+    fresh = [replace(record, seed=record.seed + 1) for record in confirmations()]
+    found = findings_of(RunResults(settings, records, None, fresh))
+    assert found.schedules[-1].fresh is not None
+    assert found.curse is None
+    assert not found.fresh_alike
+    assert found.fid_name == "FID (digits CNN, n=64, 2 fine-tunes)"
+
+
+def test_nothing_is_dominated_by_a_latency_that_was_not_measured() -> None:
+    """The machine was slower when it was measured than when the table was."""
+    measured = {
+        n: MeasuredLatency(latency_ms=ms, spread_ms=0.1, acceleration=0.0, repeats=9)
+        for n, ms in ((0, 120.0), (1, 96.0), (3, 72.0))
+    }
+    latency = LatencyReport(table={}, full_ms=100.0, measured=measured, measured_after=6)
+    settings = settings_of(evaluation={"confirm_seeds": 3})
+    found = findings_of(RunResults(settings, RECORDS, latency, confirmations()))
+    by_trial = {s.trial: s for s in (*found.schedules, *found.others)}
+    preset, unmeasured = by_trial[1], by_trial[2]
+    assert unmeasured.membership is None
+    assert unmeasured.latency_ms == pytest.approx(70.0 * 1.2)  # at the pace of the others
+    assert preset.membership is not None
+    assert preset.membership.dominated_by == 3
 
 
 def test_continued_fine_tunes_are_no_luck() -> None:

@@ -11,6 +11,8 @@ from tiny_runs import records_of, run_cli, write_space
 from whole_runs import check_promises
 
 from schedsearch.config import read_settings
+from schedsearch.search.latency_stage import trials_to_measure
+from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
 
 
@@ -61,6 +63,10 @@ def test_a_larger_number_of_trials_goes_on_without_the_study(run_copy: Path) -> 
     after = records_of(run_copy)
     assert after[:7] == before
     check_promises(run_copy, 8)
+    results = RunResults.load(RunFolder(run_copy))
+    assert results.latency is not None
+    assert results.latency.measured_after == 8
+    assert sorted(results.latency.measured) == trials_to_measure(results)
     assert read_settings(run_copy / "space.yaml", []).search.n_trials == 8
 
 

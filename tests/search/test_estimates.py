@@ -64,6 +64,9 @@ def test_a_trial_may_be_several_fine_tunes(estimates: Estimates) -> None:
     evaluation = replace(ready.settings.evaluation, seeds_per_trial=3)
     more = Estimates(replace(ready, settings=replace(ready.settings, evaluation=evaluation)))
     assert more.trial_seconds() == pytest.approx(3 * estimates.trial_seconds())
+    weights = sum(p.numel() * p.element_size() for p in ready.bench.pretrained.parameters())
+    states = more._ready.disk_bytes() - ready.disk_bytes()  # kept until the trial ends
+    assert states == 2 * 4 * weights * ready.settings.resources.num_workers
 
 
 def test_control_images_are_counted(estimates: Estimates) -> None:

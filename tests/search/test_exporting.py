@@ -65,6 +65,20 @@ def test_a_file_that_says_where_its_numbers_come_from(
     assert file.provenance["space_sha256"] == hashlib.sha256(space).hexdigest()
 
 
+def test_a_mean_over_fine_tunes_is_no_figure_of_the_weights(
+    run: tuple[RunFolder, RunResults], tmp_path: Path
+) -> None:
+    folder, results = run
+    entry = replace(results.hand_made()[0], num_finetunes=3)
+    export_schedule(folder, results, entry, tmp_path / "s.yaml", None)
+    measured = read_schedule_file(tmp_path / "s.yaml").measured
+    assert measured["num_finetunes"] == 3
+    assert measured["fid_and_kid_over"].endswith("the weights are those of the first")
+    export_schedule(folder, results, results.hand_made()[0], tmp_path / "one.yaml", None)
+    one = read_schedule_file(tmp_path / "one.yaml").measured
+    assert not {"num_finetunes", "fid_and_kid_over"} & one.keys()
+
+
 def test_an_interval_that_was_pooled_over_images_says_so(
     run: tuple[RunFolder, RunResults], tmp_path: Path
 ) -> None:

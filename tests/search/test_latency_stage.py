@@ -96,12 +96,16 @@ def test_a_search_that_went_on_measures_its_new_schedules_too() -> None:
         n: MeasuredLatency(latency_ms=ms / 2, spread_ms=0.1, acceleration=0.0, repeats=3)
         for n, ms in enumerate((100.0, 80.0, 70.0))
     }
-    report = LatencyReport(table={}, full_ms=100.0, measured=measured)
+    report = LatencyReport(table={}, full_ms=100.0, measured=measured, measured_after=3)
     settings = settings_of(evaluation={"runoff_size": 2, "runoff_seeds": 0})
+    ended = RunResults(settings, records[:3], report, [])
+    assert [e.trial for e in ended.contenders_for(ended.hand_made()[0])] == [2]
     results = RunResults(settings, records, report, [])
     (preset,) = results.hand_made()
-    assert [e.trial for e in results.contenders_for(preset)] == [2]
+    assert {e.latency_source for e in results.entries} == {"predicted"}
+    assert [e.trial for e in results.contenders_for(preset)] == [3, 4]
     assert [e.trial for e in results.likely_contenders_for(preset)] == [3, 4]
+    assert [e.trial for e in results.front()] == [4, 3, 0]
     assert trials_to_measure(results) == [0, 1, 3, 4]
 
 

@@ -43,6 +43,16 @@ def test_ranks_are_compared_over_what_was_confirmed() -> None:
     assert rung_agreement(results_with({0: 2.0, 1: 3.0})) is None
 
 
+def test_one_fine_tune_is_no_judge_of_several() -> None:
+    lies = results_with({n: 3.5 - 0.1 * n for n in range(6)})
+    evaluation = replace(lies.settings.evaluation, seeds_per_trial=2, seed=0)
+    settings = replace(lies.settings, evaluation=evaluation)
+    fresh = [replace(record, seed=record.seed + 1) for record in lies.confirmations]
+    several = RunResults(settings, RECORDS, None, fresh)
+    assert all(entry.confirm_seeds == 2 for entry in several.entries[:6])
+    assert rung_agreement(several) is None
+
+
 def test_what_was_raised_is_judged_by_the_searchs_own_fids() -> None:
     """Or the raised FIDs would agree with themselves."""
     agreement = rung_agreement(results_with({n: 3.5 - 0.1 * n for n in range(7)}, RAISED))

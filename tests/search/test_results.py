@@ -116,6 +116,21 @@ def test_a_raised_rung_forms_the_front_by_fresh_seeds() -> None:
     assert [rival and rival.trial for rival in rivals] == [2, 2]  # chosen by the search's FIDs
 
 
+def test_latencies_go_by_the_table_that_the_run_has_now() -> None:
+    """Not by that of a first start with other resources."""
+    table = {"c0_ms": 1.0, "a_ms": 2.0, "b_ms": 0.5}
+    report = LatencyReport(table=table, full_ms=70.0, visits=(0, 0, 1, 1, 0, 0, 0, 0, 0, 1))
+    records = [
+        record_of(0, (9,) * 10, 2.0, 333.0),
+        record_of(1, (9, 9, 9, 9, *(8,) * 6), 2.0, 9.0),
+    ]
+    entries = RunResults(settings_of(), records, report, []).entries
+    assert [e.predicted_latency_ms for e in entries] == [1 + 3 * 2 + 27 / 2, 1 + 3 * 2 + 26 / 2]
+    assert [e.latency_ms for e in entries] == [e.predicted_latency_ms for e in entries]
+    bare = RunResults(settings_of(), records, replace(report, visits=()), []).entries
+    assert [e.latency_ms for e in bare] == [333.0, 9.0]
+
+
 def test_confirmations() -> None:
     seeds = [confirm_of(1, 1, 3.0), confirm_of(1, 2, 5.0), confirm_of(2, 1, 3.0)]
     results = RunResults(settings_of(evaluation={"confirm_seeds": 5}), RECORDS, None, seeds)

@@ -1,5 +1,6 @@
 """Several fine-tunes behind one trial."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from tiny_runs import same_weights
 from trial_jobs import job_of
 
 from schedsearch.evaluation.control import load_control
+from schedsearch.evaluation.frechet import frechet_distance
 from schedsearch.evaluation.quality import Quality
 from schedsearch.search.jobs import ControlJob, TrialJob
 from schedsearch.search.progress import STATE_FILE
 from schedsearch.search.run_folder import RunFolder
+from schedsearch.search.trial_finetunes import TrialFinetunes
 from schedsearch.search.trial_worker import run_trial
 from schedsearch.search.workbench import Workbench, open_workbench
 from schedsearch.search.worker import run_job
@@ -40,7 +43,7 @@ def test_a_trial_is_the_mean_of_its_fine_tunes(tmp_path: Path) -> None:
         values = getattr(first, name), getattr(second, name)
         assert values[0] != values[1] or name == "class_accuracy"
         assert getattr(both.evaluation, name) == pytest.approx(sum(values) / 2, rel=1e-9)
-    assert (both.evaluation.num_seeds, both.evaluation.num_samples) == (2, 64)
+    assert (both.evaluation.num_finetunes, both.evaluation.num_samples) == (2, 64)
     assert both.evaluation.protocol not in (first.protocol, second.protocol)
     assert same_weights(folder.weights(7), folder.weights(0))
     assert (folder.trial(7) / "samples.png").read_bytes() == (
@@ -64,13 +67,16 @@ def test_each_is_corrected_by_the_control_of_its_own_noise(tmp_path: Path) -> No
     assert not own.features.equal(other.features)
     with pytest.raises(OSError, match="holds no features"):  # not the trials' noise
         load_control(bench.control_file(seeds[2]), [])
-    plain = run_trial(job_with(tmp_path, number=8, seeds_per_trial=2)).evaluation
+    # Untrained, full depth is its own control, at both seeds.
+    recipe = replace(bench.settings.recipe, num_steps=0)
+    untrained = replace(bench, settings=replace(bench.settings, recipe=recipe))
+    finetunes = TrialFinetunes(replace(job, depths=(10,) * 10, number=9), untrained, folder)
+    _, quality = finetunes.run(lambda name: contextlib.nullcontext())
+    pooled = frechet_distance(own.pooled, bench.reference.statistics)
+    assert quality.fid == pytest.approx(pooled, rel=1e-6)
     found = run_trial(job).evaluation
     assert found is not None
-    assert plain is not None
-    assert (found.control_samples, found.num_seeds) == (256, 2)
-    assert found.kid == plain.kid
-    assert found.fid != plain.fid
+    assert (found.control_samples, found.num_finetunes) == (256, 2)
 
 
 def test_an_interrupted_trial_goes_on_in_each_of_them(
@@ -95,7 +101,9 @@ def test_an_interrupted_trial_goes_on_in_each_of_them(
     assert (killed.complete, killed.stage) == (False, "sample")
     states = [folder.trial(3) / STATE_FILE, folder.further_finetune(3, 1) / STATE_FILE]
     assert all(path.is_file() for path in states)
-    assert "out of luck" in (folder.further_finetune(3, 1) / "log.txt").read_text()
+    log = (folder.trial(3) / "log.txt").read_text()  # the one that users are pointed to
+    assert "at training seed 1:" in log
+    assert "out of luck" in log
     resumed = run_trial(replace(saving, number=4, resume_from=3)).evaluation
     assert not any(path.exists() for path in states)
     assert whole is not None
