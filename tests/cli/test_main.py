@@ -20,14 +20,15 @@ def test_help_is_fast_and_light() -> None:
         "import sys; from schedsearch.cli.main import main; code = main(['--help']); "
         f"print(code, [m for m in {heavy} if m in sys.modules], file=sys.stderr)"
     )
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - start)
+    seconds, bare = [], []
+    for _ in range(5):  # side by side, since the machine may be busy
+        for times, program in ((bare, "import argparse"), (seconds, code)):
+            start = time.perf_counter()
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+            times.append(time.perf_counter() - start)
     assert done.stderr.strip() == "0 []"
     assert all(command.name in done.stdout for command in cli.COMMANDS)
-    assert min(seconds) < 0.5
+    assert min(seconds) < 4 * min(bare)
 
 
 @pytest.mark.parametrize("command", [command.name for command in cli.COMMANDS])
