@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
 from schedsearch.evaluation.latency import LatencyProtocol, device_name, measure_interleaved
-from schedsearch.evaluation.latency_rounds import time_rounds
+from schedsearch.evaluation.latency_rounds import Work, time_rounds
 from schedsearch.hand_made import HAND_MADE, preset_for
 from schedsearch.protocols import Backbone
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
@@ -179,15 +179,19 @@ def diffusers_table(
         t = torch.full((batch,), 500, device=device)
         y = torch.arange(batch, device=device) % config["num_classes"]
 
-        def run_ours(x: torch.Tensor = x, t: torch.Tensor = t, y: torch.Tensor = y) -> None:
+        def run_ours(
+            x: torch.Tensor = x, t: torch.Tensor = t, y: torch.Tensor = y
+        ) -> Iterator[object]:
             for _ in range(calls):
-                ours(x, t, y, exit_depth=config["depth"])
+                yield ours(x, t, y, exit_depth=config["depth"])
 
-        def run_theirs(x: torch.Tensor = x, t: torch.Tensor = t, y: torch.Tensor = y) -> None:
+        def run_theirs(
+            x: torch.Tensor = x, t: torch.Tensor = t, y: torch.Tensor = y
+        ) -> Iterator[object]:
             for _ in range(calls):
-                theirs(x, timestep=t, class_labels=y)
+                yield theirs(x, timestep=t, class_labels=y)
 
-        work: dict[str, Callable[[], object]] = {"ours": run_ours, "diffusers": run_theirs}
+        work: dict[str, Work] = {"ours": run_ours, "diffusers": run_theirs}
         with torch.inference_mode():
             times = time_rounds(work, build_clock(device), repeats)
         ratios = [a / b for a, b in zip(times["ours"], times["diffusers"], strict=True)]

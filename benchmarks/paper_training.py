@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -13,7 +13,7 @@ from benchmarks.paper_timings import place, random_backbone
 from benchmarks.result_tables import Table
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
-from schedsearch.evaluation.latency_rounds import time_rounds
+from schedsearch.evaluation.latency_rounds import Work, time_rounds
 from schedsearch.hand_made import FULL, preset_for
 from schedsearch.protocols import Backbone
 from schedsearch.settings import BackboneSettings
@@ -48,14 +48,14 @@ def training_table(
     y = None if net.num_classes is None else (t.long() % net.num_classes).to(device)
     t_device = t.to(device)
 
-    def step(exit_depth: int | Tensor) -> Callable[[], object]:
-        def run() -> None:
+    def step(exit_depth: int | Tensor) -> Work:
+        def run() -> Iterator[object]:
             with torch.autocast(device.type, torch.bfloat16):
                 output = net(x, t_device, y, exit_depth=exit_depth)
             loss = (output[:, : x.shape[1]].float() - noise).square().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.step()
+            yield optimizer.step()
 
         return run
 

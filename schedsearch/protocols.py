@@ -6,7 +6,7 @@ N batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -83,6 +83,12 @@ class Solver(Protocol):
     @property
     def wants_variance(self) -> bool:
         """Whether the denoiser should hand on a learned variance."""
+        ...
+
+    def trajectory(
+        self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
+    ) -> Iterator[Tensor]:
+        """Like :meth:`sample`, one network call at a time: the last of what it yields."""
         ...
 
     def sample(

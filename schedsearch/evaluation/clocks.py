@@ -14,6 +14,8 @@ class Clock(Protocol):
 
     num_warmups: int
     """Runs before the first one that counts."""
+    in_turns: bool
+    """Whether runs may take turns at every step, each timed by itself."""
 
     def time_ms(self, work: Callable[[], object]) -> float:
         """Run ``work`` to its end and return the milliseconds it took."""
@@ -24,6 +26,7 @@ class CpuClock:
     """Wall clock; the work is done when the call returns."""
 
     num_warmups = 1
+    in_turns = True
 
     def time_ms(self, work: Callable[[], object]) -> float:
         """Run ``work`` and return the milliseconds it took."""
@@ -40,6 +43,7 @@ class CudaClock:
     """
 
     num_warmups = 3  # lazy kernels, cuBLAS handles and the clock ramp
+    in_turns = False  # the host works ahead of the device, which a wait at every step would end
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -1,6 +1,6 @@
 """Measured latency: milliseconds to sample one batch with the space's solver.
 
-Whole sampling runs of several schedules are timed interleaved; see
+Sampling runs of several schedules are timed interleaved; see
 :mod:`schedsearch.evaluation.latency_rounds`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import platform
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ from schedsearch.backbones.guidance import ScheduledDenoiser
 from schedsearch.evaluation.clocks import Clock, build_clock
 from schedsearch.evaluation.latency_rounds import (
     LatencyMeasurement,
+    Work,
     measure_rounds,
 )
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise
@@ -94,7 +95,7 @@ def measure_interleaved(
     clock: Clock | None = None,
     pairs: Collection[tuple[str, str]] = (),
 ) -> dict[str, LatencyMeasurement]:
-    """Measure whole sampling runs of several schedules, round-robin.
+    """Measure sampling runs of several schedules, interleaved.
 
     Args:
         net: The network, on the device to measure; changed in nothing.
@@ -102,9 +103,9 @@ def measure_interleaved(
             added under that name when it is missing.
         solver: The solver of the space.
         protocol: Batch, data type, threads and guidance to measure with.
-        repeats: Rounds, >= 1; each runs every schedule once, in an order of its own. What is
-            not steady by then is timed in further rounds.
-        seed: Of the orders.
+        repeats: Rounds, >= 1; each runs every schedule once. What is not steady by then is
+            timed in further rounds.
+        seed: Of the orders within the rounds.
         clock: Times the work; None takes the one for the network's device.
         pairs: Names whose order matters; they are timed until it is clear, within limits.
 
@@ -167,7 +168,7 @@ class LatencyBench(contextlib.ExitStack):
         torch.compiler.reset()  # graphs of another batch size count towards torch's limit
         compile_blocks(module)
         try:
-            self.network_call(self._net.num_exit_blocks)()
+            next(iter(self.network_calls(self._net.num_exit_blocks, 1)()))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of any kind, depending on the backend
@@ -190,19 +191,19 @@ class LatencyBench(contextlib.ExitStack):
             keep_variance=self.solver.wants_variance,
         )
 
-    def sampling_run(self, schedule: ExitSchedule) -> Callable[[], object]:
-        """Work that samples the batch once."""
+    def sampling_run(self, schedule: ExitSchedule) -> Work:
+        """Work that samples the batch once, in the solver's steps."""
         denoiser = self.denoiser(schedule)
         # Drawn on the device, as a user of a stochastic solver would.
-        return lambda: self.solver.sample(
+        return lambda: self.solver.trajectory(
             denoiser, self._noise, lambda: torch.randn_like(self._noise)
         )
 
-    def network_call(self, depth: int) -> Callable[[], object]:
-        """Work that calls the network once, at one exit depth."""
+    def network_calls(self, depth: int, num: int) -> Work:
+        """Work that calls the network ``num`` times, at one exit depth."""
         denoiser = self.denoiser(ExitSchedule.flat(depth))
         t = self.solver.times[len(self.solver.times) // 2]
-        return lambda: denoiser(self._noise, t)
+        return lambda: (denoiser(self._noise, t) for _ in range(num))
 
 
 def device_name(device: torch.device) -> str:

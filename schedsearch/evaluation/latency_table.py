@@ -9,7 +9,7 @@ by 3 % when interleaved.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from schedsearch.evaluation.clocks import Clock, build_clock
 from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol
-from schedsearch.evaluation.latency_rounds import time_rounds
+from schedsearch.evaluation.latency_rounds import Work, time_rounds
 from schedsearch.protocols import Backbone, Solver
 from schedsearch.schedule import ExitSchedule
 
@@ -25,6 +25,9 @@ MAX_DEPTHS = 16
 """Up to this many exits every one is measured; of more, 12 evenly spaced ones."""
 
 _SPACED_DEPTHS = 12
+
+CALLS = 5
+"""Calls per round at each of them; one alone says little."""
 
 GOOD_FIT, ROUGH_FIT = 0.05, 0.10
 """Mean relative residuals: on an idle machine 2 to 3 % are usual, when it is busy 17 %."""
@@ -122,13 +125,13 @@ def measure_table(
 
 def table_work(
     bench: LatencyBench, min_depth: int, num_exit_blocks: int, depths: Sequence[int] | None = None
-) -> dict[str, Callable[[], object]]:
+) -> dict[str, Work]:
     """The calls (``call 3``) and runs (``run 10``) that a table needs, to be timed in rounds."""
     calls = sorted(set(depths or table_depths(min_depth, num_exit_blocks)))
     if len(calls) == 1:  # a line needs two points, inside the space or not
         calls = sorted({1, *calls, num_exit_blocks})
     runs = sorted({calls[0], (calls[0] + num_exit_blocks + 1) // 2, num_exit_blocks})
-    work = {f"call {depth}": bench.network_call(depth) for depth in calls}
+    work = {f"call {depth}": bench.network_calls(depth, CALLS) for depth in calls}
     return work | {f"run {d}": bench.sampling_run(ExitSchedule.flat(d)) for d in runs}
 
 
@@ -142,7 +145,7 @@ def table_from_times(
         if kind in medians and depth.isdecimal():
             medians[kind][int(depth)] = statistics.median(rounds)
     return fit_table(
-        medians["call"],
+        {depth: ms / CALLS for depth, ms in medians["call"].items()},
         medians["run"],
         num_calls=len(solver.times),
         repeats=min(len(rounds) for rounds in times.values()),

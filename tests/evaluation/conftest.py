@@ -16,8 +16,9 @@ class Meter:
 class FakeClock:
     """Reads the meter; ``speed`` maps the number of the reading to a slow-down."""
 
-    def __init__(self, meter, num_warmups=1, speed=lambda reading: 1.0):
+    def __init__(self, meter, num_warmups=1, speed=lambda reading: 1.0, in_turns=True):
         self.meter, self.num_warmups, self.speed = meter, num_warmups, speed
+        self.in_turns = in_turns
         self.num_readings = 0
 
     def time_ms(self, work):
@@ -66,11 +67,15 @@ class EulerSolver:
     def times(self):
         return tuple(950.0 - 100 * step for step in range(self.num_steps))
 
-    def sample(self, denoiser, noise, step_noise=None):
+    def trajectory(self, denoiser, noise, step_noise=None):
         self.meter.total += 7
         x = noise
         for t in self.times:
             x = x - denoiser(x, t) / self.num_steps
+            yield x
+
+    def sample(self, denoiser, noise, step_noise=None):
+        *_, x = self.trajectory(denoiser, noise, step_noise)
         return x
 
 

@@ -3,7 +3,7 @@ import time
 import pytest
 import torch
 
-from schedsearch.evaluation.clocks import CpuClock, build_clock
+from schedsearch.evaluation.clocks import CpuClock, CudaClock, build_clock
 
 
 def test_the_wall_clock_reads_milliseconds():
@@ -11,6 +11,11 @@ def test_the_wall_clock_reads_milliseconds():
     assert isinstance(clock, CpuClock)
     assert clock.num_warmups >= 1
     assert clock.time_ms(lambda: time.sleep(0.02)) >= 19
+
+
+def test_only_work_that_is_done_when_the_call_returns_is_timed_in_turns():
+    assert build_clock(torch.device("cpu")).in_turns
+    assert not CudaClock(torch.device("cuda", 0)).in_turns
 
 
 @pytest.mark.gpu

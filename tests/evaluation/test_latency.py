@@ -37,8 +37,8 @@ def _cost(schedule, solver):
 
 
 def test_savings_survive_a_drifting_machine(net, solver, meter, protocol):
-    # Every reading is 2 % slower than the one before: by the end the machine is half as fast.
-    drifting = FakeClock(meter, speed=lambda reading: 1.02**reading)
+    # Every run takes 2 % longer than the one before: by the end the machine is half as fast.
+    drifting = FakeClock(meter, speed=lambda step: 1.02 ** (step / len(solver.times)))
     schedules = {"full": ExitSchedule.flat(5), "tight": TIGHT, "flat": ExitSchedule.flat(3)}
     found = measure_interleaved(net, schedules, solver, protocol, repeats=15, clock=drifting)
     for name, schedule in schedules.items():
@@ -70,9 +70,9 @@ def test_half_precision_runs_on_a_copy(net, solver, meter, protocol):
     seen = []
 
     class Watched(type(solver)):
-        def sample(self, denoiser, noise, step_noise=None):
+        def trajectory(self, denoiser, noise, step_noise=None):
             seen.append((noise.dtype, denoiser(noise, 500.0).dtype))
-            return super().sample(denoiser, noise)
+            return super().trajectory(denoiser, noise)
 
     measure_interleaved(net, {}, Watched(meter), half, repeats=1, clock=FakeClock(meter))
     assert set(seen) == {(torch.float32, torch.float32)}
@@ -86,7 +86,7 @@ def test_threads_and_training_mode_are_set_and_restored(solver, meter, protocol)
     seen = []
 
     class Watched(type(solver)):
-        def sample(self, denoiser, noise, step_noise=None):
+        def trajectory(self, denoiser, noise, step_noise=None):
             seen.append((torch.get_num_threads(), torch.is_inference_mode_enabled()))
             raise KeyboardInterrupt
 
@@ -180,7 +180,7 @@ def test_blocks_are_compiled_in_a_copy(net, solver, protocol, monkeypatch):
     compiled = []
     monkeypatch.setattr(nn.Linear, "compile", lambda block, dynamic: compiled.append(block))
     with LatencyBench(net, solver, replace(protocol, compile=True)) as bench:
-        bench.sampling_run(TIGHT)()
+        list(bench.sampling_run(TIGHT)())
     assert len(compiled) == 5
     assert not set(compiled) & set(net.blocks)
     assert net.seen_dtypes == set()  # what ran was the copy
@@ -191,9 +191,10 @@ def test_blocks_are_compiled_in_a_copy(net, solver, protocol, monkeypatch):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_blocks_compute_the_same(net, solver, protocol):
     with LatencyBench(net, solver, protocol) as bench:
-        plain = bench.sampling_run(TIGHT)()
+        *_, plain = bench.sampling_run(TIGHT)()
     with LatencyBench(net, solver, replace(protocol, compile=True)) as bench:
-        assert torch.allclose(bench.sampling_run(TIGHT)(), plain, atol=1e-5)
+        *_, compiled = bench.sampling_run(TIGHT)()
+    assert torch.allclose(compiled, plain, atol=1e-5)
 
 
 def test_a_compiler_that_does_not_work_is_an_error_of_the_settings(

@@ -1,3 +1,4 @@
+import itertools
 import statistics
 
 import numpy as np
@@ -13,18 +14,72 @@ from schedsearch.evaluation.latency_rounds import (
     time_rounds,
 )
 
-from .conftest import FakeClock
+from .conftest import FakeClock, Meter
 
 
 def test_every_round_runs_everything_once_in_an_order_of_its_own(meter):
     ran = []
-    work = {name: (lambda name=name: ran.append(name)) for name in "abcdef"}
+    work = {name: (lambda name=name: iter_calls(lambda: ran.append(name), 1)) for name in "abcdef"}
     times = time_rounds(work, FakeClock(meter, num_warmups=2), repeats=4)
     warmups, rounds = ran[:12], [tuple(ran[12 + 6 * k : 18 + 6 * k]) for k in range(4)]
     assert sorted(warmups) == sorted("abcdef" * 2)
     assert all(sorted(order) == list("abcdef") for order in rounds)
     assert len(set(rounds)) > 1
     assert {name: len(ms) for name, ms in times.items()} == dict.fromkeys("abcdef", 4)
+
+
+def iter_calls(call, num):
+    return (call() for _ in range(num))
+
+
+def test_in_a_round_steps_take_turns_and_every_turn_has_an_order_of_its_own(meter):
+    ran = []
+    steps = {"a": 6, "b": 6, "c": 4}
+
+    def start(name):
+        def step():
+            ran.append(name)
+            meter.total += 10
+
+        return lambda: iter_calls(step, steps[name])
+
+    times = time_rounds({name: start(name) for name in steps}, FakeClock(meter), repeats=1)
+    assert times == {name: [10.0 * num] for name, num in steps.items()}
+    warmups = sum(steps.values())
+    turns = [ran[warmups + 3 * k : warmups + 3 * k + 3] for k in range(4)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert len(set(map(tuple, turns))) > 1
+    assert sorted(ran[warmups + 12 :]) == ["a", "a", "b", "b"], "what has ended is left out"
+
+
+def test_a_clock_that_cannot_wait_at_every_step_times_whole_runs(meter):
+    ran = []
+    work = {name: (lambda name=name: iter_calls(lambda: ran.append(name), 5)) for name in "abc"}
+    time_rounds(work, FakeClock(meter, num_warmups=0, in_turns=False), repeats=2)
+    runs = [ran[k : k + 5] for k in range(0, 30, 5)]
+    assert all(len(set(run)) == 1 for run in runs)
+    assert all({runs[k][0] for k in half} == {"a", "b", "c"} for half in ((0, 1, 2), (3, 4, 5)))
+
+
+def test_turns_at_every_step_cancel_what_whole_runs_do_not(meter):
+    """A machine whose pace wanders within a run, which is what a shared CPU does."""
+
+    def spread(in_turns):
+        rng = np.random.default_rng(0)
+        paces = np.exp(0.1 * np.cumsum(rng.normal(size=100_000)) / 10)
+
+        def start():
+            def step():
+                meter.total += 10
+
+            return iter_calls(step, 20)
+
+        clock = FakeClock(meter, 0, lambda reading: paces[reading * (1 if in_turns else 20)])
+        clock.in_turns = in_turns
+        times = time_rounds({"a": start, "b": start}, clock, repeats=100)
+        return np.std(np.log(times["a"]) - np.log(times["b"]))
+
+    assert spread(in_turns=True) < 0.5 * spread(in_turns=False)
 
 
 def test_zero_repeats_are_refused(meter):
@@ -92,61 +147,53 @@ def test_all_that_a_round_timed_tells_its_pace():
     assert 0.85 < np.mean(covered) < 0.99
 
 
-class NoisyClock:
-    """Returns what the work returns, times a factor for one name's first rounds."""
-
-    num_warmups = 0
-
-    def __init__(self, factors):
-        self.factors, self.seen = factors, {"full": 0, "half": 0, "calm": 0}
-
-    def time_ms(self, work):
-        name, ms = work()
-        seen, self.seen[name] = self.seen[name], self.seen[name] + 1
-        factors = self.factors.get(name, [])
-        return ms * (factors[seen] if seen < len(factors) else 1.0)
+TIMES = {"full": 100.0, "half": 50.0, "calm": 80.0}
 
 
-WORK = {
-    "full": lambda: ("full", 100.0),
-    "half": lambda: ("half", 50.0),
-    "calm": lambda: ("calm", 80.0),
-}
+def disturbed(meter, **factors):
+    """Work whose first rounds cost more by these factors."""
+
+    def start(name):
+        rounds = itertools.chain(factors.get(name, []), itertools.repeat(1.0))
+
+        def step():
+            meter.total += TIMES[name] * next(rounds)
+
+        return lambda: iter_calls(step, 1)
+
+    return {name: start(name) for name in TIMES}
 
 
-def test_what_was_hit_by_a_neighbour_is_timed_in_more_rounds():
-    clock = NoisyClock({"half": [1.5, 1.4, 1.0]})
-    found = measure_rounds(WORK, "full", clock, repeats=5)
+def test_what_was_hit_by_a_neighbour_is_timed_in_more_rounds(meter):
+    work = disturbed(meter, half=[1.5, 1.4, 1.0])
+    found = measure_rounds(work, "full", FakeClock(meter, num_warmups=0), repeats=5)
     assert found["half"].median_ms == pytest.approx(50.0, rel=1e-3)
     assert 5 < found["half"].repeats == found["full"].repeats < 5 * MOST_ROUNDS
     assert found["calm"].repeats == 5, "what was steady is not timed again"
-    assert list(found) == list(WORK)
+    assert list(found) == list(TIMES)
 
 
-def test_rounds_end_on_a_machine_that_never_calms_down():
-    clock = NoisyClock({"half": [1.0, 1.5, 2.0] * 10})
-    found = measure_rounds(WORK, "full", clock, repeats=3)
+def test_rounds_end_on_a_machine_that_never_calms_down(meter):
+    work = disturbed(meter, half=[1.0, 1.5, 2.0] * 10)
+    found = measure_rounds(work, "full", FakeClock(meter, num_warmups=0), repeats=3)
     assert found["half"].repeats == 3 * MOST_ROUNDS
     assert found["half"].unstable
     assert not found["calm"].unstable
 
 
-class JitteryClock:
-    """Returns what the work returns, times a factor drawn anew at every call."""
+def timed(sd, pairs, seed=0, **ms):
+    """Rounds of work of one step, whose times vary by a factor drawn anew every time."""
+    meter, rng = Meter(), np.random.default_rng(seed)
 
-    num_warmups = 0
+    def start(value):
+        def step():
+            meter.total += value
 
-    def __init__(self, sd):
-        self.sd, self.rng, self.num_calls = sd, np.random.default_rng(0), 0
+        return lambda: iter_calls(step, 1)
 
-    def time_ms(self, work):
-        self.num_calls += 1
-        return work() * (1 + self.sd * self.rng.normal())
-
-
-def timed(sd, pairs, **ms):
-    work = {name: (lambda value=value: value) for name, value in ms.items()}
-    return measure_rounds(work, "full", JitteryClock(sd), repeats=5, pairs=pairs)
+    clock = FakeClock(meter, num_warmups=0, speed=lambda reading: 1 + sd * rng.normal())
+    work = {name: start(value) for name, value in ms.items()}
+    return measure_rounds(work, "full", clock, repeats=5, seed=seed, pairs=pairs)
 
 
 def test_a_pair_is_timed_until_its_order_is_clear():
@@ -177,10 +224,7 @@ def test_more_rounds_decide_more_orders():
     def share_of_right_orders(pairs):
         right = 0
         for seed in range(60):
-            clock = JitteryClock(0.02)
-            clock.rng = np.random.default_rng(seed)
-            work = {name: (lambda value=value: value) for name, value in times.items()}
-            found = measure_rounds(work, "full", clock, repeats=5, seed=seed, pairs=pairs)
+            found = timed(0.02, pairs, seed, **times)
             right += found["rival"].median_ms < found["preset"].median_ms
         return right / 60
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
@@ -30,6 +30,23 @@ class FixedTimesSolver(ABC):
         self.num_steps = len(self.times)
 
     @abstractmethod
+    def trajectory(
+        self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
+    ) -> Iterator[Tensor]:
+        """Integrate from pure noise to data, one network call at a time.
+
+        Args:
+            denoiser: Predicts the noise at one time for the whole batch.
+            noise: Standard normal start, (N, C, H, W).
+            step_noise: Noise of the steps; a deterministic solver needs none.
+
+        Yields:
+            What each call leads to, (N, C, H, W); the last are the samples.
+
+        Raises:
+            ValueError: At the first step, if a stochastic solver gets no ``step_noise``.
+        """
+
     def sample(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
     ) -> Tensor:
@@ -46,6 +63,10 @@ class FixedTimesSolver(ABC):
         Raises:
             ValueError: If a stochastic solver gets no ``step_noise``.
         """
+        x = noise
+        for x in self.trajectory(denoiser, noise, step_noise):  # noqa: B007
+            pass
+        return x
 
 
 def required(step_noise: StepNoise | None, solver: str) -> StepNoise:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -37,10 +37,10 @@ class DDIM(FixedTimesSolver):
         ]
 
     @torch.no_grad()
-    def sample(
+    def trajectory(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
-    ) -> Tensor:
-        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
+    ) -> Iterator[Tensor]:
+        """Sample step by step; see :meth:`FixedTimesSolver.trajectory`.
 
         Args:
             denoiser: Predicts the noise.
@@ -56,7 +56,7 @@ class DDIM(FixedTimesSolver):
             x = of_x * x + of_eps * denoiser(x, t)
             if draw is not None and std > 0:
                 x = x + std * draw()
-        return x
+            yield x
 
 
 def _coefficients(log_bar: float, log_bar_next: float, eta: float) -> tuple[float, float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,10 +60,10 @@ class DDPM(FixedTimesSolver):
         ]
 
     @torch.no_grad()
-    def sample(
+    def trajectory(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
-    ) -> Tensor:
-        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
+    ) -> Iterator[Tensor]:
+        """Sample step by step; see :meth:`FixedTimesSolver.trajectory`.
 
         Args:
             denoiser: Predicts the noise and, if :attr:`wants_variance`, the variance.
@@ -78,11 +78,10 @@ class DDPM(FixedTimesSolver):
         x = noise
         for index, (t, step) in enumerate(zip(self.times, self._steps, strict=True), start=1):
             output = denoiser(x, t)
-            mean = step.of_x * x + step.of_eps * output[:, :channels]
-            if index == self.num_steps:
-                return mean
-            x = mean + self._std(step, output[:, channels:], channels) * draw()
-        return x
+            x = step.of_x * x + step.of_eps * output[:, :channels]
+            if index < self.num_steps:
+                x = x + self._std(step, output[:, channels:], channels) * draw()
+            yield x
 
     def _std(self, step: _Step, raw: Tensor, channels: int) -> Tensor | float:
         if self._variance == "fixed_small":

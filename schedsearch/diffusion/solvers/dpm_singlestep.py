@@ -81,10 +81,10 @@ class SinglestepDPMSolver(FixedTimesSolver):
         super().__init__(process, (stage.time for stage in self._stages))
 
     @torch.no_grad()
-    def sample(
+    def trajectory(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
-    ) -> Tensor:
-        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
+    ) -> Iterator[Tensor]:
+        """Sample step by step; see :meth:`FixedTimesSolver.trajectory`.
 
         Args:
             denoiser: Predicts the noise.
@@ -101,7 +101,7 @@ class SinglestepDPMSolver(FixedTimesSolver):
             x = stage.of_start * start + stage.of_first * first
             if not stage.opens:
                 x = x + stage.of_change * (prediction - first)
-        return x
+            yield x
 
 
 def orders_of_updates(num_steps: int, order: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -52,10 +52,10 @@ class MultistepDPMSolver(FixedTimesSolver):
         self._levels = levels if end_time is not None else torch.cat([levels, torch.zeros(1)])
 
     @torch.no_grad()
-    def sample(
+    def trajectory(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
-    ) -> Tensor:
-        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
+    ) -> Iterator[Tensor]:
+        """Sample step by step; see :meth:`FixedTimesSolver.trajectory`.
 
         Args:
             denoiser: Predicts the noise.
@@ -66,7 +66,7 @@ class MultistepDPMSolver(FixedTimesSolver):
         x = noise
         for t in self.times:
             x = scheduler.step(denoiser(x, t), t, x, return_dict=False)[0]
-        return x
+            yield x
 
     def _new_scheduler(self) -> Any:
         """A scheduler at its first step; a used one remembers earlier predictions."""

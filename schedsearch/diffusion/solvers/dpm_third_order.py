@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,10 +79,10 @@ class ThirdOrderDPMSolver(FixedTimesSolver):
         return min(order, left) if self.num_steps < FEW_STEPS else order
 
     @torch.no_grad()
-    def sample(
+    def trajectory(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
-    ) -> Tensor:
-        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
+    ) -> Iterator[Tensor]:
+        """Sample step by step; see :meth:`FixedTimesSolver.trajectory`.
 
         Args:
             denoiser: Predicts the noise.
@@ -99,7 +99,7 @@ class ThirdOrderDPMSolver(FixedTimesSolver):
             x = update.of_x * x
             for weight, earlier in zip(update.weights, predictions, strict=False):
                 x = x + weight * earlier
-        return x
+            yield x
 
 
 def _update(points: Sequence[Point], order: int, *, in_data: bool) -> _Update:

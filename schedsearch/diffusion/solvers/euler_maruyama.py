@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -45,10 +46,10 @@ class EulerMaruyama(FixedTimesSolver):
             self._steps.append((1.0 + 0.5 * moved, -moved / sigma, std))
 
     @torch.no_grad()
-    def sample(
+    def trajectory(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
-    ) -> Tensor:
-        """Sample from pure noise to data; see :meth:`FixedTimesSolver.sample`.
+    ) -> Iterator[Tensor]:
+        """Sample step by step; see :meth:`FixedTimesSolver.trajectory`.
 
         Args:
             denoiser: Predicts the noise.
@@ -64,4 +65,4 @@ class EulerMaruyama(FixedTimesSolver):
             x = of_x * x + of_eps * denoiser(x, t)
             if std > 0:
                 x = x + std * draw()
-        return x
+            yield x

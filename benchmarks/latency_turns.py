@@ -1,0 +1,124 @@
+"""What turns at every step are worth where two schedules' latencies are compared.
+
+    python -m benchmarks.latency_turns digits_dit --schedule "10 9 8 8 8 8 3 2 2 2" [--json F.json]
+
+Times a preset, the preset once more, another schedule, and full depth: in rounds whose schedules
+take turns at every step, as ``schedsearch`` does on a CPU, and in rounds of whole runs. Rounds
+of both kinds follow one another, so that both see the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.result_tables import Row, Table
+from schedsearch.atomic import write_text
+from schedsearch.backbones.checkpoint import load_backbone_from
+from schedsearch.backbones.guidance import learns_variance
+from schedsearch.config import read_settings
+from schedsearch.diffusion.process import build_process
+from schedsearch.diffusion.solvers import build_solver
+from schedsearch.evaluation.clocks import CpuClock
+from schedsearch.evaluation.latency import LatencyBench, latency_protocol
+from schedsearch.evaluation.latency_rounds import median_half_width, time_round
+from schedsearch.hand_made import FULL, preset_for
+from schedsearch.schedule import ExitSchedule
+from schedsearch.schedule_argument import resolve_schedule
+
+PRESET = "D7-DiT"
+AGAIN = "the same again"
+
+
+class WholeRuns(CpuClock):
+    """The wall clock, without turns inside a round."""
+
+    in_turns = False
+
+
+def pair_row(
+    way: str, name: str, times: Mapping[str, NDArray[np.float64]], blocks: Mapping[str, int]
+) -> Row:
+    """What rounds of one kind say about a schedule beside the preset."""
+    apart = np.log(times[name] / times[PRESET])
+    low, high = np.quantile(apart, [0.25, 0.75])
+    return {
+        "turns": way,
+        "schedule": name,
+        "by_blocks": blocks[name] / blocks[PRESET] - 1.0,
+        "median": float(np.expm1(np.median(apart))),
+        "half_width": median_half_width(apart.tolist()),
+        "spread": float(high - low) / 1.349,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.latency_turns",
+        description=(__doc__ or "").partition("\n\n")[0],
+    )
+    parser.add_argument("space", nargs="?", default="digits_dit")
+    parser.add_argument("--schedule", required=True, help="to compare with the preset")
+    parser.add_argument("--rounds", type=int, default=100, help="of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the orders")
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    args = parser.parse_args(arguments)
+
+    settings = read_settings(args.space)
+    net = load_backbone_from(settings.backbone, "cpu")
+    process = build_process(settings.diffusion)
+    solver = build_solver(settings.solver, process, learned_variance=learns_variance(net))
+    protocol = latency_protocol(net, settings.solver, settings.evaluation, 1)
+    preset = preset_for(PRESET, net.num_exit_blocks)
+    schedules = {
+        FULL: ExitSchedule.flat(net.num_exit_blocks),
+        PRESET: preset,
+        AGAIN: preset,
+        args.schedule: resolve_schedule(args.schedule, num_exit_blocks=net.num_exit_blocks),
+    }
+    blocks = {name: sum(schedule.visited(solver.times)) for name, schedule in schedules.items()}
+    ways = {"every step": CpuClock(), "every run": WholeRuns()}
+    rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    rng = np.random.default_rng(args.seed)
+    with LatencyBench(net, solver, protocol) as bench:
+        work = {name: bench.sampling_run(schedule) for name, schedule in schedules.items()}
+        time_round(work, CpuClock(), rng)  # to warm up
+        for _ in range(args.rounds):
+            for way, clock in ways.items():
+                rounds[way].append(time_round(work, clock, rng))
+    rows = []
+    for way, kind in rounds.items():
+        times = {name: np.array([one[name] for one in kind]) for name in schedules}
+        rows += [pair_row(way, name, times, blocks) for name in (AGAIN, args.schedule)]
+    table = Table(
+        title=f"Latency beside {PRESET}, by how often schedules take turns",
+        note=f"{protocol.device}, {protocol.arithmetic}, batch {protocol.batch}, "
+        f"{protocol.threads} thread, {protocol.solver} with {protocol.num_steps} steps; "
+        f"{args.rounds} rounds of each kind, which follow one another. By blocks: what the block "
+        "counts of the calls say. Spread: standard deviation of one round's ratio, by its "
+        "interquartile range; half-width: 95 %, of the median.",
+        columns={
+            "turns": "",
+            "schedule": "",
+            "by_blocks": "+.2%",
+            "median": "+.2%",
+            "half_width": ".2%",
+            "spread": ".2%",
+        },
+        rows=rows,
+    )
+    print(table.to_markdown())
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        write_text(args.json, json.dumps(asdict(table), indent=1) + "\n")
+        write_text(args.json.with_suffix(".md"), table.to_markdown())
+
+
+if __name__ == "__main__":
+    main()
