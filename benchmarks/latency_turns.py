@@ -45,12 +45,13 @@ class WholeRuns(CpuClock):
 def pair_row(
     way: str, name: str, times: Mapping[str, NDArray[np.float64]], blocks: Mapping[str, int]
 ) -> Row:
-    """What rounds of one kind say about a schedule beside the preset."""
+    """What rounds of one kind say about a schedule, and about its ratio to the preset."""
     apart = np.log(times[name] / times[PRESET])
     low, high = np.quantile(apart, [0.25, 0.75])
     return {
         "turns": way,
         "schedule": name,
+        "ms": float(np.median(times[name])),
         "by_blocks": blocks[name] / blocks[PRESET] - 1.0,
         "median": float(np.expm1(np.median(apart))),
         "half_width": median_half_width(apart.tolist()),
@@ -76,6 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
     solver = build_solver(settings.solver, process, learned_variance=learns_variance(net))
     protocol = latency_protocol(net, settings.solver, settings.evaluation, 1)
     preset = preset_for(PRESET, net.num_exit_blocks)
+    if args.schedule in (FULL, PRESET):
+        parser.error(f"{args.schedule} is timed anyway; name another schedule")
     schedules = {
         FULL: ExitSchedule.flat(net.num_exit_blocks),
         PRESET: preset,
@@ -90,22 +93,24 @@ def main(arguments: list[str] | None = None) -> None:
         work = {name: bench.sampling_run(schedule) for name, schedule in schedules.items()}
         time_round(work, CpuClock(), rng)  # to warm up
         for _ in range(args.rounds):
-            for way, clock in ways.items():
-                rounds[way].append(time_round(work, clock, rng))
+            for way in rng.permutation(list(ways)).tolist():
+                rounds[way].append(time_round(work, ways[way], rng))
     rows = []
     for way, kind in rounds.items():
         times = {name: np.array([one[name] for one in kind]) for name in schedules}
-        rows += [pair_row(way, name, times, blocks) for name in (AGAIN, args.schedule)]
+        rows += [pair_row(way, name, times, blocks) for name in (AGAIN, args.schedule, FULL)]
     table = Table(
         title=f"Latency beside {PRESET}, by how often schedules take turns",
         note=f"{protocol.device}, {protocol.arithmetic}, batch {protocol.batch}, "
         f"{protocol.threads} thread, {protocol.solver} with {protocol.num_steps} steps; "
-        f"{args.rounds} rounds of each kind, which follow one another. By blocks: what the block "
-        "counts of the calls say. Spread: standard deviation of one round's ratio, by its "
-        "interquartile range; half-width: 95 %, of the median.",
+        f"{args.rounds} rounds of each kind, which follow one another. By blocks: ratio of the "
+        "block counts, which leaves out what a call costs without blocks. Spread: "
+        "standard deviation of one round's ratio, by its interquartile range; half-width: 95 %, of "
+        "the median.",
         columns={
             "turns": "",
             "schedule": "",
+            "ms": ".1f",
             "by_blocks": "+.2%",
             "median": "+.2%",
             "half_width": ".2%",

@@ -88,7 +88,7 @@ class Solver(Protocol):
     def trajectory(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
     ) -> Iterator[Tensor]:
-        """Like :meth:`sample`, one network call at a time: the last of what it yields."""
+        """Yield what each network call leads to; the last is what :meth:`sample` returns."""
         ...
 
     def sample(

@@ -15,7 +15,8 @@ class Clock(Protocol):
     num_warmups: int
     """Runs before the first one that counts."""
     in_turns: bool
-    """Whether runs may take turns at every step, each timed by itself."""
+    """Whether work may take turns at every step, each timed by itself: it has ended when the call
+    returns."""
 
     def time_ms(self, work: Callable[[], object]) -> float:
         """Run ``work`` to its end and return the milliseconds it took."""

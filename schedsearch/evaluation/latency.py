@@ -142,6 +142,7 @@ class LatencyBench(contextlib.ExitStack):
         labels = balanced_labels(protocol.batch, net.num_classes)
         self._labels = None if labels is None else labels.to(self.device)
         self._noise = starting_noise(0, protocol.batch, net.in_shape).to(self.device)
+        self._middle = solver.times[len(solver.times) // 2]
 
     def __enter__(self) -> LatencyBench:
         try:
@@ -168,7 +169,7 @@ class LatencyBench(contextlib.ExitStack):
         torch.compiler.reset()  # graphs of another batch size count towards torch's limit
         compile_blocks(module)
         try:
-            next(iter(self.network_calls(self._net.num_exit_blocks, 1)()))
+            self.denoiser(ExitSchedule.flat(self._net.num_exit_blocks))(self._noise, self._middle)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of any kind, depending on the backend
@@ -200,10 +201,20 @@ class LatencyBench(contextlib.ExitStack):
         )
 
     def network_calls(self, depth: int, num: int) -> Work:
-        """Work that calls the network ``num`` times, at one exit depth."""
+        """Work that calls the network ``num`` times, at one exit depth.
+
+        In turns with sampling runs it waits for the middle of these, so that a pace that drifts
+        is the same for both on average.
+        """
         denoiser = self.denoiser(ExitSchedule.flat(depth))
-        t = self.solver.times[len(self.solver.times) // 2]
-        return lambda: (denoiser(self._noise, t) for _ in range(num))
+        waiting = max(0, len(self.solver.times) - num) // 2
+
+        def calls() -> Iterator[object]:
+            yield from range(waiting)
+            for _ in range(num):
+                yield denoiser(self._noise, self._middle)
+
+        return calls
 
 
 def device_name(device: torch.device) -> str:

@@ -3,15 +3,16 @@
 Clock speeds, caches and neighbours drift by more than schedules differ, so nothing is measured
 once or in a block. What counts is the ratio to full depth, at the pace of the same round. On a
 CPU the schedules of a round take turns at every step: the ratio of two runs in a round spreads
-by about 1 %, where whole runs in turns spread by 2 to 4 %.
+by 1 to 2 %, where whole runs in turns spread by 3 % (``benchmarks/latency_turns.py``).
 """
 
 from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,10 +33,13 @@ STEADY_BELOW = 0.01
 MOST_ROUNDS = 2
 """Rounds at most for that, in multiples of those asked for."""
 
-MOST_ROUNDS_OF_A_PAIR = 5
+MOST_ROUNDS_OF_A_PAIR = 3
 """Rounds at most until it is clear which of two schedules is quicker, likewise. A block in seventy
-is 1.4 % of a run.
+is 1.4 % of a run, and ratios spread by 1 to 2 % between rounds.
 """
+
+RUNS_IN_TURNS = 2
+"""Runs that a round in turns takes of every schedule: one of them is not timed."""
 
 CLEAR_ABOVE = 1.5
 """95 % half-widths of a difference above which an order is clear. It is looked at after every
@@ -87,7 +91,7 @@ def measure_rounds(
     """Time everything in rounds, and what is not clear by then, beside the baseline, in more.
 
     Args:
-        work: Whole sampling runs by name.
+        work: Sampling runs by name.
         baseline: The name of ``work`` that savings are measured against.
         clock: Times the work.
         repeats: Rounds of everything. What is not steady gets up to ``MOST_ROUNDS`` times as
@@ -197,7 +201,7 @@ def time_rounds(
     rng = np.random.default_rng(seed)
     for start in work.values():
         for _ in range(clock.num_warmups):
-            _finish(start())
+            _run_whole(start)
     rounds = [time_round(work, clock, rng) for _ in range(repeats)]
     return {name: [times[name] for times in rounds] for name in work}
 
@@ -205,40 +209,56 @@ def time_rounds(
 def time_round(
     work: Mapping[str, Work], clock: Clock, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Time every piece of work once: milliseconds by name.
+    """Time every piece of work once, in random order: milliseconds by name.
 
-    In a random order; in a new one at every step where the clock lets them take turns.
+    In turns every step has an order of its own, and comes right after the step before it, done
+    once more and not timed: it finds the caches as in a run that nothing interrupts.
     """
     times = dict.fromkeys(work, 0.0)
-    underway = {name: _Underway(start, in_turns=clock.in_turns) for name, start in work.items()}
+    if not clock.in_turns:
+        for name in _shuffled(work, rng):
+            times[name] = clock.time_ms(partial(_run_whole, work[name]))
+        return times
+    underway = {name: _Underway(start) for name, start in work.items()}
     while underway:
-        names = list(underway)
-        for i in rng.permutation(len(names)):
-            name = names[i]
-            times[name] += clock.time_ms(underway[name])
-            if underway[name].done:
+        for name in _shuffled(underway, rng):
+            piece = underway[name]
+            piece.repeat_step()
+            times[name] += clock.time_ms(piece.take_step)
+            if piece.ended:
                 del underway[name]
     return times
 
 
 class _Underway:
-    """A piece of work that has been started; a call takes its next step, or all of them."""
+    """A piece of work on its way, and the same once more, one step behind."""
 
-    def __init__(self, start: Work, *, in_turns: bool) -> None:
-        self._steps = iter(start())
-        self._in_turns = in_turns
-        self.done = False
+    def __init__(self, start: Work) -> None:
+        self._steps, self._behind = _steps_of(start), _steps_of(start)
+        self._started = False
+        self.ended = False
 
-    def __call__(self) -> None:
-        if self._in_turns:
-            self.done = next(self._steps, _END) is _END
-        else:
-            _finish(self._steps)
-            self.done = True
+    def repeat_step(self) -> None:
+        if self._started:
+            next(self._behind)
+
+    def take_step(self) -> None:
+        self._started = True
+        self.ended = next(self._steps, _END) is _END
 
 
 _END = object()
 
 
-def _finish(steps: Iterable[object]) -> None:
-    deque(steps, maxlen=0)
+def _steps_of(start: Work) -> Iterator[object]:
+    """Starts the work at its first step, so that this is timed too."""
+    yield from start()
+
+
+def _run_whole(start: Work) -> None:
+    deque(start(), maxlen=0)
+
+
+def _shuffled(names: Iterable[str], rng: np.random.Generator) -> list[str]:
+    listed = list(names)
+    return [listed[i] for i in rng.permutation(len(listed))]

@@ -2,8 +2,8 @@
 
 Blocks of a transformer cost the same, so one network call is affine in its exit depth, and a
 sampling run is the sum of its calls and a constant for the solver. The calls are measured
-interleaved with whole runs: on a busy CPU predictions were off by 17 % when measured apart and
-by 3 % when interleaved.
+interleaved with runs: on a busy CPU predictions were off by 17 % when measured apart and by 3 %
+when interleaved.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_DEPTHS = 16
 _SPACED_DEPTHS = 12
 
 CALLS = 5
-"""Calls per round at each of them; one alone says little."""
+"""Calls per round at each of them, one after the other."""
 
 GOOD_FIT, ROUGH_FIT = 0.05, 0.10
 """Mean relative residuals: on an idle machine 2 to 3 % are usual, when it is busy 17 %."""
@@ -105,13 +105,13 @@ def measure_table(
     seed: int = 0,
     clock: Clock | None = None,
 ) -> LatencyTable:
-    """Measure single calls at every exit and whole runs at three flat schedules.
+    """Measure calls at every exit and runs at three flat schedules.
 
     Args:
         net: The network, on the device to measure; changed in nothing.
         solver: The solver of the space.
         protocol: Batch, data type, threads and guidance to measure with.
-        repeats: Rounds; each times everything once, in a random order.
+        repeats: Rounds; each times everything once.
         min_depth: Smallest exit depth of the space, or of the schedules to predict.
         depths: Exit depths of the single calls; None takes :func:`table_depths`.
         seed: Of the orders.

@@ -90,7 +90,7 @@ def measure_schedules(
     schedules: Mapping[str, ExitSchedule],
     pairs: Collection[tuple[str, str]] = (),
 ) -> dict[str, LatencyMeasurement]:
-    """Measure whole sampling runs, interleaved, by the protocol of a study.
+    """Measure sampling runs, interleaved, by the protocol of a study.
 
     ``pairs`` are names whose order matters.
     """

@@ -6,7 +6,11 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schedsearch.evaluation.latency_rounds import FEWEST_ROUNDS_OF_A_PAIR, MOST_ROUNDS
+from schedsearch.evaluation.latency_rounds import (
+    FEWEST_ROUNDS_OF_A_PAIR,
+    MOST_ROUNDS,
+    RUNS_IN_TURNS,
+)
 from schedsearch.search.latency_stage import trials_to_measure
 from schedsearch.search.metering import Reserve
 
@@ -63,6 +67,8 @@ def seconds_to_the_end(results: RunResults, left: JobsLeft) -> Reserve:
         return Reserve()
     settings = results.settings
     rounds = max(MOST_ROUNDS * settings.evaluation.latency_repeats, FEWEST_ROUNDS_OF_A_PAIR)
+    if not settings.resources.gpus_per_trial:
+        rounds *= RUNS_IN_TURNS
     numbers = set(trials_to_measure(results))
     one_round = sum(e.latency_ms for e in results.entries if e.trial in numbers) / 1000.0
     promotion = left.promotions * settings.evaluation.confirm_steps * pace.finetune_step

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import latency_turns
-from benchmarks.latency_turns import PRESET, WholeRuns, main, pair_row
+from benchmarks.latency_turns import PRESET, main, pair_row
 
 
 def test_a_row_is_about_the_ratios_of_the_rounds() -> None:
@@ -18,7 +18,8 @@ def test_a_row_is_about_the_ratios_of_the_rounds() -> None:
     assert row["by_blocks"] == pytest.approx(-0.01)
     assert row["median"] == pytest.approx(-0.1)
     assert row["spread"] == pytest.approx(-np.log(0.9) / 2 / 1.349)
-    assert row["half_width"] > 0
+    assert row["half_width"] == pytest.approx(1.96 * 1.2533 * row["spread"] / 3**0.5)
+    assert row["ms"] == 18.0
 
 
 def test_both_kinds_of_rounds_are_measured(
@@ -35,17 +36,22 @@ def test_both_kinds_of_rounds_are_measured(
     path = tmp_path / "turns.json"
     schedule = "10 9 8 8 8 8 3 2 2 2"
     main(["digits_dit", "--schedule", schedule, "--rounds", "2", "--json", str(path)])
-    assert kinds == [True, *[True, False] * 2]
+    assert kinds[0]
+    assert all(sorted(kinds[k : k + 2]) == [False, True] for k in (1, 3))
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     assert [(row["turns"], row["schedule"]) for row in rows] == [
         ("every step", "the same again"),
         ("every step", schedule),
+        ("every step", "full"),
         ("every run", "the same again"),
         ("every run", schedule),
+        ("every run", "full"),
     ]
-    assert [round(row["by_blocks"], 4) for row in rows] == [0, -0.0084] * 2
+    assert [round(row["by_blocks"], 4) for row in rows] == [0, -0.0084, 0.6807] * 2
     assert all(np.isfinite(row["median"]) for row in rows)
     printed = capsys.readouterr().out
     assert printed.count(f"| {schedule} |") == 2
     assert path.with_suffix(".md").read_text(encoding="utf-8").strip() in printed
-    assert not WholeRuns.in_turns
+    for name in ("full", PRESET):
+        with pytest.raises(SystemExit):
+            main(["digits_dit", "--schedule", name])

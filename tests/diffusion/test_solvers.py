@@ -93,10 +93,16 @@ def test_contract_of_every_solver(process: str, options: dict[str, Any], num_ste
         assert tuple(calls) == solver.times  # known without sampling
         assert tape.calls == (num_steps - 1 if stochastic else 0)  # none in the last step
     assert torch.equal(runs[0], runs[1])
-    steps = list(solver.trajectory(denoiser_of(learned, []), noise, Tape(noise)))
+    calls = []
+    trajectory = solver.trajectory(denoiser_of(learned, calls), noise, Tape(noise))
+    assert not calls
+    steps = []
+    for x in trajectory:  # a step is one network call
+        steps.append(x)
+        assert tuple(calls) == solver.times[: len(steps)]
+        assert torch.is_grad_enabled()  # out here
     assert len(steps) == num_steps
     assert torch.equal(steps[-1], runs[0])
-    assert not steps[0].requires_grad
     assert runs[0].shape == noise.shape
     assert runs[0].dtype == torch.float32
     assert bool(torch.isfinite(runs[0]).all())

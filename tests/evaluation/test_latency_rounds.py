@@ -45,11 +45,12 @@ def test_in_a_round_steps_take_turns_and_every_turn_has_an_order_of_its_own(mete
 
     times = time_rounds({name: start(name) for name in steps}, FakeClock(meter), repeats=1)
     assert times == {name: [10.0 * num] for name, num in steps.items()}
-    warmups = sum(steps.values())
-    turns = [ran[warmups + 3 * k : warmups + 3 * k + 3] for k in range(4)]
-    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
-    assert len(set(map(tuple, turns))) > 1
-    assert sorted(ran[warmups + 12 :]) == ["a", "a", "b", "b"], "what has ended is left out"
+    ran = ran[sum(steps.values()) :]  # but for the warm-ups
+    turns = [ran[:3], *(ran[3 + 6 * k : 9 + 6 * k] for k in range(3))]
+    assert all(sorted(set(turn)) == ["a", "b", "c"] for turn in turns)
+    assert all(turn[0::2] == turn[1::2] for turn in turns[1:]), "the step before comes first"
+    assert len({tuple(dict.fromkeys(turn)) for turn in turns}) > 1
+    assert sorted(ran[21:]) == [*"aaaaa", *"bbbbb", "c"], "what has ended is left out"
 
 
 def test_a_clock_that_cannot_wait_at_every_step_times_whole_runs(meter):
@@ -58,7 +59,19 @@ def test_a_clock_that_cannot_wait_at_every_step_times_whole_runs(meter):
     time_rounds(work, FakeClock(meter, num_warmups=0, in_turns=False), repeats=2)
     runs = [ran[k : k + 5] for k in range(0, 30, 5)]
     assert all(len(set(run)) == 1 for run in runs)
-    assert all({runs[k][0] for k in half} == {"a", "b", "c"} for half in ((0, 1, 2), (3, 4, 5)))
+    orders = [[run[0] for run in runs[:3]], [run[0] for run in runs[3:]]]
+    assert [sorted(order) for order in orders] == [["a", "b", "c"]] * 2
+    assert orders[0] != orders[1]
+
+
+def test_what_a_piece_of_work_does_at_its_start_is_timed_too(meter):
+    def eager():
+        meter.total += 5
+        return [1, 2]
+
+    for in_turns in (True, False):
+        times = time_rounds({"a": eager}, FakeClock(meter, in_turns=in_turns), repeats=1)
+        assert times == {"a": [5.0]}
 
 
 def test_turns_at_every_step_cancel_what_whole_runs_do_not(meter):
@@ -66,20 +79,19 @@ def test_turns_at_every_step_cancel_what_whole_runs_do_not(meter):
 
     def spread(in_turns):
         rng = np.random.default_rng(0)
-        paces = np.exp(0.1 * np.cumsum(rng.normal(size=100_000)) / 10)
+        paces = iter(np.exp(0.01 * np.cumsum(rng.normal(size=20_000))))
 
         def start():
             def step():
-                meter.total += 10
+                meter.total += 10 * next(paces)
 
             return iter_calls(step, 20)
 
-        clock = FakeClock(meter, 0, lambda reading: paces[reading * (1 if in_turns else 20)])
-        clock.in_turns = in_turns
+        clock = FakeClock(meter, num_warmups=0, in_turns=in_turns)
         times = time_rounds({"a": start, "b": start}, clock, repeats=100)
         return np.std(np.log(times["a"]) - np.log(times["b"]))
 
-    assert spread(in_turns=True) < 0.5 * spread(in_turns=False)
+    assert spread(in_turns=True) < 0.25 * spread(in_turns=False)
 
 
 def test_zero_repeats_are_refused(meter):
@@ -166,7 +178,9 @@ def disturbed(meter, **factors):
 
 def test_what_was_hit_by_a_neighbour_is_timed_in_more_rounds(meter):
     work = disturbed(meter, half=[1.5, 1.4, 1.0])
-    found = measure_rounds(work, "full", FakeClock(meter, num_warmups=0), repeats=5)
+    found = measure_rounds(
+        work, "full", FakeClock(meter, num_warmups=0, in_turns=False), repeats=5
+    )
     assert found["half"].median_ms == pytest.approx(50.0, rel=1e-3)
     assert 5 < found["half"].repeats == found["full"].repeats < 5 * MOST_ROUNDS
     assert found["calm"].repeats == 5, "what was steady is not timed again"
@@ -175,7 +189,9 @@ def test_what_was_hit_by_a_neighbour_is_timed_in_more_rounds(meter):
 
 def test_rounds_end_on_a_machine_that_never_calms_down(meter):
     work = disturbed(meter, half=[1.0, 1.5, 2.0] * 10)
-    found = measure_rounds(work, "full", FakeClock(meter, num_warmups=0), repeats=3)
+    found = measure_rounds(
+        work, "full", FakeClock(meter, num_warmups=0, in_turns=False), repeats=3
+    )
     assert found["half"].repeats == 3 * MOST_ROUNDS
     assert found["half"].unstable
     assert not found["calm"].unstable
