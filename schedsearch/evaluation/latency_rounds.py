@@ -3,7 +3,7 @@
 Clock speeds, caches and neighbours drift by more than schedules differ, so nothing is measured
 once or in a block. What counts is the ratio to full depth, at the pace of the same round. On a
 CPU the schedules of a round take turns at every step: the ratio of two runs in a round spreads
-by 1 to 2 %, where whole runs in turns spread by 3 % (``benchmarks/latency_turns.py``).
+by 1 to 2 %, that of whole runs in turns by 3 to 4 % (``benchmarks/latency_turns.py``).
 """
 
 from __future__ import annotations
