@@ -105,8 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
         f"{protocol.threads} thread, {protocol.solver} with {protocol.num_steps} steps; "
         f"{args.rounds} rounds of each kind, which follow one another. By blocks: ratio of the "
         "block counts, which leaves out what a call costs without blocks. Spread: "
-        "standard deviation of one round's ratio, by its interquartile range; half-width: 95 %, of "
-        "the median.",
+        "standard deviation of one round's ratio, by its interquartile range; half-width: 95 %, "
+        "of the median.",
         columns={
             "turns": "",
             "schedule": "",
