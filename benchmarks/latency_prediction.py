@@ -26,7 +26,8 @@ from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.latency import LatencyBench, latency_protocol
-from schedsearch.evaluation.latency_rounds import summarise, time_rounds
+from schedsearch.evaluation.latency_rounds import time_rounds, totals
+from schedsearch.evaluation.latency_summary import summarise
 from schedsearch.evaluation.latency_table import table_from_times, table_work
 from schedsearch.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.schedule import ExitSchedule
@@ -89,13 +90,12 @@ def main() -> None:
         table_runs = table_work(bench, settings.space.min_depth, net.num_exit_blocks)
         runs = {name: bench.sampling_run(schedule) for name, schedule in schedules.items()}
         if args.apart:
-            times = time_rounds(table_runs, clock, repeats, args.seed)
-            times |= time_rounds(runs, clock, repeats, args.seed)
+            table_rounds = time_rounds(table_runs, clock, repeats, args.seed)
+            rounds = time_rounds(runs, clock, repeats, args.seed)
         else:
-            times = time_rounds(table_runs | runs, clock, repeats, args.seed)
-    table = table_from_times(times, solver, protocol)
-    rounds = [{name: times[name][k] for name in schedules} for k in range(len(times[FULL]))]
-    measured = summarise(rounds, FULL)
+            table_rounds = rounds = time_rounds(table_runs | runs, clock, repeats, args.seed)
+    table = table_from_times(totals(table_rounds), solver, protocol)
+    measured = summarise([{name: times[name] for name in runs} for times in rounds], FULL)
     total_seconds = time.perf_counter() - started
 
     rows = []

@@ -4,19 +4,20 @@
 
 Times a preset, the preset once more, another schedule, and full depth: in rounds whose schedules
 take turns at every step, as ``schedsearch`` does on a CPU, and in rounds of whole runs. Rounds
-of both kinds follow one another, so that both see the same machine.
+of both kinds follow one another, so that both see the same machine. The first kind is also
+summarised as if its steps had not been timed one by one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.result_tables import Row, Table
 from schedsearch.atomic import write_text
@@ -27,13 +28,20 @@ from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.clocks import CpuClock
 from schedsearch.evaluation.latency import LatencyBench, latency_protocol
-from schedsearch.evaluation.latency_rounds import median_half_width, time_round
+from schedsearch.evaluation.latency_rounds import time_round
+from schedsearch.evaluation.latency_summary import Round, summarise
 from schedsearch.hand_made import FULL, preset_for
 from schedsearch.schedule import ExitSchedule
 from schedsearch.schedule_argument import resolve_schedule
 
 PRESET = "D7-DiT"
 AGAIN = "the same again"
+
+DRAWN = 9
+"""Rounds of a short measurement."""
+
+DRAWS = 300
+"""Such measurements drawn from all rounds."""
 
 
 class WholeRuns(CpuClock):
@@ -42,21 +50,31 @@ class WholeRuns(CpuClock):
     in_turns = False
 
 
-def pair_row(
-    way: str, name: str, times: Mapping[str, NDArray[np.float64]], blocks: Mapping[str, int]
-) -> Row:
-    """What rounds of one kind say about a schedule, and about its ratio to the preset."""
-    apart = np.log(times[name] / times[PRESET])
-    low, high = np.quantile(apart, [0.25, 0.75])
-    return {
-        "turns": way,
-        "schedule": name,
-        "ms": float(np.median(times[name])),
-        "by_blocks": blocks[name] / blocks[PRESET] - 1.0,
-        "median": float(np.expm1(np.median(apart))),
-        "half_width": median_half_width(apart.tolist()),
-        "spread": float(high - low) / 1.349,
-    }
+def rows_of(
+    way: str, rounds: Sequence[Round], blocks: Mapping[str, int], rng: np.random.Generator
+) -> list[Row]:
+    """What rounds of one kind say about every schedule beside the preset."""
+    found = summarise(rounds, PRESET)
+    draws = [
+        summarise([rounds[k] for k in rng.permutation(len(rounds))[:DRAWN]], PRESET)
+        for _ in range(DRAWS)
+    ]
+    left = max(0.0, 1.0 - DRAWN / len(rounds))  # drawn without replacement
+    rows: list[Row] = []
+    for name in (n for n in rounds[0] if n != PRESET):
+        scatter = statistics.pstdev(draw[name].acceleration for draw in draws)
+        rows.append(
+            {
+                "turns": way,
+                "schedule": name,
+                "ms": found[name].median_ms,
+                "by_blocks": blocks[name] / blocks[PRESET] - 1.0,
+                "measured": -found[name].acceleration,
+                "half_width": found[name].acceleration_half_width,
+                "scatter": scatter / left**0.5 if left else float("nan"),
+            }
+        )
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -87,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     blocks = {name: sum(schedule.visited(solver.times)) for name, schedule in schedules.items()}
     ways = {"every step": CpuClock(), "every run": WholeRuns()}
-    rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    rounds: dict[str, list[Round]] = {way: [] for way in ways}
     rng = np.random.default_rng(args.seed)
     with LatencyBench(net, solver, protocol) as bench:
         work = {name: bench.sampling_run(schedule) for name, schedule in schedules.items()}
@@ -95,26 +113,28 @@ def main(arguments: list[str] | None = None) -> None:
         for _ in range(args.rounds):
             for way in rng.permutation(list(ways)).tolist():
                 rounds[way].append(time_round(work, ways[way], rng))
-    rows = []
-    for way, kind in rounds.items():
-        times = {name: np.array([one[name] for one in kind]) for name in schedules}
-        rows += [pair_row(way, name, times, blocks) for name in (AGAIN, args.schedule, FULL)]
+    sums: list[Round] = [
+        {name: [sum(ms)] for name, ms in times.items()} for times in rounds["every step"]
+    ]
+    rounds = {"every step": rounds["every step"], "every step, sums of runs": sums, **rounds}
+    rows = [row for way, kind in rounds.items() for row in rows_of(way, kind, blocks, rng)]
     table = Table(
         title=f"Latency beside {PRESET}, by how often schedules take turns",
         note=f"{protocol.device}, {protocol.arithmetic}, batch {protocol.batch}, "
         f"{protocol.threads} thread, {protocol.solver} with {protocol.num_steps} steps; "
         f"{args.rounds} rounds of each kind, which follow one another. By blocks: ratio of the "
-        "block counts, which leaves out what a call costs without blocks. Spread: "
-        "standard deviation of one round's ratio, by its interquartile range; half-width: 95 %, "
-        "of the median.",
+        "block counts, which leaves out what a call costs without blocks. Measured: against "
+        "the preset, with its 95 % half-width. Scatter: standard deviation of what "
+        f"{DRAWN} of the rounds say. Sums of runs: the first kind's rounds, as if each run had "
+        "been timed as a whole.",
         columns={
             "turns": "",
             "schedule": "",
             "ms": ".1f",
             "by_blocks": "+.2%",
-            "median": "+.2%",
+            "measured": "+.2%",
             "half_width": ".2%",
-            "spread": ".2%",
+            "scatter": ".2%",
         },
         rows=rows,
     )

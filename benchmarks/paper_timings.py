@@ -24,7 +24,7 @@ from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
 from schedsearch.evaluation.latency import LatencyProtocol, device_name, measure_interleaved
-from schedsearch.evaluation.latency_rounds import Work, time_rounds
+from schedsearch.evaluation.latency_rounds import Work, time_rounds, totals
 from schedsearch.hand_made import HAND_MADE, preset_for
 from schedsearch.protocols import Backbone
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
@@ -193,7 +193,7 @@ def diffusers_table(
 
         work: dict[str, Work] = {"ours": run_ours, "diffusers": run_theirs}
         with torch.inference_mode():
-            times = time_rounds(work, build_clock(device), repeats)
+            times = totals(time_rounds(work, build_clock(device), repeats))
         ratios = [a / b for a, b in zip(times["ours"], times["diffusers"], strict=True)]
         rows.append(
             {

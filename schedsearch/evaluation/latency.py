@@ -20,11 +20,8 @@ from torch import nn
 from schedsearch.backbones.compiling import compile_blocks
 from schedsearch.backbones.guidance import ScheduledDenoiser
 from schedsearch.evaluation.clocks import Clock, build_clock
-from schedsearch.evaluation.latency_rounds import (
-    LatencyMeasurement,
-    Work,
-    measure_rounds,
-)
+from schedsearch.evaluation.latency_rounds import Work, measure_rounds
+from schedsearch.evaluation.latency_summary import LatencyMeasurement
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise
 from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Backbone, Denoiser, Solver

@@ -17,7 +17,7 @@ import numpy as np
 
 from schedsearch.evaluation.clocks import Clock, build_clock
 from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol
-from schedsearch.evaluation.latency_rounds import Work, time_rounds
+from schedsearch.evaluation.latency_rounds import Work, time_rounds, totals
 from schedsearch.protocols import Backbone, Solver
 from schedsearch.schedule import ExitSchedule
 
@@ -119,8 +119,8 @@ def measure_table(
     """
     with LatencyBench(net, solver, protocol) as bench:
         work = table_work(bench, min_depth, net.num_exit_blocks, depths)
-        times = time_rounds(work, clock or build_clock(bench.device), repeats, seed)
-    return table_from_times(times, solver, protocol)
+        rounds = time_rounds(work, clock or build_clock(bench.device), repeats, seed)
+    return table_from_times(totals(rounds), solver, protocol)
 
 
 def table_work(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from schedsearch.backbones.checkpoint import fingerprint
 from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_interleaved
-from schedsearch.evaluation.latency_rounds import LatencyMeasurement
+from schedsearch.evaluation.latency_summary import LatencyMeasurement
 from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated

@@ -6,11 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schedsearch.evaluation.latency_rounds import (
-    FEWEST_ROUNDS_OF_A_PAIR,
-    MOST_ROUNDS,
-    RUNS_IN_TURNS,
-)
+from schedsearch.evaluation.latency_rounds import MOST_ROUNDS, RUNS_IN_TURNS
 from schedsearch.search.latency_stage import trials_to_measure
 from schedsearch.search.metering import Reserve
 
@@ -66,7 +62,7 @@ def seconds_to_the_end(results: RunResults, left: JobsLeft) -> Reserve:
     if (pace := Pace.of(results)) is None:
         return Reserve()
     settings = results.settings
-    rounds = max(MOST_ROUNDS * settings.evaluation.latency_repeats, FEWEST_ROUNDS_OF_A_PAIR)
+    rounds = MOST_ROUNDS * settings.evaluation.latency_repeats
     if not settings.resources.gpus_per_trial:
         rounds *= RUNS_IN_TURNS
     numbers = set(trials_to_measure(results))

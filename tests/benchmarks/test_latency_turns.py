@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import latency_turns
-from benchmarks.latency_turns import PRESET, main, pair_row
+from benchmarks.latency_turns import DRAWN, PRESET, main, rows_of
 
 
-def test_a_row_is_about_the_ratios_of_the_rounds() -> None:
-    times = {PRESET: np.array([10.0, 20.0, 40.0]), "x": np.array([9.0, 18.0, 40.0])}
-    row = pair_row("every step", "x", times, {PRESET: 100, "x": 99})
-    assert row["by_blocks"] == pytest.approx(-0.01)
-    assert row["median"] == pytest.approx(-0.1)
-    assert row["spread"] == pytest.approx(-np.log(0.9) / 2 / 1.349)
-    assert row["half_width"] == pytest.approx(1.96 * 1.2533 * row["spread"] / 3**0.5)
-    assert row["ms"] == 18.0
+def test_rows_say_how_a_schedule_does_beside_the_preset() -> None:
+    rng = np.random.default_rng(0)
+    rounds = [
+        {PRESET: [10.0 * pace] * 4, "x": [9.9 * pace * np.exp(0.01 * rng.normal())] * 4}
+        for pace in rng.uniform(1.0, 2.0, size=100)
+    ]
+    (row,) = rows_of("every run", rounds, {PRESET: 100, "x": 98}, rng)
+    assert row["by_blocks"] == pytest.approx(-0.02)
+    assert row["measured"] == pytest.approx(-0.01, abs=0.004)
+    # One of two disturbs the pace of both, by half; a median of nine is 1.25 / 3 as sure.
+    assert row["scatter"] == pytest.approx(0.01 * 1.25 / 3, rel=0.2)
+    assert row["half_width"] > 0
+    (few,) = rows_of("every run", rounds[:DRAWN], {PRESET: 100, "x": 98}, rng)
+    assert np.isnan(few["scatter"]), "nothing is left to draw from"
 
 
 def test_both_kinds_of_rounds_are_measured(
@@ -39,18 +46,13 @@ def test_both_kinds_of_rounds_are_measured(
     assert kinds[0]
     assert all(sorted(kinds[k : k + 2]) == [False, True] for k in (1, 3))
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    assert [(row["turns"], row["schedule"]) for row in rows] == [
-        ("every step", "the same again"),
-        ("every step", schedule),
-        ("every step", "full"),
-        ("every run", "the same again"),
-        ("every run", schedule),
-        ("every run", "full"),
-    ]
-    assert [round(row["by_blocks"], 4) for row in rows] == [0, -0.0084, 0.6807] * 2
-    assert all(np.isfinite(row["median"]) for row in rows)
+    ways = ("every step", "every step, sums of runs", "every run")
+    names = ("full", "the same again", schedule)
+    assert [(row["turns"], row["schedule"]) for row in rows] == list(product(ways, names))
+    assert [round(row["by_blocks"], 4) for row in rows] == [0.6807, 0, -0.0084] * 3
+    assert all(np.isfinite(row["measured"]) for row in rows)
     printed = capsys.readouterr().out
-    assert printed.count(f"| {schedule} |") == 2
+    assert printed.count(f"| {schedule} |") == 3
     assert path.with_suffix(".md").read_text(encoding="utf-8").strip() in printed
     for name in ("full", PRESET):
         with pytest.raises(SystemExit):
