@@ -5,7 +5,7 @@ schedule's own cost of it; both are found by a median polish of the logarithms (
 pace comes from everything that took the turn, since full depth alone is no steadier than the
 others, and rounds that left some out compare with those that did not. A neighbour disturbs a
 step here and there, which its median over the rounds forgets and the sum of a run keeps: nine
-rounds in turns tell two schedules apart as well as fifteen do by the sums of their runs
+rounds in turns tell two schedules apart as well as a dozen do by the sums of their runs
 (``benchmarks/latency_turns.py``). Runs timed as a whole are runs of one step.
 """
 
