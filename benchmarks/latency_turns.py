@@ -59,7 +59,7 @@ def rows_of(
         summarise([rounds[k] for k in rng.permutation(len(rounds))[:DRAWN]], PRESET)
         for _ in range(DRAWS)
     ]
-    left = max(0.0, 1.0 - DRAWN / len(rounds))  # drawn without replacement
+    left = 1.0 - DRAWN / len(rounds)  # drawn without replacement
     rows: list[Row] = []
     for name in (n for n in rounds[0] if n != PRESET):
         scatter = statistics.pstdev(draw[name].acceleration for draw in draws)
@@ -71,7 +71,7 @@ def rows_of(
                 "by_blocks": blocks[name] / blocks[PRESET] - 1.0,
                 "measured": -found[name].acceleration,
                 "half_width": found[name].acceleration_half_width,
-                "scatter": scatter / left**0.5 if left else float("nan"),
+                "scatter": scatter / left**0.5,
             }
         )
     return rows
@@ -95,6 +95,8 @@ def main(arguments: list[str] | None = None) -> None:
     solver = build_solver(settings.solver, process, learned_variance=learns_variance(net))
     protocol = latency_protocol(net, settings.solver, settings.evaluation, 1)
     preset = preset_for(PRESET, net.num_exit_blocks)
+    if args.rounds <= DRAWN:
+        parser.error(f"--rounds must be above {DRAWN}, but is {args.rounds}")
     if args.schedule in (FULL, PRESET):
         parser.error(f"{args.schedule} is timed anyway; name another schedule")
     schedules = {

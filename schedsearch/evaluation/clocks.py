@@ -13,7 +13,7 @@ class Clock(Protocol):
     """Times work on one kind of device."""
 
     num_warmups: int
-    """Runs before the first one that counts."""
+    """Runs before the first one that counts; of what takes turns, first steps."""
     in_turns: bool
     """Whether work may take turns at every step, each timed by itself: it has ended when the call
     returns."""

@@ -2,8 +2,8 @@
 
 Clock speeds, caches and neighbours drift by more than schedules differ, so nothing is measured
 once or in a block. What counts is the ratio to full depth, at the pace of the same round. On a
-CPU the schedules of a round take turns at every step: the ratio of two runs in a round spreads
-by 1 to 2 %, that of whole runs in turns by 3 to 4 % (``benchmarks/latency_turns.py``).
+CPU the schedules of a round take turns at every step: nine rounds then tell two schedules apart
+four times as surely as nine of whole runs (``benchmarks/latency_turns.py``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +28,8 @@ iterated over; what the steps yield is dropped."""
 STEADY_BELOW = 0.01
 """Rounds are added for schedules whose relative 95 % half-width is not below this."""
 
-MOST_ROUNDS = 2
-"""Rounds at most, in multiples of those asked for."""
+MOST_RUNS = 4
+"""Runs of a schedule at most, in multiples of the rounds asked for."""
 
 RUNS_IN_TURNS = 2
 """Runs that a round in turns takes of every schedule: one of them is not timed."""
@@ -56,8 +57,8 @@ def measure_rounds(
         work: Sampling runs by name, of one solver.
         baseline: The name of ``work`` that savings are measured against.
         clock: Times the work.
-        repeats: Rounds of everything. What is not steady gets up to ``MOST_ROUNDS`` times as
-            many in all.
+        repeats: Rounds of everything. What is not steady gets twice as many at most, four times
+            as many where a round takes a single run of it.
         seed: Of the orders.
         pairs: Names whose order matters. Both get as many until it is clear.
 
@@ -65,15 +66,19 @@ def measure_rounds(
         A measurement per name, in the order of ``work``.
     """
     rounds = time_rounds(work, clock, repeats, seed)
+    most_rounds = MOST_RUNS * repeats // (RUNS_IN_TURNS if clock.in_turns else 1)
     rng = np.random.default_rng((seed, repeats))
     while True:
         found = summarise(rounds, baseline)
         again = [name for name, m in found.items() if name != baseline and not _is_steady(m)]
         unclear = [(a, b) for a, b in pairs if not _is_clear(found[a], found[b])]
         again += [name for pair in unclear for name in pair]
-        if not again or len(rounds) >= MOST_ROUNDS * repeats:
+        if not again or len(rounds) >= most_rounds:
             return found
         names = dict.fromkeys([baseline, *again])
+        if len(names) == 2:  # of two alone it cannot be told which one was disturbed
+            others = (name for name in found if name not in names)
+            names |= dict.fromkeys(sorted(others, key=lambda n: found[n].half_width_ms)[:1])
         rounds.append(time_round({name: work[name] for name in names}, clock, rng))
 
 
@@ -100,15 +105,15 @@ def time_rounds(
     if repeats < 1:
         raise ValueError(f"A latency needs at least one repeat, but got {repeats}.")
     rng = np.random.default_rng(seed)
-    # In turns every step is done once before it is timed; one piece wakes the process up.
-    for start in list(work.values())[: 1 if clock.in_turns else None]:
+    for start in work.values():
         for _ in range(clock.num_warmups):
-            _run_whole(start)
+            # In turns a step comes right after an untimed one, except for the first.
+            _run(start, num_steps=1 if clock.in_turns else None)
     return [time_round(work, clock, rng) for _ in range(repeats)]
 
 
 def totals(rounds: Sequence[Round]) -> dict[str, list[float]]:
-    """Milliseconds of whole pieces of work by name, one per round that timed all of them."""
+    """Milliseconds of whole pieces of work by name, one per round; every round timed all."""
     return {name: [sum(times[name]) for times in rounds] for name in rounds[0]}
 
 
@@ -126,7 +131,7 @@ def time_round(
     times: dict[str, list[float]] = {name: [] for name in work}
     if not clock.in_turns:
         for name in _shuffled(work, rng):
-            times[name].append(clock.time_ms(partial(_run_whole, work[name])))
+            times[name].append(clock.time_ms(partial(_run, work[name])))
         return times
     underway = {name: _Underway(start) for name, start in work.items()}
     while underway:
@@ -168,8 +173,8 @@ def _steps_of(start: Work) -> Iterator[object]:
     yield from start()
 
 
-def _run_whole(start: Work) -> None:
-    deque(start(), maxlen=0)
+def _run(start: Work, num_steps: int | None = None) -> None:
+    deque(islice(start(), num_steps), maxlen=0)
 
 
 def _shuffled(names: Iterable[str], rng: np.random.Generator) -> list[str]:

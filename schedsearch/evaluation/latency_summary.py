@@ -3,10 +3,11 @@
 A step's time is taken for the product of its pace, that of its turn in its round, and the
 schedule's own cost of it; both are found by a median polish of the logarithms (Tukey, 1977). The
 pace comes from everything that took the turn, since full depth alone is no steadier than the
-others, and rounds that left some out compare with those that did not. A neighbour disturbs a
-step here and there, which its median over the rounds forgets and the sum of a run keeps: nine
-rounds in turns tell two schedules apart as well as a dozen do by the sums of their runs
-(``benchmarks/latency_turns.py``). Runs timed as a whole are runs of one step.
+others, and rounds that left some out compare with those that did not. The ratio of two sums of
+costs is that of the latencies. A neighbour disturbs a step here and there, which the median over
+the rounds forgets and the sum of a run keeps: nine rounds in turns tell two schedules apart as
+well as a dozen do by the sums of their runs (``benchmarks/latency_turns.py``). Runs timed as a
+whole are runs of one step.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ POLISHES = 10
 
 CLIPPED_AT = 8.0
 """Median deviations that a deviation counts as at most. Rounds that a neighbour disturbed do not
-matter to a median, and with this limit hardly to its half-width, which still is 96 to 98 % of
-what medians of real rounds scatter by (measured for 3 to 25 rounds).
+matter to a median, and with this limit hardly to its half-width.
 """
+
+EXACT = 1e-9
+"""A relative spread that no clock shows."""
 
 TINY_MS = 1e-6
 """A clock's nanosecond: what a step takes at least, since logarithms are taken."""
@@ -69,26 +72,26 @@ def summarise(rounds: Sequence[Round], baseline: str) -> dict[str, LatencyMeasur
     """Latency, spread and saving from all rounds at once.
 
     Args:
-        rounds: The first timed everything, all timed the baseline. Everything has the same
-            number of steps.
+        rounds: The first timed everything, all timed the baseline.
         baseline: Full depth's name.
 
     Returns:
         A measurement per name, in the order of the first round.
+
+    Raises:
+        ValueError: If something has another number of steps than the baseline.
     """
+    logs = _logarithms(rounds, len(rounds[0][baseline]))
     names = list(rounds[0])
     full = names.index(baseline)
-    left_out = [np.nan] * len(rounds[0][baseline])
-    ms = np.array([[times.get(name, left_out) for name in names] for times in rounds])
-    logs = np.log(np.maximum(ms, TINY_MS))
     costs, residuals = _polished(logs)
-    totals = costs.sum(axis=1)
-    widths = _half_widths(costs, residuals) / totals
+    sums = costs.sum(axis=1)
+    widths = _half_widths(costs, residuals) / sums
     full_times = [sum(times[baseline]) for times in rounds]
     full_ms = statistics.median(full_times)
     found = {}
     for i, name in enumerate(names):
-        ratio = float(totals[i] / totals[full])
+        ratio = float(sums[i] / sums[full])
         width = ratio * float(np.hypot(widths[i], widths[full])) if i != full else 0.0
         found[name] = LatencyMeasurement(
             median_ms=ratio * full_ms,
@@ -99,6 +102,21 @@ def summarise(rounds: Sequence[Round], baseline: str) -> dict[str, LatencyMeasur
             acceleration_half_width=width,
         )
     return found
+
+
+def _logarithms(rounds: Sequence[Round], num_steps: int) -> NDArray[np.float64]:
+    """Of milliseconds, (rounds, names, steps); NaN where a round left something out."""
+    for times in rounds:
+        for name, steps in times.items():
+            if len(steps) != num_steps:
+                raise ValueError(
+                    f"Times compare step by step, but {name} has {len(steps)} steps instead of "
+                    f"{num_steps}; time what has the same solver."
+                )
+    left_out = [np.nan] * num_steps
+    ms = np.array([[times.get(name, left_out) for name in rounds[0]] for times in rounds])
+    logs: NDArray[np.float64] = np.log(np.maximum(ms, TINY_MS))
+    return logs
 
 
 def _polished(logs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -120,9 +138,16 @@ def _polished(logs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
 def _half_widths(
     costs: NDArray[np.float64], residuals: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """95 % half-widths of the sums of steps, in milliseconds; steps err independently."""
-    squares = (costs * _half_widths_of_medians(residuals)) ** 2
-    widths: NDArray[np.float64] = np.sqrt(squares.sum(axis=1))
+    """95 % half-widths of the sums of steps, in milliseconds, (names,).
+
+    Steps err independently: in 50 rounds on a busy CPU those of a run did not correlate.
+    """
+    spreads = np.sqrt(((costs * _mean_deviation(residuals)) ** 2).sum(axis=1)) / costs.sum(axis=1)
+    # The polish fits one of three schedules exactly in some few rounds, which says nothing.
+    seen = spreads[spreads > EXACT]
+    spreads = np.maximum(spreads, seen.min() if seen.size else 0.0)
+    num = np.isfinite(residuals[:, :, 0]).sum(axis=0)
+    widths: NDArray[np.float64] = costs.sum(axis=1) * _half_width(spreads, num)
     return widths
 
 
@@ -133,15 +158,18 @@ def median_half_width(values: Sequence[float]) -> float:
     a median over a mean. A deviation counts as ``CLIPPED_AT`` median ones at most. Normal
     approximation: with fewer than about ten values it is a rough figure.
     """
-    return float(_half_widths_of_medians(np.subtract(values, np.median(values))))
+    deviation = _mean_deviation(np.subtract(values, np.median(values)))
+    return float(_half_width(deviation, np.array(len(values))))
 
 
-def _half_widths_of_medians(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Along the first axis, NaN where there is no value."""
+def _half_width(deviation: NDArray[np.float64], num: NDArray[np.int_]) -> NDArray[np.float64]:
+    roots: NDArray[np.float64] = np.sqrt(np.maximum(num - 1, 1))
+    return 1.96 * (np.pi / 2) * deviation / roots
+
+
+def _mean_deviation(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean absolute deviation along the first axis, clipped."""
     far = np.abs(deviations)
-    far = np.minimum(far, CLIPPED_AT * np.nanmedian(far, axis=0))
-    num = np.isfinite(far).sum(axis=0)
-    widths: NDArray[np.float64] = (
-        1.96 * (np.pi / 2) * np.nanmean(far, axis=0) / np.sqrt(np.maximum(num - 1, 1))
-    )
-    return widths
+    clipped = np.minimum(far, CLIPPED_AT * np.nanmedian(far, axis=0))
+    found: NDArray[np.float64] = np.nanmean(clipped, axis=0)
+    return found

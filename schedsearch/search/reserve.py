@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schedsearch.evaluation.latency_rounds import MOST_ROUNDS, RUNS_IN_TURNS
+from schedsearch.evaluation.latency_rounds import MOST_RUNS
 from schedsearch.search.latency_stage import trials_to_measure
 from schedsearch.search.metering import Reserve
 
@@ -62,18 +62,16 @@ def seconds_to_the_end(results: RunResults, left: JobsLeft) -> Reserve:
     if (pace := Pace.of(results)) is None:
         return Reserve()
     settings = results.settings
-    rounds = MOST_ROUNDS * settings.evaluation.latency_repeats
-    if not settings.resources.gpus_per_trial:
-        rounds *= RUNS_IN_TURNS
+    runs = MOST_RUNS * settings.evaluation.latency_repeats
     numbers = set(trials_to_measure(results))
-    one_round = sum(e.latency_ms for e in results.entries if e.trial in numbers) / 1000.0
+    one_run = sum(e.latency_ms for e in results.entries if e.trial in numbers) / 1000.0
     promotion = left.promotions * settings.evaluation.confirm_steps * pace.finetune_step
     anew = left.retraining_steps * pace.finetune_step
     measuring = left.measurements * pace.measurement
     workers = settings.resources.num_workers
     return Reserve(
-        device_seconds=rounds * one_round + promotion + anew + measuring,
-        wall_seconds=rounds * one_round
+        device_seconds=runs * one_run + promotion + anew + measuring,
+        wall_seconds=runs * one_run
         + promotion / max(1, min(workers, left.promotions))
         + anew / max(1, min(workers, left.retrainings))
         + measuring / max(1, min(workers, left.measurements)),

@@ -118,7 +118,7 @@ def test_steps_of_unequal_cost_count_as_what_they_cost():
     """A schedule that is quick at one step and slow at another."""
     rounds = [{"full": [10.0, 10.0], "a": [10.0, 2.0]}, {"full": [20.0, 30.0], "a": [20.0, 6.0]}]
     found = summarise(rounds, "full")
-    # The median pace of the first step is 15, of the second 20.
+    # Of logarithms, so the median paces are geometric means.
     level = np.sqrt([10.0 * 20.0, 10.0 * 30.0])
     assert found["a"].acceleration == pytest.approx(1 - (level @ [1.0, 0.2]) / level.sum())
     assert found["a"].acceleration_half_width == pytest.approx(0.0, abs=1e-9)
@@ -127,3 +127,19 @@ def test_steps_of_unequal_cost_count_as_what_they_cost():
 def test_one_round_gives_no_half_width():
     found = summarise([{"full": [100.0], "a": [50.0]}], "full")
     assert (found["a"].median_ms, found["a"].half_width_ms) == (pytest.approx(50.0), 0.0)
+
+
+def test_what_was_fitted_exactly_is_not_taken_for_sure():
+    """Of three schedules the polish often explains all rounds of one, here of two."""
+    rounds = rounds_of(
+        full=[10.0, 9.736, 10.018], a=[5.045, 4.932, 5.205], b=[4.959, 4.853, 4.927]
+    )
+    found = summarise(rounds, "full")
+    widths = [m.own_half_width_ms / m.median_ms for m in found.values()]
+    assert widths == pytest.approx([max(widths)] * 3)
+    assert widths[0] > 0.005
+
+
+def test_work_of_another_number_of_steps_does_not_compare():
+    with pytest.raises(ValueError, match="a has 1 steps instead of 2"):
+        summarise([{"full": [1.0, 2.0], "a": [1.0]}], "full")
