@@ -198,15 +198,13 @@ def test_equal_schedules_are_not_timed_for_ever():
     assert found["a"].repeats == found["b"].repeats == 5 * MOST_RUNS / RUNS_IN_TURNS
 
 
-def test_more_rounds_decide_more_orders():
+def test_more_rounds_bring_a_pair_nearer_to_its_true_order():
     """The reason for them: what is 0.4 % quicker must not be refused for its bad luck."""
     times = {"full": 100.0, "preset": 72.0, "rival": 71.7, "a": 60.0, "b": 50.0, "c": 40.0}
 
-    def share_of_right_orders(pairs):
-        right = 0
-        for seed in range(100):
-            found = timed(0.004, pairs, seed, **times)
-            right += found["rival"].median_ms < found["preset"].median_ms
-        return right / 100
+    def mean_error(pairs):
+        found = [timed(0.004, pairs, seed, **times) for seed in range(100)]
+        ratios = [one["rival"].median_ms / one["preset"].median_ms for one in found]
+        return np.mean(np.abs(np.array(ratios) - 71.7 / 72.0))
 
-    assert share_of_right_orders([("rival", "preset")]) > share_of_right_orders([]) + 0.04
+    assert mean_error([("rival", "preset")]) < 0.9 * mean_error([])
