@@ -3,7 +3,7 @@
 Clock speeds, caches and neighbours drift by more than schedules differ, so nothing is measured
 once or in a block. What counts is the ratio to full depth, at the pace of the same round. On a
 CPU the schedules of a round take turns at every step: nine rounds then tell two schedules apart
-four times as surely as nine of whole runs (``benchmarks/latency_turns.py``).
+three times as surely as nine of whole runs (``benchmarks/latency_turns.py``).
 """
 
 from __future__ import annotations
