@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def take_action(args: argparse.Namespace) -> int:
     """Measure the tables, or read those that are kept, and show them."""
     from schedsearch.report.console import progress_console, result_console
+    from schedsearch.report.latency_plot import plot_latency_table
     from schedsearch.report.live import RunView
     from schedsearch.report.profile_plots import plot_block_values, plot_error_table
     from schedsearch.report.profile_tables import (
@@ -42,6 +43,7 @@ def take_action(args: argparse.Namespace) -> int:
         progress.print("Stopped. The same command goes on from the saved progress.")
         raise
     _write_json(profile, folder)
+    plot_latency_table(profile, folder.profile / "latency_table.png")
     plot_error_table(profile, folder.profile / "error_table.png")
     plot_block_values(profile, folder.profile / "block_value.png")
     console = result_console()
@@ -50,7 +52,7 @@ def take_action(args: argparse.Namespace) -> int:
     console.print(plans_table(profile))
     sentence, style = latency_verdict(profile)
     console.print(sentence, style=style, soft_wrap=True, highlight=False)
-    names = ("error_table.png", "block_value.png", "profile.json")
+    names = ("latency_table.png", "error_table.png", "block_value.png", "profile.json")
     for line in closing_lines(profile, [f"{folder.shown}/profile/{name}" for name in names]):
         console.print(line, soft_wrap=True, highlight=False)
     return 0

@@ -57,6 +57,13 @@ def conclusions(
     return lines
 
 
+_WORDS: dict[Verdict, str] = {
+    "better": "better than",
+    "no difference": "no different, as far as seen, from",
+    "worse": "worse than",
+}
+
+
 def _how_sure(compared: Sequence[PresetFinding]) -> str:
     groups: dict[Verdict, list[str]] = {"better": [], "no difference": [], "worse": []}
     kinds, widths = [], []
@@ -65,12 +72,7 @@ def _how_sure(compared: Sequence[PresetFinding]) -> str:
             groups[comparison.verdict].append(preset.preset.title)
             kinds.append(_seeds_of(comparison))
             widths.append(comparison.half_width)
-    words = {
-        "better": "better than",
-        "no difference": "no different, as far as seen, from",
-        "worse": "worse than",
-    }
-    parts = [f"{words[verdict]} {', '.join(names)}" for verdict, names in groups.items() if names]
+    parts = [f"{_WORDS[verdict]} {', '.join(names)}" for verdict, names in groups.items() if names]
     return (
         f"How sure: the best searched schedule at each preset's latency is {'; '.join(parts)} "
         f"(paired 95 % intervals over {' or '.join(dict.fromkeys(kinds))} with the same noise, "
@@ -95,16 +97,17 @@ def _audit(compared: Sequence[PresetFinding]) -> list[str]:
     ]
     if not pairs:
         return []
-    against = [title for title, ours, theirs in pairs if {ours, theirs} == {"better", "worse"}]
-    unsure = [title for title, ours, theirs in pairs if ours != theirs and title not in against]
-    if not against and not unsure:
+    others = [(title, theirs) for title, ours, theirs in pairs if ours != theirs]
+    if not others:
         return ["The auditor's FID, which chose nothing, gives the same verdicts."]
-    parts = []
-    if against:
-        parts.append(f"says the opposite of {', '.join(against)}")
-    if unsure:
-        parts.append(f"has another verdict on {', '.join(unsure)}")
-    return [f"The auditor's FID, which chose nothing, {' and '.join(parts)}."]
+    parts = [
+        f"{words} {', '.join(title for title, theirs in others if theirs == verdict)}"
+        for verdict, words in reversed(_WORDS.items())  # what warns first
+        if verdict in {theirs for _, theirs in others}
+    ]
+    if agreed := [title for title, ours, theirs in pairs if ours == theirs]:
+        parts.append(f"as above for {', '.join(agreed)}")
+    return [f"By the auditor's FID, which chose nothing, it is {'; '.join(parts)}."]
 
 
 def _where_the_time_went(stage_seconds: Mapping[str, float]) -> str:

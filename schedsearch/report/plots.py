@@ -186,10 +186,14 @@ def _draw_schedules(axes, results: RunResults) -> None:  # type: ignore[no-untyp
                 color="white" if dark else "black",
             )
     axes.set_yticks(range(len(front)))
-    axes.set_yticklabels([f"{e.title}, {_saved(e)}" for e in front], fontsize=7)
+    labels = axes.set_yticklabels([f"{e.title}, {_saved(e)}" for e in front], fontsize=7)
+    pale = [e.fid_confirmed is None for e in front]
+    if mixed := len(set(pale)) > 1:
+        for label, unsure in zip(labels, pale, strict=True):
+            label.set_alpha(0.45 if unsure else 1.0)
     axes.set_xticks(range(settings.num_intervals))
     axes.set_xlabel("interval of diffusion time, data → noise")
-    axes.set_title("blocks run on the front")
+    axes.set_title("blocks run on the front" + "; pale: not confirmed" * mixed)
     axes.figure.colorbar(image, ax=axes, label="blocks")
 
 

@@ -19,11 +19,11 @@ class MeasuredLatency:
     """Latency of one trial's schedule, measured after the last trial with workers idle."""
 
     latency_ms: float
-    """Median of the rounds' ratios to full depth, in milliseconds at full depth's median."""
+    """Share of full depth over all rounds, in milliseconds at full depth's median."""
     spread_ms: float
     """Half-width of the 95 % interval of that, full depth's median taken as known."""
     acceleration: float
-    """Share of time saved against full depth, median over paired rounds."""
+    """Share of time saved against full depth, over all rounds."""
     repeats: int
 
 

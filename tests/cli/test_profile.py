@@ -23,8 +23,9 @@ def test_tables_pictures_and_a_folder_that_a_run_takes_up(tmp_path: Path) -> Non
     assert "residuals" in done.out
     folder = RunFolder(tmp_path / "run")
     names = {path.name for path in folder.profile.iterdir()}
-    assert {"profile.json", "error_table.png", "block_value.png", "uniform.json"} <= names
-    for name in ("error_table.png", "block_value.png"):
+    pictures = {"latency_table.png", "error_table.png", "block_value.png"}
+    assert {"profile.json", "uniform.json", *pictures} <= names
+    for name in pictures:
         assert (folder.profile / name).read_bytes().startswith(b"\x89PNG")
     data = json.loads((folder.profile / "profile.json").read_text())
     assert data["calls_per_interval"] == [0, 0, 0, 1, 0, 0, 1, 0, 0, 1]

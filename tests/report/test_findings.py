@@ -166,8 +166,8 @@ def test_other_protocols_stay_out() -> None:
     ("step", "sentence"),
     [
         (-0.4, "gives the same verdicts"),
-        (0.4, "says the opposite of D2-DiT"),
-        (0.0, "has another verdict on D2-DiT"),
+        (0.4, "it is worse than D2-DiT."),
+        (0.0, "it is no different, as far as seen, from D2-DiT."),
     ],
 )
 def test_the_auditor(step: float, sentence: str) -> None:

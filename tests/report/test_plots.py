@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from driving import confirm_of, entry_of, record_of, settings_of
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from schedsearch.hand_made import FULL
 from schedsearch.report.findings import findings_of
-from schedsearch.report.plots import _points, _saved, plot_front
+from schedsearch.report.plots import _draw_schedules, _points, _saved, plot_front
 from schedsearch.search.results import RunResults
 from schedsearch.search.run_folder import RunFolder
 
@@ -100,3 +101,23 @@ def test_what_was_not_confirmed_stands_where_fresh_seeds_should_show_it() -> Non
 )
 def test_time_saved_is_shown_as_a_change(acceleration: float, shown: str) -> None:
     assert _saved(replace(entry_of(1, 2.0, 10.0), acceleration=acceleration)) == shown
+
+
+def test_schedules_of_the_front_that_were_not_confirmed_are_pale() -> None:
+    records = [
+        record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
+        record_of(1, (8,) * 10, 3.0, 50.0),
+        record_of(2, (7,) * 10, 3.5, 40.0),
+    ]
+    fresh = [confirm_of(n, seed, 2.5 + n) for n in (0, 1) for seed in (1, 2)]
+    settings = settings_of(evaluation={"confirm_seeds": 2})
+    seen = {}
+    for name, kept in (("some", fresh), ("none", [])):
+        axes = Figure().subplots()
+        _draw_schedules(axes, RunResults(settings, records, None, kept))
+        labels = axes.get_yticklabels()
+        seen[name] = [
+            label.get_text().split(",")[0] for label in labels if label.get_alpha() == 0.45
+        ]
+        assert ("not confirmed" in axes.get_title()) == (name == "some")
+    assert seen == {"some": ["trial 2"], "none": []}

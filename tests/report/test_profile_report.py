@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from schedsearch.evaluation.latency import LatencyProtocol
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.planning.error_table import ErrorTable
+from schedsearch.report.latency_plot import plot_latency_table
 from schedsearch.report.profile_plots import plot_block_values, plot_error_table
 from schedsearch.report.profile_tables import (
     block_values,
@@ -139,10 +140,20 @@ def test_many_depths_are_thinned_with_both_ends() -> None:
     assert (columns[0], columns[-1], len(columns)) == (0, 27, 14)
 
 
-@pytest.mark.parametrize("plot", [plot_error_table, plot_block_values])
-def test_pictures(tmp_path: Path, plot) -> None:
-    losses = ((0.6, 0.3, 0.2), *profile_of().errors.losses[1:])
-    other = profile_of(errors=dataclasses.replace(profile_of().errors, losses=losses))
+LOSSES = ((0.6, 0.3, 0.2), *profile_of().errors.losses[1:])
+OTHER_ERRORS = profile_of(errors=dataclasses.replace(profile_of().errors, losses=LOSSES))
+OTHER_CALLS = profile_of(latency=dataclasses.replace(profile_of().latency, a_ms=9.0))
+
+
+@pytest.mark.parametrize(
+    ("plot", "other"),
+    [
+        (plot_latency_table, OTHER_CALLS),
+        (plot_error_table, OTHER_ERRORS),
+        (plot_block_values, OTHER_ERRORS),
+    ],
+)
+def test_pictures(tmp_path: Path, plot, other: Profile) -> None:
     for name, profile in (("one", profile_of()), ("same", profile_of()), ("other", other)):
         plot(profile, tmp_path / f"{name}.png")
     one, same, changed = (imread(tmp_path / f"{name}.png") for name in ("one", "same", "other"))
