@@ -28,13 +28,13 @@ from typing import Any
 
 from benchmarks.result_tables import Table
 from benchmarks.retraining import Job, exit_code_of, measure_all
-from schedsearch.atomic import write_text
-from schedsearch.hand_made import FULL
+from schedsearch.files.atomic import write_text
+from schedsearch.schedules.hand_made import FULL
 from schedsearch.pareto import non_dominated
-from schedsearch.search import costs as stages
-from schedsearch.search.costs import Costs
-from schedsearch.search.results import FrontEntry, RunResults
-from schedsearch.search.run_folder import RunFolder
+from schedsearch.runs import costs as stages
+from schedsearch.runs.costs import Costs
+from schedsearch.runs.results import FrontEntry, RunResults
+from schedsearch.runs.folder import RunFolder
 from schedsearch.search.volumes import hypervolume_in_box
 
 BEFORE_TRIALS = (stages.CHECKS, stages.PROFILE)

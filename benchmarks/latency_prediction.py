@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from schedsearch.backbones.checkpoint import load_backbone_from
+from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import read_settings
 from schedsearch.diffusion.process import build_process
@@ -29,8 +29,8 @@ from schedsearch.evaluation.latency import LatencyBench, latency_protocol
 from schedsearch.evaluation.latency_rounds import time_rounds, totals
 from schedsearch.evaluation.latency_summary import summarise
 from schedsearch.evaluation.latency_table import table_from_times, table_work
-from schedsearch.hand_made import FULL, HAND_MADE, preset_for
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import StudySettings
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.result_tables import Row, Table
-from schedsearch.atomic import write_text
-from schedsearch.backbones.checkpoint import load_backbone_from
+from schedsearch.files.atomic import write_text
+from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import read_settings
 from schedsearch.diffusion.process import build_process
@@ -30,9 +30,9 @@ from schedsearch.evaluation.clocks import CpuClock
 from schedsearch.evaluation.latency import LatencyBench, latency_protocol
 from schedsearch.evaluation.latency_rounds import time_round
 from schedsearch.evaluation.latency_summary import Round, summarise
-from schedsearch.hand_made import FULL, preset_for
-from schedsearch.schedule import ExitSchedule
-from schedsearch.schedule_argument import resolve_schedule
+from schedsearch.schedules.hand_made import FULL, preset_for
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.argument import resolve_schedule
 
 PRESET = "D7-DiT"
 AGAIN = "the same again"

@@ -22,7 +22,7 @@ from benchmarks.result_tables import Row, Table
 from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.uvit import UViT
 from schedsearch.evaluation.flops import FlopTable, count_flops, count_parameters
-from schedsearch.hand_made import HAND_MADE, preset_for
+from schedsearch.schedules.hand_made import HAND_MADE, preset_for
 from schedsearch.settings import BackboneSettings
 
 

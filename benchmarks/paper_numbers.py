@@ -1,6 +1,6 @@
 """The papers' numbers that need no trained weights, and the models they belong to.
 
-Accelerations of the hand-made schedules are in ``schedsearch.hand_made`` (ASE, Tables 1 and 2).
+Accelerations of the hand-made schedules are in ``schedsearch.schedules.hand_made`` (ASE, Tables 1 and 2).
 """
 
 from __future__ import annotations

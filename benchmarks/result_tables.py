@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from schedsearch.atomic import write_text
+from schedsearch.files.atomic import write_text
 from schedsearch.evaluation.latency import device_name
 
 Row = dict[str, Any]

@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmarks.schedulebench.rows import Row
 from benchmarks.study_identity import identity_of
-from schedsearch.backbones.checkpoint import load_weights
+from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.config import dump_settings, settings_from_text
 from schedsearch.exceptions import (
     ConfigError,
@@ -27,17 +27,17 @@ from schedsearch.exceptions import (
     SchedSearchError,
     StorageError,
 )
-from schedsearch.exit_rules import ScheduleExits
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.failures import DISK_STAGE
-from schedsearch.search.jobs import ProfileJob
-from schedsearch.search.journal import Journal
-from schedsearch.search.loading import load_trainer
-from schedsearch.search.profile_files import TunedExits
-from schedsearch.search.profile_worker import run_profile
-from schedsearch.search.progress import FileProgress
-from schedsearch.search.run_folder import RunFolder
-from schedsearch.search.workbench import open_workbench
+from schedsearch.schedules.exit_rules import ScheduleExits
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.workers.failures import DISK_STAGE
+from schedsearch.workers.jobs import ProfileJob
+from schedsearch.runs.journal import Journal
+from schedsearch.workers.loading import load_trainer
+from schedsearch.runs.profile_files import TunedExits
+from schedsearch.workers.profile import run_profile
+from schedsearch.workers.progress import FileProgress
+from schedsearch.runs.folder import RunFolder
+from schedsearch.workers.workbench import open_workbench
 
 AUDITOR = "audit_features"
 """Key of a row: the auditor's name."""

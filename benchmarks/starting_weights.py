@@ -22,13 +22,13 @@ import numpy as np
 from benchmarks.result_tables import Row, Table
 from benchmarks.retraining import Job, exit_code_of, measure_all
 from benchmarks.training_seeds import FIRST_EVALUATION_SEED, FIRST_TRAINING_SEED, unused
-from schedsearch.atomic import write_text
+from schedsearch.files.atomic import write_text
 from schedsearch.config import dump_settings, num_exit_blocks_of, read_settings
-from schedsearch.hand_made import FULL
-from schedsearch.search.profile_files import TunedExits
-from schedsearch.search.run_folder import RunFolder
+from schedsearch.schedules.hand_made import FULL
+from schedsearch.runs.profile_files import TunedExits
+from schedsearch.runs.folder import RunFolder
 from schedsearch.statistics.nested import nested_interval
-from schedsearch.warm_starts import read_warm_starts
+from schedsearch.search.study.warm_starts import read_warm_starts
 
 
 @dataclass(frozen=True, slots=True)

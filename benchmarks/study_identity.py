@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from torch import nn
 
-from schedsearch.backbones.checkpoint import fingerprint
+from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.settings import StudySettings
 
 

@@ -25,10 +25,10 @@ import numpy as np
 
 from benchmarks.result_tables import Row, Table
 from benchmarks.retraining import Job, exit_code_of, measure_all
-from schedsearch.atomic import write_text
-from schedsearch.search.profile_files import SEED_OFFSET
-from schedsearch.search.results import FrontEntry, RunResults
-from schedsearch.search.run_folder import RunFolder
+from schedsearch.files.atomic import write_text
+from schedsearch.runs.profile_files import SEED_OFFSET
+from schedsearch.runs.results import FrontEntry, RunResults
+from schedsearch.runs.folder import RunFolder
 from schedsearch.settings import StudySettings
 from schedsearch.statistics.nested import NestedInterval, nested_intervals
 

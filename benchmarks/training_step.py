@@ -24,7 +24,7 @@ from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.layers import unpatchify
 from schedsearch.backbones.registry import REGISTRY, build_backbone
 from schedsearch.diffusion.losses import mse
-from schedsearch.hand_made import preset_for
+from schedsearch.schedules.hand_made import preset_for
 from schedsearch.settings import BackboneSettings
 
 SCHEDULES = ("D2-DiT", "D3-DiT", "D7-DiT")

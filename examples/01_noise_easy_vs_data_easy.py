@@ -25,10 +25,10 @@ import torch
 
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.evaluation.grid import save_grid
-from schedsearch.exit_rules import ScheduleExits
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.loading import load_trainer
-from schedsearch.search.workbench import open_workbench
+from schedsearch.schedules.exit_rules import ScheduleExits
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.workers.loading import load_trainer
+from schedsearch.workers.workbench import open_workbench
 from schedsearch.statistics.intervals import mean_interval
 
 NOISE_EASY = {  # share of the 10 x 10 blocks, %: depths, data -> noise

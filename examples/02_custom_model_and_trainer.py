@@ -25,7 +25,7 @@ import torch
 from my_model import PatchMixer
 from sklearn.datasets import load_digits
 
-from schedsearch.backbones.checkpoint import save_weights
+from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.data.npz import load_npz
 from schedsearch.diffusion.process import DDPMProcess
 

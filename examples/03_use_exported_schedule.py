@@ -19,12 +19,12 @@ from typing import Any
 import torch
 
 import schedsearch
-from schedsearch.backbones.checkpoint import load_weights
+from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.data.pixels import to_uint8
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.evaluation.sampling import balanced_labels, starting_noise
-from schedsearch.hand_made import preset_for
-from schedsearch.schedule_file import read_schedule_file
+from schedsearch.schedules.hand_made import preset_for
+from schedsearch.schedules.schedule_file import read_schedule_file
 
 SOLVER = {"solver": "dpm_solver", "num_steps": 20}
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from schedsearch.version import __version__
 
 if TYPE_CHECKING:
-    from schedsearch.hand_made import presets
+    from schedsearch.schedules.hand_made import presets
     from schedsearch.sampling_api import load_backbone, sample
-    from schedsearch.schedule import ExitSchedule
-    from schedsearch.schedule_file import load_schedule
-    from schedsearch.space import SearchSpace
+    from schedsearch.schedules.exit_schedule import ExitSchedule
+    from schedsearch.schedules.schedule_file import load_schedule
+    from schedsearch.schedules.space import SearchSpace
 
 __all__ = [
     "ExitSchedule",
@@ -28,11 +28,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ExitSchedule": "schedule",
-    "SearchSpace": "space",
+    "ExitSchedule": "schedules.exit_schedule",
+    "SearchSpace": "schedules.space",
     "load_backbone": "sampling_api",
-    "load_schedule": "schedule_file",
-    "presets": "hand_made",
+    "load_schedule": "schedules.schedule_file",
+    "presets": "schedules.hand_made",
     "sample": "sampling_api",
 }
 """Module that each public name lives in. No module may carry a public name: importing it would

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Self
 
 from schedsearch.objectives import Evaluation
-from schedsearch.schedule import ExitSchedule
-from schedsearch.strict_json import check_fields, read_object
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.files.strict_json import check_fields, read_object
 
 
 class TrialState(StrEnum):

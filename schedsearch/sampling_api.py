@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from schedsearch.backbones.checkpoint import load_backbone_from
+from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from schedsearch.protocols import Backbone
-    from schedsearch.schedule import ExitSchedule
+    from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
 def load_backbone(
@@ -93,7 +93,7 @@ def sample(
     if max(schedule.depths) > net.num_exit_blocks:
         raise ValueError(
             f"The schedule runs up to {max(schedule.depths)} blocks, but the network has "
-            f"{net.num_exit_blocks}. Scale it with schedsearch.hand_made.scale_schedule."
+            f"{net.num_exit_blocks}. Scale it with schedsearch.schedules.hand_made.scale_schedule."
         )
     own: DiffusionSettings = getattr(net, _DIFFUSION, DiffusionSettings())
     sections = read_sections(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from schedsearch.space import Monotone, SearchSpace
+from schedsearch.schedules.space import Monotone, SearchSpace
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -173,14 +173,7 @@ class EvaluationSettings:
     features_path: str | None = None
     """Weights file of ``inception`` or ``lenet`` (never downloaded)."""
     seed: Seed = 0
-    """Noise and labels of every trial; confirmation uses the seeds after those of trials."""
-    seeds_per_trial: Count = 1
-    """Fine-tunes of each trial, with training and evaluation seeds of their own, the same for
-    every trial: its FID is their mean, its weights are the first one's."""
-    control_samples: Annotated[int, Field(ge=0)] = 0
-    """Images at full depth, sampled once by the pretrained network, that correct the FIDs of all
-    trials for the luck of their few images (control variates); a multiple of ``num_samples``
-    above what a trial samples, or 0, which leaves FIDs as they are."""
+    """Noise and labels of every trial; confirmation uses the seeds that follow."""
     batch_size: Count = 250
     """Images sampled at once when measuring quality."""
     latency_batch: Count = 64
@@ -188,57 +181,29 @@ class EvaluationSettings:
     latency_compile: bool = False
     """Time the network with its blocks compiled by ``torch.compile``, as you will use it."""
     latency_repeats: Annotated[int, Field(ge=3)] = 7
+    """Rounds; each times every schedule once, interleaved with the others."""
     confirm_seeds: Annotated[int, Field(ge=0)] = 5
-    """Fresh seeds for the paired comparison with the presets; 0 leaves it out."""
-    runoff_seeds: Annotated[int, Field(ge=0)] = 2
-    """Further seeds that decide which of the best searched schedules at a preset's latency is
-    compared with it; 0 leaves the choice to the FID of the search."""
-    runoff_size: Annotated[int, Field(ge=2)] = 3
-    """Searched schedules per preset in the runoff: the best by the search's FID."""
-    runoff_training_seeds: Annotated[int, Field(ge=0)] = 0
-    """Fine-tunes anew of each schedule in the runoff, with training seeds that the search did not
-    use, instead of the weights that the search chose; 0 measures these."""
+    """Held-out evaluation seeds that compare searched schedules with presets; 0 leaves it out."""
+    confirm_samples: Annotated[int, Field(ge=2)] | None = None
+    """Images per held-out seed; null takes ``num_samples``."""
     confirm_training_seeds: Annotated[int, Field(ge=0)] = 0
-    """Fine-tunes anew of presets and rivals, with further training seeds, behind a verdict that
-    holds over training and evaluation seeds; 0 compares the trials' own weights."""
-    confirm_steps: Annotated[int, Field(ge=0)] = 0
-    """Further fine-tune steps, from a trial's own weights, of schedules that are confirmed."""
-    bootstrap: Annotated[int, Field(ge=0)] = 200
-    """Resamples behind the interval of a confirmed FID; with 0 it is Student's t over the seeds,
-    as KID's, which otherwise follows from its own variance."""
+    """Retrain presets and the schedules compared with them with this many new training seeds.
+    The intervals are then over training seeds; 0 compares the trials' own weights."""
     auditor: str | None = None
-    """A second extractor, named like ``features``, that no choice depends on; confirmations
-    show its FID beside the first."""
+    """A second extractor, named like ``features``. It chooses nothing; the confirmation shows
+    its FID beside the first."""
     auditor_path: str | None = None
     """Weights file of the auditor, like ``features_path``."""
-    confirm_samples: Annotated[int, Field(ge=2)] | None = None
-    """Images per fresh seed, of both kinds; null takes ``num_samples``."""
-
-    @property
-    def trial_seeds_used(self) -> range:
-        """The seeds of every trial."""
-        return range(self.seed, self.seed + self.seeds_per_trial)
 
     @property
     def confirm_seeds_used(self) -> range:
-        """The seeds of the paired comparison; none of them chooses anything."""
-        first = self.trial_seeds_used.stop
+        """The held-out seeds of the trials' own weights."""
+        return range(self.seed + 1, self.seed + 1 + self.confirm_seeds)
+
+    def retrain_seeds_used(self, index: int) -> range:
+        """The evaluation seeds of retraining number ``index``; no two retrainings share one."""
+        first = self.confirm_seeds_used.stop + index * self.confirm_seeds
         return range(first, first + self.confirm_seeds)
-
-    @property
-    def runoff_seeds_used(self) -> range:
-        """The seeds that choose each preset's rival."""
-        first = self.confirm_seeds_used.stop
-        return range(first, first + self.runoff_seeds)
-
-    @property
-    def control_seeds_used(self) -> tuple[int, ...]:
-        """Noise of the control images: that of trials, then seeds that measure nothing else."""
-        if not self.control_samples:
-            return ()
-        first = self.runoff_seeds_used.stop
-        further = self.control_samples // self.num_samples - self.seeds_per_trial
-        return *self.trial_seeds_used, *range(first, first + further)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,10 +224,9 @@ class ProfileSettings:
 class BudgetSettings:
     """Limits of a run besides ``search.n_trials``; whichever is reached first ends it.
 
-    May change between two starts. Trials end when what is left is, by an estimate, needed for
-    latencies and confirmation; at most half of the budget is kept back for these. No job starts
-    once a limit is reached; workers that run may overrun it by a tenth (30 seconds at least),
-    then they are stopped and resume later.
+    May change between two starts. No trial starts once a limit is reached. Trials that run may
+    overrun it by a tenth (30 seconds at least); then they are stopped and resume later. Final
+    latencies and the confirmation run in any case; ``--dry-run`` says how long they take.
     """
 
     wall_clock: Positive | None = None
@@ -323,18 +287,7 @@ class StudySettings:
     resources: ResourceSettings = ResourceSettings()
 
     @property
-    def trial_training_seeds_used(self) -> range:
-        """The training seeds of every trial, in the order of its evaluation seeds."""
-        return range(self.search.seed, self.search.seed + self.evaluation.seeds_per_trial)
-
-    @property
     def confirm_training_seeds_used(self) -> range:
-        """The training seeds of the verdicts; none of them chooses anything."""
-        first = self.trial_training_seeds_used.stop
+        """Training seeds of the retrained schedules; the search used none of them."""
+        first = self.search.seed + 1
         return range(first, first + self.evaluation.confirm_training_seeds)
-
-    @property
-    def runoff_training_seeds_used(self) -> range:
-        """The training seeds that choose each preset's rival."""
-        first = self.confirm_training_seeds_used.stop
-        return range(first, first + self.evaluation.runoff_training_seeds)

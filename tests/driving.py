@@ -17,17 +17,17 @@ from schedsearch.objectives import Evaluation
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.records import ConfirmRecord, TrialRecord, TrialState
 from schedsearch.report.live import RunView
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.dashboard_notes import TrialPublisher
-from schedsearch.search.jobs import TrialJob
-from schedsearch.search.journal import Journal
-from schedsearch.search.results import FrontEntry
-from schedsearch.search.run_folder import RunFolder
-from schedsearch.search.storage import open_artifacts, open_storage, open_study
-from schedsearch.search.study import ScheduleStudy
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.dashboard import TrialPublisher
+from schedsearch.workers.jobs import TrialJob
+from schedsearch.runs.journal import Journal
+from schedsearch.runs.results import FrontEntry
+from schedsearch.runs.folder import RunFolder
+from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
+from schedsearch.search.study.study import ScheduleStudy
 from schedsearch.search.volumes import hypervolume_of
 from schedsearch.settings import StudySettings
-from schedsearch.warm_starts import WarmStart
+from schedsearch.search.study.warm_starts import WarmStart
 
 TIMES = (999.0, 666.0, 333.0)
 """Where a solver with three steps calls the network: intervals 9, 6 and 3 of ten."""

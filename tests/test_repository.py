@@ -43,7 +43,7 @@ def tracked_files() -> list[Path]:
 
 
 def test_the_space_of_the_demo_needs_nothing_else():
-    from schedsearch.backbones.checkpoint import load_backbone_from
+    from schedsearch.backbones.weights.checkpoint import load_backbone_from
 
     settings = read_settings("digits_dit")
     net = load_backbone_from(settings.backbone)

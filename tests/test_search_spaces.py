@@ -15,7 +15,7 @@ from schedsearch.config import InvalidFileError, read_settings, settings_from_te
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.flops import count_flops, count_parameters
-from schedsearch.hand_made import HAND_MADE, preset_for
+from schedsearch.schedules.hand_made import HAND_MADE, preset_for
 from schedsearch.settings import StudySettings
 
 SPACES = shipped_spaces()

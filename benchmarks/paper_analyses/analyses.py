@@ -14,7 +14,7 @@ from benchmarks.paper_analyses.cases import (
     Tuning,
     solver,
 )
-from schedsearch.hand_made import preset_for
+from schedsearch.schedules.hand_made import preset_for
 from schedsearch.settings import LambdaSettings
 
 DEPTH = 10

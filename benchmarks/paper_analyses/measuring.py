@@ -12,11 +12,11 @@ from benchmarks.paper_analyses.networks import OneInterval, PerInterval, Quiet
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
-from schedsearch.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
+from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
 from schedsearch.protocols import Backbone, ExitRule, NoiseProcess
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.loading import load_trainer
-from schedsearch.search.workbench import Workbench, open_workbench
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.workers.loading import load_trainer
+from schedsearch.workers.workbench import Workbench, open_workbench
 
 FIRST_EVALUATION_SEED = 1000
 """Far from the seeds by which the project's defaults were chosen."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.protocols import Backbone
-from schedsearch.schedule import CLOCK_END
+from schedsearch.schedules.exit_schedule import CLOCK_END
 from schedsearch.settings import Prediction
 
 

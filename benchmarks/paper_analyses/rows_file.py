@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.paper_analyses.measuring import Job, Row
-from schedsearch.atomic import write_text
+from schedsearch.files.atomic import write_text
 
 SCHEMA = "schedsearch.paper_analyses/1"
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from benchmarks.paper_analyses.cases import Case, Measurement
 from benchmarks.paper_analyses.measuring import Row
 from benchmarks.result_tables import Table
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.statistics.intervals import mean_interval
 
 HOW = (

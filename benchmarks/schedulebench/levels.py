@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
 def snapped(schedule: ExitSchedule, levels: Sequence[int]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import StudySettings
 
 Depths = tuple[int, ...]

@@ -13,9 +13,9 @@ from benchmarks.schedulebench.tables import Table
 from schedsearch.exceptions import ConfigError
 from schedsearch.pareto import Point, hypervolume
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.volumes import REFERENCE_FID, REFERENCE_LATENCY
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.space import SearchSpace
 
 
 class Problem(Protocol):

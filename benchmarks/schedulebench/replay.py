@@ -1,6 +1,6 @@
 """One search replayed on a problem, as the driver would run it.
 
-``schedsearch.search.proposals`` asks and tells in the same way: a schedule counts once, a known
+``schedsearch.search.study.proposals`` asks and tells in the same way: a schedule counts once, a known
 one is answered at no cost, and after ten known ones in a row a new one is drawn by chance.
 """
 
@@ -14,8 +14,8 @@ import optuna
 
 from benchmarks.schedulebench.problems import Problem
 from schedsearch.pareto import Point, hypervolume, non_dominated
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.proposals import DP_SEED, MAX_DUPLICATES
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.study.proposals import DP_SEED, MAX_DUPLICATES
 
 
 def replay(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from schedsearch.atomic import write_text
+from schedsearch.files.atomic import write_text
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.search.journal import Journal
+from schedsearch.runs.journal import Journal
 
 PROTOCOL = "protocol.json"
 """What all rows of a folder have in common; rows of two protocols never meet."""

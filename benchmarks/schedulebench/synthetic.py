@@ -18,8 +18,8 @@ from benchmarks.schedulebench.problems import reference_point
 from schedsearch.pareto import Point, hypervolume
 from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 FULL_FID = 2.3
 """FID of full depth, about that of DiT-XL/2 with guidance."""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schedsearch.atomic import replacing
+from schedsearch.files.atomic import replacing
 from schedsearch.exceptions import ConfigError
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.space import SearchSpace
 
 SCHEMA = "schedulebench.table/1"
 FOLDER = Path(__file__).parent / "tables"

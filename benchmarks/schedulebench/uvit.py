@@ -33,8 +33,8 @@ from schedsearch.evaluation.features import extract_features, iterate_batches
 from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.protocols import Backbone
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.workbench import Workbench, open_workbench
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.workers.workbench import Workbench, open_workbench
 from schedsearch.settings import StudySettings
 
 # What the command `make` asks of a table's module.

@@ -13,17 +13,17 @@ from typing import Any, cast
 from safetensors import safe_open
 from torch import nn
 
-from schedsearch.atomic import write_text
-from schedsearch.backbones.checkpoint import save_weights
+from schedsearch.files.atomic import write_text
+from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.config.writing import dump_yaml
 from schedsearch.exceptions import ConfigError, SchedSearchError
-from schedsearch.exit_rules import RandomScheduleExits
-from schedsearch.search.loading import load_trainer
-from schedsearch.search.progress import FileProgress
-from schedsearch.search.workbench import open_workbench
+from schedsearch.schedules.exit_rules import RandomScheduleExits
+from schedsearch.workers.loading import load_trainer
+from schedsearch.workers.progress import FileProgress
+from schedsearch.workers.workbench import open_workbench
 from schedsearch.settings import StudySettings
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.space import SearchSpace
 
 SPACE = SearchSpace(1, 6, 10)
 NUM_SAMPLES = 500
@@ -89,7 +89,7 @@ def settings_of(folder: Path, weights: str) -> StudySettings:
 
 def pretrain(folder: Path) -> None:
     """Train the network at full depth, unless its weights or the shared ones are there."""
-    from trainers.pretrain_uvit import main as pretrain_uvit
+    from trainers.pretraining.uvit import main as pretrain_uvit
 
     if (folder / PRETRAINED).is_file() or (folder / SHARED).is_file():
         return

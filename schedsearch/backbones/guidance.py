@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Backbone, NoiseProcess
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
 def null_label_of(net: nn.Module | Backbone) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.runs.folder import RunFolder
     from schedsearch.settings import StudySettings
 
 
@@ -56,7 +56,7 @@ def space_and_output(args: argparse.Namespace) -> tuple[StudySettings, RunFolder
         ConfigError: If the space is not valid.
     """
     from schedsearch.config import read_settings
-    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.runs.folder import RunFolder
 
     settings = read_settings(args.space, args.overrides)
     return settings, RunFolder(Path(args.output or f"runs/{settings.name}"))

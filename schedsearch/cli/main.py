@@ -37,7 +37,7 @@ class Command:
     name: str
     help: str
     module: str
-    """Module inside ``schedsearch.cli``."""
+    """Module inside ``schedsearch.cli.commands``."""
     arguments: str = "add_arguments"
     """Function that declares the arguments on a parser."""
     action: str = "take_action"
@@ -52,7 +52,7 @@ class Command:
         return cast(Callable[[argparse.Namespace], int], self._load(self.action))(args)
 
     def _load(self, name: str) -> object:
-        return getattr(importlib.import_module(f"schedsearch.cli.{self.module}"), name)
+        return getattr(importlib.import_module(f"schedsearch.cli.commands.{self.module}"), name)
 
 
 COMMANDS: tuple[Command, ...] = (

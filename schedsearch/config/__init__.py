@@ -1,7 +1,7 @@
 """Reads search space files strictly, with line numbers; imports neither torch nor Ray."""
 
 from schedsearch.config.backbone_rules import num_exit_blocks_of
-from schedsearch.config.problems import Findings, InvalidFileError, Problem
+from schedsearch.files.problems import Findings, InvalidFileError, Problem
 from schedsearch.config.reading import (
     ModelSettings,
     find_space,

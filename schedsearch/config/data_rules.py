@@ -7,7 +7,7 @@ import re
 from schedsearch.config.backbone_rules import input_shape_of, known_arguments
 from schedsearch.config.import_strings import looks_like_import_string, why_not_importable
 from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
-from schedsearch.config.problems import Findings, nearest, shown
+from schedsearch.files.problems import Findings, nearest, shown
 from schedsearch.settings import BackboneSettings, DataSettings, EvaluationSettings
 
 KNOWN_SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}

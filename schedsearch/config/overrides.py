@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from schedsearch.config.problems import Findings, InvalidFileError, KeyPath
-from schedsearch.config.yaml_nodes import Document, parse_document
+from schedsearch.files.problems import Findings, InvalidFileError, KeyPath
+from schedsearch.files.strict_yaml import Document, parse_document
 
 KEY_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 

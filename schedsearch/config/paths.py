@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schedsearch.config.problems import KeyPath
+from schedsearch.files.problems import KeyPath
 
 FROM_FOLDER = "a relative path counts from the folder of the file"
 """Remedy for a path in a file that leads nowhere."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from schedsearch.settings import ProfileSettings, SearchSettings, StudySettings
 
 if TYPE_CHECKING:
-    from schedsearch.config.problems import Findings, KeyPath
+    from schedsearch.files.problems import Findings, KeyPath
 
 
 def check_profile(profile: ProfileSettings | None, findings: Findings) -> None:

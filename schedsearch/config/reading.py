@@ -12,13 +12,13 @@ from typing import Any
 from schedsearch.config.backbone_rules import PACKAGE_PREFIX, check_backbone
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
-from schedsearch.config.problems import Findings, KeyPath, nearest_or_list
+from schedsearch.files.problems import Findings, KeyPath, nearest_or_list
 from schedsearch.config.profile_rules import without_table_seeds
 from schedsearch.config.recipes import with_recipe_base
 from schedsearch.config.rules import check_rules
-from schedsearch.config.validation import validate_sections
+from schedsearch.files.validation import validate_sections
 from schedsearch.config.warm_starts import absolute_entries
-from schedsearch.config.yaml_nodes import MAX_BYTES, Document, parse_document
+from schedsearch.files.strict_yaml import MAX_BYTES, Document, parse_document
 from schedsearch.exceptions import ConfigError
 from schedsearch.settings import (
     BackboneSettings,

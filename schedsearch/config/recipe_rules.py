@@ -11,7 +11,7 @@ from schedsearch.config.backbone_rules import (
     learns_variance_of,
     num_classes_of,
 )
-from schedsearch.config.problems import Findings
+from schedsearch.files.problems import Findings
 from schedsearch.settings import BackboneSettings, DiffusionSettings, RecipeSettings, StudySettings
 
 OUR_TRAINER = StudySettings.__dataclass_fields__["trainer"].default

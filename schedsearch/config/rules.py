@@ -18,7 +18,7 @@ from schedsearch.config.confirmation_rules import check_confirmation
 from schedsearch.config.data_rules import check_data, check_features, check_shape
 from schedsearch.config.import_strings import why_not_importable
 from schedsearch.config.paths import Paths
-from schedsearch.config.problems import Findings, KeyPath, shown
+from schedsearch.files.problems import Findings, KeyPath, shown
 from schedsearch.config.profile_rules import check_profile, check_table_seeds
 from schedsearch.config.recipe_rules import check_recipe
 from schedsearch.config.solver_rules import check_guidance, check_outputs, check_solver

@@ -10,7 +10,7 @@ from schedsearch.config.backbone_rules import (
     known_arguments,
     learns_variance_of,
 )
-from schedsearch.config.problems import Findings, shown
+from schedsearch.files.problems import Findings, shown
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 
 OWN_OPTIONS = {

@@ -7,9 +7,9 @@ import re
 from typing import Any
 
 from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
-from schedsearch.config.problems import Findings, KeyPath, nearest, shown
-from schedsearch.hand_made import FULL, HAND_MADE, preset_for
-from schedsearch.schedule import ExitSchedule
+from schedsearch.files.problems import Findings, KeyPath, nearest, shown
+from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import SpaceSettings
 
 WARM_START = "warm_start"
@@ -63,7 +63,7 @@ def check_warm_starts(
     """Check that every warm start exists and belongs to the space.
 
     The content of schedule files is checked where they are read, by
-    :func:`schedsearch.warm_starts.read_warm_starts`.
+    :func:`schedsearch.search.study.warm_starts.read_warm_starts`.
 
     Args:
         entries: The section.

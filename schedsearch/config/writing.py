@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from schedsearch.config.yaml_nodes import resolve_scalar
+from schedsearch.files.strict_yaml import resolve_scalar
 from schedsearch.settings import StudySettings
 
 _TEXT = "tag:yaml.org,2002:str"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schedsearch.schedule import CLOCK_END
+from schedsearch.schedules.exit_schedule import CLOCK_END
 from schedsearch.settings import DiffusionSettings, Prediction
 
 NUM_TIMESTEPS = 1000

@@ -13,11 +13,11 @@ from schedsearch.diffusion.losses import mse
 from schedsearch.evaluation.sampling import device_of
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.schedule import CLOCK_END
+from schedsearch.schedules.exit_schedule import CLOCK_END
 
 if TYPE_CHECKING:
     from schedsearch.protocols import Backbone, NoiseProcess, TrainingData
-    from schedsearch.space import SearchSpace
+    from schedsearch.schedules.space import SearchSpace
 
 
 MAX_SNR = 5.0

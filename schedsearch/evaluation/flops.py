@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from schedsearch.protocols import Backbone
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 _ATTENTION = ("bmm", "baddbmm", "scaled_dot_product")
 """Operators that multiply activations with activations; a linear layer is ``mm`` or ``addmm``."""

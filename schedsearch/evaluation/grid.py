@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from schedsearch.atomic import replacing
+from schedsearch.files.atomic import replacing
 
 _WANTED_PIXELS = 640
 

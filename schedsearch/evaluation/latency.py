@@ -25,7 +25,7 @@ from schedsearch.evaluation.latency_summary import LatencyMeasurement
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise
 from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Backbone, Denoiser, Solver
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, SolverSettings
 
 BASELINE = "full"

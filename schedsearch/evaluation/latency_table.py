@@ -19,7 +19,7 @@ from schedsearch.evaluation.clocks import Clock, build_clock
 from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol
 from schedsearch.evaluation.latency_rounds import Work, time_rounds, totals
 from schedsearch.protocols import Backbone, Solver
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 MAX_DEPTHS = 16
 """Up to this many exits every one is measured; of more, 12 evenly spaced ones."""

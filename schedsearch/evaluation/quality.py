@@ -26,7 +26,7 @@ from schedsearch.evaluation.reference import Reference
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import TrialError
 from schedsearch.protocols import Backbone, Solver
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
 GRID_IMAGES = 80

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from schedsearch.atomic import replacing
+from schedsearch.files.atomic import replacing
 from schedsearch.evaluation.features import FeatureExtractor
 from schedsearch.evaluation.frechet import FeatureStatistics, feature_statistics
 from schedsearch.evaluation.kid import MAX_FULL

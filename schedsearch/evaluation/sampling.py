@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from schedsearch.backbones.guidance import ScheduledDenoiser
 from schedsearch.protocols import Backbone, Solver
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
 def starting_noise(seed: int, num: int, in_shape: tuple[int, int, int]) -> Tensor:

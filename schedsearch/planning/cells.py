@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.space import SearchSpace
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from schedsearch.planning.dynamic_programming import best_between
 from schedsearch.planning.surrogate import Surrogate
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 CERTAIN = 2.0
 """Standard deviations beyond which a gap is called one."""

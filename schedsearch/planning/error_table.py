@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from schedsearch.atomic import write_text
+from schedsearch.files.atomic import write_text
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from schedsearch.planning.cells import visited_excess
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.space import SearchSpace
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -9,8 +9,8 @@ import numpy as np
 from schedsearch.planning.cells import Floats, visited_excess
 from schedsearch.planning.dynamic_programming import PlannedSchedule, optimal_front
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 HIGHEST_SHARE = 0.9
 """Where seeds end, as a share of the way from the shallowest schedule to the deepest: above,

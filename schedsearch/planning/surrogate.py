@@ -24,8 +24,8 @@ from schedsearch.planning.prior import (
     missing_shares,
     prior_table,
 )
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 NOISE_LEVELS = (0.01, 0.02, 0.04, 0.08, 0.16)
 """Standard deviations of a measured log FID that the evidence chooses from."""

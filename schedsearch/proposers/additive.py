@@ -27,8 +27,8 @@ from schedsearch.proposers.warm_strata import (
     is_measured,
     strata_below_warm_starts,
 )
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 Floats = NDArray[np.float64]
 

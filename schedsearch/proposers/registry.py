@@ -11,7 +11,7 @@ from schedsearch.planning.error_table import ErrorTable
 from schedsearch.proposers.additive import AdditiveSampler
 from schedsearch.proposers.stratified import StratifiedSampler
 from schedsearch.proposers.uniform import UniformSampler
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.space import SearchSpace
 
 NAMES = ("additive", "stratified", "uniform", "tpe", "nsga2", "gp")
 """What ``search.sampler`` may be."""

@@ -8,8 +8,8 @@ import numpy as np
 import optuna
 
 from schedsearch.proposers.uniform import UniformSampler
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 _GOLDEN = 0.6180339887498949
 """Step of the golden-ratio sequence: every prefix covers [0, 1) evenly."""

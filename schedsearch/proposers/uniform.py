@@ -9,8 +9,8 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 
 class UniformSampler(optuna.samplers.BaseSampler):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 SURE_TRIES = 4
 """Proposals below a warm start that keep the whole margin; later ones keep half of it.

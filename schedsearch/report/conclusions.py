@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.report.findings import findings_of
-from schedsearch.rounding import rounded
-from schedsearch.search.costs import duration
+from schedsearch.formatting import rounded
+from schedsearch.runs.costs import duration
 from schedsearch.statistics.findings import PresetFinding, RunFindings
 from schedsearch.statistics.paired import Verdict
 
 if TYPE_CHECKING:
-    from schedsearch.search.results import RunResults
+    from schedsearch.runs.results import RunResults
     from schedsearch.statistics.comparison import Comparison
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from schedsearch.planning.error_table import ErrorTable
-    from schedsearch.search.results import RunResults
+    from schedsearch.runs.results import RunResults
 
 SCREEN_ROWS = 10
 """Searched schedules in the table of ``run``, which with all else fits a screen."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from schedsearch.hand_made import FULL
+from schedsearch.schedules.hand_made import FULL
 from schedsearch.objectives import fid_title
 from schedsearch.planning.cells import visited_excess
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.raising import rung_agreement
 from schedsearch.statistics.comparison import Comparison, measured_by
 from schedsearch.statistics.findings import (
@@ -30,7 +30,7 @@ from schedsearch.statistics.winners_curse import TwiceMeasured, WinnersCurse, wi
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
     from schedsearch.records import ConfirmRecord
-    from schedsearch.search.results import FrontEntry, RunResults
+    from schedsearch.runs.results import FrontEntry, RunResults
 
 Confirmed = Mapping[int, Sequence["ConfirmRecord"]]
 """By trial, the confirmations that compare with each other."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schedsearch.atomic import replacing
+from schedsearch.files.atomic import replacing
 
 if TYPE_CHECKING:
-    from schedsearch.search.profile_run import Profile
+    from schedsearch.search.profile_space import Profile
 
 _MEASURED, _FIT = "#1f77b4", "#d62728"
 

@@ -15,12 +15,12 @@ from rich.text import Text
 
 from schedsearch.objectives import fid_title
 from schedsearch.pareto import non_dominated
-from schedsearch.rounding import rounded
-from schedsearch.search.costs import duration
+from schedsearch.formatting import rounded
+from schedsearch.runs.costs import duration
 
 if TYPE_CHECKING:
     from schedsearch.records import TrialRecord
-    from schedsearch.search.jobs import TrialJob
+    from schedsearch.workers.jobs import TrialJob
 
 _SHOWN_FRONT = 8
 

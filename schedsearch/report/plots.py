@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schedsearch.atomic import replacing
-from schedsearch.hand_made import FULL
+from schedsearch.files.atomic import replacing
+from schedsearch.schedules.hand_made import FULL
 from schedsearch.pareto import non_dominated
 from schedsearch.report.findings import findings_of
 from schedsearch.statistics.findings import RunFindings, ScheduleFinding
 
 if TYPE_CHECKING:
-    from schedsearch.search.results import FrontEntry, RunResults
+    from schedsearch.runs.results import FrontEntry, RunResults
 
 _SEARCHED, _PRESET, _FULL, _BOUND = "#1f77b4", "#d62728", "#222222", "#2ca02c"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schedsearch.atomic import replacing
+from schedsearch.files.atomic import replacing
 from schedsearch.report.profile_tables import block_values
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from schedsearch.search.profile_run import Profile, ProfiledSchedule
+    from schedsearch.search.profile_space import Profile, ProfiledSchedule
 
 _COLOURS = ("#ffffff", "#7fe7ff", "#ffb000")
 _DECADES = 4.0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from schedsearch.evaluation.latency_table import LatencyTable
-    from schedsearch.search.profile_run import Profile
+    from schedsearch.search.profile_space import Profile
 
 MAX_COLUMNS = 14
 """Exit depths that a table for the terminal shows; of more, evenly spaced ones."""

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from schedsearch.report.findings import fid_name, findings_of
-from schedsearch.rounding import plus_minus, rounded
+from schedsearch.formatting import plus_minus, rounded
 from schedsearch.statistics.findings import PresetFinding, RunFindings, ScheduleFinding
 
 if TYPE_CHECKING:
-    from schedsearch.search.results import RunResults
+    from schedsearch.runs.results import RunResults
 
 __all__ = ["comparison_table", "fid_name", "front_table"]
 

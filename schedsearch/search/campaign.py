@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schedsearch.exceptions import ExitCode
-from schedsearch.search.costs import Costs
-from schedsearch.search.opening import opened_run
+from schedsearch.runs.costs import Costs
+from schedsearch.search.start import opened_run
 from schedsearch.search.publishing import PlotFront, Publication
-from schedsearch.search.results import RunResults
+from schedsearch.runs.results import RunResults
 from schedsearch.search.run_stages import RunStages
 from schedsearch.search.runners import build_runner
-from schedsearch.search.storage import explaining_failures
+from schedsearch.search.study.storage import explaining_failures
 
 if TYPE_CHECKING:
-    from schedsearch.search.run_folder import RunFolder
-    from schedsearch.search.seam import Observer
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.search.runners.contracts import Observer
     from schedsearch.settings import StudySettings
 
 

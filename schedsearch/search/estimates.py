@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schedsearch.evaluation.latency_rounds import MOST_RUNS
-from schedsearch.hand_made import FULL
-from schedsearch.search.chosen import FRONT_SHARE
+from schedsearch.schedules.hand_made import FULL
+from schedsearch.search.stages.chosen import FRONT_SHARE
 from schedsearch.statistics.rivals import SPARES
 
 if TYPE_CHECKING:

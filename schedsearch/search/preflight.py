@@ -13,16 +13,16 @@ import torch
 from schedsearch.config import dump_settings
 from schedsearch.data.loading import check_labels_fit
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.latency_stage import open_table
-from schedsearch.search.loading import load_trainer
-from schedsearch.search.workbench import Workbench, open_workbench
-from schedsearch.warm_starts import WarmStart, read_warm_starts
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.stages.latency import open_table
+from schedsearch.workers.loading import load_trainer
+from schedsearch.workers.workbench import Workbench, open_workbench
+from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 
 if TYPE_CHECKING:
     from schedsearch.evaluation.latency_table import LatencyTable
-    from schedsearch.search.latency_report import LatencyReport
-    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.runs.latency_file import LatencyReport
+    from schedsearch.runs.folder import RunFolder
     from schedsearch.settings import StudySettings
 
 _log = logging.getLogger(__name__)

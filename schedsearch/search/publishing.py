@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.search.certifying import can_certify, certify_run
-from schedsearch.search.dashboard_notes import study_note
-from schedsearch.search.profile_files import load_error_table
-from schedsearch.search.results import RunResults
+from schedsearch.search.dashboard import study_note
+from schedsearch.runs.profile_files import load_error_table
+from schedsearch.runs.results import RunResults
 
 if TYPE_CHECKING:
-    from schedsearch.search.dashboard_notes import TrialPublisher
+    from schedsearch.search.dashboard import TrialPublisher
     from schedsearch.search.preflight import Preflight
-    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.runs.folder import RunFolder
 
 PlotFront = Callable[[RunResults, Path, Sequence[tuple[float, float]] | None], None]
 """Draws the front, with the surrogate's bound where there is one; given by the command line,

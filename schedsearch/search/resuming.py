@@ -8,7 +8,7 @@ from schedsearch.config import differing_keys, settings_from_text
 from schedsearch.exceptions import ConfigError, StorageError
 
 if TYPE_CHECKING:
-    from schedsearch.search.run_folder import RunFolder
+    from schedsearch.runs.folder import RunFolder
     from schedsearch.settings import StudySettings
 
 MAY_CHANGE = ("search.n_trials", "search.budget", "resources")

@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.records import ConfirmRecord, TrialRecord
-from schedsearch.search import costs as stages
-from schedsearch.search.confirmation import Confirmation
+from schedsearch.runs import costs as stages
+from schedsearch.search.stages.confirmation import Confirmation
 from schedsearch.search.control_stage import ControlStage
-from schedsearch.search.costs import duration
-from schedsearch.search.dashboard_notes import TrialPublisher
-from schedsearch.search.front_files import write_front
-from schedsearch.search.journal import Journal
-from schedsearch.search.latency_stage import accuracy_lines, measure_finally, trials_on_the_fronts
-from schedsearch.search.metering import BudgetSpentError, Metered, Reserve
-from schedsearch.search.profile_stage import ProfileStage
+from schedsearch.runs.costs import duration
+from schedsearch.search.dashboard import TrialPublisher
+from schedsearch.runs.front_files import write_front
+from schedsearch.runs.journal import Journal
+from schedsearch.search.stages.latency import accuracy_lines, measure_finally, trials_on_the_fronts
+from schedsearch.search.meter import BudgetSpentError, Metered, Reserve
+from schedsearch.search.stages.profile import ProfileStage
 from schedsearch.search.raised_rung import RaisedRung
 from schedsearch.search.raising import misleading, raised_for, rung_agreement
 from schedsearch.search.reserve import reserve_for_one_more, seconds_to_the_end
-from schedsearch.search.results import RunResults
-from schedsearch.search.storage import open_artifacts, open_storage, open_study
-from schedsearch.search.study import ScheduleStudy
+from schedsearch.runs.results import RunResults
+from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
+from schedsearch.search.study.study import ScheduleStudy
 
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
-    from schedsearch.search.metering import Meter
+    from schedsearch.search.meter import Meter
     from schedsearch.search.preflight import Preflight
-    from schedsearch.search.run_folder import RunFolder
-    from schedsearch.search.seam import Observer, Runner
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.search.runners.contracts import Observer, Runner
     from schedsearch.statistics.rank_agreement import RankAgreement
 
 

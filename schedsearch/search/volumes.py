@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from schedsearch.hand_made import FULL
+from schedsearch.schedules.hand_made import FULL
 from schedsearch.pareto import hypervolume
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.guidance import ScheduledDenoiser, null_label_of
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 PROCESS = DDPMProcess()
 SCHEDULE = ExitSchedule((3, 3, 3, 2, 2, 2, 2, 1, 1, 1))

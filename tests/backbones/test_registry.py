@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from schedsearch.backbones.checkpoint import fingerprint
+from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.backbones.guidance import null_label_of
 from schedsearch.backbones.registry import REGISTRY, build_backbone, family_of
 from schedsearch.exceptions import ConfigError

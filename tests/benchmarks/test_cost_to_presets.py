@@ -8,7 +8,7 @@ import pytest
 from driving import entry_of
 
 from benchmarks.cost_to_presets import Valued, cost_table
-from schedsearch.search.costs import Costs, StageCost
+from schedsearch.runs.costs import Costs, StageCost
 
 FULL, PRESET = entry_of(0, 1.0, 100.0, "full"), entry_of(1, 2.0, 80.0, "D2-DiT")
 COSTS = Costs(

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.drawn_worlds import Knowledge, World, gaps_to_presets, main
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.results import RunResults
-from schedsearch.search.run_folder import RunFolder
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.runs.results import RunResults
+from schedsearch.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from benchmarks.paper_analyses.summary import summary_table
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers import build_solver
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import LambdaSettings
 
 # ---- what is compared -------------------------------------------------------------------------

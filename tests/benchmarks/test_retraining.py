@@ -15,11 +15,11 @@ from tiny_runs import tiny_space
 from benchmarks import retraining
 from benchmarks.retraining import Job, exit_code_of, identity_of_run, measure_all
 from benchmarks.study_identity import study_digest
-from schedsearch.backbones.checkpoint import save_weights
+from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.config import dump_settings, read_settings, settings_from_text
 from schedsearch.exceptions import ConfigError
-from schedsearch.search.run_folder import RunFolder
-from schedsearch.search.workbench import open_workbench
+from schedsearch.runs.folder import RunFolder
+from schedsearch.workers.workbench import open_workbench
 
 JOB = Job(depths=(9,) * 10, num_steps=100, training_seed=1, evaluation_seeds=(1, 2), num_samples=8)
 OTHER = replace(JOB, training_seed=2)

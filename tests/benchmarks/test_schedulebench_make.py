@@ -30,11 +30,11 @@ from schedsearch.config import dump_settings
 from schedsearch.evaluation.latency import LatencyProtocol
 from schedsearch.evaluation.latency_table import fit_table
 from schedsearch.exceptions import ConfigError
-from schedsearch.exit_rules import ScheduleExits
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.jobs import ProfileJob
-from schedsearch.search.loading import load_trainer
-from schedsearch.search.workbench import Workbench, open_workbench
+from schedsearch.schedules.exit_rules import ScheduleExits
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.workers.jobs import ProfileJob
+from schedsearch.workers.loading import load_trainer
+from schedsearch.workers.workbench import Workbench, open_workbench
 from schedsearch.settings import ProfileSettings, StudySettings
 
 LEVELS, NUM_INTERVALS = (1, 10), 10

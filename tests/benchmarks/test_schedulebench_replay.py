@@ -26,8 +26,8 @@ from benchmarks.schedulebench.synthetic import NOISE_SD, SyntheticProblem
 from schedsearch.exceptions import ExitCode
 from schedsearch.pareto import hypervolume
 from schedsearch.planning.seeds import seed_schedules
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 
 def test_a_replay_evaluates_different_schedules_only_and_stops_at_the_budget() -> None:

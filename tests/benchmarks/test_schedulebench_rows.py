@@ -14,12 +14,12 @@ from benchmarks.schedulebench.make import main, shard_of
 from benchmarks.schedulebench.prefix_memo import PrefixMemo, noisy_end_first
 from benchmarks.schedulebench.rows import RowFolder, chunks, key_of, sharded
 from benchmarks.schedulebench.uvit_weights import TimedProgress
-from schedsearch.backbones.checkpoint import save_weights
+from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.backbones.uvit import UViT
 from schedsearch.config import dump_settings
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.workbench import Workbench, open_workbench
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.workers.workbench import Workbench, open_workbench
 
 
 @pytest.fixture(scope="module")

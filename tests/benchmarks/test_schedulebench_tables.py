@@ -20,7 +20,7 @@ from benchmarks.schedulebench.runner import (
 from benchmarks.schedulebench.tables import FOLDER, Table
 from schedsearch.exceptions import ConfigError
 from schedsearch.pareto import hypervolume
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
 def test_a_table_survives_the_disk(tmp_path: Path) -> None:

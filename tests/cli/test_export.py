@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny_runs import run_cli
 
 import schedsearch
-from schedsearch.schedule_file import read_schedule_file
+from schedsearch.schedules.schedule_file import read_schedule_file
 
 
 def best_of(run: Path) -> int:

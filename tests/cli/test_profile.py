@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import run_cli, write_space
 
-from schedsearch.search.run_folder import RunFolder
+from schedsearch.runs.folder import RunFolder
 
 PROFILE = {"num_steps": 2, "num_images": 4}
 

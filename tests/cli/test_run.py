@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import contents, run_cli, write_space
 
-from schedsearch.search.run_folder import RunFolder
+from schedsearch.runs.folder import RunFolder
 
 
 def test_a_dry_run_says_what_would_happen_and_leaves_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ num_heads: 4, num_classes: 10}
 data: {source: digits}
 space: {min_depth: 2, max_depth: 10}
 warm_start: [full, D3-DiT]
-trainer: schedsearch.space:SearchSpace
+trainer: schedsearch.schedules.space:SearchSpace
 recipe: {num_steps: 10, batch_size: 8, lr: 1e-5}
 search: {n_trials: 4}
 """

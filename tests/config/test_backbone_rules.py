@@ -30,7 +30,7 @@ from schedsearch.config.backbone_rules import (
     num_exit_blocks_of,
 )
 from schedsearch.settings import BackboneSettings
-from schedsearch.warm_starts import read_warm_starts
+from schedsearch.search.study.warm_starts import read_warm_starts
 
 Edited = Callable[..., Path]
 NETS = {"dit": DiT, "uvit": UViT}

@@ -9,7 +9,7 @@ from schedsearch.config.data_rules import (
     check_shape,
 )
 from schedsearch.config.paths import Paths
-from schedsearch.config.problems import Findings
+from schedsearch.files.problems import Findings
 from schedsearch.settings import BackboneSettings, DataSettings, EvaluationSettings
 
 GREY_28 = BackboneSettings(

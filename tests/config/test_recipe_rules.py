@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from schedsearch.config.problems import Findings
+from schedsearch.files.problems import Findings
 from schedsearch.config.recipe_rules import check_recipe
 from schedsearch.settings import BackboneSettings, DiffusionSettings, RecipeSettings
 

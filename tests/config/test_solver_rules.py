@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schedsearch.config.problems import Findings
+from schedsearch.files.problems import Findings
 from schedsearch.config.solver_rules import check_outputs, check_solver
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 

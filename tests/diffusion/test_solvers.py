@@ -14,7 +14,7 @@ from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.diffusion.solvers.times import Spacing, ddim_times, dpm_solver_times
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import SolverSettings
 
 PROCESSES: dict[str, NoiseProcess] = {

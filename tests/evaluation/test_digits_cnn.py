@@ -14,7 +14,7 @@ from schedsearch.evaluation.features import (
 )
 from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
 from schedsearch.exceptions import CheckpointError, ConfigError
-from trainers.train_digits_cnn import accuracy, load_images, split, train
+from trainers.pretraining.digits_cnn import accuracy, load_images, split, train
 
 
 @pytest.fixture(scope="module")

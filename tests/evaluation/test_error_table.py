@@ -15,7 +15,7 @@ from schedsearch.evaluation.error_table import (
 )
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.space import SearchSpace
 
 
 class Shifted(nn.Module):
@@ -148,7 +148,7 @@ def test_stratified_times(process: NoiseProcess, num_intervals: int) -> None:
 
 
 def test_pretrained_weights_and_the_seed() -> None:
-    from schedsearch.backbones.checkpoint import load_backbone_from
+    from schedsearch.backbones.weights.checkpoint import load_backbone_from
     from schedsearch.config import read_settings
 
     net = load_backbone_from(read_settings("digits_dit").backbone)

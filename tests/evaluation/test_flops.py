@@ -12,7 +12,7 @@ from schedsearch.evaluation.flops import (
     count_flops,
     count_parameters,
 )
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 DIT = {
     "input_size": 8,

@@ -20,7 +20,7 @@ from schedsearch.evaluation.latency_table import (
     table_depths,
 )
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, SolverSettings
 
 from .conftest import FakeClock, TinyNet

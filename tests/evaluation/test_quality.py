@@ -12,9 +12,9 @@ from schedsearch.evaluation.quality import GRID_IMAGES, measure_quality, protoco
 from schedsearch.evaluation.reference import compute_reference
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import TrialError
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
-from trainers.train_digits_cnn import load_images
+from trainers.pretraining.digits_cnn import load_images
 
 SCHEDULE = ExitSchedule((5, 5, 5, 4, 4, 3, 3, 2, 2, 1))
 

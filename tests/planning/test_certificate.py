@@ -4,7 +4,7 @@ import numpy as np
 from test_surrogate import SPACE, WEIGHTS, fitted, log_fid
 
 from schedsearch.planning.certificate import Certificate, certify
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 BAD = ExitSchedule((4, 4, 4, 4, 4, 4, 4, 4, 4, 4))
 FULL = ExitSchedule.flat(6)

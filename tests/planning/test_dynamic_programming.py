@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from schedsearch.planning.dynamic_programming import best_between, optimal_front
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import Monotone, SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import Monotone, SearchSpace
 
 WEIGHTS = [(1, 1, 1, 1), (3, 2, 1, 2), (2, 0, 1, 1), (0, 2, 0, 4), (0, 0, 3, 0), (0, 0, 0, 0)]
 SHAPES: list[Monotone] = ["nonincreasing", "free"]

@@ -7,7 +7,7 @@ from made_up_tables import noise_easy, table_of
 from schedsearch.planning.cells import visited_excess
 from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.seeds import seed_schedules, useful_front
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.space import SearchSpace
 
 SPACE = SearchSpace(2, 10, 10)
 WEIGHTS = [2] * 10

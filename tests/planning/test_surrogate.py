@@ -6,8 +6,8 @@ from made_up_tables import noise_easy, table_of
 
 from schedsearch.planning.prior import prior_table
 from schedsearch.planning.surrogate import Surrogate
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 SPACE = SearchSpace(1, 6, 10)
 WEIGHTS = [2] * 10

@@ -15,8 +15,8 @@ from schedsearch.planning.surrogate import Surrogate
 from schedsearch.proposers.additive import COVER_EVERY, NUM_DRAWS, OPTIMISM, AdditiveSampler
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.proposers.warm_strata import SURE_TRIES, strata_below_warm_starts
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 SPACE = SearchSpace(2, 10, 10)
 WEIGHTS = [1, 2, 2, 2, 2, 3, 2, 2, 2, 2]

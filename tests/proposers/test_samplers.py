@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.proposers.registry import build_sampler
-from schedsearch.schedule import ExitSchedule
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.space import SearchSpace
 
 SPACE = SearchSpace(2, 10, 10)
 WEIGHTS = [2] * 10

@@ -8,14 +8,14 @@ import pytest
 from driving import confirm_of, record_of, settings_of
 from rich.console import Console
 
-from schedsearch.hand_made import FULL
+from schedsearch.schedules.hand_made import FULL
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.records import ConfirmRecord
 from schedsearch.report.conclusions import conclusions
 from schedsearch.report.findings import findings_of
 from schedsearch.report.tables import front_table
-from schedsearch.search.front_files import front_as_csv, front_rows
-from schedsearch.search.results import LatencyReport, MeasuredLatency, RunResults
+from schedsearch.runs.front_files import front_as_csv, front_rows
+from schedsearch.runs.results import LatencyReport, MeasuredLatency, RunResults
 from schedsearch.statistics.findings import RunFindings
 
 RECORDS = [

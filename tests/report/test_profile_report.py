@@ -23,8 +23,8 @@ from schedsearch.report.profile_tables import (
     plans_table,
     shown_columns,
 )
-from schedsearch.schedule import ExitSchedule
-from schedsearch.search.profile_run import Profile, ProfiledSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.profile_space import Profile, ProfiledSchedule
 
 PROTOCOL = LatencyProtocol(
     device="cpu (test)",

@@ -17,8 +17,8 @@ from tiny_runs import (
 from whole_runs import FLAT, check_promises, optuna_trials
 
 from schedsearch.records import TrialRecord
-from schedsearch.search.jobs import TrialJob
-from schedsearch.search.trial_worker import run_trial
+from schedsearch.workers.jobs import TrialJob
+from schedsearch.workers.trial import run_trial
 
 FAULTS = {
     9: "killed_once_after_step_1",

@@ -23,9 +23,9 @@ from tiny_runs import (
 from schedsearch.config import read_settings
 from schedsearch.records import ConfirmRecord
 from schedsearch.report.findings import findings_of
-from schedsearch.search.costs import Costs
-from schedsearch.search.results import RunResults
-from schedsearch.search.run_folder import RunFolder
+from schedsearch.runs.costs import Costs
+from schedsearch.runs.results import RunResults
+from schedsearch.runs.folder import RunFolder
 
 STAGES: Mapping[str, Any] = {
     "profile": {"num_steps": 1, "num_images": 4, "start": "shared"},

@@ -12,7 +12,7 @@ from torch import Tensor
 from schedsearch.config import read_settings
 from schedsearch.exceptions import ConfigError
 from schedsearch.search.preflight import check_before_start
-from schedsearch.search.run_folder import RunFolder
+from schedsearch.runs.folder import RunFolder
 from schedsearch.settings import StudySettings
 
 

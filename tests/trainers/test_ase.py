@@ -16,15 +16,15 @@ from tiny_finetunes import (
     make_recipe,
 )
 
-from schedsearch.backbones.checkpoint import fingerprint
+from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.losses import mse
 from schedsearch.exceptions import TrialError
-from schedsearch.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
+from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
 from schedsearch.protocols import ExitRule
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import LambdaSettings
-from schedsearch.space import SearchSpace
+from schedsearch.schedules.space import SearchSpace
 from trainers.ase import learning_rate
 from trainers.ema import resolve_decay
 

@@ -11,12 +11,12 @@ from torch import nn
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.uvit import UViT
 from schedsearch.config import read_sections
-from schedsearch.config.problems import Findings
+from schedsearch.files.problems import Findings
 from schedsearch.config.recipes import shipped_recipes
-from schedsearch.config.yaml_nodes import parse_document
+from schedsearch.files.strict_yaml import parse_document
 from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess
-from schedsearch.exit_rules import UniformExits
+from schedsearch.schedules.exit_rules import UniformExits
 from schedsearch.settings import RecipeSettings
 from trainers.ase import AseTrainer
 

@@ -11,9 +11,9 @@ from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.uvit import UViT
 from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.process import DDPMProcess
-from schedsearch.exit_rules import ScheduleExits
+from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.protocols import ExitRule, NoiseProcess
-from schedsearch.schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import LambdaSettings, RecipeSettings
 from trainers.ase import AseTrainer
 

@@ -12,7 +12,7 @@ from schedsearch.diffusion.process import VPProcess
 from schedsearch.diffusion.solvers.base import FixedTimesSolver, required
 from schedsearch.diffusion.solvers.times import euler_maruyama_times
 from schedsearch.protocols import Denoiser, StepNoise
-from schedsearch.schedule import CLOCK_END
+from schedsearch.schedules.exit_schedule import CLOCK_END
 
 END_TIME = 1.0
 """Last time that is evaluated, s = 1e-3 (U-ViT's code)."""

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from schedsearch.diffusion.process import NoiseProcess
-from schedsearch.schedule import CLOCK_END
+from schedsearch.schedules.exit_schedule import CLOCK_END
 
 Spacing = Literal["linspace", "leading", "trailing"]
 

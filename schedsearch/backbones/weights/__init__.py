@@ -1,0 +1,1 @@
+"""Weight files: loading, recognising, converting and checking them."""

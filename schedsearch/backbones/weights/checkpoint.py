@@ -1,0 +1,209 @@
+"""Weights of a network: strict loading, atomic saving and fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from schedsearch.files.atomic import replacing
+from schedsearch.backbones.registry import build_backbone
+from schedsearch.backbones.shape_arguments import differences
+from schedsearch.backbones.weights.weight_files import Weights, name_some, read_weights
+from schedsearch.config.checkpoint_paths import WeightsLocation, locate_weights
+from schedsearch.exceptions import CheckpointError
+from schedsearch.settings import BackboneSettings
+
+PACKAGE_PREFIX = "package:"
+"""Marks weights that ship with the package."""
+
+logger = logging.getLogger(__name__)
+
+
+def resolve_checkpoint(checkpoint: str | Path) -> WeightsLocation:
+    """The file behind a checkpoint setting.
+
+    Args:
+        checkpoint: A file, a training folder of U-ViT or a diffusers folder, with ``#ema``,
+            ``#model`` or ``#state_dict`` behind it to choose one of several sets of weights;
+            or ``package:NAME`` for weights that ship.
+
+    Raises:
+        CheckpointError: If there is no such file, or a folder is incomplete.
+    """
+    text = str(checkpoint)
+    if not text.startswith(PACKAGE_PREFIX):
+        return locate_weights(text)
+    name = text.removeprefix(PACKAGE_PREFIX)
+    shipped = resources.files("schedsearch.pretrained")
+    names = sorted(
+        entry.name for entry in shipped.iterdir() if entry.name.endswith(".safetensors")
+    )
+    if name not in names:
+        raise CheckpointError(
+            f"No weights named {name!r} ship with the package; "
+            f"there are {', '.join(names) or 'none'}."
+        )
+    return WeightsLocation(Path(str(shipped / name)))
+
+
+def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
+    """Load weights strictly into a network, on its device and in its dtype.
+
+    Args:
+        net: Network to fill.
+        checkpoint: As for :func:`resolve_checkpoint`: DiT's and U-ViT's releases and training
+            files, safetensors, or a diffusers ``DiTTransformer2DModel``.
+
+    Returns:
+        What was chosen or changed on the way (EMA over raw weights, prefixes, layout, dtype),
+        or None.
+
+    Raises:
+        CheckpointError: If the file is damaged or belongs to another model.
+    """
+    return fill(net, read_weights(resolve_checkpoint(checkpoint)))
+
+
+def fill(net: nn.Module, weights: Weights) -> str | None:
+    """Put weights that were read into a network; the rest is as in :func:`load_weights`."""
+    own, state = net.state_dict(), weights.state
+    if weights.is_diffusers and "pos_embed" in own and "pos_embed" not in state:
+        state = {**state, "pos_embed": own["pos_embed"]}  # fixed, so diffusers does not store it
+    _check_match(own, state, weights.path)
+    _check_stated(net, weights)
+    net.load_state_dict(state)
+    notes = list(weights.notes)
+    pairs = {(value.dtype, own[name].dtype) for name, value in state.items()}
+    cast = sorted(f"{old} to {new}" for old, new in pairs if old != new)
+    if cast:
+        notes.append(f"converted from {', '.join(cast).replace('torch.', '')}")
+    return "; ".join(notes) or None
+
+
+def save_weights(net: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the weights of a network as safetensors, whole or not at all.
+
+    Args:
+        net: Network to write.
+        path: Target; an older file there stays until the new one is on disk.
+        metadata: Text for the header of the file.
+    """
+    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        # Not save_file, whose error for a full disk is none of the operating system's.
+        temporary.write_bytes(serialize(state, dict(metadata or {})))
+
+
+def link_weights(net: nn.Module, source: Path, path: Path) -> bool:
+    """Name a file a second time (a hard link), if it holds just the weights of a network.
+
+    Args:
+        net: Network whose weights are wanted in ``path``.
+        source: Safetensors file that may hold them.
+        path: The second name.
+
+    Returns:
+        Whether that was done; False where the weights differ, or the file system cannot.
+    """
+    state = net.state_dict()
+    with safe_open(source, framework="pt") as file:
+        if set(file.keys()) != set(state) or not all(
+            torch.equal(file.get_tensor(name), value.detach().cpu())
+            for name, value in state.items()
+        ):
+            return False
+    try:
+        with replacing(path) as temporary:
+            temporary.unlink(missing_ok=True)
+            temporary.hardlink_to(source)
+    except OSError:
+        return False
+    return True
+
+
+def load_backbone_from(
+    settings: BackboneSettings, device: torch.device | str = "cpu"
+) -> nn.Module:
+    """The backbone of a search space with its weights, in eval mode.
+
+    Args:
+        settings: Section ``backbone``; without a checkpoint the weights are random, but the
+            same in every process.
+        device: Where the model goes.
+
+    Raises:
+        ConfigError: If the backbone cannot be built; CheckpointError if its weights are wrong.
+    """
+    net = build_backbone(settings)
+    note = None if settings.checkpoint is None else load_weights(net, settings.checkpoint)
+    if note is not None:
+        logger.info("weights: %s", note)
+    return net.to(device).eval()
+
+
+def fingerprint(net: nn.Module) -> str:
+    """Digest of names, shapes, dtypes and values of a network's state."""
+    return fingerprint_of(net.state_dict())
+
+
+def fingerprint_of(state: Mapping[str, Tensor]) -> str:
+    """The same of a state dict, for example of a weights file."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _check_match(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
+    missing = [name for name in own if name not in weights]
+    unexpected = [name for name in weights if name not in own]
+    wrong_shape = [
+        f"{name} (file {tuple(weights[name].shape)}, model {tuple(value.shape)})"
+        for name, value in own.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    found = [
+        f"{len(names)} {kind}: {name_some(names)}"
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", wrong_shape),
+        )
+        if names
+    ]
+    if found:
+        hint = differences(weights, own) or (
+            "Compare the section 'backbone' with the model that the file was saved from."
+        )
+        raise CheckpointError(
+            f"The checkpoint {path} belongs to another model. Keys {'; '.join(found)}. {hint}"
+        )
+
+
+def _check_stated(net: nn.Module, weights: Weights) -> None:
+    """Compare what a config beside the file states, and shapes do not show, with the network."""
+    attention = [
+        module for module in net.modules() if isinstance(getattr(module, "num_heads", None), int)
+    ]
+    in_shape = getattr(net, "in_shape", None)
+    own = {
+        "num_heads": getattr(attention[0], "num_heads", None) if attention else None,
+        "input_size": in_shape[-1] if isinstance(in_shape, tuple) else None,
+    }
+    for key, value in weights.stated.items():
+        if own.get(key) not in (None, value):
+            raise CheckpointError(
+                f"The config beside {weights.path} has {key} {value}, but the model {own[key]}. "
+                f"Set {key}: {value} in the section 'backbone'."
+            )

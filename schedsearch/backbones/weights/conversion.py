@@ -1,0 +1,240 @@
+"""Weights from one layout into another, through the network that they belong to.
+
+Every conversion loads the weights strictly into the backbone and writes what was loaded, so a
+file that was written here is known to fit, and its fingerprint is the one that runs record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save as serialize
+from torch import nn
+
+from schedsearch.files.atomic import replacing, write_text
+from schedsearch.backbones.weights.checkpoint import (
+    fill,
+    fingerprint,
+    resolve_checkpoint,
+    save_weights,
+)
+from schedsearch.backbones.weights.diffusers_dit import (
+    SHIFT_KEY,
+    check_positions,
+    diffusers_state,
+    transformer_config,
+)
+from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.weights.recognition import recognise
+from schedsearch.backbones.registry import build_backbone
+from schedsearch.backbones.weights.weight_files import read_weights
+from schedsearch.config.checkpoint_paths import DIFFUSERS_STEM
+from schedsearch.exceptions import ConfigError
+from schedsearch.settings import BackboneSettings
+
+Layout = Literal["safetensors", "diffusers", "official"]
+
+DIFFUSERS_FILES = {"config.json", f"{DIFFUSERS_STEM}.safetensors", "README.md"}
+"""What an exported folder holds; a folder with anything else is never replaced."""
+
+_README = """\
+# {name} in diffusers' layout
+
+Written by schedsearch from `{source}`; the weights keep the licence of their source.
+Fingerprint in the official layout: `{fingerprint}`.
+
+These weights need DiT's own time embedding. diffusers computes another one
+(`downscale_freq_shift` 1 instead of 0) and has no setting for it, so patch the model after
+loading it; without the patch it runs, but predicts something else.
+
+```python
+from diffusers import DiTTransformer2DModel
+
+transformer = DiTTransformer2DModel.from_pretrained("THIS FOLDER")
+for block in transformer.transformer_blocks:
+    block.norm1.emb.time_proj.downscale_freq_shift = 0
+```
+
+`schedsearch.backbones.weights.diffusers_dit.patch_time_embedding(transformer)` does the same.
+{labels}"""
+
+_LAST_LABEL = """
+This model has no label for "no class": the last row of the label table is a class. Do not train
+it with label dropout in diffusers, nor sample it with guidance.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What was written."""
+
+    backbone: BackboneSettings
+    num_tensors: int
+    num_values: int
+    dtype: str
+    fingerprint: str
+    """Of the weights in the official layout, whatever the layout of the file."""
+    note: str | None
+    """What was chosen or changed on the way."""
+
+
+def layout_of(target: Path) -> Layout:
+    """The layout that the name of a target stands for.
+
+    Raises:
+        ConfigError: If the name does not say.
+    """
+    by_suffix: dict[str, Layout] = {
+        ".safetensors": "safetensors",
+        ".pt": "official",
+        ".pth": "official",
+        "": "diffusers",
+    }
+    if target.suffix not in by_suffix:
+        raise ConfigError(
+            f"The name {target} does not say which layout is wanted. End it in .safetensors, .pt "
+            "or .pth, or give --to."
+        )
+    return by_suffix[target.suffix]
+
+
+def convert(
+    checkpoint: str,
+    target: Path,
+    layout: Layout,
+    *,
+    backbone: BackboneSettings | str | None = None,
+    force: bool = False,
+) -> Conversion:
+    """Read weights, check them against their backbone, and write them.
+
+    Args:
+        checkpoint: As :func:`schedsearch.backbones.weights.checkpoint.resolve_checkpoint` takes it.
+        target: File to write; for ``diffusers`` a folder.
+        layout: ``safetensors`` and ``official`` (a ``.pt`` file that the official code loads)
+            have the official names; ``diffusers`` is a ``DiTTransformer2DModel``.
+        backbone: The section of a search space, or a registry name whose other arguments are
+            read from the weights; None recognises the name as well.
+        force: Replace a target that exists.
+
+    Raises:
+        CheckpointError: If the weights are damaged or belong to another backbone.
+        ConfigError: If the target exists or cannot be written, or diffusers has no such model.
+    """
+    _check_target(target, layout, force=force)
+    weights = read_weights(resolve_checkpoint(checkpoint))
+    settings = backbone
+    if not isinstance(settings, BackboneSettings):
+        settings = recognise(weights, settings)
+    net = build_backbone(settings)
+    note = fill(net, weights)
+    source, digest = weights.path.name, fingerprint(net)
+    if layout == "diffusers":
+        _write_diffusers(net, target, settings.name or "DiT", source, digest)
+    elif layout == "official":
+        _write_official(net, target)
+    else:
+        section = {k: v for k, v in dataclasses.asdict(settings).items() if k != "checkpoint"}
+        save_weights(net, target, {"backbone": json.dumps(section), "source": source})
+    state = net.state_dict()
+    return Conversion(
+        backbone=settings,
+        num_tensors=len(state),
+        num_values=sum(value.numel() for value in state.values()),
+        dtype=", ".join(sorted({str(v.dtype).removeprefix("torch.") for v in state.values()})),
+        fingerprint=digest,
+        note=note,
+    )
+
+
+def _check_target(target: Path, layout: Layout, *, force: bool) -> None:
+    if not target.absolute().parent.is_dir():
+        raise ConfigError(f"Cannot write {target}: there is no folder {target.parent}. Make it.")
+    if layout != "diffusers":
+        if target.is_dir():
+            raise ConfigError(f"Cannot write {target}: it is a folder. Name a file.")
+        if target.exists() and not force:
+            raise ConfigError(f"{target} exists already. Choose another name, or give --force.")
+        return
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"Cannot write {target}: it is a file, and diffusers needs a folder.")
+    inside = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
+    if strange := sorted(inside - DIFFUSERS_FILES):
+        raise ConfigError(
+            f"The folder {target} holds other files ({strange[0]}) and is not replaced. Choose "
+            "another name."
+        )
+    if inside and not force:
+        raise ConfigError(f"{target} exists already. Choose another name, or give --force.")
+
+
+def _write_official(net: nn.Module, target: Path) -> None:
+    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    content = io.BytesIO()  # a full disk then gives the operating system's error
+    torch.save(state, content)
+    with replacing(target) as temporary:
+        temporary.write_bytes(content.getbuffer())
+
+
+def _write_diffusers(net: nn.Module, target: Path, name: str, source: str, digest: str) -> None:
+    if not isinstance(net, DiT):
+        raise ConfigError(
+            f"diffusers has no class for a {type(net).__name__}; only DiT can be converted to it. "
+            "Convert to safetensors instead."
+        )
+    config = transformer_config(net)
+    check_positions(net)
+    state = {
+        key: value.detach().clone() for key, value in diffusers_state(net.state_dict()).items()
+    }
+    metadata = {"format": "pt", SHIFT_KEY: "0", "source": source, "fingerprint": digest}
+    readme = _README.format(
+        name=name,
+        source=source,
+        fingerprint=digest,
+        labels="" if net.null_label is not None else _LAST_LABEL,
+    )
+    with _replacing_folder(target) as folder:
+        _save_config(config, folder)
+        with replacing(folder / f"{DIFFUSERS_STEM}.safetensors") as temporary:
+            temporary.write_bytes(serialize(state, metadata))
+        write_text(folder / "README.md", readme)
+
+
+def _save_config(config: Mapping[str, Any], folder: Path) -> None:
+    """Let diffusers write its own config, with its version and defaults."""
+    from diffusers import DiTTransformer2DModel
+
+    with torch.device("meta"):
+        DiTTransformer2DModel(**config).save_config(folder)
+
+
+@contextmanager
+def _replacing_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of ``target`` when the block succeeds."""
+    new = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    new.mkdir()
+    try:
+        yield new
+        if target.is_dir():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            if old.is_dir():
+                old.rename(target)
+            raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,111 @@
+"""``schedsearch check``: validates a search space file; imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from schedsearch.cli.arguments import add_overrides, add_space
+
+if TYPE_CHECKING:
+    from schedsearch.settings import EvaluationSettings, StudySettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``check``."""
+    add_space(parser)
+    add_overrides(parser)
+
+
+def take_action(args: argparse.Namespace) -> int:
+    """Print what a valid file asks for; the mistakes of any other come as an exception."""
+    from schedsearch.config import find_space, num_exit_blocks_of, read_settings
+    from schedsearch.exceptions import ExitCode
+    from schedsearch.search.study.warm_starts import read_warm_starts
+
+    path = find_space(args.space)
+    settings = read_settings(path, args.overrides)
+    depth = num_exit_blocks_of(settings.backbone)
+    # The depth of a class of someone else is known once it is built; `run` checks it then.
+    starts = read_warm_starts(settings, depth or settings.space.max_depth, str(path))
+
+    space, backbone = settings.space, settings.backbone
+    print(f"{path} is valid")
+    rows = [
+        ("name", settings.name),
+        (
+            "backbone",
+            f"{backbone.name or backbone.family}, "
+            f"{'unknown' if depth is None else depth} exit blocks, "
+            f"weights: {backbone.checkpoint or 'none'}",
+        ),
+        (
+            "space",
+            f"{space.build().size():,} schedules: {space.num_intervals} intervals, depths "
+            f"{space.min_depth} to {space.max_depth}, {space.monotone}",
+        ),
+        ("profile", _profile(settings)),
+        (
+            "search",
+            f"{settings.search.n_trials} trials, sampler {settings.search.sampler}, "
+            f"{settings.search.dp_seeds} seeds of the error table, "
+            f"{settings.resources.num_workers} workers",
+        ),
+        ("budget", _budget(settings)),
+        ("solver", f"{settings.solver.name}, {settings.solver.num_steps} steps"),
+        (
+            "evaluation",
+            _evaluation(settings.evaluation),
+        ),
+        ("confirmed", _confirmation(settings)),
+    ]
+    width = max((len(start.label) for start in starts), default=0)
+    rows += [
+        ("warm start" if i == 0 else "", f"{start.label:<{width}}  {start.schedule}")
+        for i, start in enumerate(starts)
+    ]
+    for title, text in rows:
+        print(f"  {title:<10}  {text}")
+    return ExitCode.DONE
+
+
+def _profile(settings: StudySettings) -> str:
+    profile = settings.profile
+    if profile is None:
+        return "none"
+    start = "the shared" if profile.start == "shared" else "the pretrained"
+    return (
+        f"{profile.num_steps} shared steps, error table of {profile.num_images} images per cell, "
+        f"trials start from {start} weights"
+    )
+
+
+def _budget(settings: StudySettings) -> str:
+    budget = settings.search.budget
+    limits = [f"{settings.search.n_trials} trials"]
+    if budget.wall_clock is not None:
+        limits.append(f"{budget.wall_clock:g} s")
+    if budget.device_hours is not None:
+        limits.append(f"{budget.device_hours:g} device-hours")
+    return " or ".join(limits)
+
+
+def _evaluation(evaluation: EvaluationSettings) -> str:
+    several, control = evaluation.seeds_per_trial, evaluation.control_samples
+    finetunes = f" of each of {several} fine-tunes" if several > 1 else ""
+    controlled = f", corrected by {control} control images" if control else ""
+    return (
+        f"{evaluation.num_samples} samples{finetunes}, {evaluation.features} features{controlled}"
+    )
+
+
+def _confirmation(settings: StudySettings) -> str:
+    evaluation = settings.evaluation
+    if not evaluation.confirm_seeds:
+        return "nothing"
+    steps = f" after {evaluation.confirm_steps} more steps" if evaluation.confirm_steps else ""
+    auditor = f", auditor {evaluation.auditor}" if evaluation.auditor else ""
+    return (
+        f"{evaluation.confirm_seeds} fresh seeds of "
+        f"{evaluation.confirm_samples or evaluation.num_samples} samples{steps}{auditor}"
+    )

@@ -1,0 +1,64 @@
+"""``schedsearch export``: the chosen schedule as a file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schedsearch.cli.arguments import add_pick_rules, add_run
+from schedsearch.exceptions import ConfigError, NoResultError
+
+if TYPE_CHECKING:
+    from schedsearch.runs.results import FrontEntry, RunResults
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``export``."""
+    add_run(parser)
+    add_pick_rules(parser, with_trial=True)
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.yaml", required=True, help="schedule file to write"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE.safetensors",
+        help="also write the fine-tuned weights (EMA) of the trial",
+    )
+
+
+def take_action(args: argparse.Namespace) -> int:
+    """Write the schedule file."""
+    from schedsearch.cli.commands.inspect import open_run
+    from schedsearch.runs.export import export_schedule
+
+    folder, results = open_run(args.run)
+    entry, why = _choose(results, args)
+    output = Path(args.output)
+    weights = None if args.weights is None else Path(args.weights)
+    for path in (output, weights):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ConfigError(f"Cannot write {path}: there is no folder {path.parent}. Make it.")
+    export_schedule(folder, results, entry, output, weights)
+    print(f"{output}: trial {entry.trial} [{' '.join(map(str, entry.depths))}], {why}")
+    if weights is not None:
+        print(f"{weights}: fine-tuned weights (EMA), {weights.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _choose(results: RunResults, args: argparse.Namespace) -> tuple[FrontEntry, str]:
+    from schedsearch.runs.pick import pick
+
+    if args.trial is None:
+        return pick(
+            results,
+            knee=args.knee,
+            max_latency_ms=args.max_latency_ms,
+            max_fid=args.max_fid,
+            max_fid_increase=args.max_fid_increase,
+        )
+    for entry in results.entries:
+        if entry.trial == args.trial:
+            return entry, "as asked for"
+    known = ", ".join(str(entry.trial) for entry in results.entries) or "none"
+    raise NoResultError(f"Trial {args.trial} has no complete result; trials that have: {known}.")

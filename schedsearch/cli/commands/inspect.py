@@ -1,0 +1,133 @@
+"""``schedsearch status``, ``front`` and ``pick``: read a run, change nothing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from schedsearch.cli.arguments import add_pick_rules, add_run
+from schedsearch.objectives import fid_title
+
+if TYPE_CHECKING:
+    from schedsearch.runs.results import RunResults
+    from schedsearch.runs.folder import RunFolder
+
+
+def add_status_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``status``."""
+    add_run(parser)
+
+
+def open_run(name: str) -> tuple[RunFolder, RunResults]:
+    """The folder and the results of a run, by path or by name below ``runs/``."""
+    from schedsearch.runs.results import RunResults
+    from schedsearch.runs.folder import RunFolder
+
+    folder = RunFolder.existing(name)
+    return folder, RunResults.load(folder)
+
+
+def show_status(args: argparse.Namespace) -> int:
+    """Print how far a run is."""
+    from schedsearch.runs.costs import Costs, used_budget
+    from schedsearch.search.study.running import running_trials
+
+    folder, results = open_run(args.run)
+    done = len({record.depths for record in results.records if record.complete})
+    failed = results.num_failed
+    live = folder.has_live_driver()
+    open_trials = running_trials(folder, results.settings)
+    costs, budget = Costs.load(folder), results.settings.search.budget
+    used = used_budget(costs, budget.wall_clock, budget.device_hours)
+    volume = results.hypervolume()
+    wanted = results.settings.search.n_trials
+    print(f"run:          {results.settings.name} ({folder.shown})")
+    print(f"driver:       {'at work' if live else 'not running'}")
+    print(f"done:         {done} of {wanted}")
+    print(f"failed:       {failed}")
+    numbers = f" (trials {', '.join(map(str, open_trials))})" if open_trials else ""
+    print(f"running:      {len(open_trials) if live else 0}{numbers if live else ''}")
+    if open_trials and not live:
+        print(f"interrupted:  {len(open_trials)}{numbers}; `schedsearch run` runs them again")
+    print(f"budget used:  {used}")
+    for line in costs.lines():
+        print(f"  {line}")
+    print(f"front:        {len(results.front())} schedules")
+    print(f"hypervolume:  {'-' if volume is None else f'{volume:.4f}'}")
+    return 0
+
+
+def add_front_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``front``."""
+    add_run(parser)
+    parser.add_argument(
+        "--format",
+        choices=("table", "json", "yaml", "csv"),
+        default="table",
+        help="what to print on stdout (default: %(default)s)",
+    )
+
+
+def show_front(args: argparse.Namespace) -> int:
+    """Print the Pareto front of a run."""
+    from schedsearch.runs import front_files
+
+    folder, results = open_run(args.run)
+    front = results.require_front()
+    if args.format == "table":
+        from schedsearch.report.console import result_console
+        from schedsearch.report.final import print_report
+        from schedsearch.search.certifying import load_sentence
+        from schedsearch.runs.costs import Costs
+        from schedsearch.runs.profile_files import load_error_table
+
+        print_report(
+            result_console(),
+            results,
+            folder.shown,
+            error_table=load_error_table(folder, results.settings),
+            certificate=load_sentence(folder),
+            stage_seconds=Costs.load(folder).device_seconds_by_stage(),
+            whole_front=True,
+        )
+        return 0
+    writers = {
+        "json": front_files.front_as_json,
+        "yaml": front_files.front_as_yaml,
+        "csv": front_files.front_as_csv,
+    }
+    print(writers[args.format](front), end="")
+    return 0
+
+
+def add_pick_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``pick``."""
+    add_run(parser)
+    add_pick_rules(parser)
+
+
+def show_pick(args: argparse.Namespace) -> int:
+    """Print one trial off the front, and why it was chosen."""
+    from schedsearch.runs.pick import pick
+
+    folder, results = open_run(args.run)
+    entry, why = pick(
+        results,
+        knee=args.knee,
+        max_latency_ms=args.max_latency_ms,
+        max_fid=args.max_fid,
+        max_fid_increase=args.max_fid_increase,
+    )
+    print(f"trial {entry.trial}" + (f" ({entry.name})" if entry.name else ""))
+    print(f"depths:       {' '.join(map(str, entry.depths))}")
+    title = fid_title(entry)
+    print(f"FID:          {entry.fid:.4f} {title.removeprefix('FID ')}")
+    print(
+        f"latency:      {entry.latency_ms:.2f} ms per batch ({entry.latency_source}), "
+        f"{entry.acceleration:.1%} saved"
+    )
+    print(f"why:          {why}")
+    print(
+        f"export:       schedsearch export {folder.shown} --trial {entry.trial} -o schedule.yaml"
+    )
+    return 0

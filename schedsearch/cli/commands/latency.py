@@ -1,0 +1,144 @@
+"""``schedsearch latency``: measured latency, with the prediction beside it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from schedsearch.cli.arguments import add_device, add_space, count
+
+if TYPE_CHECKING:
+    from schedsearch.protocols import Solver
+    from schedsearch.schedules.exit_schedule import ExitSchedule
+    from schedsearch.settings import EvaluationSettings, SolverSettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``latency``."""
+    add_space(parser)
+    parser.add_argument(
+        "--schedule",
+        dest="schedules",
+        metavar="FILE|PRESET|full",
+        action="append",
+        default=[],
+        help="exit schedule to measure beside full depth: a schedule file, a preset, or depths "
+        "separated by commas; may be repeated (default: the paper's presets for the family: those "
+        "of U-ViT for a U-ViT, else those of DiT)",
+    )
+    parser.add_argument(
+        "--batch",
+        dest="batches",
+        metavar="B",
+        type=count,
+        action="append",
+        default=[],
+        help="batch size; may be repeated (default: evaluation.latency_batch)",
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=count, default=1, help="CPU threads (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network's blocks (torch.compile)"
+    )
+    add_device(parser)
+
+
+def take_action(args: argparse.Namespace) -> int:
+    """Measure and print latencies."""
+    from schedsearch.backbones.weights.checkpoint import load_backbone_from
+    from schedsearch.backbones.devices import require_device
+    from schedsearch.backbones.guidance import learns_variance
+    from schedsearch.config import read_model_settings
+    from schedsearch.config.backbone_rules import shipped_family
+    from schedsearch.diffusion.process import build_process
+    from schedsearch.diffusion.solvers import build_solver
+    from schedsearch.schedules.hand_made import HAND_MADE
+    from schedsearch.schedules.argument import resolve_schedule
+    from schedsearch.schedules.schedule_file import lowest_depth
+
+    settings = read_model_settings(args.space)
+    net: Any = load_backbone_from(settings.backbone, require_device(args.device))
+    solver = build_solver(
+        settings.solver,
+        build_process(settings.diffusion),
+        learned_variance=learns_variance(net),
+    )
+    family = shipped_family(settings.backbone)
+    suffix = "-U-ViT" if family == "uvit" else "-DiT"
+    names = args.schedules or [name for name in HAND_MADE if name.endswith(suffix)]
+    schedules = {
+        name: resolve_schedule(
+            name, num_exit_blocks=net.num_exit_blocks, min_depth=lowest_depth(family)
+        )
+        for name in names
+    }
+    for batch in args.batches or [settings.evaluation.latency_batch]:
+        evaluation = dataclasses.replace(
+            settings.evaluation,
+            latency_batch=batch,
+            latency_compile=args.compile or settings.evaluation.latency_compile,
+        )
+        _measure(net, solver, settings.solver, evaluation, schedules, threads=args.threads)
+    return 0
+
+
+def _measure(
+    net: Any,
+    solver: Solver,
+    solver_settings: SolverSettings,
+    evaluation: EvaluationSettings,
+    schedules: Mapping[str, ExitSchedule],
+    *,
+    threads: int,
+) -> None:
+    """Measure one batch size and print its tables."""
+    from rich.table import Table
+
+    from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_interleaved
+    from schedsearch.evaluation.latency_table import measure_table
+    from schedsearch.report.console import result_console
+    from schedsearch.schedules.exit_schedule import ExitSchedule
+
+    protocol = latency_protocol(net, solver_settings, evaluation, threads)
+    repeats = evaluation.latency_repeats
+    # Depth 0, as a U-ViT has it, is worth its time only where a schedule visits it.
+    lowest = min(1, *(min(schedule.depths) for schedule in schedules.values()))
+    fitted = measure_table(net, solver, protocol, repeats=repeats, min_depth=lowest)
+    console = result_console()
+    console.print(
+        f"{protocol.device}, {protocol.arithmetic}, batch {protocol.batch}, {protocol.threads} "
+        f"CPU thread(s), {protocol.solver} with {protocol.num_steps} steps, cfg_scale "
+        f"{protocol.cfg_scale:g}, median of {repeats}",
+        highlight=False,
+    )
+    calls = Table(title="one network call, by exit depth")
+    for title in ("depth", "measured, ms", "fit, ms"):
+        calls.add_column(title, justify="right")
+    for depth, ms in fitted.depth_ms.items():
+        calls.add_row(str(depth), f"{ms:.3f}", f"{fitted.a_ms + fitted.b_ms * depth:.3f}")
+    console.print(calls)
+    console.print(
+        f"T = {fitted.c0_ms:.2f} + sum over {fitted.num_calls} calls of ({fitted.a_ms:.3f} + "
+        f"{fitted.b_ms:.3f} depth) ms; mean residual {fitted.mean_residual:.1%}",
+        highlight=False,
+    )
+    named = {BASELINE: ExitSchedule.flat(net.num_exit_blocks), **schedules}
+    measured = measure_interleaved(net, named, solver, protocol, repeats=repeats)
+    runs = Table(title="sampling one batch")
+    runs.add_column("schedule")
+    runs.add_column("blocks, data → noise")
+    for title in ("measured, ms", "predicted, ms", "saved"):
+        runs.add_column(title, justify="right")
+    for name, schedule in named.items():
+        m = measured[name]
+        runs.add_row(
+            name,
+            str(schedule),
+            f"{m.median_ms:.1f} ± {m.half_width_ms:.1f}",
+            f"{fitted.predict(schedule, solver.times):.1f}",
+            f"{m.acceleration:.1%}",
+        )
+    console.print(runs)

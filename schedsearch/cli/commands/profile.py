@@ -1,0 +1,89 @@
+"""``schedsearch profile``: the tables of a space by themselves, before any trial."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from schedsearch.cli.arguments import add_space_and_output, space_and_output
+
+if TYPE_CHECKING:
+    from schedsearch.search.profile_space import Profile, ProfiledSchedule
+    from schedsearch.runs.folder import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``profile``."""
+    add_space_and_output(parser, output_help="a search in the same folder takes the tables up")
+
+
+def take_action(args: argparse.Namespace) -> int:
+    """Measure the tables, or read those that are kept, and show them."""
+    from schedsearch.report.console import progress_console, result_console
+    from schedsearch.report.latency_plot import plot_latency_table
+    from schedsearch.report.live import RunView
+    from schedsearch.report.profile_plots import plot_block_values, plot_error_table
+    from schedsearch.report.profile_tables import (
+        closing_lines,
+        error_table,
+        latency_table,
+        latency_verdict,
+        plans_table,
+    )
+    from schedsearch.search.profile_space import profile_space
+    from schedsearch.runs.results import hypervolume_of
+
+    settings, folder = space_and_output(args)
+    progress = progress_console()
+    try:
+        with RunView(progress, hypervolume_of, quiet=args.quiet) as view:
+            profile = profile_space(settings, folder, view)
+    except KeyboardInterrupt:
+        progress.print("Stopped. The same command goes on from the saved progress.")
+        raise
+    _write_json(profile, folder)
+    plot_latency_table(profile, folder.profile / "latency_table.png")
+    plot_error_table(profile, folder.profile / "error_table.png")
+    plot_block_values(profile, folder.profile / "block_value.png")
+    console = result_console()
+    console.print(latency_table(profile.latency))
+    console.print(error_table(profile))
+    console.print(plans_table(profile))
+    sentence, style = latency_verdict(profile)
+    console.print(sentence, style=style, soft_wrap=True, highlight=False)
+    names = ("latency_table.png", "error_table.png", "block_value.png", "profile.json")
+    for line in closing_lines(profile, [f"{folder.shown}/profile/{name}" for name in names]):
+        console.print(line, soft_wrap=True, highlight=False)
+    return 0
+
+
+def _write_json(profile: Profile, folder: RunFolder) -> None:
+    """Everything that is shown, for scripts: ``profile/profile.json``."""
+    from dataclasses import asdict
+
+    from schedsearch.files.atomic import write_text
+
+    data = {
+        "space": profile.settings.name,
+        "latency_table": profile.latency.to_dict(),
+        "prediction_deviation": profile.deviation,
+        "error_table": asdict(profile.errors),
+        "calls_per_interval": list(profile.visits),
+        "plans": [_plain(plan) for plan in profile.plans],
+        "hand_made": [_plain(entry) for entry in profile.hand_made],
+    }
+    write_text(folder.profile / "profile.json", json.dumps(data, indent=1) + "\n")
+
+
+def _plain(entry: ProfiledSchedule) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "depths": list(entry.schedule.depths),
+        "blocks": entry.blocks,
+        "excess_loss": entry.excess,
+        "predicted_ms": entry.predicted_ms,
+        "measured_ms": entry.measured_ms,
+        "half_width_ms": entry.half_width_ms,
+        "acceleration": entry.acceleration,
+    }

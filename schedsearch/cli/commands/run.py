@@ -1,0 +1,157 @@
+"""``schedsearch run``: the search, and its resumption."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from schedsearch.cli.arguments import add_space_and_output, space_and_output
+
+if TYPE_CHECKING:
+    from schedsearch.search.preflight import Preflight
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.settings import StudySettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``run``."""
+    add_space_and_output(parser, output_help="an existing run is resumed to search.n_trials")
+    parser.add_argument(
+        "--address",
+        metavar="ADDR",
+        help="a Ray cluster to join, for example auto or ray://host:10001 (default: this machine)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="do everything up to the first trial, print an estimate, start nothing",
+    )
+
+
+def take_action(args: argparse.Namespace) -> int:
+    """Run or resume the search."""
+    settings, folder = space_and_output(args)
+    if args.dry_run:
+        return _dry_run(settings, folder)
+    with _sigterm_as_interrupt():
+        return _run(settings, folder, address=args.address, quiet=args.quiet)
+
+
+def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, quiet: bool) -> int:
+    from schedsearch.report.console import progress_console, result_console
+    from schedsearch.report.final import print_report
+    from schedsearch.report.live import RunView
+    from schedsearch.report.plots import plot_front
+    from schedsearch.search.campaign import run_search
+    from schedsearch.search.certifying import load_sentence
+    from schedsearch.runs.profile_files import load_error_table
+    from schedsearch.runs.results import hypervolume_of
+
+    progress = progress_console()
+    if not quiet:
+        progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
+    try:
+        with RunView(progress, hypervolume_of, quiet=quiet) as view:
+            outcome = run_search(settings, folder, view, address=address, plot_front=plot_front)
+    except KeyboardInterrupt:
+        progress.print("Stopped. The same command resumes; finished trials are kept.")
+        raise
+    results = outcome.results
+    console = result_console()
+    print_report(
+        console,
+        results,
+        folder.shown,
+        error_table=load_error_table(folder, settings),
+        certificate=load_sentence(folder),
+        stage_seconds=outcome.costs.device_seconds_by_stage(),
+    )
+    if outcome.exhausted:
+        console.print("The space is exhausted: every different schedule has been tried.")
+    if outcome.num_failed:
+        console.print(
+            f"{outcome.num_failed} schedule(s) ended without a result; see log.txt in their "
+            "folders under trials/.",
+            style="red",
+        )
+    if outcome.out_of_budget:
+        console.print(
+            "The budget has no room for more; the front is that of what was measured. The same "
+            "command with a larger search.budget goes on.",
+            style="yellow",
+        )
+    return int(outcome.exit_code)
+
+
+def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
+    """Validate, load, count and estimate; leaves nothing behind."""
+    from schedsearch.search.preflight import check_before_start
+    from schedsearch.search.resuming import refuse_other_space
+
+    refuse_other_space(settings, folder)
+    ready = check_before_start(settings, folder, dry_run=True)
+    space = settings.space.build()
+    full = ready.latency.full_ms
+    print(f"space: {settings.name}, {space.size():,} schedules, {settings.search.n_trials} trials")
+    print(f"run folder: {folder.shown} ({'resumes' if folder.space_file.exists() else 'new'})")
+    protocol = ready.table.protocol
+    print(
+        f"latency, predicted for a batch of {protocol.batch} on {protocol.device} "
+        f"({protocol.arithmetic}, {protocol.threads} CPU threads): full depth {full:.1f} ms"
+    )
+    for warm in ready.warm_starts:
+        ms = ready.predict_ms(warm.schedule)
+        print(f"  {warm.label:<12} {warm.schedule!s:<32} {ms:9.1f} ms  saves {1 - ms / full:.1%}")
+    _print_estimates(ready)
+    print(f"disk, roughly: {ready.disk_bytes() / 1e6:.0f} MB")
+    print("Dry run: nothing was started and nothing was written.")
+    return 0
+
+
+def _print_estimates(ready: Preflight) -> None:
+    from schedsearch.search.estimates import Estimates
+
+    settings, estimates = ready.settings, Estimates(ready)
+    workers = settings.resources.num_workers
+    control = estimates.control_seconds()
+    trials = estimates.trial_seconds() * settings.search.n_trials + control
+    profile, confirmation = estimates.profile_seconds(), estimates.confirmation_seconds()
+    latency = estimates.final_latency_seconds()
+    images = " and the control images" * bool(control)
+    shared = "shared fine-tune and " * bool(settings.profile and settings.profile.num_steps)
+    print(
+        f"time, roughly: {estimates.trial_seconds():.0f} s per trial, "
+        f"{trials / 60 / workers:.1f} min for all trials{images} on {workers} worker(s), "
+        f"{profile / 60:.1f} min for the {shared}error table, {latency / 60:.1f} min for the "
+        f"final latencies, {confirmation / 60 / workers:.1f} min for the confirmation"
+    )
+    if settings.evaluation.latency_compile:
+        print("these are times of compiled blocks: trials are not compiled and take longer")
+    budget = settings.search.budget
+    device = profile + trials + latency + confirmation
+    wall = profile + (trials + confirmation) / workers + latency
+    for limit, needed, unit in (
+        (budget.wall_clock, wall, "s"),
+        (budget.device_hours, device / 3600, "device-hours"),
+    ):
+        if limit is not None:
+            fits = "it should do" if needed <= limit else "it ends the run early (exit code 124)"
+            print(f"budget: {limit:g} {unit}, needed roughly {needed:.3g} {unit}; {fits}")
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, as batch systems send it, stop a run the way Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

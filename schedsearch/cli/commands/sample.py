@@ -1,0 +1,229 @@
+"""``schedsearch sample``: images from a backbone and an exit schedule."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schedsearch.cli.arguments import add_device, add_space, count, count_from_zero
+from schedsearch.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from schedsearch.config import ModelSettings
+    from schedsearch.schedules.exit_schedule import ExitSchedule
+
+_DEFAULT_NUM = 16
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``sample``."""
+    add_space(parser)
+    parser.add_argument(
+        "--schedule",
+        metavar="FILE|PRESET|full",
+        default="full",
+        help="exit schedule: a schedule file, a preset (scaled to the depth), full, or depths "
+        "separated by commas, data to noise (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="F",
+        help="weights to load instead of backbone.checkpoint: anything that it may name",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="S",
+        type=count_from_zero,
+        default=0,
+        help="seed of noise and labels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--num", metavar="N", type=count, help="number of images (default: 16, or as in --noise)"
+    )
+    add_device(parser)
+    start = parser.add_argument_group("a fixed start")
+    start.add_argument("--noise", metavar="F.npy", help="starting noise, (N, C, H, W) float32")
+    start.add_argument("--labels", metavar="F.npy", help="class labels, (N,) integers")
+    result = parser.add_argument_group("output")
+    result.add_argument(
+        "--out",
+        metavar="F.npz",
+        required=True,
+        help="file to write: images, uint8 (N, H, W, C)",
+    )
+    result.add_argument("--grid", metavar="F.png", help="also write a picture of the first images")
+    result.add_argument(
+        "--raw",
+        action="store_true",
+        help="store the solver's float output instead: samples, (N, C, H, W)",
+    )
+
+
+def take_action(args: argparse.Namespace) -> int:
+    """Sample images and write them."""
+    import torch
+
+    from schedsearch.backbones.weights.checkpoint import load_backbone_from
+    from schedsearch.backbones.devices import require_device
+    from schedsearch.backbones.guidance import learns_variance
+    from schedsearch.config import read_model_settings
+    from schedsearch.config.backbone_rules import shipped_family
+    from schedsearch.data.loading import load_decoder
+    from schedsearch.data.pixels import to_uint8
+    from schedsearch.diffusion.process import build_process
+    from schedsearch.diffusion.solvers import build_solver
+    from schedsearch.evaluation.grid import save_grid
+    from schedsearch.evaluation.sampling import generate
+    from schedsearch.schedules.schedule_file import lowest_depth
+
+    settings = read_model_settings(args.space)
+    chosen = _choose_schedule(args, settings)
+    backbone = dataclasses.replace(
+        settings.backbone, checkpoint=chosen.weights or settings.backbone.checkpoint
+    )
+    if backbone.checkpoint is None:
+        raise ConfigError(
+            "sample needs weights, but backbone.checkpoint is not set and --weights is missing."
+        )
+    net: Any = load_backbone_from(backbone, require_device(args.device))
+    schedule = chosen.schedule_for(net, lowest_depth(shipped_family(backbone)))
+    noise, labels = _start(args, net)
+    samples = generate(
+        net,
+        schedule,
+        build_solver(
+            settings.solver,
+            build_process(settings.diffusion),
+            learned_variance=learns_variance(net),
+        ),
+        noise,
+        labels,
+        settings.evaluation.batch_size,
+        cfg_scale=settings.solver.cfg_scale,
+        cfg_channels=settings.solver.cfg_channels,
+        seed=args.seed,
+    )
+    decode = load_decoder(settings.data, args.device)  # latents become pixels; pixels stay
+    batches = torch.split(samples, settings.evaluation.batch_size)
+    images = torch.cat([to_uint8(decode(batch)) for batch in batches])
+    _write(Path(args.out), samples, images, raw=args.raw)
+    if args.grid is not None:
+        save_grid(images[:80], Path(args.grid))
+    if not args.quiet:
+        solver = settings.solver
+        print(
+            f"{args.out}: {len(images)} images, schedule [{schedule}], {solver.name} with "
+            f"{solver.num_steps} steps, cfg_scale {solver.cfg_scale:g}",
+            file=sys.stderr,
+        )
+    return 0
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A schedule argument, before the depth of the network is known."""
+
+    spec: str
+    weights: str | None
+    fingerprint: str | None = None
+
+    def schedule_for(self, net: Any, min_depth: int) -> ExitSchedule:
+        """The schedule itself, of a network that runs at least ``min_depth`` blocks.
+
+        Says so when it was measured with other weights.
+        """
+        from schedsearch.backbones.weights.checkpoint import fingerprint
+        from schedsearch.schedules.argument import resolve_schedule
+
+        schedule = resolve_schedule(
+            self.spec, num_exit_blocks=net.num_exit_blocks, min_depth=min_depth
+        )
+        if self.fingerprint is not None and self.fingerprint != fingerprint(net):
+            print(
+                f"warning: {self.spec} was measured with other weights than these; its FID does "
+                "not hold for them. Pass --weights with the exported file.",
+                file=sys.stderr,
+            )
+        return schedule
+
+
+def _choose_schedule(args: argparse.Namespace, settings: ModelSettings) -> _Choice:
+    """The schedule and the weights it brings along; ``--weights`` comes first."""
+    from schedsearch.config.backbone_rules import PACKAGE_PREFIX
+    from schedsearch.schedules.schedule_file import read_schedule_file
+
+    path, weights = Path(args.schedule), args.weights
+    if weights is not None and not weights.startswith(PACKAGE_PREFIX):
+        weights = str(Path(weights).absolute())
+    if not path.is_file():
+        return _Choice(args.schedule, weights)
+    file = read_schedule_file(path)
+    if weights is None and file.weights is not None:
+        weights = str(path.absolute().parent / file.weights)
+        if not args.quiet:
+            print(f"weights: {file.weights}, as {path} says", file=sys.stderr)
+    return _Choice(args.schedule, weights, file.backbone.fingerprint)
+
+
+def _start(args: argparse.Namespace, net: Any) -> tuple[Tensor, Tensor | None]:
+    """Starting noise and labels, from files or from the seed.
+
+    Raises:
+        ConfigError: If a file does not fit the network.
+    """
+    from schedsearch.evaluation.sampling import balanced_labels, starting_noise
+
+    if args.noise is None:
+        noise = starting_noise(args.seed, args.num or _DEFAULT_NUM, net.in_shape)
+    else:
+        noise = _load_array(args.noise).float()
+        if tuple(noise.shape[1:]) != tuple(net.in_shape) or not len(noise):
+            raise ConfigError(
+                f"--noise must have the shape (N, {', '.join(map(str, net.in_shape))}), but "
+                f"{args.noise} has {tuple(noise.shape)}."
+            )
+        noise = noise[: args.num]
+    if args.labels is None:
+        return noise, balanced_labels(len(noise), net.num_classes)
+    if net.num_classes is None:
+        raise ConfigError("--labels was given, but the network is unconditional. Leave it out.")
+    labels = _load_array(args.labels).long()
+    if labels.ndim != 1 or len(labels) < len(noise):
+        raise ConfigError(
+            f"--labels must hold {len(noise)} integers, but {args.labels} has the shape "
+            f"{tuple(labels.shape)}."
+        )
+    labels = labels[: len(noise)]
+    if not bool(((labels >= 0) & (labels < net.num_classes)).all()):
+        raise ConfigError(f"--labels must lie in [0, {net.num_classes - 1}].")
+    return noise, labels
+
+
+def _load_array(path: str) -> Tensor:
+    import numpy as np
+    import torch
+
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"Cannot read {path} as a NumPy array (.npy): {error}") from error
+
+
+def _write(path: Path, samples: Tensor, images: Tensor, *, raw: bool) -> None:
+    import numpy as np
+
+    from schedsearch.files.atomic import replacing
+
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"Cannot write {path}: there is no folder {path.parent}. Make it.")
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        if raw:
+            np.savez(handle, samples=samples.numpy())
+        else:
+            np.savez(handle, images=images.permute(0, 2, 3, 1).numpy())

@@ -1,0 +1,218 @@
+"""Strict YAML: YAML 1.2 scalars, no duplicates, no aliases, no tags, and every key's line.
+
+PyYAML follows YAML 1.1, where ``1e-5`` is a string, ``010`` is 8, ``1:30`` is 90 and ``yes``
+is true, and it lets the last of two equal keys win in silence.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from schedsearch.files.problems import Findings, KeyPath
+
+MAX_BYTES = 1_000_000
+MAX_NESTING = 20
+
+
+class CoreLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with the scalars of YAML 1.2 (core schema)."""
+
+    yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+_NULL, _BOOL, _INT, _FLOAT = (
+    f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float")
+)
+
+for _tag, _pattern, _first in (
+    (_NULL, r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    (_BOOL, r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    # A leading zero means octal to one reader and decimal to the next: neither is chosen here.
+    (_INT, r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        _FLOAT,
+        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+):
+    CoreLoader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), _first)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Plain data and where it stood."""
+
+    data: Any
+    marks: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    """Line and column of each key and list item, counted from 1."""
+
+
+def parse_document(content: bytes | str, findings: Findings) -> Document:
+    """Read one YAML document.
+
+    Args:
+        content: The file; bytes must be UTF-8.
+        findings: Receives the mistakes, with their lines.
+
+    Returns:
+        The data with everything that could be read; the mistakes are in ``findings``.
+    """
+    text = _decode(content, findings)
+    if text is None or not _refuse_events(text, findings):
+        return Document(None)
+    try:
+        node = yaml.compose(text, Loader=CoreLoader)
+    except yaml.YAMLError as error:
+        _add_syntax_error(error, findings)
+        return Document(None)
+    marks: dict[KeyPath, tuple[int, int]] = {}
+    # The same object serves both, so that a mistake inside the file finds its line at once.
+    findings.marks = marks
+    return Document(None if node is None else _plain(node, (), marks, findings), marks)
+
+
+def resolve_scalar(text: str) -> str:
+    """Tag that a plain scalar gets, for example ``tag:yaml.org,2002:int``."""
+    for tag, pattern in CoreLoader.yaml_implicit_resolvers.get(text[:1], []):
+        if pattern.match(text):
+            return tag
+    return "tag:yaml.org,2002:str"
+
+
+# ---- text to events ---------------------------------------------------------------------------
+
+
+def _decode(content: bytes | str, findings: Findings) -> str | None:
+    size = len(content.encode(errors="replace")) if isinstance(content, str) else len(content)
+    if size > MAX_BYTES:
+        findings.add((), f"the file has {size} bytes", f"at most {MAX_BYTES} are read")
+        return None
+    if isinstance(content, str):
+        return content
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        findings.marks = {(): (line, 1)}
+        findings.add((), "the file is not UTF-8 text", "save it as UTF-8")
+        return None
+
+
+def _refuse_events(text: str, findings: Findings) -> bool:
+    """Look for aliases, tags, deep nesting and broken syntax; False when there is any.
+
+    Done on the event stream, before anything is composed, so that a bomb is never expanded.
+    """
+    before, depth = len(findings.problems), 0
+    try:
+        for event in yaml.parse(text, Loader=CoreLoader):
+            if isinstance(event, yaml.AliasEvent):
+                _add_at(event, findings, "aliases (*name) are refused", "write the value out")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif isinstance(event, yaml.NodeEvent):
+                if event.anchor is not None:
+                    _add_at(event, findings, "anchors (&name) are refused", "write the value out")
+                tag = getattr(event, "tag", None)
+                if tag is not None:
+                    _add_at(event, findings, f"the tag {tag} is refused", "remove it")
+                if isinstance(event, yaml.CollectionStartEvent):
+                    depth += 1
+                    if depth > MAX_NESTING:
+                        _add_at(event, findings, f"nested deeper than {MAX_NESTING} levels")
+                        return False
+    except yaml.YAMLError as error:
+        _add_syntax_error(error, findings)
+    return len(findings.problems) == before
+
+
+def _add_at(event: Any, findings: Findings, reason: str, remedy: str | None = None) -> None:
+    mark = event.start_mark
+    findings.marks = {(): (mark.line + 1, mark.column + 1)}
+    findings.add((), reason, remedy)
+
+
+def _add_syntax_error(error: yaml.YAMLError, findings: Findings) -> None:
+    remedy = None
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        reason = error.problem or error.context or "not YAML"
+        findings.marks = {(): (mark.line + 1, mark.column + 1)} if mark else {}
+        if "'\\t'" in reason:
+            reason, remedy = "a tab stands where YAML wants spaces", "indent with spaces"
+        elif "mapping values are not allowed" in reason:
+            remedy = "a value that contains ': ' needs quotes; or the indentation is wrong"
+        elif "single document" in str(error.context):
+            reason, remedy = "the file holds more than one document", "remove the second '---'"
+    else:
+        reason = "not YAML: " + " ".join(str(error).split())
+        findings.marks = {}
+    findings.add((), reason, remedy)
+
+
+# ---- nodes to data ----------------------------------------------------------------------------
+
+
+def _plain(
+    node: yaml.Node, path: KeyPath, marks: dict[KeyPath, tuple[int, int]], findings: Findings
+) -> Any:
+    marks.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+    if isinstance(node, yaml.MappingNode):
+        return _plain_mapping(node, path, marks, findings)
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*path, i), marks, findings) for i, item in enumerate(node.value)]
+    assert isinstance(node, yaml.ScalarNode)
+    return _plain_scalar(node, path, findings)
+
+
+def _plain_mapping(
+    node: yaml.MappingNode,
+    path: KeyPath,
+    marks: dict[KeyPath, tuple[int, int]],
+    findings: Findings,
+) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        here = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+        if not isinstance(key_node, yaml.ScalarNode):
+            marks[(*path, "?")] = here
+            findings.add((*path, "?"), "a key must be a word, not a list or a section")
+            continue
+        key = key_node.value
+        if key in data:
+            first_line = marks[(*path, key)][0]
+            marks[(*path, key)] = here
+            findings.add(
+                (*path, key), "duplicate key", f"it stands in line {first_line} already; keep one"
+            )
+            continue
+        marks[(*path, key)] = here
+        data[key] = _plain(value_node, (*path, key), marks, findings)
+    return data
+
+
+def _plain_scalar(node: yaml.ScalarNode, path: KeyPath, findings: Findings) -> Any:
+    text = node.value
+    if node.tag == _NULL:
+        return None
+    if node.tag == _BOOL:
+        return text.lower() == "true"
+    if node.tag == _INT:
+        digits = text.lstrip("-+")
+        if len(digits) > 18:
+            findings.add(path, f"the number {digits[:18]}... is too large")
+            return 0
+        return int(text, 0)
+    if node.tag == _FLOAT:
+        value = float(re.sub(r"^([-+]?)\.(inf|nan)$", r"\1\2", text.lower()))
+        if not math.isfinite(value):
+            findings.add(path, f"must be a finite number, got {text}")
+            return 0.0
+        return value
+    return text

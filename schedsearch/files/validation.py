@@ -1,0 +1,245 @@
+"""Checks the types and ranges of each section against the dataclasses in ``settings``.
+
+The sections are validated one by one, so that an unknown key in one does not hide a wrong
+value in another. pydantic does the work; its errors become sentences with a remedy here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, cast, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from schedsearch.files.problems import Findings, KeyPath, nearest, nearest_or_list, shown
+from schedsearch.config.warm_starts import WARM_START, check_entries
+from schedsearch.settings import StudySettings
+
+
+def validate_sections(
+    data: Any, findings: Findings, only: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Validate the sections of a file, each by itself.
+
+    Args:
+        data: The file as plain data.
+        findings: Receives the mistakes.
+        only: Sections to read; the others are then ignored, known or not. None reads all.
+
+    Returns:
+        The sections without a mistake, by name, defaults filled in.
+    """
+    if not isinstance(data, Mapping):
+        findings.add((), "the file must hold sections ('key: value' lines)", _empty_remedy(data))
+        return {}
+    hints = section_types()
+    wanted = list(hints) if only is None else list(only)
+    if only is None:
+        for key in data:
+            if key not in hints:
+                findings.add((key,), "unknown key", nearest_or_list(key, list(hints)))
+    defaults = {f.name: f.default for f in dataclasses.fields(StudySettings)}
+    valid: dict[str, Any] = {}
+    for name in wanted:
+        if name == WARM_START and name in data and not check_entries(data[name], findings):
+            continue
+        if name in data:
+            ok, value = validate(hints[name], data[name], (name,), findings)
+            if ok:
+                valid[name] = value
+        elif defaults[name] is dataclasses.MISSING:
+            findings.add((name,), "required key is missing", None)
+        else:
+            valid[name] = defaults[name]
+    return valid
+
+
+@lru_cache(maxsize=1)
+def section_types() -> dict[str, Any]:
+    """The type of each section, in the order of the file."""
+    return get_type_hints(StudySettings, include_extras=True)
+
+
+def validate(kind: Any, value: Any, path: KeyPath, findings: Findings) -> tuple[bool, Any]:
+    """Validate one value strictly.
+
+    Args:
+        kind: The type that it must have.
+        value: Plain data from YAML.
+        path: Where it stands.
+        findings: Receives the mistakes.
+
+    Returns:
+        Whether it is valid, and the value with its type.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, default=_plain)
+    except (TypeError, ValueError) as error:
+        findings.add(path, f"must be plain data with finite numbers: {error}")
+        return False, None
+    try:
+        # From JSON, "strict" still turns lists into tuples and sections into dataclasses.
+        return True, _adapter(kind).validate_json(text, strict=True, extra="forbid")
+    except ValidationError as error:
+        _report(error, kind, value, path, findings)
+        return False, None
+
+
+def _plain(value: object) -> object:
+    """What a Python caller may pass beside the types of YAML."""
+    return dict(value) if isinstance(value, Mapping) else os.fspath(cast(Any, value))
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+# ---- pydantic's errors as sentences -----------------------------------------------------------
+
+
+def _report(
+    error: ValidationError, kind: Any, value: Any, path: KeyPath, findings: Findings
+) -> None:
+    """Add one mistake per place; the alternatives of a union are joined with "or"."""
+    places: dict[KeyPath, list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        at = _place(value, details)
+        places.setdefault(at, []).append(details)
+    for at, all_details in places.items():
+        if any(at != other and at == other[: len(at)] for other in places):
+            continue  # the branch of a union that was not meant
+        reasons = list(dict.fromkeys(_rule(details) for details in all_details))
+        first = all_details[0]
+        if first["type"] in _UNKNOWN:
+            known = _sibling_keys(kind, at)
+            findings.add((*path, *at), "unknown key", nearest_or_list(at[-1], known))
+        elif first["type"] == "missing" and isinstance(at[-1], int):
+            findings.add((*path, *at[:-1]), f"the list is too short: it lacks entry {at[-1]}")
+        elif first["type"] == "missing":
+            findings.add((*path, *at), "required key is missing", None)
+        else:
+            found = _at(value, at)
+            reason = f"must be {' or '.join(reasons)}, got {_kind(found)}"
+            findings.add((*path, *at), reason, _remedy(found, all_details))
+
+
+_UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+
+
+def _place(value: Any, details: ErrorDetails) -> KeyPath:
+    """The part of an error's location that exists in the data.
+
+    pydantic also puts the names of union branches into it, which mean nothing to users.
+    """
+    if details["type"] == "missing":
+        return details["loc"]
+    at: list[str | int] = []
+    for key in details["loc"]:
+        inside = isinstance(value, Mapping) and key in value
+        if not inside and not (
+            isinstance(value, list) and isinstance(key, int) and key < len(value)
+        ):
+            continue
+        at.append(key)
+        value = value[key]
+    return tuple(at)
+
+
+def _at(value: Any, at: KeyPath) -> Any:
+    for key in at:
+        value = value[key]
+    return value
+
+
+def _rule(details: ErrorDetails) -> str:
+    """What a value must be, as the end of "must be ..."."""
+    context = details.get("ctx", {})
+    for bound, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
+        if bound in context:
+            return f"{sign} {context[bound]}"
+    kind = details["type"]
+    if kind == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    if kind == "too_short":
+        return f"a list of at least {context['min_length']} entries"
+    if kind == "too_long":
+        return f"a list of at most {context['max_length']} entries"
+    return _TYPES.get(kind, details["msg"].removeprefix("Input should be "))
+
+
+_TYPES = {
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a section ('key: value' lines)",
+    "mapping_type": "a section ('key: value' lines)",
+    "dataclass_type": "a section ('key: value' lines)",
+    "dataclass_exact_type": "a section ('key: value' lines)",
+    "none_required": "null",
+}
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return f"the text {shown(value)}"
+    if isinstance(value, Mapping):
+        return "a section"
+    return shown(value) if not isinstance(value, list) else f"the list {shown(value)}"
+
+
+def _remedy(value: Any, details: list[ErrorDetails]) -> str | None:
+    kinds = {d["type"] for d in details}
+    literal = next((d for d in details if d["type"] == "literal_error"), None)
+    if literal is not None and isinstance(value, str):
+        choices = str(literal.get("ctx", {}).get("expected", ""))
+        return nearest(value, [part.strip("'") for part in _split(choices)])
+    if not isinstance(value, str):
+        if isinstance(value, bool) and kinds & {"int_type", "float_type"}:
+            return "true and false are not numbers"
+        return "put it in quotes" if kinds == {"string_type"} and _is_scalar(value) else None
+    if kinds & {"int_type", "float_type"}:
+        if _is_number(value):
+            return "write the number without quotes and without leading zeros"
+        return None
+    if "bool_type" in kinds and value.lower() in ("yes", "no", "on", "off", "y", "n"):
+        return "only true and false are truth values"
+    return None
+
+
+def _split(choices: str) -> list[str]:
+    return choices.replace(" or ", ", ").split(", ")
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _sibling_keys(kind: Any, at: KeyPath) -> list[str]:
+    """The keys that the section around an unknown key may have."""
+    for key in at[:-1]:
+        if not dataclasses.is_dataclass(kind):
+            return []
+        kind = get_type_hints(cast(type, kind)).get(str(key))
+    return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+
+
+def _empty_remedy(data: Any) -> str | None:
+    return "the file is empty" if data is None else None

@@ -1,0 +1,148 @@
+"""``costs.json``: where the time of a run went, stage by stage, over all of its starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from schedsearch.files.atomic import write_text
+from schedsearch.exceptions import StorageError
+
+if TYPE_CHECKING:
+    from schedsearch.runs.folder import RunFolder
+
+CHECKS = "checks and latency table"
+PROFILE = "profile"
+CONTROL = "control images"
+TRIALS = "trials"
+FAILED_TRIALS = "failed trials"
+FINAL_LATENCY = "final latency"
+RUNOFF = "runoff"
+PROMOTION = "promotion"
+CONFIRMATION = "confirmation"
+INTERRUPTED = "interrupted"
+STAGES = (
+    CHECKS,
+    PROFILE,
+    CONTROL,
+    TRIALS,
+    FAILED_TRIALS,
+    FINAL_LATENCY,
+    RUNOFF,
+    PROMOTION,
+    CONFIRMATION,
+    INTERRUPTED,
+)
+"""In the order in which they are shown; ``interrupted`` are jobs of drivers that ended early."""
+
+
+@dataclass(slots=True, kw_only=True)
+class StageCost:
+    """What one stage took."""
+
+    jobs: int = 0
+    device_seconds: float = 0.0
+    """Sum over jobs of the seconds that their worker was busy."""
+    wall_seconds: float = 0.0
+    """Seconds that the driver spent in this stage; 0 for what ran within another one."""
+
+
+@dataclass(slots=True)
+class Costs:
+    """The costs of a run so far."""
+
+    wall_seconds: float = 0.0
+    """Seconds of all starts; pauses between them left out."""
+    in_flight_seconds: float = 0.0
+    """Seconds of jobs that were running when this was written."""
+    stages: dict[str, StageCost] = field(default_factory=dict)
+
+    @property
+    def device_seconds(self) -> float:
+        """Seconds that workers, or the driver in their place, were busy in all stages."""
+        return sum(s.device_seconds for s in self.stages.values()) + self.in_flight_seconds
+
+    def of(self, stage: str) -> StageCost:
+        """The cost of a stage, to be added to."""
+        return self.stages.setdefault(stage, StageCost())
+
+    def device_seconds_by_stage(self) -> dict[str, float]:
+        """Busy seconds of workers, or of the driver in their place, by stage."""
+        return {name: cost.device_seconds for name, cost in self.stages.items()}
+
+    def lines(self) -> list[str]:
+        """A line per stage for people, ``name: what it took``, and one for all of them."""
+        total = self.device_seconds
+        kept = [(name, self.stages[name]) for name in STAGES if name in self.stages]
+        jobs = sum(cost.jobs for _, cost in kept)
+        rows = [(name, cost, cost.device_seconds / total if total else 0.0) for name, cost in kept]
+        if self.in_flight_seconds:
+            running = StageCost(device_seconds=self.in_flight_seconds)
+            rows.append(("running", running, self.in_flight_seconds / total))
+        everything = StageCost(jobs=jobs, device_seconds=total, wall_seconds=self.wall_seconds)
+        rows.append(("all stages", everything, 1.0))
+        return [_line(*row) for row in rows]
+
+    def save(self, folder: RunFolder) -> None:
+        """Replace ``costs.json``.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        try:
+            write_text(folder.costs_file, json.dumps(asdict(self), indent=1) + "\n")
+        except OSError as error:
+            raise StorageError(f"Cannot write {folder.costs_file}: {error}.") from error
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> Costs:
+        """What was kept; all zero for a new run.
+
+        Raises:
+            StorageError: If the file is damaged.
+        """
+        try:
+            data = json.loads(folder.costs_file.read_text(encoding="utf-8"))
+            stages = {str(name): StageCost(**cost) for name, cost in data["stages"].items()}
+            costs = cls(float(data["wall_seconds"]), float(data["in_flight_seconds"]), stages)
+            costs.lines()  # refuses what is no number
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StorageError(
+                f"Cannot read {folder.costs_file}: {error}. Delete it; costs are then counted "
+                "from here on."
+            ) from error
+        return costs
+
+
+def _line(name: str, cost: StageCost, share: float) -> str:
+    wall = duration(cost.wall_seconds) if cost.wall_seconds else "-"
+    return (
+        f"{name + ':':<26}{cost.jobs:>5} jobs {duration(cost.device_seconds):>14} device "
+        f"{share:>5.0%} {wall:>14} wall"
+    )
+
+
+def used_budget(costs: Costs, wall_clock: float | None, device_hours: float | None) -> str:
+    """What is used of a budget, in words; limits that are not set are left out."""
+    wall = duration(costs.wall_seconds)
+    device = f"{costs.device_seconds / 3600:.2f}"
+    return ", ".join(
+        [
+            f"{wall} wall-clock" if wall_clock is None else f"{wall} of {duration(wall_clock)}",
+            f"{device} device-hours"
+            if device_hours is None
+            else f"{device} of {device_hours:g} device-hours",
+        ]
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``8.3 s``, ``4 min 05 s``, ``2 h 10 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    return f"{hours} h {left:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,149 @@
+"""Writes a finished schedule as a schedule file, with or without its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from schedsearch.files.atomic import replacing
+from schedsearch.backbones.weights.checkpoint import fingerprint_of
+from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.schedules.schedule_file import (
+    ScheduledBackbone,
+    ScheduleFile,
+    read_schedule_file,
+    write_schedule_file,
+)
+from schedsearch.runs.results import FrontEntry, RunResults
+from schedsearch.runs.folder import RunFolder
+from schedsearch.settings import SolverSettings, StudySettings
+
+
+def export_schedule(
+    folder: RunFolder,
+    results: RunResults,
+    entry: FrontEntry,
+    output: Path,
+    weights: Path | None,
+) -> None:
+    """Write a schedule file that says where its numbers come from.
+
+    Args:
+        folder: The run folder.
+        results: The run.
+        entry: The schedule to export.
+        output: Schedule file to write.
+        weights: Where to copy the fine-tuned weights; None leaves them out.
+
+    Raises:
+        ConfigError: If the weights would not lie beside or below the schedule file.
+        StorageError: If the trial's files are gone.
+    """
+    kept = read_schedule_file(folder.trial(entry.trial) / "schedule.yaml")
+    source = folder.best_weights(entry.trial)
+    if not source.is_file():
+        raise StorageError(
+            f"The weights of trial {entry.trial} should be in {source}, but they are gone. "
+            "Restore the file, or choose another trial."
+        )
+    relative = None
+    if weights is not None:
+        if not weights.resolve().is_relative_to(output.resolve().parent):
+            raise ConfigError(
+                f"A schedule file names its weights relative to itself, so {weights} must lie in "
+                f"the folder of {output} or below it."
+            )
+        with replacing(weights) as temporary:
+            shutil.copyfile(source, temporary)
+        relative = weights.resolve().relative_to(output.resolve().parent).as_posix()
+    write_schedule_file(
+        output,
+        ScheduleFile(
+            name=entry.name or f"{results.settings.name}-trial-{entry.trial:04d}",
+            backbone=ScheduledBackbone(
+                family=kept.backbone.family,
+                num_exit_blocks=kept.backbone.num_exit_blocks,
+                fingerprint=fingerprint_of(load_file(source)),
+            ),
+            depths=entry.depths,
+            measured=_measured(results, entry),
+            provenance=_provenance(folder, results, entry, source),
+            weights=relative,
+        ),
+    )
+
+
+_OVER_FINETUNES = "the means of these fine-tunes; the weights are those of the first"
+
+
+def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
+    settings, latency = results.settings, results.latency
+    protocol = {} if latency is None else dict(latency.table["protocol"])
+    values: dict[str, Any] = {
+        "fid": entry.fid,
+        "kid": entry.kid,
+        "latency_ms": entry.latency_ms,
+        "latency_source": entry.latency_source,
+        "acceleration": entry.acceleration,
+        "num_samples": entry.num_samples,
+        "num_finetunes": entry.num_finetunes if entry.num_finetunes > 1 else None,
+        "fid_and_kid_over": _OVER_FINETUNES if entry.num_finetunes > 1 else None,
+        "control_samples": entry.control_samples or None,
+        "features": entry.features,
+        "solver": settings.solver.name,
+        "num_steps": settings.solver.num_steps,
+        "spacing": settings.solver.spacing if _has_timesteps(settings) else None,
+        "cfg_scale": settings.solver.cfg_scale,
+        **_changed_options(settings.solver),
+        "betas": settings.diffusion.betas,
+        "prediction": settings.diffusion.prediction,
+        "seed": settings.evaluation.seed,
+        "device": protocol.get("device"),
+        "dtype": protocol.get("dtype"),
+        "compile": protocol.get("compile") or None,
+        "threads": protocol.get("threads"),
+        "batch": protocol.get("batch"),
+    }
+    if entry.fid_ci95 is not None:
+        values["fid_confirmed"] = entry.fid_confirmed
+        values["fid_ci95"] = list(entry.fid_ci95)
+        seeds = f"{entry.confirm_seeds} fresh evaluation seeds, n={entry.confirm_samples}"
+        pooled = entry.fid_ci95_over == "images"
+        values["fid_ci95_over"] = f"the images of {seeds}" if pooled else seeds
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _has_timesteps(settings: StudySettings) -> bool:
+    """Whether the solver lays out timesteps; the others step uniformly in time or logSNR."""
+    return settings.diffusion.betas != "vp" and settings.solver.method != "singlestep"
+
+
+def _changed_options(solver: SolverSettings) -> dict[str, Any]:
+    """Options of the solver that differ from the defaults, by their keys."""
+    given, defaults = dataclasses.asdict(solver), dataclasses.asdict(SolverSettings())
+    return {key: value for key, value in given.items() if key != "name" and value != defaults[key]}
+
+
+def _provenance(
+    folder: RunFolder, results: RunResults, entry: FrontEntry, weights: Path
+) -> dict[str, Any]:
+    record = next(r for r in results.records if r.number == entry.trial)
+    continued = {}
+    if weights == folder.promoted(entry.trial):
+        continued = {
+            "continued_steps": results.settings.evaluation.confirm_steps,
+            "fid_and_kid_measured": "before the fine-tune was continued; fid_confirmed after it",
+        }
+    return {
+        **continued,
+        "study": results.settings.name,
+        "trial": entry.trial,
+        "space_sha256": hashlib.sha256(folder.space_file.read_bytes()).hexdigest(),
+        "seed": results.settings.search.seed,
+        "versions": dict(record.versions),
+    }

@@ -1,0 +1,184 @@
+"""The folder of one run: where everything lies, and the lock of its driver."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schedsearch.files.atomic import write_text
+from schedsearch.exceptions import ConfigError, StorageError
+
+
+class RunFolder:
+    """Paths of a run; creates nothing by itself.
+
+    Args:
+        root: The folder, ``runs/<name>`` by default.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.space_file = self.root / "space.yaml"
+        self.study_file = self.root / "study.db"
+        self.results_file = self.root / "results.jsonl"
+        self.confirmation_file = self.root / "confirmation.jsonl"
+        self.latency_file = self.root / "latency.json"
+        self.certificate_file = self.root / "certificate.json"
+        self.front_yaml = self.root / "front.yaml"
+        self.front_csv = self.root / "front.csv"
+        self.front_png = self.root / "front.png"
+        self.log_file = self.root / "driver.log"
+        self.lock_file = self.root / "driver.lock"
+        self.artifacts = self.root / "artifacts"
+        self.reference = self.root / "reference"
+        self.ray = self.root / "ray"
+        self.profile = self.root / "profile"
+        self.costs_file = self.root / "costs.json"
+        self.raised_file = self.root / "raised.json"
+
+    @classmethod
+    def of(cls, root: str) -> RunFolder:
+        """The folder at a path that a job names."""
+        return cls(Path(root))
+
+    def trial(self, number: int) -> Path:
+        """Folder of one trial."""
+        return self.root / "trials" / f"{number:04d}"
+
+    def weights(self, number: int) -> Path:
+        """EMA weights of one trial."""
+        return self.trial(number) / "ema.safetensors"
+
+    def further_finetune(self, number: int, training_seed: int) -> Path:
+        """Log and saved state of a trial's fine-tune with another than its first seed."""
+        return self.trial(number) / "seeds" / f"seed-{training_seed}"
+
+    def promoted(self, number: int) -> Path:
+        """EMA weights of one trial after its fine-tune was continued."""
+        return self.trial(number) / "promoted.safetensors"
+
+    def retraining(self, number: int, training_seed: int) -> Path:
+        """Log and saved state of a trial's fine-tune anew."""
+        return self.trial(number) / "retraining" / f"seed-{training_seed}"
+
+    def retrained(self, number: int, training_seed: int) -> Path:
+        """EMA weights of it, until they are measured."""
+        return self.retraining(number, training_seed) / "ema.safetensors"
+
+    def retraining_failure(self, number: int, training_seed: int) -> Path:
+        """Why it failed, where it did; then it is not repeated."""
+        return self.retraining(number, training_seed) / "failed.txt"
+
+    def best_weights(self, number: int) -> Path:
+        """What is exported of a trial: the promoted weights where there are any."""
+        promoted = self.promoted(number)
+        return promoted if promoted.is_file() else self.weights(number)
+
+    def error_table(self, exits: str) -> Path:
+        """Error table of the shared fine-tune with these exits, see ``ProfileJob``."""
+        return self.profile / f"{exits}.json"
+
+    def shared_weights(self, exits: str) -> Path:
+        """EMA weights of that fine-tune."""
+        return self.profile / f"{exits}.safetensors"
+
+    @property
+    def shown(self) -> str:
+        """The path as people type it: relative where that is shorter."""
+        relative = os.path.relpath(self.root)
+        return relative if len(relative) < len(str(self.root)) else str(self.root)
+
+    @classmethod
+    def existing(cls, name: str) -> RunFolder:
+        """The folder of a run that was started before, by path or by name below ``runs/``.
+
+        Raises:
+            ConfigError: If it is no run folder.
+        """
+        for path in (Path(name), Path("runs") / name):
+            if (path / "space.yaml").is_file():
+                return cls(path)
+        raise ConfigError(
+            f"A run folder holds space.yaml, but neither {name} nor {Path('runs') / name} does. "
+            "Name the folder that `schedsearch run` printed, usually runs/<name>."
+        )
+
+    def create(self) -> None:
+        """Make the folders and prove that files here can be written, synced and renamed.
+
+        Raises:
+            StorageError: If the folder cannot be written.
+        """
+        try:
+            for folder in (self.root, self.artifacts, self.root / "trials"):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.root / ".probe", "write, sync and rename\n")
+            (self.root / ".probe").unlink()
+        except OSError as error:
+            raise StorageError(
+                f"A run needs a writable folder, but {self.root} failed with: {error}. "
+                "Free space, change its permissions, or choose another one with --output."
+            ) from error
+
+    def remove_leftovers(self) -> None:
+        """Delete what killed processes had half written; only while holding the lock."""
+        for pattern in (".*.tmp", "*/.*.tmp", "trials/**/.*.tmp"):
+            for path in self.root.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder's one driver.
+
+        The kernel drops the lock with the process, so a killed driver leaves none behind.
+
+        Raises:
+            StorageError: If another driver holds it; the message names host and process.
+        """
+        owner = {"host": socket.gethostname(), "pid": os.getpid()}
+        try:
+            handle = self.lock_file.open("a+")
+        except OSError as error:
+            raise StorageError(f"Cannot open the lock {self.lock_file}: {error}.") from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                handle.seek(0)
+                raise StorageError(
+                    f"A run has one driver, but {self.root} is in use by {_owner(handle.read())}. "
+                    "Wait for it to end or stop it; `schedsearch status` only reads."
+                ) from error
+            except OSError as error:
+                raise StorageError(
+                    f"A run needs a folder that can be locked, but {self.lock_file} failed with: "
+                    f"{error}. Choose one on another file system with --output."
+                ) from error
+            handle.truncate(0)
+            handle.write(json.dumps(owner))
+            handle.flush()
+            yield
+
+    def has_live_driver(self) -> bool:
+        """Whether a driver holds the lock now."""
+        try:
+            with self.lock_file.open("r") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+
+def _owner(text: str) -> str:
+    try:
+        owner = json.loads(text)
+        return f"process {owner['pid']} on {owner['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

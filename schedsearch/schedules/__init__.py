@@ -1,0 +1,1 @@
+"""Exit schedules: the type, its search space, presets, schedule files."""

@@ -1,0 +1,79 @@
+"""The schedule that a command line option means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from schedsearch.files.problems import nearest
+from schedsearch.exceptions import ConfigError
+from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.schedule_file import read_schedule_file
+
+
+def resolve_schedule(
+    spec: str, *, num_exit_blocks: int, num_intervals: int = 10, min_depth: int = 1
+) -> ExitSchedule:
+    """The schedule that a command line option means.
+
+    Args:
+        spec: A schedule file, a preset (scaled to the model), ``full``, or depths separated
+            by commas or spaces, data -> noise; a single depth stands for every interval.
+        num_exit_blocks: Exit blocks of the model.
+        num_intervals: Intervals of ``full`` and number of depths in a list.
+        min_depth: Smallest depth that the model runs, see
+            :func:`~schedsearch.schedules.schedule_file.lowest_depth`. Presets keep
+            at least one block whatever it is, as in the paper (ASE, Table 5).
+
+    Raises:
+        ConfigError: If there is no such schedule or it does not fit the model.
+    """
+    if spec == FULL:
+        return ExitSchedule.flat(num_exit_blocks, num_intervals)
+    if spec in HAND_MADE:
+        return preset_for(spec, num_exit_blocks, min_depth=max(1, min_depth))
+    if re.fullmatch(r"[-\d\s,\[\]]+", spec):
+        return _from_list(spec, num_exit_blocks, num_intervals, min_depth)
+    path = Path(spec).expanduser()
+    if not path.is_file():
+        advice = nearest(spec, [FULL, *HAND_MADE]) or (
+            f"presets are {', '.join([FULL, *HAND_MADE])}"
+        )
+        raise ConfigError(f"There is no schedule file or preset {spec!r}; {advice}.")
+    file = read_schedule_file(path)
+    if file.backbone.num_exit_blocks != num_exit_blocks:
+        raise ConfigError(
+            f"{spec}: the schedule is for {file.backbone.num_exit_blocks} exit blocks, but the "
+            f"backbone has {num_exit_blocks}; use a schedule found for this backbone, or a preset."
+        )
+    if (lowest := min(file.depths)) < min_depth:
+        raise ConfigError(
+            f"{spec}: the schedule runs {lowest} blocks, but the backbone at least {min_depth}; "
+            "use a schedule found for this backbone, or a preset."
+        )
+    return file.schedule
+
+
+def _from_list(
+    spec: str, num_exit_blocks: int, num_intervals: int, min_depth: int
+) -> ExitSchedule:
+    words = re.findall(r"[^\s,\[\]]+", spec)
+    try:
+        depths = tuple(map(int, words))
+    except ValueError:
+        raise ConfigError(f"A schedule is a list of integers, got {spec!r}.") from None
+    if len(depths) == 1:
+        depths *= num_intervals
+    if len(depths) != num_intervals:
+        raise ConfigError(
+            f"A schedule needs {num_intervals} depths, data to noise, got {len(depths)} in "
+            f"{spec!r}."
+        )
+    for i, depth in enumerate(depths):
+        if not min_depth <= depth <= num_exit_blocks:
+            raise ConfigError(
+                f"The depth at index {i} of {spec!r} must be in [{min_depth}, {num_exit_blocks}], "
+                f"the exit blocks of the backbone, got {depth}."
+            )
+    return ExitSchedule(depths)

@@ -1,0 +1,94 @@
+"""The papers' hand-made exit schedules (ASE, Table 5) and their scaling to other depths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from schedsearch.schedules.exit_schedule import ExitSchedule
+
+FULL = "full"
+"""Name of the schedule that runs every block at every time."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandMade:
+    """One hand-made schedule of a paper.
+
+    Args:
+        schedule: Depths, data -> noise.
+        num_exit_blocks: Blocks that the paper's model could skip: 28 in DiT-XL/2, the 6
+            decoder blocks in U-ViT-S/4.
+        reported_acceleration: Fraction of wall-clock time saved, as the paper reports it.
+    """
+
+    schedule: ExitSchedule
+    num_exit_blocks: int
+    reported_acceleration: float
+
+
+def _row(depths: str, num_exit_blocks: int, acceleration: float) -> HandMade:
+    schedule = ExitSchedule(tuple(int(depth) for depth in depths.split()))
+    return HandMade(schedule, num_exit_blocks, acceleration)
+
+
+HAND_MADE: Mapping[str, HandMade] = MappingProxyType(
+    {  # depths: ASE, Table 5; accelerations: ASE, Tables 1 and 2 (A100)
+        "D2-DiT": _row("28 28 25 25 22 22 19 19 16 16", 28, 0.2343),
+        "D3-DiT": _row("28 28 24 24 20 20 16 16 12 12", 28, 0.3046),
+        "D4-DiT": _row("28 28 26 24 20 18 12 10 8 8", 28, 0.3456),
+        "D7-DiT": _row("28 28 24 21 18 15 10 10 8 8", 28, 0.3892),
+        "D1-U-ViT": _row("6 6 4 4 2 2 2 2 1 1", 6, 0.213),
+        "D2-U-ViT": _row("5 5 4 4 2 2 1 1 1 1", 6, 0.248),
+        "D3-U-ViT": _row("3 3 2 2 2 2 1 1 1 1", 6, 0.297),
+        "D6-U-ViT": _row("2 2 2 2 1 1 1 1 1 1", 6, 0.326),
+    }
+)
+
+presets: Mapping[str, ExitSchedule] = MappingProxyType(
+    {name: row.schedule for name, row in HAND_MADE.items()}
+)
+"""The hand-made schedules by the paper's name, at the paper's depth."""
+
+
+def scale_depth(depth: int, *, old: int, new: int) -> int:
+    """``floor(depth * new / old + 1/2)``: a depth of ``old`` blocks as one of ``new`` blocks."""
+    return (2 * depth * new + old) // (2 * old)
+
+
+def scale_schedule(
+    schedule: ExitSchedule, *, old: int, new: int, min_depth: int = 1, max_depth: int | None = None
+) -> ExitSchedule:
+    """Scale a schedule from a model with ``old`` exit blocks to one with ``new``.
+
+    Args:
+        schedule: Schedule for ``old`` exit blocks.
+        old: Exit blocks of the model it was made for.
+        new: Exit blocks of the model it is wanted for.
+        min_depth: Smallest depth that the result may have.
+        max_depth: Largest depth that the result may have; None means ``new``.
+    """
+    top = new if max_depth is None else max_depth
+    scaled = (scale_depth(depth, old=old, new=new) for depth in schedule.depths)
+    return ExitSchedule(tuple(min(max(depth, min_depth), top) for depth in scaled))
+
+
+def preset_for(
+    name: str, num_exit_blocks: int, *, min_depth: int = 1, max_depth: int | None = None
+) -> ExitSchedule:
+    """A preset (or ``"full"``) for a model with ``num_exit_blocks`` exit blocks.
+
+    Raises:
+        KeyError: If no preset has this name.
+    """
+    if name == FULL:
+        return ExitSchedule.flat(num_exit_blocks)
+    row = HAND_MADE[name]
+    return scale_schedule(
+        row.schedule,
+        old=row.num_exit_blocks,
+        new=num_exit_blocks,
+        min_depth=min_depth,
+        max_depth=max_depth,
+    )

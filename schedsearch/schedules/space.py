@@ -1,0 +1,230 @@
+"""The space of exit schedules: counting, exact sampling and the encoding.
+
+Sampling at random and repairing is hopeless here (1.2e-6 of all sequences over 28 blocks are
+monotone) and sorting random integers is biased, so everything below counts exactly.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+
+from schedsearch.schedules.exit_schedule import ExitSchedule
+
+Monotone = Literal["nonincreasing", "free"]
+
+
+class SuggestsInt(Protocol):
+    """What the space needs of an Optuna trial."""
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        """Suggest an integer in [low, high]."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All schedules with depths in [min_depth, max_depth], monotone or free.
+
+    Args:
+        min_depth: Smallest depth of an interval.
+        max_depth: Largest depth of an interval.
+        num_intervals: Equal intervals of diffusion time.
+        monotone: ``"nonincreasing"`` lets depth only fall from the data to the noise;
+            ``"free"`` allows any shape.
+
+    Raises:
+        ValueError: If the range is empty or there is no interval.
+    """
+
+    min_depth: int
+    max_depth: int
+    num_intervals: int = 10
+    monotone: Monotone = "nonincreasing"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_depth <= self.max_depth:
+            raise ValueError(
+                "A space needs 0 <= min_depth <= max_depth, but got "
+                f"min_depth={self.min_depth}, max_depth={self.max_depth}."
+            )
+        if self.num_intervals < 1:
+            raise ValueError(f"A space needs num_intervals >= 1, got {self.num_intervals}.")
+
+    # ---- counting -------------------------------------------------------------------------
+
+    @property
+    def num_levels(self) -> int:
+        """Number of depths that an interval may have."""
+        return self.max_depth - self.min_depth + 1
+
+    def size(self) -> int:
+        """Exact number of schedules: C(k + n - 1, n) monotone ones, or k ** n free ones."""
+        if self.monotone == "free":
+            return int(self.num_levels**self.num_intervals)
+        return math.comb(self.num_levels + self.num_intervals - 1, self.num_intervals)
+
+    def __contains__(self, schedule: ExitSchedule) -> bool:
+        return self.why_not(schedule) is None
+
+    def why_not(self, schedule: ExitSchedule) -> str | None:
+        """The first rule that a schedule breaks, in words, or None when it belongs here."""
+        if schedule.num_intervals != self.num_intervals:
+            return f"has {schedule.num_intervals} intervals, the space {self.num_intervals}"
+        for interval, depth in enumerate(schedule.depths):
+            if not self.min_depth <= depth <= self.max_depth:
+                return (
+                    f"interval {interval} runs {depth} blocks, "
+                    f"outside [{self.min_depth}, {self.max_depth}]"
+                )
+        if self.monotone == "nonincreasing" and not schedule.is_nonincreasing:
+            return "depth grows towards the noise, but the space is nonincreasing"
+        return None
+
+    def enumerate(self) -> Iterator[ExitSchedule]:
+        """Every schedule once, deepest first; meant for small spaces (see :meth:`size`)."""
+        levels = range(self.max_depth, self.min_depth - 1, -1)
+        if self.monotone == "free":
+            rows: Iterator[tuple[int, ...]] = itertools.product(levels, repeat=self.num_intervals)
+        else:
+            rows = itertools.combinations_with_replacement(levels, self.num_intervals)
+        return map(ExitSchedule, rows)
+
+    # ---- sampling -------------------------------------------------------------------------
+
+    def sample(self, rng: np.random.Generator) -> ExitSchedule:
+        """Draw one schedule exactly uniformly (stars and bars in the monotone case)."""
+        if self.monotone == "free":
+            free = rng.integers(self.min_depth, self.max_depth + 1, self.num_intervals)
+            return ExitSchedule(tuple(int(depth) for depth in free))
+        slots = self.num_levels + self.num_intervals - 1
+        stars = np.sort(rng.choice(slots, size=self.num_intervals, replace=False))
+        levels = stars - np.arange(self.num_intervals)  # nondecreasing, in [0, num_levels)
+        return ExitSchedule(tuple(self.min_depth + int(level) for level in levels[::-1]))
+
+    def sample_with_blocks(
+        self, rng: np.random.Generator, low: int, high: int, weights: Sequence[int]
+    ) -> ExitSchedule | None:
+        """Draw uniformly among the schedules whose block count lies in [low, high].
+
+        The block count of a schedule is ``sum(weights[i] * depths[i])``; with the number of a
+        solver's network calls per interval as weights it is what its latency is affine in, so
+        a range of block counts is a latency stratum.
+
+        Args:
+            rng: Source of randomness.
+            low: Smallest block count.
+            high: Largest block count.
+            weights: Network calls per interval, data -> noise, integers >= 0.
+
+        Returns:
+            A schedule, or None when the stratum is empty.
+        """
+        tables = self._completions(tuple(weights))
+        top = self.max_depth
+        counts = tables[0][top]
+        totals = [total for total in counts if low <= total <= high]
+        size = sum(counts[total] for total in totals)
+        if size == 0:
+            return None
+        rank = _random_below(rng, size)
+        for remaining in totals:
+            if rank < counts[remaining]:
+                break
+            rank -= counts[remaining]
+        depths: list[int] = []
+        for interval, weight in enumerate(weights):
+            for depth in range(self.min_depth, top + 1):
+                rest = remaining - weight * depth
+                following = tables[interval + 1][depth if self._ordered else self.max_depth]
+                if rank < following.get(rest, 0):
+                    break
+                rank -= following.get(rest, 0)
+            depths.append(depth)
+            remaining = rest
+            top = depth if self._ordered else self.max_depth
+        return ExitSchedule(tuple(depths))
+
+    @property
+    def _ordered(self) -> bool:
+        return self.monotone == "nonincreasing"
+
+    @cached_property
+    def _completion_cache(self) -> dict[tuple[int, ...], list[dict[int, dict[int, int]]]]:
+        return {}
+
+    def _completions(self, weights: tuple[int, ...]) -> list[dict[int, dict[int, int]]]:
+        """Exact counts: ``tables[i][top][total]`` ways to fill intervals i.. with depths <= top.
+
+        ``total`` is the block count of those intervals. Python integers, so nothing overflows.
+        """
+        if len(weights) != self.num_intervals:
+            raise ValueError(f"Expected {self.num_intervals} weights, got {len(weights)}.")
+        if weights in self._completion_cache:
+            return self._completion_cache[weights]
+        levels = range(self.min_depth, self.max_depth + 1)
+        tables: list[dict[int, dict[int, int]]] = [{top: {0: 1} for top in levels}]
+        for weight in reversed(weights):
+            following, current = tables[0], {}
+            running: dict[int, int] = {}
+            for top in levels:  # depths <= top = depths <= top - 1, and those that are top
+                after = following[top if self._ordered else self.max_depth]
+                running = dict(running)
+                for total, ways in after.items():
+                    key = total + weight * top
+                    running[key] = running.get(key, 0) + ways
+                current[top] = running
+            tables.insert(0, current)
+        self._completion_cache[weights] = tables
+        return tables
+
+    # ---- local moves ----------------------------------------------------------------------
+
+    # ---- encoding for Optuna --------------------------------------------------------------
+
+    def param_names(self) -> list[str]:
+        """Optuna parameters, one per interval, each an integer in [min_depth, max_depth]."""
+        return [f"depth_{interval}" for interval in range(self.num_intervals)]
+
+    def decode(self, params: Mapping[str, int]) -> ExitSchedule:
+        """The schedule that parameters stand for: sorted, deepest first, unless free.
+
+        The ranges are static, because dynamic ranges turn NSGA-II into random search. Sorting
+        makes the encoding many-to-one; :meth:`to_params` gives the canonical one.
+        """
+        depths = [int(params[name]) for name in self.param_names()]
+        return ExitSchedule(tuple(sorted(depths, reverse=True) if self._ordered else depths))
+
+    def to_params(self, schedule: ExitSchedule) -> dict[str, int]:
+        """Canonical parameters: ``decode(to_params(s)) == s`` for every schedule of the space.
+
+        Raises:
+            ValueError: If the schedule lies outside the space.
+        """
+        if (reason := self.why_not(schedule)) is not None:
+            raise ValueError(f"The schedule ({schedule}) is not in the space: it {reason}.")
+        return dict(zip(self.param_names(), schedule.depths, strict=True))
+
+    def suggest(self, trial: SuggestsInt) -> ExitSchedule:
+        """Let an Optuna trial choose a schedule."""
+        return self.decode(
+            {
+                name: trial.suggest_int(name, self.min_depth, self.max_depth)
+                for name in self.param_names()
+            }
+        )
+
+
+def _random_below(rng: np.random.Generator, bound: int) -> int:
+    """Uniform integer in [0, bound) for bounds beyond 64 bits."""
+    bits = bound.bit_length()
+    while True:  # accepts with probability > 1/2, so it ends
+        value = int.from_bytes(rng.bytes((bits + 7) // 8), "little") >> (-bits % 8)
+        if value < bound:
+            return value

@@ -1,0 +1,151 @@
+"""What the Optuna dashboard shows of a trial and of the study: attributes, notes, pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
+from schedsearch.objectives import fid_title
+from schedsearch.records import TrialRecord
+from schedsearch.formatting import rounded
+from schedsearch.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from schedsearch.runs.results import RunResults
+
+_log = logging.getLogger(__name__)
+
+ORIGINS = {"dp": "searched schedule, optimal by the error table"}
+"""What a schedule without a name is called, by its origin."""
+
+
+class TrialPublisher:
+    """Writes a trial's attributes, note and artifacts before it is told.
+
+    Finished trials are read-only in Optuna, so this comes first; a picture that cannot be
+    stored is logged and never costs the result.
+
+    Args:
+        study: The Optuna study.
+        store: Its artifact store.
+        folder: The run folder.
+    """
+
+    def __init__(
+        self, study: optuna.Study, store: FileSystemArtifactStore, folder: RunFolder
+    ) -> None:
+        self._study = study
+        self._store = store
+        self._folder = folder
+
+    def publish(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        """Show a finished trial."""
+        from optuna_dashboard import save_note
+
+        for key, value in _attributes(record).items():
+            trial.set_user_attr(key, value)
+        try:
+            picture = self._upload(trial, self._folder.trial(record.number) / "samples.png")
+            self._upload(trial, self._folder.trial(record.number) / "schedule.yaml", "text/plain")
+            link = ""
+            if picture is not None:
+                path = f"/artifacts/{self._study._study_id}/{trial._trial_id}/{picture}"
+                link = f"\n\nSamples, the same noise in every trial:\n\n![samples]({path})"
+            save_note(trial, _note(record) + link)
+        except (OSError, optuna.exceptions.OptunaError) as error:
+            _log.warning("trial %d: nothing to look at: %s", record.number, error)
+
+    def _upload(
+        self, target: optuna.Trial | optuna.Study, path: Path, mimetype: str | None = None
+    ) -> str | None:
+        if not path.is_file():
+            return None
+        artifact: str = upload_artifact(
+            artifact_store=self._store,
+            file_path=str(path),
+            study_or_trial=target,
+            mimetype=mimetype,
+        )
+        return artifact
+
+    def publish_study(
+        self, note: str, attributes: Mapping[str, Any], pictures: list[Path]
+    ) -> None:
+        """Show the study as a whole; a second call replaces note and attributes."""
+        from optuna_dashboard import save_note
+
+        for key, value in attributes.items():
+            self._study.set_user_attr(key, value)
+        try:
+            links = []
+            for picture in pictures:
+                artifact = self._upload(self._study, picture)
+                if artifact is not None:
+                    path = f"/artifacts/{self._study._study_id}/{artifact}"
+                    links.append(f"\n\n![{picture.stem}]({path})")
+            save_note(self._study, note + "".join(links))
+        except (OSError, optuna.exceptions.OptunaError) as error:
+            _log.warning("study note not saved: %s", error)
+
+
+def _attributes(record: TrialRecord) -> dict[str, Any]:
+    values: dict[str, Any] = {"seconds": round(record.seconds, 2), "worker": record.worker}
+    if record.evaluation is None:
+        return values | {"stage": record.stage, "reason": record.reason}
+    e = record.evaluation
+    return values | {
+        "kid": e.kid,
+        "latency_source": e.latency_source,
+        "num_samples": e.num_samples,
+        "num_finetunes": e.num_finetunes,
+        "control_samples": e.control_samples,
+        "features": e.features,
+        "nfe": e.nfe,
+        "sample_std": e.sample_std,
+        "protocol": e.protocol,
+    }
+
+
+def _note(record: TrialRecord) -> str:
+    """Markdown: the schedule as a table, then the numbers with their protocol."""
+    title = record.label or ORIGINS.get(record.origin or "", "searched schedule")
+    intervals = " | ".join(str(i) for i in range(len(record.depths)))
+    rule = "|".join(["---"] * (len(record.depths) + 1))
+    depths = " | ".join(str(depth) for depth in record.depths)
+    table = f"| interval (data to noise) | {intervals} |\n|{rule}|\n| blocks run | {depths} |"
+    if record.evaluation is None:
+        return f"### {title}\n\n{table}\n\nFailed in stage *{record.stage}*: {record.reason}"
+    e = record.evaluation
+    return (
+        f"### {title}\n\n{table}\n\n"
+        f"{fid_title(e)} **{rounded(e.fid)}**, "
+        f"KID {rounded(e.kid, most=5)}, latency {e.latency_ms:.1f} ms per batch "
+        f"({e.latency_source}), {e.nfe} network calls."
+    )
+
+
+def study_note(results: RunResults) -> str:
+    """Markdown: the front as a table."""
+    rows = [
+        f"| {e.title} | {' '.join(map(str, e.depths))} | {rounded(e.fid)} | {e.latency_ms:.1f} | "
+        f"{e.acceleration:.1%} |"
+        for e in results.front()
+    ]
+    if not rows:
+        return "No trial is complete."
+    head = results.front()[0]
+    title = fid_title(head)
+    return "\n".join(
+        [
+            f"## Pareto front of {results.settings.name}",
+            "",
+            f"| schedule | blocks, data to noise | {title} | latency, ms per batch | saved |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    )

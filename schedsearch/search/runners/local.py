@@ -1,0 +1,200 @@
+"""Runs jobs in processes on this machine; no Ray needed.
+
+Each worker process holds one end of a pipe and runs one job at a time. A worker that dies,
+hangs or loses its driver affects its own job only.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from types import FrameType
+from typing import Any
+
+from schedsearch.workers.jobs import Job, job_from_dict
+from schedsearch.search.runners.contracts import JobSource
+from schedsearch.settings import ResourceSettings
+
+_POLL_SECONDS = 0.5
+
+
+def _serve(pipe: Connection, parent: int) -> None:
+    """Body of a worker process: job in, outcome out, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the driver decides
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    from schedsearch.workers.run_job import run_job
+
+    while True:
+        try:
+            job = job_from_dict(pipe.recv())
+            pipe.send(run_job(job))
+        except (EOFError, OSError):  # the driver is gone
+            return
+
+
+def _die_with(parent: int) -> None:
+    """End this process when its driver is gone, so that no orphan goes on training."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    os._exit(1)
+
+
+@dataclass
+class _Worker:
+    process: Any  # multiprocessing's context types share no public base
+    pipe: Connection
+    job: Job | None = None
+    started: float = 0.0
+
+
+class LocalRunner:
+    """A pool of worker processes.
+
+    Args:
+        resources: Workers and what each may use; with GPUs each worker sees one device.
+        num_gpus: GPUs of this machine.
+        timeout: Seconds that one job may take.
+    """
+
+    def __init__(
+        self, resources: ResourceSettings, *, num_gpus: int = 0, timeout: float | None = None
+    ) -> None:
+        self._resources = resources
+        self._num_gpus = num_gpus
+        self._timeout = timeout
+        self._context = multiprocessing.get_context("spawn")  # CUDA cannot be forked
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> LocalRunner:
+        """Start the workers."""
+        try:
+            for index in range(self._resources.num_workers):
+                self._workers.append(self._spawn(index))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Stop the workers, those in the middle of a job too."""
+        for worker in self._workers:
+            worker.pipe.close()
+            if worker.job is not None:
+                worker.process.kill()
+        for worker in self._workers:
+            worker.process.join(timeout=5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers = []
+
+    def _spawn(self, index: int) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(theirs, os.getpid()), name=f"schedsearch-worker-{index}"
+        )
+        # A child takes the environment of its start, and half a start ends in its traceback.
+        with _visible_gpu(self._gpu_of(index)), _interrupts_afterwards():
+            process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _gpu_of(self, index: int) -> int | None:
+        if not self._resources.gpus_per_trial:
+            return None
+        return int(index * self._resources.gpus_per_trial) % max(1, self._num_gpus)
+
+    def run(self, source: JobSource, *, check: Callable[[], None] | None = None) -> None:
+        """Run until the source is finished, see :class:`Runner`."""
+        while True:
+            for worker in self._workers:
+                if worker.job is None and (job := source.next_job()) is not None:
+                    worker.job, worker.started = job, time.monotonic()
+                    with suppress(OSError):  # it died while idle, as _collect will find
+                        worker.pipe.send(job.to_dict())
+            busy = [worker for worker in self._workers if worker.job is not None]
+            if not busy:
+                return
+            ready = wait([worker.pipe for worker in busy], timeout=_POLL_SECONDS)
+            if check is not None:
+                check()
+            for worker in busy:
+                self._collect(worker, source, ready=worker.pipe in ready)
+
+    def _collect(self, worker: _Worker, source: JobSource, *, ready: bool) -> None:
+        job = worker.job
+        if job is None:
+            return
+        if ready:
+            try:
+                outcome = worker.pipe.recv()
+            except (EOFError, OSError):
+                worker.process.join()
+                reason, died = _how_it_died(worker.process.exitcode), True
+            else:
+                worker.job = None
+                source.finish(job, outcome)
+                return
+        elif self._timeout is None or time.monotonic() - worker.started < self._timeout:
+            return
+        else:
+            worker.process.kill()
+            worker.process.join()
+            reason, died = f"no result within {self._timeout:g} s", False
+        index = self._workers.index(worker)
+        worker.pipe.close()
+        self._workers[index] = self._spawn(index)
+        source.lose(job, reason, retry=died)
+
+
+def _how_it_died(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"the worker was killed by signal {-exit_code}"
+    return f"the worker died with exit code {exit_code}"
+
+
+@contextmanager
+def _interrupts_afterwards() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python runs handlers in the main thread only
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(handler := signal.getsignal(number))
+    }
+    for number in before:
+        signal.signal(number, lambda *arrived: held.append(arrived))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for arrived, frame in held:
+        before[signal.Signals(arrived)](arrived, frame)
+
+
+@contextmanager
+def _visible_gpu(gpu: int | None) -> Iterator[None]:
+    """Let processes started inside see one GPU; None changes nothing."""
+    if gpu is None:
+        yield
+        return
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = before.split(",")[gpu] if before else str(gpu)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before

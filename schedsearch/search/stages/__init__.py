@@ -1,0 +1,1 @@
+"""The stages of a run that are not trials: profile, latency, confirmation."""

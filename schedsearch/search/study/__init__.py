@@ -1,0 +1,1 @@
+"""The Optuna study: asks for schedules, tells results, survives crashes."""

@@ -1,0 +1,158 @@
+"""Brings the journal, the trial folders and the study into agreement when a run starts.
+
+The journal is the record. Trials of a driver that died are found as RUNNING in the study:
+one whose result exists is told from it, the others are closed and their schedules enqueued
+again. A study that was lost is rebuilt with the same trial numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from schedsearch.records import TrialRecord
+from schedsearch.schedules.exit_schedule import ExitSchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from schedsearch.runs.journal import Journal
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.schedules.space import SearchSpace
+
+
+def depths_of(trial: FrozenTrial, space: SearchSpace) -> tuple[int, ...] | None:
+    """The schedule of a trial in any state, or None when it died before it had one."""
+    if (depths := trial.user_attrs.get("depths")) is not None:
+        return tuple(int(depth) for depth in depths)
+    params: dict[str, Any] = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    if set(space.param_names()) <= set(params):
+        return space.decode(params).depths
+    return None
+
+
+def reconcile(
+    study: optuna.Study,
+    journal: Journal[TrialRecord],
+    folder: RunFolder,
+    space: SearchSpace,
+) -> Sequence[TrialRecord]:
+    """Repair what a crash left and return all finished trials.
+
+    Only safe while holding the run folder's lock: every RUNNING trial is taken for dead.
+
+    Args:
+        study: The Optuna study.
+        journal: The record of finished trials; a torn last line is cut off.
+        folder: The run folder.
+        space: The space of schedules.
+    """
+    journal.repair()
+    records = journal.read()
+    by_number = {record.number: record for record in records}
+    for record in _finished_but_unrecorded(study, folder, by_number, space):
+        journal.append(record)
+        records.append(record)
+        by_number[record.number] = record
+    _rebuild(study, by_number, space)
+    retried = {
+        trial.user_attrs.get("retry_of")
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state is OptunaState.WAITING
+    }
+    open_states = (OptunaState.RUNNING, OptunaState.WAITING)
+    for trial in study.get_trials(deepcopy=False, states=open_states):
+        if trial.number in by_number:
+            # WAITING when a power cut took the newest commits; every line was synced.
+            study._storage.set_trial_state_values(trial._trial_id, OptunaState.RUNNING)
+            tell_record(study, trial.number, by_number[trial.number])
+        elif trial.state is OptunaState.RUNNING:
+            _interrupt(study, trial, space, enqueue=trial.number not in retried)
+    return records
+
+
+def kept_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a new attempt at a schedule keeps: its name, and where it comes from."""
+    return {key: attributes[key] for key in ("label", "origin") if attributes.get(key)}
+
+
+def tell_record(study: optuna.Study, number: int, record: TrialRecord) -> None:
+    """Tell Optuna a record: COMPLETE with (FID, latency), or FAIL."""
+    if record.evaluation is not None:
+        study.tell(number, record.evaluation.values)
+    else:
+        study.tell(number, state=OptunaState.FAIL)
+
+
+def _finished_but_unrecorded(
+    study: optuna.Study,
+    folder: RunFolder,
+    by_number: dict[int, TrialRecord],
+    space: SearchSpace,
+) -> list[TrialRecord]:
+    """Results that a worker wrote and the driver did not live to record."""
+    found = []
+    # Not of trials that were closed: their schedules are enqueued again already.
+    states = (OptunaState.RUNNING, OptunaState.COMPLETE)
+    for trial in study.get_trials(deepcopy=False, states=states):
+        if trial.number in by_number or "duplicate_of" in trial.user_attrs:
+            continue
+        try:
+            text = (folder.trial(trial.number) / "record.json").read_text(encoding="utf-8")
+            record = TrialRecord.from_json(text)
+        except (OSError, ValueError):
+            continue
+        same = record.number == trial.number and record.depths == depths_of(trial, space)
+        if same and record.evaluation is not None and record.evaluation.non_finite() is None:
+            found.append(record)
+    return found
+
+
+def _rebuild(study: optuna.Study, by_number: dict[int, TrialRecord], space: SearchSpace) -> None:
+    """Add the trials that the journal knows and the study does not, by number."""
+    for number in range(len(study.get_trials(deepcopy=False)), max(by_number, default=-1) + 1):
+        record = by_number.get(number)
+        if record is None:  # was interrupted, or a duplicate
+            study.add_trial(
+                optuna.create_trial(
+                    state=OptunaState.FAIL, user_attrs={"interrupted": True, "rebuilt": True}
+                )
+            )
+            continue
+        attrs: dict[str, Any] = {
+            "depths": list(record.depths),
+            "rebuilt": True,
+            **kept_attributes({"label": record.label, "origin": record.origin}),
+        }
+        bounds = optuna.distributions.IntDistribution(space.min_depth, space.max_depth)
+        params = space.to_params(record.schedule)
+        study.add_trial(
+            optuna.create_trial(
+                state=OptunaState.COMPLETE if record.complete else OptunaState.FAIL,
+                values=record.evaluation.values if record.evaluation else None,
+                params=params,
+                distributions=dict.fromkeys(params, bounds),
+                user_attrs=attrs,
+            )
+        )
+
+
+def _interrupt(
+    study: optuna.Study, trial: FrozenTrial, space: SearchSpace, *, enqueue: bool
+) -> None:
+    """Enqueue the schedule again, then close the trial; in this order, so none is lost."""
+    depths = depths_of(trial, space)
+    if depths is not None and enqueue:
+        attrs: dict[str, Any] = {
+            "depths": list(depths),
+            "retry_of": trial.number,
+            **kept_attributes(trial.user_attrs),
+        }
+        study.enqueue_trial(space.to_params(ExitSchedule(depths)), user_attrs=attrs)
+    running = optuna.Trial(study, trial._trial_id)
+    running.set_user_attr("interrupted", True)
+    running.set_user_attr("reason", "the driver died")
+    study.tell(trial.number, state=OptunaState.FAIL)

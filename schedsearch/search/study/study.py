@@ -1,0 +1,240 @@
+"""The one owner of the Optuna study: hands out schedules, validates results, survives crashes.
+
+``results.jsonl`` is the record of a run and the study an index of it. Every step below is
+ordered so that a kill -9 between any two lines loses nothing: a retry is enqueued before the
+interrupted trial is closed, a result is journalled before it is told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import TrialState as OptunaState
+
+from schedsearch.exceptions import StorageError
+from schedsearch.records import TrialRecord, TrialState
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.study.distinct import DistinctSchedules, Key
+from schedsearch.workers.failures import DISK_STAGE, as_failure
+from schedsearch.search.study.known import FinishedTrials
+from schedsearch.workers.jobs import Job, TrialJob
+from schedsearch.workers.progress import STATE_FILE
+from schedsearch.search.study.proposals import Proposals
+from schedsearch.search.study.reconcile import kept_attributes, reconcile, tell_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schedsearch.search.dashboard import TrialPublisher
+    from schedsearch.runs.journal import Journal
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.search.runners.contracts import Observer
+    from schedsearch.settings import StudySettings
+    from schedsearch.schedules.space import SearchSpace
+    from schedsearch.search.study.warm_starts import WarmStart
+
+
+class ScheduleStudy:
+    """Ask-and-tell over one Optuna study, with the promises of a run.
+
+    Schedules are told apart by the depths that the solver visits, so two that differ only
+    where the solver never calls the network are one.
+
+    Args:
+        study: The Optuna study, with its sampler.
+        settings: The resolved search space.
+        settings_text: The same as text, which is what workers get.
+        folder: The run folder.
+        journal: The record of finished trials.
+        warm_starts: Schedules to measure first.
+        times: Times of the solver's network calls, noise -> data.
+        predict_ms: Latency that the table gives a schedule, in ms per batch.
+        publisher: Shows trials in the dashboard.
+        observer: Is told what happens.
+        on_result: Called after every trial that was recorded.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        *,
+        settings: StudySettings,
+        settings_text: str,
+        folder: RunFolder,
+        journal: Journal[TrialRecord],
+        warm_starts: Sequence[WarmStart],
+        times: Sequence[float],
+        predict_ms: Callable[[ExitSchedule], float],
+        publisher: TrialPublisher,
+        observer: Observer,
+        on_result: Callable[[], None],
+    ) -> None:
+        self._study = study
+        self._settings = settings
+        self._settings_text = settings_text
+        self._folder = folder
+        self._journal = journal
+        self._warm_starts = list(warm_starts)
+        self._predict_ms = predict_ms
+        self._publisher = publisher
+        self._observer = observer
+        self._on_result = on_result
+        self._space: SearchSpace = settings.space.build()
+        self.distinct = DistinctSchedules(self._space, times)
+        self.finished = FinishedTrials(self.distinct)
+        self.proposals = Proposals(
+            study, self._space, self.distinct, self.finished, seed=settings.search.seed
+        )
+        self._running: dict[int, optuna.Trial] = {}
+        self._failed_now = 0
+        self._attempts: Counter[Key] = Counter()
+        self.exhausted = False
+
+    # ---- what is known --------------------------------------------------------------------
+
+    @property
+    def wants_jobs(self) -> bool:
+        """Whether there are schedules left to measure."""
+        return self.finished.num_complete < min(
+            self._settings.search.n_trials, self.distinct.size()
+        )
+
+    @property
+    def all_tried(self) -> bool:
+        """Whether every different schedule ended, with a result or without."""
+        return len(self.finished.keys()) >= self.distinct.size()
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether as many schedules failed as were wanted: a broken trainer must not run on."""
+        return self._failed_now >= self._settings.search.n_trials
+
+    def _key(self, schedule: ExitSchedule) -> Key:
+        return self.distinct.key(schedule)
+
+    # ---- start ----------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Bring journal and study into agreement."""
+        for record in reconcile(self._study, self._journal, self._folder, self._space):
+            self.finished.add(record)
+
+    def enqueue_first(self, seeds: Iterable[ExitSchedule] = ()) -> None:
+        """Enqueue the warm starts, and after them schedules that the error table favours."""
+        self.proposals.enqueue_first(self._warm_starts, seeds)
+
+    # ---- ask ------------------------------------------------------------------------------
+
+    def next_job(self) -> Job | None:
+        """The next schedule to train, or None (see :class:`JobSource`)."""
+        wanted = self._settings.search.n_trials
+        under_way = self.finished.num_complete + len(self._running)
+        if under_way >= wanted or self.gave_up:
+            return None
+        if under_way >= self.distinct.size():
+            self.exhausted = not self._running
+            return None
+        trial = self.proposals.ask(self._running_keys())
+        if trial is None:
+            self.exhausted = not self._running
+            return None
+        schedule = ExitSchedule(tuple(trial.user_attrs["depths"]))
+        self._running[trial.number] = trial
+        job = TrialJob(
+            number=trial.number,
+            depths=schedule.depths,
+            label=trial.user_attrs.get("label"),
+            origin=trial.user_attrs.get("origin"),
+            settings=self._settings_text,
+            run_dir=str(self._folder.root),
+            predicted_latency_ms=self._predict_ms(schedule),
+            measure_latency=self._settings.resources.gpus_per_trial >= 1,
+            resume_from=self._saved_state(trial.user_attrs.get("retry_of")),
+        )
+        self._observer.started(job)
+        return job
+
+    def _running_keys(self) -> set[Key]:
+        trials = self._running.values()
+        return {self._key(ExitSchedule(tuple(t.user_attrs["depths"]))) for t in trials}
+
+    def _saved_state(self, number: int | None) -> int | None:
+        """The newest attempt at a schedule that left a state to continue from.
+
+        An attempt that died while it loaded left none, but the one before it may have.
+        """
+        retry_of = {t.number: t.user_attrs.get("retry_of") for t in self.proposals.trials()}
+        while number is not None and not (self._folder.trial(number) / STATE_FILE).is_file():
+            number = retry_of[number]
+        return number
+
+    # ---- tell -----------------------------------------------------------------------------
+
+    def finish(self, job: Job, outcome: Mapping[str, Any]) -> None:
+        """Validate and record what a worker returned.
+
+        A value that is not finite makes the trial FAIL; it never reaches the front.
+        """
+        assert isinstance(job, TrialJob)
+        record = TrialRecord.from_json(outcome["record"])
+        if record.evaluation is not None and (bad := record.evaluation.non_finite()) is not None:
+            record = as_failure(record, stage="evaluate", reason=f"{bad} is not finite")
+        if record.stage == DISK_STAGE:  # the trial is not at fault: stop, and run it again later
+            raise StorageError(
+                f"Trial {record.number} could not write its files: {record.reason}. Free space "
+                "and run the same command again; finished trials are kept."
+            )
+        if record.retry and self._retry(job, record.reason or "failed"):
+            return
+        self._tell(record)
+
+    def lose(self, job: Job, reason: str, *, retry: bool) -> None:
+        """The worker died: the schedule runs again, up to ``search.max_retries`` times."""
+        assert isinstance(job, TrialJob)
+        if retry and self._retry(job, reason):
+            return
+        attempts = self._attempts_of(job)
+        self._tell(
+            TrialRecord(
+                number=job.number,
+                depths=job.depths,
+                label=job.label,
+                origin=job.origin,
+                state=TrialState.FAILED,
+                stage="worker",
+                reason=f"{reason}; gave up after {attempts} attempts" if attempts > 1 else reason,
+                started="",
+                seconds=0.0,
+            )
+        )
+
+    def _attempts_of(self, job: TrialJob) -> int:
+        return self._attempts[self._key(job.schedule)] + 1
+
+    def _retry(self, job: TrialJob, reason: str) -> bool:
+        """Enqueue the schedule again and close the trial as interrupted."""
+        if self._attempts_of(job) > self._settings.search.max_retries:
+            return False
+        self._attempts[self._key(job.schedule)] += 1
+        trial = self._running.pop(job.number)
+        kept = kept_attributes(trial.user_attrs)
+        self.proposals.enqueue(job.schedule, retry_of=job.number, **kept)
+        trial.set_user_attr("interrupted", True)
+        trial.set_user_attr("reason", reason)
+        self._study.tell(trial, state=OptunaState.FAIL)
+        self._observer.interrupted(job, reason)
+        return True
+
+    def _tell(self, record: TrialRecord) -> None:
+        trial = self._running.pop(record.number)
+        self._journal.append(record)
+        self.finished.add(record)
+        if not record.complete:
+            self._failed_now += 1
+        self._publisher.publish(trial, record)
+        tell_record(self._study, trial.number, record)
+        self._observer.finished(record)
+        self._on_result()

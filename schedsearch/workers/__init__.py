@@ -1,0 +1,1 @@
+"""What runs inside a worker process: a job in, an outcome out."""

@@ -1,0 +1,342 @@
+import argparse
+import logging
+import os
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from tiny_runs import TINY
+from torch import nn
+
+from schedsearch.backbones.weights.checkpoint import (
+    fingerprint,
+    fingerprint_of,
+    link_weights,
+    load_backbone_from,
+    load_weights,
+    resolve_checkpoint,
+    save_weights,
+)
+from schedsearch.backbones.dit import DiT
+from schedsearch.exceptions import CheckpointError
+from schedsearch.settings import BackboneSettings
+
+CONFIG = {
+    "input_size": 8,
+    "patch_size": 4,
+    "in_channels": 1,
+    "hidden_size": 16,
+    "depth": 2,
+    "num_heads": 2,
+    "num_classes": 3,
+    "learn_sigma": False,
+}
+
+
+def make_net(seed: int, **overrides: object) -> DiT:
+    torch.manual_seed(seed)
+    net = DiT(**{**CONFIG, **overrides})
+    for parameter in net.parameters():
+        nn.init.normal_(parameter)
+    return net
+
+
+def test_round_trip_with_metadata(tmp_path: Path) -> None:
+    net, path = make_net(0), tmp_path / "deep" / "weights.safetensors"
+    save_weights(net, path, {"steps": "7"})
+    other = make_net(1)
+    assert fingerprint(other) != fingerprint(net)
+    assert load_weights(other, path) is None
+    assert fingerprint(other) == fingerprint(net)
+    with safe_open(path, "pt") as file:
+        assert file.metadata()["steps"] == "7"
+    assert [entry.name for entry in path.parent.iterdir()] == ["weights.safetensors"]
+
+
+def test_a_failed_save_keeps_the_old_file(tmp_path: Path, fill_disk: Callable[[], None]) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(make_net(0), path)
+    old = path.read_bytes()
+    fill_disk()
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(make_net(1), path)
+    assert path.read_bytes() == old
+    assert [entry.name for entry in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_a_file_that_holds_the_same_weights_gets_a_second_name(tmp_path: Path) -> None:
+    net, first, second = nn.Linear(3, 2), tmp_path / "a", tmp_path / "b"
+    save_weights(net, first, {"by": "hand"})
+    assert link_weights(net, first, second)
+    assert second.samefile(first)
+    assert link_weights(net, first, second)  # a resumed trial does it again
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_other_weights_get_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, first, second = nn.Linear(3, 2), tmp_path / "a", tmp_path / "b"
+    save_weights(net, first)
+    assert not link_weights(nn.Linear(3, 2, bias=False), first, second)
+    with torch.no_grad():
+        net.bias += 1e-6
+    assert not link_weights(net, first, second)
+    assert not second.exists()
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "the file system has no hard links")
+
+    save_weights(net, first)
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    assert not link_weights(net, first, second)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_plain_pt_with_the_prefixes_of_wrappers(tmp_path: Path, prefix: str) -> None:
+    net, path = make_net(0), tmp_path / "net.pt"
+    torch.save({prefix + name: value for name, value in net.state_dict().items()}, path)
+    other = make_net(1)
+    note = load_weights(other, path)
+    assert note == (f"the prefix {prefix!r} of its keys was removed" if prefix else None)
+    assert fingerprint(other) == fingerprint(net)
+
+
+def training_file(path: Path) -> dict[str, DiT]:
+    """What DiT's and ASE's train.py write."""
+    nets = {"model": make_net(0), "ema": make_net(1)}
+    optimizer = torch.optim.AdamW(nets["model"].parameters())
+    states = {key: net.state_dict() for key, net in nets.items()}
+    args = argparse.Namespace(model="DiT-XL/2", lr=1e-4, data_path="/data", ckpt=None)
+    torch.save({**states, "opt": optimizer.state_dict(), "args": args}, path)
+    return nets
+
+
+def test_a_training_file_gives_its_ema_and_says_so(tmp_path: Path) -> None:
+    nets, other = training_file(tmp_path / "0400000.pt"), make_net(2)
+    note = load_weights(other, tmp_path / "0400000.pt")
+    assert note == "0400000.pt holds ema, model; 'ema' was loaded (#model takes the other)"
+    assert fingerprint(other) == fingerprint(nets["ema"])
+
+
+@pytest.mark.parametrize("choice", ["ema", "model"])
+def test_a_suffix_chooses(tmp_path: Path, choice: str) -> None:
+    nets, other = training_file(tmp_path / "net.pt"), make_net(2)
+    assert load_weights(other, f"{tmp_path}/net.pt#{choice}") == f"net.pt: {choice!r} was loaded"
+    assert fingerprint(other) == fingerprint(nets[choice])
+
+
+def test_a_suffix_for_what_is_not_there(tmp_path: Path) -> None:
+    training_file(tmp_path / "net.pt")
+    with pytest.raises(
+        CheckpointError, match=r"has no 'state_dict': it holds ema, model\. .*drop"
+    ):
+        load_weights(make_net(2), f"{tmp_path}/net.pt#state_dict")
+    save_weights(make_net(0), tmp_path / "net.safetensors")
+    with pytest.raises(CheckpointError, match=r"has no 'ema': it holds one set of weights only"):
+        load_weights(make_net(2), f"{tmp_path}/net.safetensors#ema")
+
+
+def test_any_other_hash_belongs_to_the_name(tmp_path: Path) -> None:
+    for name in ("run#3.safetensors", "net.safetensors#ema"):
+        save_weights(make_net(0), tmp_path / name)
+    assert load_weights(make_net(1), tmp_path / "run#3.safetensors") is None
+    assert resolve_checkpoint(tmp_path / "net.safetensors#ema").choice is None
+
+
+def test_lightning_style_nesting(tmp_path: Path) -> None:
+    path, net, other = tmp_path / "last.ckpt", make_net(0), make_net(1)
+    torch.save({"epoch": 3, "state_dict": net.state_dict()}, path)
+    assert load_weights(other, path) == "last.ckpt: 'state_dict' was loaded"
+    assert fingerprint(other) == fingerprint(net)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_half_precision_files_fill_a_float32_model(
+    tmp_path: Path, name: str, dtype: torch.dtype
+) -> None:
+    half, net = make_net(0).to(dtype), make_net(1)
+    if name.endswith(".pt"):
+        torch.save(half.state_dict(), tmp_path / name)
+    else:
+        save_weights(half, tmp_path / name)
+    note = load_weights(net, tmp_path / name)
+    assert note == f"converted from {str(dtype).removeprefix('torch.')} to float32"
+    assert net.final_layer.linear.weight.dtype == torch.float32
+    assert fingerprint(net) == fingerprint(half.float())
+
+
+def test_mismatch_is_counted_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "deeper.safetensors"
+    save_weights(make_net(0, depth=3, num_classes=4), path)
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(make_net(1), path)
+    text = str(caught.value)
+    assert "10 unexpected: blocks.2." in text
+    assert "and 5 more" in text
+    assert "1 of another shape: y_embedder.embedding_table.weight (file (5, 16), " in text
+    assert "By its shapes the file has depth: 3 (model: 2), rows of the label table: 5" in text
+    save_weights(make_net(0), path)
+    with pytest.raises(CheckpointError, match=r"10 missing: blocks\.2\."):
+        load_weights(make_net(1, depth=3), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"learn_sigma": True}, "learn_sigma: true (model: false)"),
+        ({"depth": 5}, "depth: 5 (model: 2)"),
+        ({"hidden_size": 32}, "hidden_size: 32 (model: 16)"),
+        ({"patch_size": 2}, "patch_size: 2 (model: 4)"),
+        ({"input_size": 16}, "input_size: 16 (model: 8)"),
+        ({"in_channels": 4}, "in_channels: 4 (model: 1)"),
+        ({"mlp_ratio": 2.0}, "mlp_ratio: 2 (model: 4)"),
+        (
+            {"class_dropout_prob": 0.0},
+            "rows of the label table: 3 (model: 4). The label table has",
+        ),
+    ],
+)
+def test_the_argument_to_change_is_named(
+    tmp_path: Path, change: dict[str, object], hint: str
+) -> None:
+    save_weights(make_net(0, **change), tmp_path / "net.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(make_net(1), tmp_path / "net.safetensors")
+    text = str(caught.value)
+    assert f"By its shapes the file has {hint}" in text
+    assert "\n" not in text
+
+
+def test_nothing_is_loaded_when_one_key_is_wrong(tmp_path: Path) -> None:
+    path, net = tmp_path / "net.pt", make_net(1)
+    state = make_net(0).state_dict()
+    del state["final_layer.linear.bias"]
+    torch.save(state, path)
+    before = fingerprint(net)
+    with pytest.raises(CheckpointError, match=r"1 missing: final_layer\.linear\.bias"):
+        load_weights(net, path)
+    assert fingerprint(net) == before
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
+@pytest.mark.parametrize("kept", [0, 5, 0.5, 0.99])
+def test_damaged_files(tmp_path: Path, name: str, kept: float) -> None:
+    path = tmp_path / name
+    if name.endswith(".pt"):
+        torch.save(make_net(0).state_dict(), path)
+    else:
+        save_weights(make_net(0), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(CheckpointError, match=r"empty|cannot be read|damaged"):
+        load_weights(make_net(1), path)
+
+
+class RunsCode:
+    """Unpickled by the standard library, it would make the folder that it names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_that_could_run_code_are_refused(tmp_path: Path, *, zipped: bool) -> None:
+    path, made = tmp_path / "net.pt", tmp_path / "made"
+    content = {"ema": make_net(0).state_dict(), "args": RunsCode(made)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="could run code") as caught:
+        load_weights(make_net(1), path)
+    assert not made.exists()
+    assert ("mkdir" in str(caught.value)) == zipped
+    torch.save({"ema": {}, "args": argparse.Namespace(data=tmp_path)}, path)
+    with pytest.raises(CheckpointError, match=r"more than tensors \(pathlib\.PosixPath\)"):
+        load_weights(make_net(1), path)
+
+
+def test_the_namespace_is_allowed_only_while_reading(tmp_path: Path) -> None:
+    training_file(tmp_path / "net.pt")
+    load_weights(make_net(2), tmp_path / "net.pt")
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+def test_archives_of_other_kinds(tmp_path: Path) -> None:
+    """Files of TorchScript and of the first torch versions need code to be read."""
+    path = tmp_path / "net.pt"
+    with tarfile.open(path, "w") as archive:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(CheckpointError, match="is a TorchScript or tar archive"):
+        load_weights(make_net(1), path)
+    path.write_bytes(pickle.dumps({"w": 1}, protocol=2))
+    with pytest.raises(CheckpointError, match=r"damaged or holds more|cannot be read"):
+        load_weights(make_net(1), path)
+
+
+def test_files_without_weights(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"step": 3, "note": "hello"}, path)
+    with pytest.raises(CheckpointError, match=r"no tensors.*step, note"):
+        load_weights(make_net(1), path)
+    torch.save([1, 2], path)
+    with pytest.raises(CheckpointError, match="a list, not a state dict"):
+        load_weights(make_net(1), path)
+
+
+def test_resolve(tmp_path: Path) -> None:
+    shipped = resolve_checkpoint("package:digits_dit.safetensors")
+    assert shipped.path.is_file()
+    with pytest.raises(CheckpointError, match=r"there are .*digits_dit\.safetensors"):
+        resolve_checkpoint("package:nothing.safetensors")
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt does not exist"):
+        resolve_checkpoint(tmp_path / "nowhere.pt")
+    with pytest.raises(CheckpointError, match="is a folder, but neither"):
+        resolve_checkpoint(tmp_path)
+
+
+def test_what_was_chosen_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    training_file(tmp_path / "net.pt")
+    settings = BackboneSettings(family="dit", config=CONFIG, checkpoint=str(tmp_path / "net.pt"))
+    with caplog.at_level(logging.INFO, "schedsearch"):
+        load_backbone_from(settings)
+    assert "'ema' was loaded" in caplog.text
+
+
+def test_fingerprint_sees_values_names_and_dtype() -> None:
+    net = make_net(0)
+    first = fingerprint(net)
+    assert first.startswith("sha256:")
+    assert fingerprint(make_net(0)) == first
+    with torch.no_grad():
+        net.final_layer.linear.bias[0] += 1e-6
+    assert fingerprint(net) != first
+    assert fingerprint(make_net(0).bfloat16()) != first
+    state = make_net(0).state_dict()
+    assert fingerprint_of(dict(reversed(state.items()))) == first  # the order is no matter
+    bias = state.pop("final_layer.linear.bias")
+    assert fingerprint_of(state) != first
+    assert fingerprint_of({**state, "final_layer.linear.offset": bias}) != first
+    assert fingerprint_of({**state, "final_layer.linear.bias": bias[None]}) != first
+
+
+def test_shipped_digits_model_predicts_noise() -> None:
+    from schedsearch.data.digits import load_digits
+    from schedsearch.diffusion.process import DDPMProcess
+
+    net = load_backbone_from(BackboneSettings(**TINY["backbone"]))
+    assert not net.training
+    generator = torch.Generator().manual_seed(0)
+    x0, y = load_digits().batch(256, generator)
+    noise = torch.randn(x0.shape, generator=generator)
+    t = torch.randint(1000, (256,), generator=generator)
+    with torch.no_grad():
+        x_t = DDPMProcess().q_sample(x0, t, noise)
+        error = (net(x_t, t, y, exit_depth=10) - noise).square().mean()
+    assert error < 0.09  # 0.07 over the last training steps; 1 is an untrained model

@@ -1,0 +1,105 @@
+"""Strict YAML."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schedsearch.files.problems import Findings
+from schedsearch.files.strict_yaml import MAX_BYTES, parse_document
+
+
+def read(text: str | bytes) -> tuple[Any, list[str]]:
+    findings = Findings("f.yaml")
+    return parse_document(text, findings).data, [str(problem) for problem in findings.problems]
+
+
+@pytest.mark.parametrize(
+    ("scalar", "value"),
+    [
+        ("1e-5", 1e-5),
+        ("5.0e-4", 5e-4),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("2.", 2.0),
+        ("-3", -3),
+        ("+4", 4),
+        ("0", 0),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("010", "010"),
+        ("yes", "yes"),
+        ("No", "No"),
+        ("on", "on"),
+        ("1:30", "1:30"),
+        ("1_000", "1_000"),
+        ("2024-01-01", "2024-01-01"),
+        ("=", "="),
+        ("1e", "1e"),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("'1'", "1"),
+        ('"true"', "true"),
+    ],
+)
+def test_scalars_of_yaml_1_2(scalar: str, value: object) -> None:
+    data, problems = read(f"key: {scalar}\n")
+    assert problems == []
+    assert data["key"] == value
+    assert type(data["key"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "f.yaml:3:1: a: duplicate key; it stands in line 1 already"),
+        ("a: {b: 1,\n    b: 2}\n", "f.yaml:2:5: a.b: duplicate key"),
+        ("a: &x 1\nb: *x\n", "f.yaml:2:4: aliases"),
+        ("a: &x 1\n", "f.yaml:1:4: anchors"),
+        ("a: !!python/name:os.system\n", "f.yaml:1:4: the tag tag:yaml.org,2002:python/name"),
+        ("a: !mine 3\n", "f.yaml:1:4: the tag !mine"),
+        ("a:\n\t- 1\n", "f.yaml:2:1: a tab stands where YAML wants spaces; indent with spaces"),
+        ("a: [1, 2\nb: 3\n", "f.yaml:2:2:"),
+        ("a: 1\n b: 2\n", "f.yaml:2:3:"),
+        ("a: 1\n---\nb: 2\n", "f.yaml:2:1: the file holds more than one document"),
+        ("a: .inf\n", "f.yaml:1:1: a: must be a finite number, got .inf"),
+        ("a: [1, .nan]\n", "f.yaml:1:8: a[1]: must be a finite number"),
+        ("a: 1e999\n", "a: must be a finite number"),
+        ("a: " + "9" * 5000 + "\n", "is too large"),
+        ("? [1]\n: 2\n", "a key must be a word"),
+        ("a: " + "[" * 50 + "]" * 50 + "\n", "nested deeper than 20 levels"),
+        ("a: \x00\n", "not YAML"),
+        (b"a: 1\nb: \xff\n", "f.yaml:2:1: the file is not UTF-8 text"),
+        (b"#" * (MAX_BYTES + 1), f"at most {MAX_BYTES} are read"),
+    ],
+)
+def test_refusals_name_the_line(text: str | bytes, message: str) -> None:
+    _, problems = read(text)
+    assert any(message in problem for problem in problems), problems
+
+
+def test_a_python_tag_is_never_executed(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    _, problems = read(f"a: !!python/object/apply:pathlib.Path.touch [{canary}]\n")
+    assert problems
+    assert not canary.exists()
+
+
+def test_an_alias_bomb_is_refused_before_it_grows() -> None:
+    lines = ["l0: &l0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 12)]
+    data, problems = read("\n".join(lines))
+    assert data is None
+    assert len(problems) == 12 + 9 * 11
+
+
+def test_marks_lead_to_every_key() -> None:
+    findings = Findings("f.yaml")
+    marks = parse_document("a:\n  b: [1,\n    {c: 2}]\n", findings).marks
+    assert marks[("a",)] == (1, 1)
+    assert marks[("a", "b")] == (2, 3)
+    assert marks[("a", "b", 0)] == (2, 7)
+    assert marks[("a", "b", 1, "c")] == (3, 6)

@@ -1,0 +1,114 @@
+"""Paths and the lock of a run."""
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.runs.folder import RunFolder
+
+
+def test_places(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert folder.trial(7) == tmp_path / "run" / "trials" / "0007"
+    assert folder.weights(7) == folder.trial(7) / "ema.safetensors"
+    assert not folder.root.exists()  # nothing is made by looking
+    folder.create()
+    folder.create()
+    assert sorted(p.name for p in folder.root.iterdir()) == ["artifacts", "trials"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"needs a writable folder.*--output"):
+        RunFolder(tmp_path / "file" / "run").create()
+
+
+def test_existing_runs_by_path_and_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"neither mine nor runs/mine does"):
+        RunFolder.existing("mine")
+    (run / "space.yaml").write_text("")
+    assert RunFolder.existing("mine").root == run
+    assert RunFolder.existing(str(run)).root == run
+    assert RunFolder.existing("mine").shown == "runs/mine"
+
+
+def test_half_written_files_are_removed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create()
+    places = [
+        folder.root,
+        folder.trial(3),
+        folder.retraining(3, 1) / "promotion",
+        folder.reference,
+    ]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / ".ema.safetensors.123.tmp").write_text("half")
+        (place / "kept.tmp").write_text("whole")
+    folder.remove_leftovers()
+    names = sorted(path.name for path in folder.root.rglob("*tmp"))
+    assert names == ["kept.tmp"] * 4
+
+
+def test_one_driver(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert not folder.has_live_driver()
+    with folder.locked():
+        assert folder.has_live_driver()
+        owner = json.loads(folder.lock_file.read_text())
+        assert owner == {"host": socket.gethostname(), "pid": os.getpid()}
+        message = f"in use by process {os.getpid()} on "
+        with pytest.raises(StorageError, match=message), RunFolder(tmp_path).locked():
+            pass
+        assert json.loads(folder.lock_file.read_text()) == owner
+    assert not folder.has_live_driver()
+    with folder.locked():
+        pass
+
+
+def test_a_killed_driver_leaves_no_lock(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from schedsearch.runs.folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).locked():\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)])
+    assert done.returncode == -9
+    folder = RunFolder(tmp_path)
+    assert folder.lock_file.exists()
+    assert not folder.has_live_driver()
+    with folder.locked():
+        pass
+
+
+def test_an_owner_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with folder.lock_file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="in use by another process"), folder.locked():
+            pass
+
+
+def test_a_file_system_without_locks_is_no_other_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(handle: object, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    message = "a folder that can be locked.*No locks available"
+    with pytest.raises(StorageError, match=message), RunFolder(tmp_path).locked():
+        pass

@@ -1,0 +1,68 @@
+"""Rules that choose one schedule off the front."""
+
+import pytest
+from driving import confirm_of, record_of, settings_of
+
+from schedsearch.exceptions import NoResultError
+from schedsearch.schedules.hand_made import FULL
+from schedsearch.runs.pick import pick
+from schedsearch.runs.results import RunResults
+
+
+def results_of(*points: tuple[float, float], full: bool = True) -> RunResults:
+    """Trial i at the i-th point (FID, latency); the first is full depth."""
+    records = [
+        record_of(i, (10 - i,) * 10, fid, latency, label=FULL if full and i == 0 else None)
+        for i, (fid, latency) in enumerate(points)
+    ]
+    return RunResults(settings_of(), records, None, [confirm_of(0, 1, 2.0)])
+
+
+RESULTS = results_of((2.0, 100.0), (2.1, 50.0), (5.0, 40.0), (9.0, 30.0), (9.5, 60.0))
+
+
+@pytest.mark.parametrize(
+    ("rule", "trial", "why"),
+    [
+        ({"knee": True}, 1, "the knee of 4 schedules"),
+        ({"max_latency_ms": 45.0}, 2, "the best FID of 2 schedules with at most 45 ms"),
+        ({"max_latency_ms": 40.0}, 2, "the best FID of 2"),
+        ({"max_fid": 5.0}, 2, "the fastest of 3 schedules with a FID of at most 5"),
+        ({"max_fid": 1000.0}, 3, "the fastest of 4"),
+        ({"max_fid_increase": 5.0001}, 1, "above full depth's 2.0000"),
+        ({"max_fid_increase": 0.0}, 0, "the fastest of 1"),
+    ],
+)
+def test_rules(rule: dict[str, float], trial: int, why: str) -> None:
+    entry, reason = pick(RESULTS, **rule)  # type: ignore[arg-type]
+    assert entry.trial == trial
+    assert why in reason
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"max_latency_ms": 29.0}, r"the fastest is trial 3 with 30\.00 ms"),
+        ({"max_fid": 1.9}, r"the best is trial 0 with 2\.0000"),
+    ],
+)
+def test_what_no_schedule_meets(rule: dict[str, float], message: str) -> None:
+    with pytest.raises(NoResultError, match=message):
+        pick(RESULTS, **rule)  # type: ignore[arg-type]
+
+
+def test_an_increase_needs_full_depth() -> None:
+    with pytest.raises(NoResultError, match="Add full to warm_start, or use --max-fid"):
+        pick(results_of((2.0, 10.0), full=False), max_fid_increase=5.0)
+
+
+def test_nothing_to_pick_from() -> None:
+    failed = RunResults(settings_of(), [record_of(0, (10,) * 10, None)], None, [])
+    for rule in ({"knee": True}, {"max_fid": 3.0}):
+        with pytest.raises(NoResultError, match=r"needs a complete trial.*1 failed"):
+            pick(failed, **rule)  # type: ignore[arg-type]
+
+
+def test_one_rule_is_needed() -> None:
+    with pytest.raises(ValueError, match="exactly one rule"):
+        pick(RESULTS)

@@ -1,0 +1,30 @@
+"""Decimals of what people read."""
+
+import pytest
+
+from schedsearch.formatting import plus_minus, rounded
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.5121, "0.512"),
+        (-0.0004, "-0.000"),
+        (9.9871, "9.987"),
+        (12.345, "12.35"),
+        (273.95, "273.9"),
+        (3078.738, "3079"),
+        (318173822.4, "3.18e+08"),
+    ],
+)
+def test_about_four_digits(value: float, shown: str) -> None:
+    assert rounded(value) == shown
+
+
+def test_an_interval_has_the_decimals_of_its_larger_part() -> None:
+    assert plus_minus(-0.0171, 0.0098, sign=True) == "-0.017 ± 0.010"
+    assert plus_minus(2.5, 12.75) == "2.50 ± 12.75"
+    assert plus_minus(-1053.464, 67.627, sign=True) == "-1053 ± 68"
+    assert plus_minus(318173822.4, 10366593.0) == "3.18e+08 ± 1e+07"
+    assert plus_minus(-7.321, 0.5, most=2) == "-7.32 ± 0.50"
+    assert rounded(31.4, sign=True, most=2) == "+31.4"

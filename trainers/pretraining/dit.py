@@ -1,0 +1,74 @@
+"""Trains a DiT from scratch on real images or latents and writes its EMA weights.
+
+Makes the weights that ship: ``python -m trainers.pretraining.dit --data digits --output FILE``.
+A killed training goes on when the same command is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from schedsearch.backbones.dit import DiT
+from trainers.pretraining.loop import Plan
+from trainers.pretraining.command import add_common_arguments, run_command
+
+DEFAULTS = Plan(steps=12_000, batch_size=64, lr=2e-3)
+"""They made the weights that ship."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Flags of the command; those of the network have the official names."""
+    parser = argparse.ArgumentParser(prog="python -m trainers.pretraining.dit", description=__doc__)
+    network = parser.add_argument_group("network")
+    network.add_argument("--hidden-size", type=int, default=64)
+    network.add_argument("--depth", type=int, default=10)
+    network.add_argument("--num-heads", type=int, default=4)
+    network.add_argument("--patch-size", type=int, default=2)
+    network.add_argument("--mlp-ratio", type=float, default=4.0)
+    add_common_arguments(
+        parser, size_flag="--input-size", channels_flag="--in-channels", defaults=DEFAULTS
+    )
+    return parser
+
+
+def build_net(
+    args: argparse.Namespace, shape: tuple[int, int, int], num_classes: int, null_class: bool
+) -> DiT:
+    """The network of the parsed arguments, without a learned variance.
+
+    Args:
+        args: Parsed arguments.
+        shape: Shape (C, H, W) of an image.
+        num_classes: Number of classes; 0 builds an unconditional network.
+        null_class: Whether there is a label for "no class".
+    """
+    channels, side, _ = shape
+    return DiT(
+        input_size=side,
+        patch_size=args.patch_size,
+        in_channels=channels,
+        hidden_size=args.hidden_size,
+        depth=args.depth,
+        num_heads=args.num_heads,
+        mlp_ratio=args.mlp_ratio,
+        class_dropout_prob=args.label_dropout if null_class else 0.0,
+        num_classes=num_classes,
+        learn_sigma=False,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train and write the weights."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(arguments)
+
+    def build(shape: tuple[int, int, int], num_classes: int, null_class: bool) -> DiT:
+        return build_net(args, shape, num_classes, null_class)
+
+    return run_command(args, arguments, "trainers.pretraining.dit", build)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
