@@ -1,4 +1,4 @@
-"""Values of metrics for people: as many decimals as their size deserves.
+"""Numbers for people: as many decimals as their size deserves, titles, durations.
 
 FID has a scale per extractor: below 1 for the digits CNN, thousands for a LeNet's features.
 """
@@ -30,3 +30,17 @@ def plus_minus(mean: float, half_width: float, *, sign: bool = False, most: int 
         return f"{rounded(mean, sign=sign)} ± {half_width:.2g}"
     digits = decimals(largest, most)
     return f"{mean:{'+' if sign else ''}.{digits}f} ± {half_width:.{digits}f}"
+
+
+def fid_title(features: str, num_samples: int) -> str:
+    """How an FID is called: extractor and number of images belong to the value."""
+    return f"FID ({features}, n={num_samples})"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``8.3 s``, ``4 min 05 s``, ``2 h 10 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    return f"{hours} h {left:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -62,3 +62,20 @@ def knee(points: Sequence[Point]) -> int:
     spans = [(max(p[k] for p in points) - lows[k]) or 1.0 for k in (0, 1)]
     # With both axes in [0, 1] the ends lie on x + y = 1, so the distance is 1 - x - y.
     return max(order, key=lambda i: 1.0 - sum((points[i][k] - lows[k]) / spans[k] for k in (0, 1)))
+
+
+REFERENCE: Point = (3.0, 1.01)
+"""The hypervolume's reference point: 3 x full depth's FID and 1.01 x its latency."""
+
+
+def hypervolume_in_box(points: Sequence[Point], full: Point | None) -> float | None:
+    """Hypervolume as a share of the box up to :data:`REFERENCE`, in [0, 1].
+
+    Args:
+        points: (FID, latency) of schedules.
+        full: The same of full depth, which sets the units; None gives None.
+    """
+    if full is None or not (full[0] > 0 and full[1] > 0):
+        return None
+    scaled = [(fid / full[0], latency / full[1]) for fid, latency in points]
+    return hypervolume(scaled, REFERENCE) / (REFERENCE[0] * REFERENCE[1])

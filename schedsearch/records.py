@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
-from schedsearch.objectives import Evaluation
-from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.files.strict_json import check_fields, read_object
+from schedsearch.schedules.exit_schedule import ExitSchedule
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One objective of the search; both are minimised."""
+
+    name: str
+    unit: str
+
+
+OBJECTIVES = (Objective("fid", ""), Objective("latency_ms", "ms"))
+"""Study order: FID, then the latency of sampling one batch."""
+
+LatencySource = Literal["predicted", "measured"]
 
 
 class TrialState(StrEnum):
@@ -21,6 +35,47 @@ class TrialState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Quality and cost of one fine-tuned schedule, with their protocol.
+
+    Two evaluations compare only when ``protocol`` is equal; FID is biased in the number of
+    samples, so ``num_samples`` belongs to it.
+    """
+
+    fid: float
+    """Frechet distance between the features of samples and of the reference images."""
+    kid: float
+    """Kernel distance (unbiased MMD, cubic kernel) on the same features; also at small n."""
+    latency_ms: float
+    """Milliseconds to sample one batch of ``evaluation.latency_batch`` images."""
+    latency_source: LatencySource
+    """``predicted`` from the latency table, or ``measured`` on a device of the trial's own."""
+    nfe: int
+    """Network calls per image, guidance not counted."""
+    num_samples: int
+    features: str
+    """Name of the feature extractor."""
+    protocol: str
+    """Digest of everything that must agree for two values to compare."""
+    sample_std: float
+    """Pixel standard deviation of the samples; few-step solvers can hide damage in FID."""
+    class_accuracy: float | None = None
+    """Share of samples that the extractor recognises as their label, where it can tell."""
+
+    @property
+    def values(self) -> tuple[float, float]:
+        """(FID, latency in ms), the order of the study."""
+        return self.fid, self.latency_ms
+
+    def non_finite(self) -> str | None:
+        """Name of the first objective that is not a finite number, or None."""
+        for objective, value in zip(OBJECTIVES, self.values, strict=True):
+            if not math.isfinite(value):
+                return objective.name
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
     """Outcome of a trial; ``evaluation`` is set exactly when the state is complete."""
 
@@ -28,15 +83,13 @@ class TrialRecord:
     depths: tuple[int, ...]
     label: str | None = None
     origin: str | None = None
-    """As in the job: ``dp`` for a seed of the error table."""
+    """As in the job: ``dp`` for an optimum of the error table."""
     state: TrialState
     evaluation: Evaluation | None = None
     stage: str | None = None
     """Stage that failed: load, fine-tune, sample, fid, latency, save or worker."""
     reason: str | None = None
     """Why it failed, one line."""
-    retry: bool = False
-    """Whether a new attempt may succeed (a lost worker, memory); never with bad numbers."""
     started: str
     """UTC time, ISO 8601."""
     seconds: float
@@ -89,24 +142,20 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmRecord:
-    """FID and KID of a finished trial at one fresh seed."""
+    """FID and KID of a finished trial's schedule at one held-out evaluation seed."""
 
     number: int
+    """Trial number."""
     seed: int
+    """Evaluation seed."""
     num_samples: int
     fid: float
     kid: float
     features: str
-    num_steps: int = 0
-    """Steps by which the trial's fine-tune was continued for this measurement."""
     training_seed: int | None = None
-    """Of a fine-tune anew; None for the trial's own."""
-    fid_ci95: tuple[float, float] | None = None
-    """95 % interval of ``fid`` over the images of this seed, by bootstrap."""
-    kid_ci95: tuple[float, float] | None = None
-    """The same of ``kid``."""
+    """Seed of the retrained weights; None for the trial's own."""
     audit_fid: float | None = None
-    """FID of the same images by ``evaluation.auditor``, which no choice depends on."""
+    """FID of the same images by ``evaluation.auditor``, which chooses nothing."""
     audit_features: str | None = None
     """The auditor's name."""
 
@@ -119,14 +168,4 @@ class ConfirmRecord:
         """Read a line of :meth:`to_json`; ValueError when it is no such record."""
         data = read_object(line, "A confirmation")
         check_fields(cls, data)
-        for name in ("fid_ci95", "kid_ci95"):
-            data[name] = _interval(name, data.get(name))
         return cls(**data)
-
-
-def _interval(name: str, value: object) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or [type(bound) for bound in value] != [float, float]:
-        raise ValueError(f"ConfirmRecord.{name}: expected two numbers, got {value!r}.")
-    return value[0], value[1]

@@ -99,8 +99,13 @@ class RecipeSettings:
     """
 
     num_steps: Annotated[int, Field(ge=0)]
+    """Optimizer steps; 0 measures the pretrained weights as they are."""
     batch_size: Count
     lr: Positive
+    weights: Literal["own", "shared"] = "own"
+    """``own``: every trial fine-tunes a copy of the network, as ASE does. ``shared``: the network
+    is tuned once on random schedules of the space, and trials only measure it. Full depth keeps
+    the pretrained weights then."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
@@ -208,16 +213,10 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileSettings:
-    """What all trials share: a fine-tune with random exits, and the error table behind it."""
+    """The error table: loss per interval and exit depth, measured before the first trial."""
 
-    num_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of the shared fine-tune; 0 takes the table of the pretrained weights, with which
-    searches found more within 30 trials and as much later (benchmarks/README.md)."""
-    start: Literal["pretrained", "shared"] = "pretrained"
-    """Weights that trials start from: ``shared`` are those of the shared fine-tune, then on random
-    schedules of the space. With ``recipe.num_steps: 0`` trials measure these as they are."""
     num_images: Count = 512
-    """Images per interval and depth of the error table."""
+    """Images per interval and depth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

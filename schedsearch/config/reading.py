@@ -13,7 +13,7 @@ from schedsearch.config.backbone_rules import PACKAGE_PREFIX, check_backbone
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
 from schedsearch.files.problems import Findings, KeyPath, nearest_or_list
-from schedsearch.config.profile_rules import without_table_seeds
+from schedsearch.config.rules import without_table_seeds
 from schedsearch.config.recipes import with_recipe_base
 from schedsearch.config.rules import check_rules
 from schedsearch.files.validation import validate_sections

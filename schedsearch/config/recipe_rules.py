@@ -37,6 +37,12 @@ def check_recipe(sections: Mapping[str, Any], findings: Findings) -> None:
             f"cuts a batch of {recipe.batch_size} into {recipe.accumulate} parts",
             "make it at most recipe.batch_size",
         )
+    if recipe.weights == "shared" and recipe.num_steps == 0:
+        findings.add(
+            ("recipe", "weights"),
+            "shared weights are tuned for recipe.num_steps, but that is 0",
+            "set num_steps to 1 or more, or weights to own",
+        )
     backbone: BackboneSettings | None = sections.get("backbone")
     if backbone is None or findings.touches(("backbone",)) or recipe.num_steps == 0:
         return

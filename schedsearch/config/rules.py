@@ -5,6 +5,7 @@ A rule runs only when the sections it reads are valid, so one mistake is reporte
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,20 +15,20 @@ from schedsearch.config.backbone_rules import (
     check_backbone,
     num_exit_blocks_of,
 )
-from schedsearch.config.confirmation_rules import check_confirmation
 from schedsearch.config.data_rules import check_data, check_features, check_shape
 from schedsearch.config.import_strings import why_not_importable
 from schedsearch.config.paths import Paths
 from schedsearch.files.problems import Findings, KeyPath, shown
-from schedsearch.config.profile_rules import check_profile, check_table_seeds
 from schedsearch.config.recipe_rules import check_recipe
 from schedsearch.config.solver_rules import check_guidance, check_outputs, check_solver
 from schedsearch.config.warm_starts import check_warm_starts
 from schedsearch.settings import (
     BackboneSettings,
+    ProfileSettings,
     ResourceSettings,
     SearchSettings,
     SpaceSettings,
+    StudySettings,
 )
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -75,10 +76,8 @@ def check_rules(sections: Mapping[str, Any], findings: Findings, paths: Paths) -
         check_solver(solver, sections["diffusion"], findings)
     check_recipe(sections, findings)
     check_confirmation(sections, findings)
-    if "profile" in sections:
-        check_profile(sections["profile"], findings)
-        if "search" in sections:
-            check_table_seeds(sections["profile"], sections["search"], findings)
+    if "profile" in sections and "search" in sections:
+        check_table_seeds(sections["profile"], sections["search"], findings)
     if "trainer" in sections and paths.check_disk:
         _check_trainer(sections["trainer"], findings)
     if "search" in sections:
@@ -105,6 +104,58 @@ def check_number_of_trials(search: SearchSettings, warm_starts: int, findings: F
             f"must be at least the {warm_starts} different warm starts, got {search.n_trials}",
             f"set it to {warm_starts} or more, or remove entries of warm_start",
         )
+
+
+def check_confirmation(sections: Mapping[str, Any], findings: Findings) -> None:
+    """Retraining needs held-out seeds, a fine-tune, and weights of each trial's own."""
+    evaluation, recipe = sections.get("evaluation"), sections.get("recipe")
+    if evaluation is None or not evaluation.confirm_training_seeds:
+        return
+    at: KeyPath = ("evaluation", "confirm_training_seeds")
+    if evaluation.confirm_training_seeds == 1:
+        findings.add(at, "an interval over training seeds needs two of them, got 1", "set it to 3")
+    if not evaluation.confirm_seeds:
+        findings.add(
+            at,
+            "retrained schedules are measured at held-out seeds, but confirm_seeds is 0",
+            "set confirm_seeds to 1 or more, or this to 0",
+        )
+    if recipe is not None and recipe.weights == "shared":
+        findings.add(
+            at,
+            "with recipe.weights: shared there is one fine-tune for all schedules",
+            "set it to 0, or recipe.weights to own",
+        )
+    elif recipe is not None and not recipe.num_steps:
+        findings.add(
+            at,
+            "with recipe.num_steps: 0 there is no fine-tune to repeat",
+            "set it to 0, or recipe.num_steps to 1 or more",
+        )
+
+
+def check_table_seeds(
+    profile: ProfileSettings | None, search: SearchSettings, findings: Findings
+) -> None:
+    """Optima of the error table need one, where a file asks for them.
+
+    The default asks for nothing: without a profile it counts as 0.
+    """
+    at: KeyPath = ("search", "dp_seeds")
+    asked = at in findings.marks or at in findings.overrides
+    if profile is None and asked and search.dp_seeds:
+        findings.add(
+            at,
+            f"seeds come from the error table, but profile is null; got {search.dp_seeds}",
+            "set it to 0, or remove profile: null",
+        )
+
+
+def without_table_seeds(settings: StudySettings) -> SearchSettings:
+    """The section ``search``, with no seeds where there is no error table."""
+    if settings.profile is not None or not settings.search.dp_seeds:
+        return settings.search
+    return dataclasses.replace(settings.search, dp_seeds=0)
 
 
 def _check_name(name: str, findings: Findings) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from schedsearch.data.pixels import as_pixels, to_uint8
-from schedsearch.evaluation.control import Control
 from schedsearch.evaluation.features import (
     Classifier,
     FeatureExtractor,
@@ -46,8 +44,6 @@ class Quality:
     """Share of samples that the extractor recognises as their label, where it can tell."""
     samples: Tensor
     """The first images for a grid, (<= 80, C, H, W) uint8."""
-    features: Tensor
-    """Features of all images, (num_samples, num_features), for intervals."""
     audit_fid: float | None = None
     """FID of the same images by the auditor, where there is one."""
 
@@ -79,7 +75,6 @@ def measure_quality(
     cfg_channels: int | None = None,
     decode: Callable[[Tensor], Tensor] = as_pixels,
     auditor: Auditor | None = None,
-    control: Control | None = None,
 ) -> Quality:
     """Sample ``num_samples`` images and compare them with the real ones.
 
@@ -100,7 +95,6 @@ def measure_quality(
         decode: Turns samples into pixels in [-1, 1], ``decode`` of the data's source; the
             default is for models on pixels.
         auditor: Also judges the images; None leaves that out.
-        control: Of this seed, number of images and solver; corrects the FID, and nothing else.
 
     Raises:
         TrialError: If samples (stage ``sample``) or features (stage ``fid``) are not finite.
@@ -127,35 +121,14 @@ def measure_quality(
     _check_finite(raw)
     images, sample_std = _decoded(raw, decode, batch_size)
     features = extract_features(extractor, iterate_batches(images, batch_size))
-    found = feature_statistics(features) if control is None else control.corrected(features)
     return Quality(
-        fid=frechet_distance(found, reference.statistics),
+        fid=frechet_distance(feature_statistics(features), reference.statistics),
         kid=kernel_distance(features, reference.features),
         sample_std=sample_std,
         num_samples=num_samples,
         class_accuracy=_class_accuracy(extractor, images, labels, batch_size),
         samples=images[:GRID_IMAGES].clone(),
-        features=features,
         audit_fid=None if auditor is None else auditor.fid(images, batch_size),
-    )
-
-
-def mean_quality(found: Sequence[Quality]) -> Quality:
-    """Means over several fine-tunes; samples and features are the first one's.
-
-    Args:
-        found: One at least, of equally many images.
-    """
-    first = found[0]
-    accuracies = [q.class_accuracy for q in found if q.class_accuracy is not None]
-    return Quality(
-        fid=statistics.fmean(q.fid for q in found),
-        kid=statistics.fmean(q.kid for q in found),
-        sample_std=statistics.fmean(q.sample_std for q in found),
-        num_samples=first.num_samples,
-        class_accuracy=statistics.fmean(accuracies) if accuracies else None,
-        samples=first.samples,
-        features=first.features,
     )
 
 
@@ -167,8 +140,6 @@ def protocol_digest(
     solver: SolverSettings,
     diffusion: DiffusionSettings,
     seed: int,
-    control_samples: int = 0,
-    num_finetunes: int = 1,
 ) -> str:
     """Digest of all that must agree for two qualities to compare, 16 hex digits."""
     protocol = {
@@ -179,10 +150,6 @@ def protocol_digest(
         "diffusion": dataclasses.asdict(diffusion),
         "seed": seed,
     }
-    if control_samples:  # digests of the time before there was a choice stay the same
-        protocol["control_samples"] = control_samples
-    if num_finetunes > 1:
-        protocol["num_finetunes"] = num_finetunes
     return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,130 +1,123 @@
-"""What a run found, how sure that is, and what to do next: plain sentences."""
+"""What a run found, how sure that is, and what to do next: at most four sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from schedsearch.report.findings import findings_of
-from schedsearch.formatting import rounded
-from schedsearch.runs.costs import duration
-from schedsearch.statistics.findings import PresetFinding, RunFindings
-from schedsearch.statistics.paired import Verdict
+from schedsearch.formatting import duration
 
 if TYPE_CHECKING:
-    from schedsearch.runs.results import RunResults
-    from schedsearch.statistics.comparison import Comparison
+    from schedsearch.report.findings import RunFindings
+    from schedsearch.runs.comparison import Comparison
+    from schedsearch.runs.costs import Costs
 
 
-def conclusions(
-    run: RunResults | RunFindings,
-    run_dir: str,
-    *,
-    certificate: str | None = None,
-    stage_seconds: Mapping[str, float] | None = None,
-) -> list[str]:
-    """Sentences below the tables; none for a run without results.
+def headline(found: RunFindings) -> str | None:
+    """Hypervolume of the front against that of the hand-made schedules; None without full depth."""
+    volume, baseline = found.results.hypervolume(), found.results.hand_made_hypervolume()
+    if volume is None or baseline is None:
+        return None
+    return (
+        f"Hypervolume of the front: {volume:.3f}; of full depth and the hand-made schedules: "
+        f"{baseline:.3f}."
+    )
+
+
+def conclusions(found: RunFindings, run_dir: str, costs: Costs | None = None) -> list[str]:
+    """Sentences below the tables.
 
     Args:
-        run: The run, or what was found in it.
+        found: What was found in the run.
         run_dir: The run folder as people type it.
-        certificate: How much better the surrogate thinks that a schedule could be.
-        stage_seconds: Busy seconds by stage.
+        costs: Where the time went.
     """
-    found = run if isinstance(run, RunFindings) else findings_of(run)
-    lines = []
-    if found.hypervolume is not None and found.baseline_hypervolume is not None:
-        lines.append(
-            f"Hypervolume {found.hypervolume:.4f}, of the hand-made schedules and full depth "
-            f"alone {found.baseline_hypervolume:.4f} (box: 3 x FID, 1.01 x latency of full depth)."
-        )
-    compared = [preset for preset in found.presets if preset.comparison is not None]
-    if compared:
-        lines.append(f"{_how_sure(compared)} {found.fine_tunes}")
-        lines += _audit(compared)
-    if found.curse is not None:
-        lines.append(found.curse.sentence)
-    if found.rungs is not None:
-        lines.append(found.rungs.sentence("The search's FID", "the confirmed one"))
-    if found.table is not None:
-        lines.append(found.table.sentence("The error table's sum", "the search's FID"))
-    if certificate is not None:
-        lines.append(certificate)
-    if stage_seconds:
-        lines.append(_where_the_time_went(stage_seconds))
-    if found.schedules:
-        lines.append(_next(found, run_dir))
+    lines = [*_what_beats_what(found), *_what_is_not_sure(found)]
+    if costs is not None and costs.device_seconds:
+        lines.append(_where_the_time_went(costs))
+    lines.append(f"Next: schedsearch pick {run_dir} --knee")
     return lines
 
 
-_WORDS: dict[Verdict, str] = {
-    "better": "better than",
-    "no difference": "no different, as far as seen, from",
-    "worse": "worse than",
-}
-
-
-def _how_sure(compared: Sequence[PresetFinding]) -> str:
-    groups: dict[Verdict, list[str]] = {"better": [], "no difference": [], "worse": []}
-    kinds, widths = [], []
-    for preset in compared:
-        if (comparison := preset.comparison) is not None:
-            groups[comparison.verdict].append(preset.preset.title)
-            kinds.append(_seeds_of(comparison))
-            widths.append(comparison.half_width)
-    parts = [f"{_WORDS[verdict]} {', '.join(names)}" for verdict, names in groups.items() if names]
-    return (
-        f"How sure: the best searched schedule at each preset's latency is {'; '.join(parts)} "
-        f"(paired 95 % intervals over {' or '.join(dict.fromkeys(kinds))} with the same noise, "
-        f"half-width up to {rounded(max(widths))}; each verdict errs once in twenty, so of four "
-        "one may well be wrong)."
-    )
-
-
-def _seeds_of(comparison: Comparison) -> str:
-    evaluation = f"{comparison.num_seeds} fresh evaluation seeds"
-    if not comparison.num_training_seeds:
-        return evaluation
-    return f"{comparison.num_training_seeds} fresh training seeds x {evaluation}"
-
-
-def _audit(compared: Sequence[PresetFinding]) -> list[str]:
-    """Where the auditor was asked, whether it says the same."""
-    pairs = [
-        (p.preset.title, p.comparison.verdict, p.audit.verdict)
-        for p in compared
-        if p.comparison is not None and p.audit is not None
-    ]
-    if not pairs:
+def _what_beats_what(found: RunFindings) -> list[str]:
+    better = _titles(found.comparisons, "better")
+    worse = _titles(found.comparisons, "worse")
+    if not better and not worse:
         return []
-    others = [(title, theirs) for title, ours, theirs in pairs if ours != theirs]
-    if not others:
-        return ["The auditor's FID, which chose nothing, gives the same verdicts."]
-    parts = [
-        f"{words} {', '.join(title for title, theirs in others if theirs == verdict)}"
-        for verdict, words in reversed(_WORDS.items())  # what warns first
-        if verdict in {theirs for _, theirs in others}
+    parts = []
+    if better:
+        parts.append(f"Searched schedules beat {_joined(better)} at no higher latency")
+    if worse:
+        parts.append(f"{_joined(worse)} {'beat' if len(worse) > 1 else 'beats'} the search")
+    return [f"{'; '.join(parts)} ({_judges(found)})."]
+
+
+def _what_is_not_sure(found: RunFindings) -> list[str]:
+    parts = []
+    if unsure := _titles(found.comparisons, "no difference"):
+        parts.append(f"not sure against {_joined(unsure)}")
+    disagreeing = [
+        comparison.preset.title
+        for comparison in found.comparisons
+        if comparison.difference is not None
+        and comparison.audit is not None
+        and {comparison.difference.verdict, comparison.audit.verdict} == {"better", "worse"}
     ]
-    if agreed := [title for title, ours, theirs in pairs if ours == theirs]:
-        parts.append(f"as above for {', '.join(agreed)}")
-    return [f"By the auditor's FID, which chose nothing, it is {'; '.join(parts)}."]
+    if disagreeing:
+        parts.append(f"the auditor says the opposite on {_joined(disagreeing)}")
+    if found.ranks_badly:
+        parts.append(
+            "the search's FIDs rank the confirmed schedules badly (Kendall's tau "
+            f"{found.tau:.2f}), so run with more steps or images"
+        )
+    if not found.comparisons:
+        return [f"{_sentence(parts)}."] if parts else []
+    if all(comparison.num_training_seeds == 0 for comparison in found.comparisons):
+        parts.append(_fine_tunes(found))
+    return [f"{_sentence(parts)}."] if parts else []
 
 
-def _where_the_time_went(stage_seconds: Mapping[str, float]) -> str:
-    total = sum(stage_seconds.values())
+def _fine_tunes(found: RunFindings) -> str:
+    recipe = found.results.settings.recipe
+    if recipe.weights == "shared":
+        return "all schedules share one set of tuned weights"
+    if not recipe.num_steps:
+        return "no schedule was fine-tuned"
+    return "each schedule was fine-tuned once, and another training seed may shift this"
+
+
+def _judges(found: RunFindings) -> str:
+    """What the intervals are over."""
+    training = max(comparison.num_training_seeds for comparison in found.comparisons)
+    evaluation = found.results.settings.evaluation.confirm_seeds
+    if training:
+        return f"95 % intervals over {training} training seeds"
+    return f"95 % intervals over {evaluation} held-out seeds"
+
+
+def _where_the_time_went(costs: Costs) -> str:
+    total = costs.device_seconds
+    rows = sorted(costs.stages.items(), key=lambda row: -row[1].device_seconds)
     parts = [
-        f"{stage} {seconds / total:.0%}"
-        for stage, seconds in sorted(stage_seconds.items(), key=lambda item: -item[1])
-        if seconds > 0
+        f"{name} {cost.device_seconds / total:.0%}"
+        for name, cost in rows
+        if cost.device_seconds >= 0.005 * total
     ]
-    return f"Where the time went: {', '.join(parts)} of {duration(total)} on workers."
+    return f"Time: {duration(costs.wall_seconds)}, {duration(total)} on workers: {', '.join(parts)}."
 
 
-def _next(found: RunFindings, run_dir: str) -> str:
-    # The best searched schedule; where the hand-made ones won, the best of all.
-    front = [schedule for schedule in found.schedules if schedule.on_front]
-    best = next((s for s in reversed(front) if s.name is None), front[-1])
-    return (
-        f"Next: schedsearch dashboard {run_dir}   ·   schedsearch pick {run_dir} --knee   ·   "
-        f"schedsearch export {run_dir} --trial {best.trial} -o schedule.yaml"
-    )
+def _titles(comparisons: Iterable[Comparison], verdict: str) -> list[str]:
+    return [
+        comparison.preset.title
+        for comparison in comparisons
+        if comparison.difference is not None and comparison.difference.verdict == verdict
+    ]
+
+
+def _joined(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _sentence(parts: list[str]) -> str:
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]

@@ -1,25 +1,21 @@
-"""The last thing that ``run`` and ``front`` print: tables, verdicts and sentences."""
+"""The last thing that ``run`` and ``front`` print: headline, two tables, four sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from schedsearch.report.conclusions import conclusions
+from schedsearch.report.conclusions import conclusions, headline
 from schedsearch.report.findings import findings_of
-from schedsearch.report.tables import comparison_table, front_table
+from schedsearch.report.tables import WIDTH, front_table, preset_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from schedsearch.planning.error_table import ErrorTable
+    from schedsearch.runs.costs import Costs
     from schedsearch.runs.results import RunResults
 
-SCREEN_ROWS = 10
+SCREEN_ROWS = 12
 """Searched schedules in the table of ``run``, which with all else fits a screen."""
-
-WIDE = 120
-"""Columns of a window from which the front's table shows every interval."""
 
 
 def print_report(
@@ -27,9 +23,7 @@ def print_report(
     results: RunResults,
     run_dir: str,
     *,
-    error_table: ErrorTable | None = None,
-    certificate: str | None = None,
-    stage_seconds: Mapping[str, float] | None = None,
+    costs: Costs | None = None,
     whole_front: bool = False,
 ) -> None:
     """Print what a run found and how sure that is; nothing for a run without results.
@@ -38,18 +32,17 @@ def print_report(
         console: Where to.
         results: The run.
         run_dir: The run folder as people type it.
-        error_table: Of the profile stage, to be checked against the FIDs.
-        certificate: How much better the surrogate thinks that a schedule could be.
-        stage_seconds: Busy seconds by stage.
-        whole_front: Show every schedule of the front, however many there are, and KID.
+        costs: Where the time went.
+        whole_front: Show every schedule of the front, however many there are.
     """
     if not results.entries:
         return
-    found = findings_of(results, error_table)
-    most = None if whole_front else SCREEN_ROWS
-    narrow = console.width < WIDE
-    console.print(front_table(found, most, kid=whole_front, narrow=narrow))
-    if found.presets:
-        console.print(comparison_table(found))
-    for line in conclusions(found, run_dir, certificate=certificate, stage_seconds=stage_seconds):
+    found = findings_of(results)
+    if (line := headline(found)) is not None:
+        console.print(line, soft_wrap=True, highlight=False)
+    width = min(console.width, WIDTH)
+    console.print(front_table(found, None if whole_front else SCREEN_ROWS), width=width)
+    if found.comparisons:
+        console.print(preset_table(found), width=width)
+    for line in conclusions(found, run_dir, costs):
         console.print(line, soft_wrap=True, highlight=False)

@@ -13,10 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from schedsearch.objectives import fid_title
+from schedsearch.formatting import duration, fid_title, rounded
 from schedsearch.pareto import non_dominated
-from schedsearch.formatting import rounded
-from schedsearch.runs.costs import duration
 
 if TYPE_CHECKING:
     from schedsearch.records import TrialRecord
@@ -42,6 +40,7 @@ class RunView:
         self._quiet = quiet
         self._title = "starting"
         self._total: int | None = None
+        self._expected: float | None = None
         self._done = 0
         self._began = time.monotonic()
         self._first_done = 0
@@ -71,12 +70,16 @@ class RunView:
 
     # ---- Observer -------------------------------------------------------------------------
 
-    def stage(self, title: str, total: int | None = None) -> None:
+    def stage(
+        self, title: str, total: int | None = None, seconds: float | None = None
+    ) -> None:
         """A stage begins."""
-        self._title, self._total = title, total
+        self._title, self._total, self._expected = title, total, seconds
         self._done = self._first_done = 0
         self._began = time.monotonic()
-        self._line(f"{title}" + (f" ({total})" if total else ""), style="bold")
+        count = f" ({total})" if total else ""
+        takes = f", about {duration(seconds)}" if seconds else ""
+        self._line(f"{title}{count}{takes}", style="bold")
 
     def message(self, text: str) -> None:
         """Something worth a line."""
@@ -97,7 +100,7 @@ class RunView:
         """A trial was handed to a worker."""
         self._running[job.number] = (job, time.monotonic())
         if self._live is None:
-            self._line(f"trial {job.number} started: {_title(job)} [{_depths(job.depths)}]")
+            self._line(f"trial {job.number} started: {_title(job)} [{job.schedule}]")
 
     def finished(self, record: TrialRecord) -> None:
         """A trial ended."""
@@ -139,11 +142,24 @@ class RunView:
             self._console.print(Text(text, style=style), soft_wrap=True)
 
     def _eta(self) -> str:
-        fresh = self._done - self._first_done
-        if not self._total or fresh < 1:
-            return ""
-        left = (time.monotonic() - self._began) / fresh * (self._total - self._done)
-        return f", about {duration(left)} left" if left > 0 else ""
+        """What is left of the stage: by the estimate at first, by its own jobs later."""
+        elapsed = time.monotonic() - self._began
+        done = self._done - self._first_done
+        # NOTE: jobs that run count as half done, so that two workers are not taken for one.
+        finished = done + 0.5 * len(self._running)
+        wanted = (self._total or 0) - self._first_done
+        seen = elapsed * (wanted - finished) / finished if done and finished else None
+        expected = None
+        if self._expected is not None:
+            share = max(0.0, 1.0 - finished / wanted) if wanted > 0 and done else 1.0
+            expected = self._expected * share if done else self._expected - elapsed
+        if seen is None:
+            left = expected
+        elif expected is None:
+            left = seen
+        else:
+            left = (expected + done * seen) / (1 + done)
+        return f", about {duration(left)} left" if left is not None and left > 0.5 else ""
 
     def _render(self) -> RenderableType:
         status = Table.grid(padding=(0, 2))
@@ -175,7 +191,7 @@ class RunView:
         table = Table.grid(padding=(0, 2))
         for number, (job, began) in sorted(self._running.items()):
             seconds = f"{time.monotonic() - began:.0f} s"
-            table.add_row(f"  trial {number}", _title(job), _depths(job.depths), seconds)
+            table.add_row(f"  trial {number}", _title(job), str(job.schedule), seconds)
         return table
 
     def _front_table(self) -> RenderableType:
@@ -187,8 +203,7 @@ class RunView:
         table = Table(title=f"best pairs so far: {len(front)} on the front", title_justify="left")
         for name in ("trial", "schedule", "blocks, data → noise"):
             table.add_column(name)
-        title = fid_title(e)
-        table.add_column(title, justify="right")
+        table.add_column(fid_title(e.features, e.num_samples), justify="right")
         table.add_column("ms / batch", justify="right")
         for i in front[:_SHOWN_FRONT]:
             record, e = evaluations[i]

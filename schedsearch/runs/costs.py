@@ -6,34 +6,20 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from schedsearch.files.atomic import write_text
 from schedsearch.exceptions import StorageError
+from schedsearch.formatting import duration
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
 
 CHECKS = "checks and latency table"
 PROFILE = "profile"
-CONTROL = "control images"
 TRIALS = "trials"
 FAILED_TRIALS = "failed trials"
 FINAL_LATENCY = "final latency"
-RUNOFF = "runoff"
-PROMOTION = "promotion"
 CONFIRMATION = "confirmation"
 INTERRUPTED = "interrupted"
-STAGES = (
-    CHECKS,
-    PROFILE,
-    CONTROL,
-    TRIALS,
-    FAILED_TRIALS,
-    FINAL_LATENCY,
-    RUNOFF,
-    PROMOTION,
-    CONFIRMATION,
-    INTERRUPTED,
-)
+STAGES = (CHECKS, PROFILE, TRIALS, FAILED_TRIALS, FINAL_LATENCY, CONFIRMATION, INTERRUPTED)
 """In the order in which they are shown; ``interrupted`` are jobs of drivers that ended early."""
 
 
@@ -67,10 +53,6 @@ class Costs:
         """The cost of a stage, to be added to."""
         return self.stages.setdefault(stage, StageCost())
 
-    def device_seconds_by_stage(self) -> dict[str, float]:
-        """Busy seconds of workers, or of the driver in their place, by stage."""
-        return {name: cost.device_seconds for name, cost in self.stages.items()}
-
     def lines(self) -> list[str]:
         """A line per stage for people, ``name: what it took``, and one for all of them."""
         total = self.device_seconds
@@ -90,10 +72,7 @@ class Costs:
         Raises:
             StorageError: If it cannot be written.
         """
-        try:
-            write_text(folder.costs_file, json.dumps(asdict(self), indent=1) + "\n")
-        except OSError as error:
-            raise StorageError(f"Cannot write {folder.costs_file}: {error}.") from error
+        folder.write(folder.costs_file, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: RunFolder) -> Costs:
@@ -137,12 +116,3 @@ def used_budget(costs: Costs, wall_clock: float | None, device_hours: float | No
             else f"{device} of {device_hours:g} device-hours",
         ]
     )
-
-
-def duration(seconds: float) -> str:
-    """A time for people: ``8.3 s``, ``4 min 05 s``, ``2 h 10 min``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, left = divmod(minutes, 60)
-    return f"{hours} h {left:02d} min" if hours else f"{minutes} min {rest:02d} s"

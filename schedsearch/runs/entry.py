@@ -2,60 +2,54 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from schedsearch.records import ConfirmRecord, TrialRecord
+from schedsearch.formatting import fid_title
+from schedsearch.records import ConfirmRecord, Evaluation, TrialRecord
 from schedsearch.runs.latency_file import LatencyReport
-from schedsearch.statistics.intervals import mean_over_seeds
+from schedsearch.statistics.intervals import Estimate, estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryLatency:
+    """What a schedule costs, in milliseconds per batch."""
+
+    ms: float
+    source: str
+    """``measured`` after the last trial; ``predicted`` by the latency table; ``in place`` by the
+    trial's own worker, where others were measured later."""
+    half_width_ms: float | None
+    """Half of the 95 % interval; None unless measured after the last trial."""
+    predicted_ms: float
+    acceleration: float
+    """Share of full depth's time that is saved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontEntry:
-    """One finished schedule, as ``front`` shows it."""
+    """A complete trial with its latency and its held-out measurements."""
 
-    trial: int
-    name: str | None
-    depths: tuple[int, ...]
-    fid: float
-    kid: float
-    latency_ms: float
-    latency_source: str
-    latency_spread_ms: float | None
-    predicted_latency_ms: float
-    acceleration: float
-    num_samples: int
-    features: str
-    fid_search: float
-    """What the search saw, at its own seeds; ``fid`` too, unless the rung was raised."""
-    fid_confirmed: float | None = None
-    """Mean over the fresh seeds."""
-    fid_ci95: tuple[float, float] | None = None
-    """95 % interval of that mean, the one that the report shows beside it; verdicts have another,
-    of the difference to the preset, by Student's t over the paired seeds.
-    """
-    fid_ci95_over: Literal["images", "seeds"] | None = None
-    """``images``: bootstrap over the images of each seed, pooled. ``seeds``: Student's t over
-    the seeds, where one has no bootstrap (``evaluation.bootstrap: 0``).
-    """
-    confirm_seeds: int = 0
-    confirm_samples: int = 0
-    """Images per fresh seed; with another number than ``num_samples`` the two FIDs do not
-    compare.
-    """
-    confirm_steps: int = 0
-    """Steps by which the fine-tune was continued before those seeds."""
-    fid_audited: float | None = None
-    """Mean over the fresh seeds by ``evaluation.auditor``."""
-    control_samples: int = 0
-    """Images at full depth that ``fid`` is corrected by; 0 for a plain FID."""
-    num_finetunes: int = 1
-    """Fine-tunes that ``fid`` is the mean of, each with an evaluation seed of its own; of fresh
-    seeds see ``confirm_seeds``."""
-    origin: str | None = None
-    """``dp`` for a schedule that the error table proposed, None for the sampler's."""
+    record: TrialRecord
+    latency: EntryLatency
+    confirmed: tuple[ConfirmRecord, ...] = ()
+    """The trial's own weights at the held-out evaluation seeds."""
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """What the search saw."""
+        assert self.record.evaluation is not None  # complete records only
+        return self.record.evaluation
+
+    @property
+    def trial(self) -> int:
+        """Trial number."""
+        return self.record.number
+
+    @property
+    def name(self) -> str | None:
+        """Name of a warm start; None for a schedule that the search proposed."""
+        return self.record.label
 
     @property
     def title(self) -> str:
@@ -63,72 +57,88 @@ class FrontEntry:
         return self.name or f"trial {self.trial}"
 
     @property
+    def depths(self) -> tuple[int, ...]:
+        """Blocks per interval, data -> noise."""
+        return self.record.depths
+
+    @property
+    def fid(self) -> float:
+        """FID at the search's evaluation seed."""
+        return self.evaluation.fid
+
+    @property
+    def fid_title(self) -> str:
+        """What this FID is called."""
+        return fid_title(self.evaluation.features, self.evaluation.num_samples)
+
+    @property
+    def latency_ms(self) -> float:
+        """Latency in milliseconds per batch."""
+        return self.latency.ms
+
+    @property
     def point(self) -> tuple[float, float]:
         """(FID, latency)."""
-        return self.fid, self.latency_ms
+        return self.fid, self.latency.ms
+
+    @property
+    def fids_by_seed(self) -> dict[int, float]:
+        """FID by held-out seed."""
+        return {record.seed: record.fid for record in self.confirmed}
+
+    @property
+    def held_out_fid(self) -> Estimate | None:
+        """Mean FID over the held-out seeds; None with fewer than two."""
+        return estimate([record.fid for record in self.confirmed])
+
+    @property
+    def audit_fid(self) -> Estimate | None:
+        """The same by the auditor, where it judged every seed."""
+        fids = [r.audit_fid for r in self.confirmed if r.audit_fid is not None]
+        return estimate(fids) if len(fids) == len(self.confirmed) else None
 
 
 def build_entry(
-    record: TrialRecord,
-    report: LatencyReport | None,
-    confirmed: Sequence[ConfirmRecord],
-    *,
-    raised: bool,
+    record: TrialRecord, report: LatencyReport | None, confirmed: Sequence[ConfirmRecord]
 ) -> FrontEntry:
     """What is known of a complete trial.
 
     Args:
         record: The trial.
         report: Latencies, when there are any.
-        confirmed: Its FIDs at the seeds of the verdicts.
-        raised: Whether these replace the search's own FID.
+        confirmed: Its FIDs at the held-out seeds.
     """
-    evaluation = record.evaluation
-    assert evaluation is not None  # complete records only
-    latency, spread = evaluation.latency_ms, None
-    source: str = evaluation.latency_source
-    predicted, acceleration = latency, 0.0
-    if report is not None:
-        # Not the record's, which another table made if resources have changed since.
-        predicted = report.predicted_ms(record.depths) or predicted
-        if source == "predicted":
-            latency = predicted
-        acceleration = 1.0 - latency / report.full_ms
-        if (measured := report.measured.get(record.number)) is not None:
-            latency, spread = measured.latency_ms, measured.spread_ms
-            source, acceleration = "measured", measured.acceleration
-        elif report.measured and source == "measured":  # by the trial's own worker, long ago
-            source = "in place"
-    fids = [c.fid for c in confirmed]
-    audited = [c.audit_fid for c in confirmed if c.audit_fid is not None]
-    fresh = mean_over_seeds(fids, [c.fid_ci95 for c in confirmed])
-    fid, kid, num_samples = evaluation.fid, evaluation.kid, evaluation.num_samples
-    control_samples, num_finetunes = evaluation.control_samples, evaluation.num_finetunes
-    if raised and fresh is not None:
-        fid, kid = fresh.mean, statistics.fmean(c.kid for c in confirmed)
-        num_samples, control_samples, num_finetunes = confirmed[0].num_samples, 0, 1
-    return FrontEntry(
-        trial=record.number,
-        name=record.label,
-        depths=record.depths,
-        fid=fid,
-        kid=kid,
-        latency_ms=latency,
-        latency_source=source,
-        latency_spread_ms=spread,
-        predicted_latency_ms=predicted,
-        acceleration=acceleration,
-        num_samples=num_samples,
-        control_samples=control_samples,
-        num_finetunes=num_finetunes,
-        features=evaluation.features,
-        fid_search=evaluation.fid,
-        fid_confirmed=None if fresh is None else fresh.mean,
-        fid_ci95=None if fresh is None else fresh.ci95,
-        fid_ci95_over=None if fresh is None else fresh.over,
-        confirm_seeds=len(fids),
-        confirm_samples=confirmed[0].num_samples if confirmed else 0,
-        confirm_steps=confirmed[0].num_steps if confirmed else 0,
-        fid_audited=sum(audited) / len(audited) if len(audited) > 1 else None,
-        origin=record.origin,
+    assert record.evaluation is not None  # complete records only
+    latency = _latency(record, record.evaluation, report)
+    return FrontEntry(record=record, latency=latency, confirmed=tuple(confirmed))
+
+
+def _latency(
+    record: TrialRecord, evaluation: Evaluation, report: LatencyReport | None
+) -> EntryLatency:
+    ms, source = evaluation.latency_ms, str(evaluation.latency_source)
+    if report is None:
+        return EntryLatency(
+            ms=ms, source=source, half_width_ms=None, predicted_ms=ms, acceleration=0.0
+        )
+    # NOTE: not the record's own value, which another table made if resources have changed since.
+    predicted = report.predicted_ms(record.depths) or ms
+    if (measured := report.measured.get(record.number)) is not None:
+        return EntryLatency(
+            ms=measured.latency_ms,
+            source="measured",
+            half_width_ms=measured.half_width_ms,
+            predicted_ms=predicted,
+            acceleration=measured.acceleration,
+        )
+    if source == "predicted":
+        ms = predicted
+    elif report.measured:
+        source = "in place"
+    return EntryLatency(
+        ms=ms,
+        source=source,
+        half_width_ms=None,
+        predicted_ms=predicted,
+        acceleration=1.0 - ms / report.full_ms,
     )

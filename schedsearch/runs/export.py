@@ -19,7 +19,8 @@ from schedsearch.schedules.schedule_file import (
     read_schedule_file,
     write_schedule_file,
 )
-from schedsearch.runs.results import FrontEntry, RunResults
+from schedsearch.runs.entry import FrontEntry
+from schedsearch.runs.results import RunResults
 from schedsearch.runs.folder import RunFolder
 from schedsearch.settings import SolverSettings, StudySettings
 
@@ -45,7 +46,7 @@ def export_schedule(
         StorageError: If the trial's files are gone.
     """
     kept = read_schedule_file(folder.trial(entry.trial) / "schedule.yaml")
-    source = folder.best_weights(entry.trial)
+    source = folder.weights(entry.trial)
     if not source.is_file():
         raise StorageError(
             f"The weights of trial {entry.trial} should be in {source}, but they are gone. "
@@ -72,13 +73,10 @@ def export_schedule(
             ),
             depths=entry.depths,
             measured=_measured(results, entry),
-            provenance=_provenance(folder, results, entry, source),
+            provenance=_provenance(folder, results, entry),
             weights=relative,
         ),
     )
-
-
-_OVER_FINETUNES = "the means of these fine-tunes; the weights are those of the first"
 
 
 def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
@@ -86,15 +84,12 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
     protocol = {} if latency is None else dict(latency.table["protocol"])
     values: dict[str, Any] = {
         "fid": entry.fid,
-        "kid": entry.kid,
-        "latency_ms": entry.latency_ms,
-        "latency_source": entry.latency_source,
-        "acceleration": entry.acceleration,
-        "num_samples": entry.num_samples,
-        "num_finetunes": entry.num_finetunes if entry.num_finetunes > 1 else None,
-        "fid_and_kid_over": _OVER_FINETUNES if entry.num_finetunes > 1 else None,
-        "control_samples": entry.control_samples or None,
-        "features": entry.features,
+        "kid": entry.evaluation.kid,
+        "latency_ms": entry.latency.ms,
+        "latency_source": entry.latency.source,
+        "acceleration": entry.latency.acceleration,
+        "num_samples": entry.evaluation.num_samples,
+        "features": entry.evaluation.features,
         "solver": settings.solver.name,
         "num_steps": settings.solver.num_steps,
         "spacing": settings.solver.spacing if _has_timesteps(settings) else None,
@@ -109,12 +104,11 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
         "threads": protocol.get("threads"),
         "batch": protocol.get("batch"),
     }
-    if entry.fid_ci95 is not None:
-        values["fid_confirmed"] = entry.fid_confirmed
-        values["fid_ci95"] = list(entry.fid_ci95)
-        seeds = f"{entry.confirm_seeds} fresh evaluation seeds, n={entry.confirm_samples}"
-        pooled = entry.fid_ci95_over == "images"
-        values["fid_ci95_over"] = f"the images of {seeds}" if pooled else seeds
+    if (held_out := entry.held_out_fid) is not None:
+        seeds, num_samples = len(entry.confirmed), entry.confirmed[0].num_samples
+        values["fid_held_out"] = held_out.mean
+        values["fid_ci95"] = list(held_out.ci95)
+        values["fid_ci95_over"] = f"{seeds} held-out evaluation seeds, n={num_samples}"
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -129,21 +123,15 @@ def _changed_options(solver: SolverSettings) -> dict[str, Any]:
     return {key: value for key, value in given.items() if key != "name" and value != defaults[key]}
 
 
-def _provenance(
-    folder: RunFolder, results: RunResults, entry: FrontEntry, weights: Path
-) -> dict[str, Any]:
-    record = next(r for r in results.records if r.number == entry.trial)
-    continued = {}
-    if weights == folder.promoted(entry.trial):
-        continued = {
-            "continued_steps": results.settings.evaluation.confirm_steps,
-            "fid_and_kid_measured": "before the fine-tune was continued; fid_confirmed after it",
-        }
+def _provenance(folder: RunFolder, results: RunResults, entry: FrontEntry) -> dict[str, Any]:
+    shared = {}
+    if results.settings.recipe.weights == "shared":
+        shared = {"weights": "one file serves every schedule of this run but full depth"}
     return {
-        **continued,
+        **shared,
         "study": results.settings.name,
         "trial": entry.trial,
         "space_sha256": hashlib.sha256(folder.space_file.read_bytes()).hexdigest(),
         "seed": results.settings.search.seed,
-        "versions": dict(record.versions),
+        "versions": dict(entry.record.versions),
     }

@@ -14,6 +14,10 @@ from schedsearch.files.atomic import write_text
 from schedsearch.exceptions import ConfigError, StorageError
 
 
+STATE_FILE = "progress.pt"
+"""Name of a job's saved state in its folder."""
+
+
 class RunFolder:
     """Paths of a run; creates nothing by itself.
 
@@ -28,7 +32,6 @@ class RunFolder:
         self.results_file = self.root / "results.jsonl"
         self.confirmation_file = self.root / "confirmation.jsonl"
         self.latency_file = self.root / "latency.json"
-        self.certificate_file = self.root / "certificate.json"
         self.front_yaml = self.root / "front.yaml"
         self.front_csv = self.root / "front.csv"
         self.front_png = self.root / "front.png"
@@ -38,8 +41,9 @@ class RunFolder:
         self.reference = self.root / "reference"
         self.ray = self.root / "ray"
         self.profile = self.root / "profile"
+        self.error_table = self.profile / "error_table.json"
+        self.shared_weights = self.profile / "shared.safetensors"
         self.costs_file = self.root / "costs.json"
-        self.raised_file = self.root / "raised.json"
 
     @classmethod
     def of(cls, root: str) -> RunFolder:
@@ -54,38 +58,9 @@ class RunFolder:
         """EMA weights of one trial."""
         return self.trial(number) / "ema.safetensors"
 
-    def further_finetune(self, number: int, training_seed: int) -> Path:
-        """Log and saved state of a trial's fine-tune with another than its first seed."""
-        return self.trial(number) / "seeds" / f"seed-{training_seed}"
-
-    def promoted(self, number: int) -> Path:
-        """EMA weights of one trial after its fine-tune was continued."""
-        return self.trial(number) / "promoted.safetensors"
-
-    def retraining(self, number: int, training_seed: int) -> Path:
-        """Log and saved state of a trial's fine-tune anew."""
-        return self.trial(number) / "retraining" / f"seed-{training_seed}"
-
-    def retrained(self, number: int, training_seed: int) -> Path:
-        """EMA weights of it, until they are measured."""
-        return self.retraining(number, training_seed) / "ema.safetensors"
-
-    def retraining_failure(self, number: int, training_seed: int) -> Path:
-        """Why it failed, where it did; then it is not repeated."""
-        return self.retraining(number, training_seed) / "failed.txt"
-
-    def best_weights(self, number: int) -> Path:
-        """What is exported of a trial: the promoted weights where there are any."""
-        promoted = self.promoted(number)
-        return promoted if promoted.is_file() else self.weights(number)
-
-    def error_table(self, exits: str) -> Path:
-        """Error table of the shared fine-tune with these exits, see ``ProfileJob``."""
-        return self.profile / f"{exits}.json"
-
-    def shared_weights(self, exits: str) -> Path:
-        """EMA weights of that fine-tune."""
-        return self.profile / f"{exits}.safetensors"
+    def retrained_weights(self, number: int, training_seed: int) -> Path:
+        """Retrained EMA weights of one trial, until they are measured."""
+        return self.trial(number) / "retrained" / f"seed-{training_seed}" / "ema.safetensors"
 
     @property
     def shown(self) -> str:
@@ -123,6 +98,21 @@ class RunFolder:
             raise StorageError(
                 f"A run needs a writable folder, but {self.root} failed with: {error}. "
                 "Free space, change its permissions, or choose another one with --output."
+            ) from error
+
+    @staticmethod
+    def write(path: Path, text: str) -> None:
+        """Replace a text file of the run at once.
+
+        Raises:
+            StorageError: If it cannot be written; the old content is kept.
+        """
+        try:
+            write_text(path, text)
+        except OSError as error:
+            raise StorageError(
+                f"Cannot write {path}: {error}. Free space and run the same command again; "
+                "finished trials are kept."
             ) from error
 
     def remove_leftovers(self) -> None:

@@ -6,43 +6,54 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.files.atomic import write_text
-from schedsearch.exceptions import StorageError
-
 if TYPE_CHECKING:
-    from schedsearch.runs.results import FrontEntry
+    from schedsearch.runs.entry import FrontEntry
     from schedsearch.runs.folder import RunFolder
 
 
-def front_rows(entries: Sequence[FrontEntry]) -> list[dict[str, Any]]:
-    """Plain data, one object per schedule, in the order given."""
-    rows = []
-    for entry in entries:
-        row = asdict(entry)
-        row["depths"] = list(entry.depths)
-        row["fid_ci95"] = None if entry.fid_ci95 is None else list(entry.fid_ci95)
-        rows.append(row)
-    return rows
+def front_row(entry: FrontEntry) -> dict[str, Any]:
+    """One schedule as plain data."""
+    held_out, audit, latency = entry.held_out_fid, entry.audit_fid, entry.latency
+    return {
+        "trial": entry.trial,
+        "name": entry.name,
+        "origin": entry.record.origin,
+        "depths": list(entry.depths),
+        "fid": entry.fid,
+        "kid": entry.evaluation.kid,
+        "num_samples": entry.evaluation.num_samples,
+        "features": entry.evaluation.features,
+        "latency_ms": latency.ms,
+        "latency_half_width_ms": latency.half_width_ms,
+        "latency_source": latency.source,
+        "predicted_latency_ms": latency.predicted_ms,
+        "acceleration": latency.acceleration,
+        "fid_held_out": None if held_out is None else held_out.mean,
+        "fid_ci95": None if held_out is None else list(held_out.ci95),
+        "fid_audit": None if audit is None else audit.mean,
+        "confirm_seeds": len(entry.confirmed),
+        "confirm_samples": entry.confirmed[0].num_samples if entry.confirmed else None,
+    }
 
 
 def front_as_json(entries: Sequence[FrontEntry]) -> str:
-    """The contract's list of objects."""
-    return json.dumps(front_rows(entries), indent=2, allow_nan=False) + "\n"
+    """A list of objects, one per schedule, in the order given."""
+    return json.dumps([front_row(e) for e in entries], indent=2, allow_nan=False) + "\n"
 
 
 def front_as_yaml(entries: Sequence[FrontEntry]) -> str:
     """The same list as YAML."""
     import yaml
 
-    return yaml.safe_dump(front_rows(entries), sort_keys=False, default_flow_style=None, width=99)
+    rows = [front_row(entry) for entry in entries]
+    return yaml.safe_dump(rows, sort_keys=False, default_flow_style=None, width=99)
 
 
 def front_as_csv(entries: Sequence[FrontEntry]) -> str:
     """The same list as CSV; depths are separated by blanks."""
-    rows = front_rows(entries)
+    rows = [front_row(entry) for entry in entries]
     if not rows:
         return ""
     text = io.StringIO()
@@ -61,11 +72,5 @@ def write_front(entries: Sequence[FrontEntry], folder: RunFolder) -> None:
     Raises:
         StorageError: If they cannot be written.
     """
-    try:
-        write_text(folder.front_yaml, front_as_yaml(entries))
-        write_text(folder.front_csv, front_as_csv(entries))
-    except OSError as error:
-        raise StorageError(
-            f"Cannot write {folder.front_yaml}: {error}. Free space and run the same command "
-            "again; finished trials are kept."
-        ) from error
+    folder.write(folder.front_yaml, front_as_yaml(entries))
+    folder.write(folder.front_csv, front_as_csv(entries))

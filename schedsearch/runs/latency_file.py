@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.files.atomic import write_text
 from schedsearch.exceptions import StorageError
 
 if TYPE_CHECKING:
@@ -19,11 +18,11 @@ class MeasuredLatency:
     """Latency of one trial's schedule, measured after the last trial with workers idle."""
 
     latency_ms: float
-    """Share of full depth over all rounds, in milliseconds at full depth's median."""
-    spread_ms: float
-    """Half-width of the 95 % interval of that, full depth's median taken as known."""
+    """Median ratio to full depth over the rounds, times full depth's median."""
+    half_width_ms: float
+    """Half of its 95 % interval."""
     acceleration: float
-    """Share of time saved against full depth, over all rounds."""
+    """Share of time saved against full depth."""
     repeats: int
 
 
@@ -45,11 +44,7 @@ class LatencyReport:
     """Fingerprint of the pretrained weights that all trials of the run start from."""
 
     def up_to_date(self, num_complete: int) -> LatencyReport:
-        """Without measurements, where trials have ended since these were taken.
-
-        Measured latencies and the predictions of new trials are of two paces, and new trials
-        must not be overlooked for it.
-        """
+        """Without the measurements, where trials have ended since they were taken."""
         is_old = self.measured_after not in (0, num_complete)
         return replace(self, measured={}) if is_old else self
 
@@ -68,10 +63,7 @@ class LatencyReport:
 
     def save(self, folder: RunFolder) -> None:
         """Replace the run's ``latency.json``."""
-        try:
-            write_text(folder.latency_file, json.dumps(asdict(self), indent=1) + "\n")
-        except OSError as error:
-            raise StorageError(f"Cannot write {folder.latency_file}: {error}.") from error
+        folder.write(folder.latency_file, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: RunFolder) -> LatencyReport | None:

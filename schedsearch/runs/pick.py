@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from schedsearch.exceptions import NoResultError
 from schedsearch.pareto import knee as knee_of
-from schedsearch.runs.results import FrontEntry, RunResults
+from schedsearch.runs.entry import FrontEntry
+from schedsearch.runs.results import RunResults
 
 
 def pick(

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from schedsearch.exceptions import NoResultError
-from schedsearch.schedules.hand_made import FULL
-from schedsearch.pareto import non_dominated
+from schedsearch.pareto import hypervolume_in_box, non_dominated
 from schedsearch.records import ConfirmRecord, TrialRecord
+from schedsearch.runs.comparison import Comparison, compare, opponent_of
 from schedsearch.runs.entry import FrontEntry, build_entry
-from schedsearch.runs.journal import Journal
-from schedsearch.runs.latency_file import LatencyReport, MeasuredLatency
-from schedsearch.search.raised_rung import RaisedRung
 from schedsearch.runs.folder import RunFolder
-from schedsearch.search.volumes import (
-    REFERENCE_FID,
-    REFERENCE_LATENCY,
-    hypervolume_in_box,
-    hypervolume_of,
-)
+from schedsearch.runs.journal import Journal
+from schedsearch.runs.latency_file import LatencyReport
+from schedsearch.schedules.hand_made import FULL
 from schedsearch.settings import StudySettings
-from schedsearch.statistics import rivals
-from schedsearch.statistics.comparison import Comparison, compare_over_seeds
-from schedsearch.statistics.over_training import compare_over_training
-
-__all__ = [
-    "REFERENCE_FID",
-    "REFERENCE_LATENCY",
-    "FrontEntry",
-    "LatencyReport",
-    "MeasuredLatency",
-    "RunResults",
-    "hypervolume_in_box",
-    "hypervolume_of",
-]
 
 
 class RunResults:
@@ -46,9 +25,7 @@ class RunResults:
         records: Finished trials.
         latency: Table and measurements, when there are any; measurements that further trials
             have made old are left out.
-        confirmations: FIDs at fresh seeds, of the runoffs and of the verdicts.
-        raised: That the search's FIDs are not to be trusted. Then ``fid`` and ``kid`` of an
-            entry are means over the fresh seeds, and only schedules measured there count.
+        confirmations: FIDs at held-out seeds.
     """
 
     def __init__(
@@ -57,24 +34,18 @@ class RunResults:
         records: Sequence[TrialRecord],
         latency: LatencyReport | None,
         confirmations: Iterable[ConfirmRecord],
-        raised: RaisedRung | None = None,
     ) -> None:
         self.settings = settings
         self.records = list(records)
         num_complete = sum(record.complete for record in self.records)
         self.latency = None if latency is None else latency.up_to_date(num_complete)
-        self.raised = raised
         every = list(confirmations)
-        own = [record for record in every if record.training_seed is None]
-        seeds = settings.evaluation.confirm_seeds_used
-        self.confirmations = [record for record in own if record.seed in seeds]
-        """FIDs of the trials' own weights at the seeds of the verdicts."""
-        training_seeds = settings.confirm_training_seeds_used
-        self.retrained = [r for r in every if r.training_seed in training_seeds]
-        """The same of fine-tunes anew."""
-        self._runoff = _runoff_fids(settings, every)
+        self.confirmations = [record for record in every if record.training_seed is None]
+        """FIDs of the trials' own weights at held-out seeds."""
+        self.retrained = [record for record in every if record.training_seed is not None]
+        """FIDs of retrained weights."""
         self.entries = [
-            build_entry(record, self.latency, self._of(record.number), raised=raised is not None)
+            build_entry(record, self.latency, self._confirmations_of(record.number))
             for record in self.records
             if record.complete
         ]
@@ -90,7 +61,6 @@ class RunResults:
             Journal(folder.results_file, TrialRecord.from_json).read(),
             LatencyReport.load(folder),
             Journal(folder.confirmation_file, ConfirmRecord.from_json).read(),
-            RaisedRung.load(folder),
         )
 
     # ---- views ----------------------------------------------------------------------------
@@ -99,24 +69,15 @@ class RunResults:
         """The Pareto front by latency.
 
         Once latencies are measured it holds measured schedules only, since a predicted and a
-        measured latency do not compare to the last percent. With a raised rung it holds those
-        that were measured there.
+        measured latency do not compare to the last percent.
         """
         entries = self.comparable()
         return [entries[i] for i in non_dominated([entry.point for entry in entries])]
 
     def comparable(self) -> list[FrontEntry]:
-        """The schedules whose FIDs and latencies compare."""
-        entries = self.at_one_rung()
-        measured = [entry for entry in entries if entry.latency_source == "measured"]
-        return measured or entries
-
-    def at_one_rung(self) -> list[FrontEntry]:
-        """The schedules whose ``fid`` compares: all, or those that a raised rung has reached."""
-        if self.raised is None:
-            return self.entries
-        seeds = len(self.settings.evaluation.confirm_seeds_used)
-        return [entry for entry in self.entries if entry.confirm_seeds == seeds]
+        """The schedules whose latencies compare."""
+        measured = [entry for entry in self.entries if entry.latency.source == "measured"]
+        return measured or self.entries
 
     @property
     def drift(self) -> float:
@@ -125,9 +86,9 @@ class RunResults:
         The machine may have become faster or slower since the table was measured.
         """
         ratios = [
-            entry.latency_ms / entry.predicted_latency_ms
+            entry.latency.ms / entry.latency.predicted_ms
             for entry in self.entries
-            if entry.latency_source == "measured"
+            if entry.latency.source == "measured"
         ]
         return statistics.median(ratios) if ratios else 1.0
 
@@ -143,10 +104,6 @@ class RunResults:
     def searched(self) -> list[FrontEntry]:
         """Schedules that the search proposed."""
         return [entry for entry in self.entries if entry.name is None]
-
-    def candidates(self) -> list[FrontEntry]:
-        """Searched schedules with the search's own FIDs, which choose the presets' rivals."""
-        return [replace(entry, fid=entry.fid_search) for entry in self.searched()]
 
     def require_front(self) -> list[FrontEntry]:
         """The front.
@@ -169,82 +126,45 @@ class RunResults:
         return len({record.depths for record in self.records} - done)
 
     def hypervolume(self, entries: Sequence[FrontEntry] | None = None) -> float | None:
-        """Hypervolume of schedules that compare, None for all; see :func:`hypervolume_in_box`."""
+        """Hypervolume of schedules that compare, None for all, as a share of the box."""
         chosen = self.comparable() if entries is None else entries
         full = self.full()
         return hypervolume_in_box([e.point for e in chosen], None if full is None else full.point)
 
-    def contenders_for(self, preset: FrontEntry) -> list[FrontEntry]:
-        """The searched schedules that may become a preset's rival, by the search's FID."""
-        return rivals.contenders_for(
-            preset, self.candidates(), self.settings.evaluation.runoff_size
-        )
+    def hand_made_hypervolume(self) -> float | None:
+        """Hypervolume of full depth and the presets alone."""
+        return self.hypervolume([e for e in self.comparable() if e.name is not None])
 
-    def likely_contenders_for(self, preset: FrontEntry) -> list[FrontEntry]:
-        """Those that may become contenders once their latency is measured.
-
-        Some more than take part in a runoff, since measured latencies turn some away.
-        """
-        evaluation = self.settings.evaluation
-        size = evaluation.runoff_size + (rivals.SPARES if evaluation.runoff_seeds else 0)
-        return rivals.likely_contenders_for(preset, self.candidates(), size)
-
-    def rival_of(self, preset: FrontEntry) -> FrontEntry | None:
-        """The best searched schedule that is no slower than a preset, by the runoff."""
-        return rivals.winner_of(self.contenders_for(preset), self._runoff)
+    def opponent_of(self, preset: FrontEntry) -> FrontEntry | None:
+        """The searched schedule that a preset is compared with."""
+        return opponent_of(preset, self.searched())
 
     def comparisons(self) -> list[Comparison]:
-        """Each preset against its rival, paired by seed.
+        """Each preset against its opponent."""
+        num_seeds = self.settings.evaluation.confirm_seeds
+        return [
+            compare(preset, self.opponent_of(preset), self.retrained, num_seeds)
+            for preset in self.hand_made()
+        ]
 
-        Over training and evaluation seeds where both were fine-tuned anew with every training
-        seed, over evaluation seeds alone elsewhere.
-        """
-        return self._compared(self.confirmations, self.retrained)
+    def seeds_on_front(self) -> dict[int, tuple[int, int]]:
+        """By confirmed trial: at how many held-out seeds no other confirmed one dominates it."""
+        confirmed = [entry for entry in self.comparable() if entry.confirmed]
+        counts = {entry.trial: 0 for entry in confirmed}
+        seeds = sorted({seed for entry in confirmed for seed in entry.fids_by_seed})
+        for seed in seeds:
+            there = [entry for entry in confirmed if seed in entry.fids_by_seed]
+            points = [(entry.fids_by_seed[seed], entry.latency.ms) for entry in there]
+            for i in non_dominated(points):
+                counts[there[i].trial] += 1
+        return {entry.trial: (counts[entry.trial], len(entry.confirmed)) for entry in confirmed}
 
-    def fids_by_seed(self, trial: int, *, audited: bool = False) -> dict[int, float]:
-        """Confirmed FIDs of a trial by fresh seed, for paired comparisons.
-
-        Args:
-            trial: Trial number.
-            audited: Those of the auditor.
-        """
-        found = {r.seed: r.audit_fid if audited else r.fid for r in self._of(trial)}
-        return {seed: fid for seed, fid in found.items() if fid is not None}
-
-    def audit(self) -> list[Comparison]:
-        """The same comparisons by the auditor's FID; it chose none of the pairs."""
-        return self._compared(_by_auditor(self.confirmations), _by_auditor(self.retrained))
-
-    def _compared(
-        self, own: Sequence[ConfirmRecord], retrained: Sequence[ConfirmRecord]
-    ) -> list[Comparison]:
-        met = [(preset, self.rival_of(preset)) for preset in self.hand_made()]
-        pairs = [(preset.trial, rival.trial) for preset, rival in met if rival is not None]
-        by_seed = {found.preset: found for found in compare_over_seeds(pairs, own)}
-        anew = compare_over_training(
-            pairs,
-            retrained,
-            training_seeds=self.settings.confirm_training_seeds_used,
-            seeds=self.settings.evaluation.confirm_seeds_used,
-        )
-        by_seed |= {found.preset: found for found in anew}
-        return [by_seed[preset] for preset, _ in pairs if preset in by_seed]
-
-    def _of(self, trial: int) -> list[ConfirmRecord]:
+    def _confirmations_of(self, trial: int) -> list[ConfirmRecord]:
         return [record for record in self.confirmations if record.number == trial]
 
 
-def _by_auditor(records: Sequence[ConfirmRecord]) -> list[ConfirmRecord]:
-    return [replace(r, fid=r.audit_fid) for r in records if r.audit_fid is not None]
-
-
-def _runoff_fids(settings: StudySettings, records: Sequence[ConfirmRecord]) -> dict[int, float]:
-    """Mean FID by trial, of the trials that were measured at all seeds and so compare."""
-    seeds = settings.evaluation.runoff_seeds_used
-    training_seeds: Sequence[int | None] = settings.runoff_training_seeds_used or [None]
-    fids: dict[int, dict[tuple[int | None, int], float]] = {}
-    for record in records:
-        if record.seed in seeds and record.training_seed in training_seeds:
-            fids.setdefault(record.number, {})[record.training_seed, record.seed] = record.fid
-    cells = len(seeds) * len(training_seeds)
-    return {n: sum(f.values()) / cells for n, f in fids.items() if len(f) == cells}
+def hypervolume_of(records: Iterable[TrialRecord]) -> float | None:
+    """Hypervolume of finished trials by their predicted latencies."""
+    complete = [(r.label, r.evaluation.values) for r in records if r.evaluation is not None]
+    full = next((values for label, values in complete if label == FULL), None)
+    return hypervolume_in_box([values for _, values in complete], full)

@@ -1,6 +1,6 @@
 """Where the samples of a training batch exit: by a schedule, or at random.
 
-A shared fine-tune that serves many schedules is the same trainer with another rule.
+Shared weights that serve many schedules come from the same trainer with another rule.
 """
 
 from __future__ import annotations
@@ -26,31 +26,8 @@ class ScheduleExits:
         return self.schedule.depths_at(t)
 
 
-class UniformExits:
-    """Each sample exits at a depth drawn uniformly from [min_depth, max_depth].
-
-    Raises:
-        ValueError: If the range is empty or holds depths below 1.
-    """
-
-    def __init__(self, min_depth: int, max_depth: int) -> None:
-        if not 1 <= min_depth <= max_depth:
-            raise ValueError(
-                f"UniformExits needs 1 <= min_depth <= max_depth, got {min_depth}..{max_depth}."
-            )
-        self.min_depth = min_depth
-        self.max_depth = max_depth
-
-    def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
-        """Exit depths, (N,) int64, whatever the times."""
-        import torch
-
-        depths = torch.randint(self.min_depth, self.max_depth + 1, t.shape, generator=generator)
-        return depths.to(t.device)
-
-
 class RandomScheduleExits:
-    """Each sample follows a schedule of its own, drawn uniformly from a space."""
+    """Each sample follows its own schedule, drawn uniformly from a space."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space

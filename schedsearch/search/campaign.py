@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.exceptions import ExitCode
 from schedsearch.runs.costs import Costs
-from schedsearch.search.start import opened_run
-from schedsearch.search.publishing import PlotFront, Publication
 from schedsearch.runs.results import RunResults
+from schedsearch.search.dashboard import study_attributes, study_note
 from schedsearch.search.run_stages import RunStages
 from schedsearch.search.runners import build_runner
+from schedsearch.search.start import opened_run
 from schedsearch.search.study.storage import explaining_failures
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.search.preflight import Preflight
     from schedsearch.search.runners.contracts import Observer
     from schedsearch.settings import StudySettings
+
+PlotFront = Callable[[RunResults, Path], None]
+"""Draws the front into a PNG. The command line gives it, since pictures belong to ``report``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +36,7 @@ class RunOutcome:
     exhausted: bool
     """Whether the space held no more schedules to try."""
     out_of_budget: bool = False
-    """Whether ``search.budget`` left something undone."""
+    """Whether ``search.budget`` left trials undone."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -57,27 +63,26 @@ def run_search(
         folder: The run folder, new or of an earlier start.
         observer: Is told what happens.
         address: A Ray cluster to join.
-        plot_front: Draws ``front.png``.
+        plot_front: Draws ``front.png``; None leaves the picture out.
 
     Raises:
         ConfigError: If the folder belongs to another search space, or a check fails.
         StorageError: If another driver is at work, or the disk fails.
-        NoResultError: If the shared fine-tune fails, which trials need.
+        NoResultError: If the profile fails, which trials need.
         KeyboardInterrupt: If the user stops the run; the same command resumes it.
     """
     with opened_run(settings, folder, observer) as (ready, meter):
         runner = build_runner(settings, folder, address)
         with explaining_failures(settings.name):
             run = RunStages(ready, folder, meter, observer)
-            publication = Publication(ready, folder, run.publisher, plot_front)
-            run.study.prepare()
+            run.prepare()
             costs = Costs.load(folder)
             has_work = run.has_work()
-            if has_work or not publication.is_complete(run.results()):
-                if has_work and not meter.spent:
-                    with runner:
-                        run.run(runner)
-                publication.publish(run.results())
+            if has_work:
+                with runner:
+                    run.run(runner)
+            if has_work or not _is_published(run, plot_front):
+                _publish(run, ready, plot_front)
                 meter.save()
                 costs = meter.costs
         return RunOutcome(
@@ -85,5 +90,20 @@ def run_search(
             costs=costs,
             num_failed=run.study.finished.num_failed,
             exhausted=run.study.exhausted,
-            out_of_budget=(meter.spent or run.no_room) and run.has_work(),
+            out_of_budget=meter.spent and run.study.wants_jobs,
         )
+
+
+def _is_published(run: RunStages, plot_front: PlotFront | None) -> bool:
+    """Whether the picture is there; a kill may have come before it."""
+    return plot_front is None or run.folder.front_png.exists() or not run.results().entries
+
+
+def _publish(run: RunStages, ready: Preflight, plot_front: PlotFront | None) -> None:
+    """Draw the front, and show the study in the dashboard."""
+    results, pictures = run.results(), []
+    if plot_front is not None and results.entries:
+        plot_front(results, run.folder.front_png)
+        pictures.append(run.folder.front_png)
+    attributes = study_attributes(results, ready.latency.table)
+    run.publisher.publish_study(study_note(results), attributes, pictures)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
-from schedsearch.objectives import fid_title
 from schedsearch.records import TrialRecord
-from schedsearch.formatting import rounded
+from schedsearch.formatting import fid_title, rounded
 from schedsearch.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -102,8 +101,6 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
         "kid": e.kid,
         "latency_source": e.latency_source,
         "num_samples": e.num_samples,
-        "num_finetunes": e.num_finetunes,
-        "control_samples": e.control_samples,
         "features": e.features,
         "nfe": e.nfe,
         "sample_std": e.sample_std,
@@ -123,23 +120,37 @@ def _note(record: TrialRecord) -> str:
     e = record.evaluation
     return (
         f"### {title}\n\n{table}\n\n"
-        f"{fid_title(e)} **{rounded(e.fid)}**, "
+        f"{fid_title(e.features, e.num_samples)} **{rounded(e.fid)}**, "
         f"KID {rounded(e.kid, most=5)}, latency {e.latency_ms:.1f} ms per batch "
         f"({e.latency_source}), {e.nfe} network calls."
     )
 
 
+def study_attributes(results: RunResults, table: Mapping[str, Any]) -> dict[str, Any]:
+    """What the study as a whole carries.
+
+    Args:
+        results: The run.
+        table: Its latency table, as plain data.
+    """
+    return {
+        "num_schedules": results.settings.space.build().size(),
+        "hypervolume": results.hypervolume(),
+        "latency_table": dict(table),
+        "front": [entry.trial for entry in results.front()],
+    }
+
+
 def study_note(results: RunResults) -> str:
     """Markdown: the front as a table."""
     rows = [
-        f"| {e.title} | {' '.join(map(str, e.depths))} | {rounded(e.fid)} | {e.latency_ms:.1f} | "
-        f"{e.acceleration:.1%} |"
+        f"| {e.title} | {' '.join(map(str, e.depths))} | {rounded(e.fid)} | {e.latency.ms:.1f} | "
+        f"{e.latency.acceleration:.1%} |"
         for e in results.front()
     ]
     if not rows:
         return "No trial is complete."
-    head = results.front()[0]
-    title = fid_title(head)
+    title = results.front()[0].fid_title
     return "\n".join(
         [
             f"## Pareto front of {results.settings.name}",

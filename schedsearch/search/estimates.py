@@ -2,82 +2,96 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schedsearch.evaluation.latency_rounds import MOST_RUNS
 from schedsearch.schedules.hand_made import FULL
-from schedsearch.search.stages.chosen import FRONT_SHARE
-from schedsearch.statistics.rivals import SPARES
+from schedsearch.search.stages.confirmation import FRONT_SHARE
+from schedsearch.search.stages.latency import CANDIDATES
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
 
+STARTUP_SECONDS = 8.0
+"""What starting the workers and importing torch in them takes, roughly."""
 
-class Estimates:
-    """Rough seconds of the stages of a run.
+RUNS_PER_ROUND = 2
+"""A round runs every schedule twice on a CPU: each timed step follows an untimed one."""
+
+TRAINING_PASSES = 3.0
+"""Forward and backward pass of a training step, in forward passes."""
+
+FRONT_SIZE = 8
+"""Schedules of a front whose latency is measured, as a guess."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Rough seconds of the stages of a run; of jobs on one worker."""
+
+    trial: float
+    """The mean trial."""
+    trials: float
+    profile: float
+    latency: float
+    confirmation: float
+    num_workers: int
+
+    @property
+    def wall(self) -> float:
+        """Seconds until the run ends."""
+        parallel = (self.trials + self.confirmation) / self.num_workers
+        return STARTUP_SECONDS + self.profile + parallel + self.latency
+
+    @property
+    def device(self) -> float:
+        """Seconds that workers, or the driver in their place, are busy."""
+        return self.profile + self.trials + self.latency + self.confirmation
+
+
+def estimate_run(ready: Preflight) -> Estimate:
+    """What a new run will take.
+
+    Presets count with their own depths, searched schedules with the mean depth of the presets,
+    or two thirds of full depth where there are none.
 
     Args:
         ready: The study, with its latency table.
     """
-
-    def __init__(self, ready: Preflight) -> None:
-        self._ready = ready
-        self._settings = ready.settings
-        self._num_presets = sum(warm.label != FULL for warm in ready.warm_starts)
-
-    def trial_seconds(self) -> float:
-        """One trial at full depth, a training step for three passes."""
-        recipe, evaluation = self._settings.recipe, self._settings.evaluation
-        training = 3 * recipe.num_steps * recipe.batch_size
-        sampling = evaluation.num_samples * self._ready.table.num_calls
-        return self._seconds_per_image() * (training + sampling) * evaluation.seeds_per_trial
-
-    def profile_seconds(self) -> float:
-        """The shared fine-tune and the error table, on one worker."""
-        profile, space = self._settings.profile, self._settings.space
-        if profile is None:
-            return 0.0
-        training = 3 * profile.num_steps * self._settings.recipe.batch_size
-        cells = space.num_intervals * (space.max_depth - space.min_depth + 1)
-        return self._seconds_per_image() * (training + cells * profile.num_images)
-
-    def control_seconds(self) -> float:
-        """The images that correct the FIDs of trials, on one worker."""
-        evaluation = self._settings.evaluation
-        images = len(evaluation.control_seeds_used) * evaluation.num_samples
-        return self._seconds_per_image() * images * self._ready.table.num_calls
-
-    def confirmation_seconds(self) -> float:
-        """Runoff, continued fine-tunes, confirmation and fine-tunes anew, on one worker."""
-        evaluation, table = self._settings.evaluation, self._ready.table
-        if not evaluation.confirm_seeds:
-            return 0.0
-        chosen = self._at_most(2 * self._num_presets + 1 + FRONT_SHARE)
-        run_off = self._at_most(evaluation.runoff_size * self._num_presets)
-        pairs = self._at_most(2 * self._num_presets)
-        anew = pairs * evaluation.confirm_training_seeds
-        run_off_anew = run_off * evaluation.runoff_training_seeds
-        measured = (chosen + anew) * evaluation.confirm_seeds
-        measured += (run_off_anew or run_off) * evaluation.runoff_seeds
-        num_samples = evaluation.confirm_samples or evaluation.num_samples
-        steps = (chosen + anew) * evaluation.confirm_steps
-        steps += (anew + run_off_anew) * self._settings.recipe.num_steps
-        training = 3 * steps * self._settings.recipe.batch_size
-        return self._seconds_per_image() * (training + measured * num_samples * table.num_calls)
-
-    def final_latency_seconds(self) -> float:
-        """The latencies of the front, the presets and their contenders, by the driver alone."""
-        evaluation = self._settings.evaluation
-        likely = evaluation.runoff_size + (SPARES if evaluation.runoff_seeds else 0)
-        chosen = self._at_most((1 + likely) * self._num_presets + 1 + 2 * FRONT_SHARE)
-        runs = MOST_RUNS * evaluation.latency_repeats
-        return chosen * runs * self._ready.latency.full_ms / 1000.0
-
-    def _at_most(self, wanted: int) -> int:
-        return min(wanted, self._settings.search.n_trials)
-
-    def _seconds_per_image(self) -> float:
-        """One network call at full depth, for one image."""
-        table = self._ready.table
-        call = table.a_ms + table.b_ms * self._ready.bench.backbone.num_exit_blocks
-        return call / table.protocol.batch / 1000.0
+    settings = ready.settings
+    evaluation, recipe, n_trials = settings.evaluation, settings.recipe, settings.search.n_trials
+    num_calls, num_blocks = ready.table.num_calls, ready.bench.backbone.num_exit_blocks
+    # Cost of one image through the network.
+    per_image = (ready.table.a_ms + ready.table.b_ms * num_blocks) / 1000 / evaluation.latency_batch
+    shares = {w.label: ready.predict_ms(w.schedule) / ready.latency.full_ms for w in ready.warm_starts}
+    presets = [share for label, share in shares.items() if label != FULL]
+    searched = sum(presets) / len(presets) if presets else 2 / 3
+    # Trials.
+    training = TRAINING_PASSES * recipe.num_steps * recipe.batch_size
+    own_training = training if recipe.weights == "own" else 0.0
+    full_trial = per_image * (own_training + evaluation.num_samples * num_calls)
+    measured = [*shares.values(), *[searched] * max(0, n_trials - len(shares))]
+    trials = full_trial * sum(measured)
+    # Profile: every exit of an interval comes from one pass.
+    profile = per_image * training if recipe.weights == "shared" else 0.0
+    if settings.profile is not None:
+        profile += per_image * settings.profile.num_images * settings.space.num_intervals
+    # Final latencies.
+    chosen = [*shares.values(), *[searched] * min(n_trials, FRONT_SIZE + CANDIDATES)]
+    one_round = RUNS_PER_ROUND * sum(chosen) * ready.latency.full_ms / 1000
+    # Confirmation, and retraining of pairs.
+    num_samples = evaluation.confirm_samples or evaluation.num_samples
+    held_out = per_image * num_samples * num_calls * evaluation.confirm_seeds
+    opponents = [searched] * len(presets)
+    confirmed = [*shares.values(), *opponents, *[searched] * FRONT_SHARE]
+    confirmation = held_out * sum(confirmed[:n_trials])
+    retraining = (held_out + per_image * own_training) * sum([*presets, *opponents])
+    confirmation += retraining * evaluation.confirm_training_seeds
+    return Estimate(
+        trial=trials / max(1, len(measured)),
+        trials=trials,
+        profile=profile,
+        latency=one_round * evaluation.latency_repeats,
+        confirmation=confirmation if evaluation.confirm_seeds else 0.0,
+        num_workers=settings.resources.num_workers,
+    )

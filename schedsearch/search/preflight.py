@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
 from schedsearch.workers.loading import load_trainer
-from schedsearch.workers.workbench import Workbench, open_workbench
+from schedsearch.workers.workbench import Workbench, build_workbench
 from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 
 if TYPE_CHECKING:
@@ -32,12 +33,20 @@ _log = logging.getLogger(__name__)
 class Preflight:
     """A study that is ready to start."""
 
-    settings: StudySettings
-    settings_text: str
     bench: Workbench
     warm_starts: list[WarmStart]
     table: LatencyTable
     latency: LatencyReport
+
+    @property
+    def settings(self) -> StudySettings:
+        """The search space."""
+        return self.bench.settings
+
+    @cached_property
+    def settings_text(self) -> str:
+        """The same as text, which is what workers get."""
+        return dump_settings(self.settings)
 
     @property
     def visits(self) -> list[int]:
@@ -62,23 +71,16 @@ class Preflight:
     def disk_bytes(self) -> int:
         """Roughly what a run will write: EMA weights, and the state of running trials."""
         weights = sum(p.numel() * p.element_size() for p in self.bench.pretrained.parameters())
-        states = self.settings.evaluation.seeds_per_trial  # all kept until the trial ends
-        running = 4 * weights * states * self.settings.resources.num_workers
-        profile, trials = self.settings.profile, self.settings.search.n_trials
-        shared = weights if profile is not None and profile.num_steps else 0
-        if (
-            profile is not None
-            and profile.start == "shared"
-            and not self.settings.recipe.num_steps
-        ):
-            trials = 0  # links to the shared weights
-        return (trials + self._most_retrained()) * weights + running + shared
+        running = 4 * weights * self.settings.resources.num_workers
+        if self.settings.recipe.weights == "shared":  # trials only link to the one file
+            return 2 * weights + running
+        retrained = self.settings.resources.num_workers if self.retrains else 0
+        return (self.settings.search.n_trials + retrained) * weights + running
 
-    def _most_retrained(self) -> int:
-        """Fine-tunes anew whose weights lie on the disk at the same time."""
-        evaluation, presets = self.settings.evaluation, len(self.warm_starts)
-        contenders = presets * evaluation.runoff_size * bool(evaluation.runoff_training_seeds)
-        return max(contenders, 2 * presets * bool(evaluation.confirm_training_seeds))
+    @property
+    def retrains(self) -> bool:
+        """Whether presets and their opponents are retrained in the end."""
+        return self.settings.evaluation.confirm_training_seeds > 0
 
 
 def check_before_start(
@@ -102,8 +104,7 @@ def check_before_start(
         )
     _check_devices(settings)
     load_trainer(settings.trainer)
-    text = dump_settings(settings)
-    bench = open_workbench(text, str(folder.reference))
+    bench = build_workbench(settings, folder.reference)
     num_exit_blocks = bench.backbone.num_exit_blocks
     if settings.space.max_depth > num_exit_blocks:
         raise ConfigError(
@@ -120,8 +121,6 @@ def check_before_start(
             _log.info("auditor: %s", bench.auditor.extractor.name)
     table, latency, _ = open_table(bench, None if dry_run else folder)
     ready = Preflight(
-        settings=settings,
-        settings_text=text,
         bench=bench,
         warm_starts=warm_starts,
         table=table,

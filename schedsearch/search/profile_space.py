@@ -1,4 +1,4 @@
-"""The profile of a space by itself: both tables, and what follows from them before any trial."""
+"""The profile of a space by itself: both tables, and the schedules that they favour."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schedsearch.evaluation.latency import BASELINE
+from schedsearch.evaluation.latency import BASELINE, measure_schedules
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.planning.cells import visited_excess
 from schedsearch.planning.seeds import seed_schedules
-from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.runs import costs as stages
-from schedsearch.search.stages.latency import measure_schedules
-from schedsearch.search.start import opened_run
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL
+from schedsearch.search.meter import Metered
 from schedsearch.search.stages.profile import ProfileStage
-from schedsearch.workers.profile import run_profile
+from schedsearch.search.start import opened_run
+from schedsearch.workers.run_job import run_job
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from schedsearch.evaluation.latency_table import LatencyTable
     from schedsearch.planning.error_table import ErrorTable
+    from schedsearch.runs.folder import RunFolder
     from schedsearch.search.meter import Meter
     from schedsearch.search.preflight import Preflight
-    from schedsearch.runs.folder import RunFolder
     from schedsearch.search.runners.contracts import Observer
     from schedsearch.settings import StudySettings
 
 NUM_PLANS = 5
-"""Plans shown where ``search.dp_seeds`` asks for none."""
+"""Optima of the error table shown where ``search.dp_seeds`` asks for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfiledSchedule:
-    """A schedule with what the tables say of it and what its latency really is."""
+    """A schedule with what the tables say of it and its measured latency."""
 
     name: str
     schedule: ExitSchedule
@@ -47,7 +47,7 @@ class ProfiledSchedule:
     predicted_ms: float
     measured_ms: float
     half_width_ms: float
-    """Of the 95 % interval of the measured median."""
+    """Of the 95 % interval of the measured latency."""
     acceleration: float
     """Share of time saved against full depth, measured."""
 
@@ -76,8 +76,8 @@ class Profile:
 def profile_space(settings: StudySettings, folder: RunFolder, observer: Observer) -> Profile:
     """Measure the tables of a space, or take those that a run folder keeps.
 
-    The shared fine-tune runs in this process, whatever ``search.budget`` says. The folder is
-    that of a run: a later search in it takes these tables and starts with its trials.
+    Everything runs in this process, whatever ``search.budget`` says. The folder is that of a
+    run: a later search in it takes these tables and starts with its trials.
 
     Args:
         settings: The space.
@@ -88,7 +88,7 @@ def profile_space(settings: StudySettings, folder: RunFolder, observer: Observer
         ConfigError: If the space has no section ``profile``, the folder belongs to another
             space, or a check fails.
         StorageError: If another driver is at work, or the disk fails.
-        NoResultError: If the shared fine-tune fails.
+        NoResultError: If the profile fails.
         KeyboardInterrupt: If the user stops it; the same command goes on.
     """
     if settings.profile is None:
@@ -110,14 +110,12 @@ def _error_table(
     ready: Preflight, folder: RunFolder, meter: Meter, observer: Observer
 ) -> ErrorTable:
     stage = ProfileStage(ready.settings, ready.settings_text, folder, observer)
-    if stage.num_jobs:
+    if stage.is_due:
         stage.announce()
-    with meter.stage(stages.PROFILE):
-        while (job := stage.next_job()) is not None:
-            meter.begin(job)
-            outcome = run_profile(job)
-            meter.end(job, complete="record" in outcome)
-            stage.finish(job, outcome)
+        source = Metered(stage, meter, stages.PROFILE)
+        with meter.stage(stages.PROFILE):
+            while (job := source.next_job()) is not None:
+                source.finish(job, run_job(job))
     table = stage.error_table()
     assert table is not None  # there is a section profile
     return table

@@ -1,36 +1,34 @@
-"""The stages of a run: profile, trials, latencies, confirmation, a raised rung, the front."""
+"""The stages of a run: profile, trials, latencies, confirmation, the front."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.runs import costs as stages
-from schedsearch.search.stages.confirmation import Confirmation
-from schedsearch.search.control_stage import ControlStage
-from schedsearch.runs.costs import duration
-from schedsearch.search.dashboard import TrialPublisher
 from schedsearch.runs.front_files import write_front
 from schedsearch.runs.journal import Journal
-from schedsearch.search.stages.latency import accuracy_lines, measure_finally, trials_on_the_fronts
-from schedsearch.search.meter import BudgetSpentError, Metered, Reserve
-from schedsearch.search.stages.profile import ProfileStage
-from schedsearch.search.raised_rung import RaisedRung
-from schedsearch.search.raising import misleading, raised_for, rung_agreement
-from schedsearch.search.reserve import reserve_for_one_more, seconds_to_the_end
 from schedsearch.runs.results import RunResults
+from schedsearch.search.dashboard import TrialPublisher
+from schedsearch.search.estimates import estimate_run
+from schedsearch.search.meter import BudgetSpentError, Metered
+from schedsearch.search.stages.confirmation import Confirmation, confirmation_jobs
+from schedsearch.search.stages.latency import accuracy_line, measure_finally
+from schedsearch.search.stages.profile import ProfileStage
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study.study import ScheduleStudy
 
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
-    from schedsearch.search.meter import Meter
-    from schedsearch.search.preflight import Preflight
     from schedsearch.runs.folder import RunFolder
-    from schedsearch.search.runners.contracts import Observer, Runner
-    from schedsearch.statistics.rank_agreement import RankAgreement
+    from schedsearch.search.estimates import estimate_run
+from schedsearch.search.meter import Meter
+    from schedsearch.search.preflight import Preflight
+    from schedsearch.search.runners.contracts import JobSource, Observer, Runner
+    from schedsearch.workers.jobs import Job
 
 
 class RunStages:
@@ -49,11 +47,9 @@ class RunStages:
         settings = ready.settings
         self.ready, self.folder, self.observer = ready, folder, observer
         self._meter = meter
+        self._estimate = estimate_run(ready)
         self._confirmations = Journal(folder.confirmation_file, ConfirmRecord.from_json)
         self._latency = ready.latency
-        self._raised = RaisedRung.load(folder)
-        self.no_room = False
-        """Whether trials, or a raised rung, were left out for want of budget."""
         study = open_study(open_storage(folder, settings.search.storage), settings.name)
         self.publisher = TrialPublisher(study, open_artifacts(folder), folder)
         self.study = ScheduleStudy(
@@ -70,73 +66,72 @@ class RunStages:
             on_result=self.write_front,
         )
 
-    def results(self, raised: RaisedRung | None = None) -> RunResults:
-        """Everything measured so far; with a rung as if it had been raised."""
+    def prepare(self) -> None:
+        """Repair what a crash left."""
+        self.study.prepare()
+        self._confirmations.repair()
+
+    def results(self) -> RunResults:
+        """Everything measured so far."""
         return RunResults(
             self.ready.settings,
             self.study.finished.records,
             self._latency,
             self._confirmations.read(),
-            raised or self._raised,
         )
 
     def has_work(self) -> bool:
-        """Whether anything is left to do; a finished run is only shown again."""
-        return (
-            self.study.wants_jobs
-            or self._latency_is_old()
-            or self._confirmation().num_jobs > 0
-            or self._misleading() is not None
-        )
+        """Whether anything is left that may be done; a finished run is only shown again."""
+        trials = self.study.wants_jobs and not self._meter.spent
+        results = self.results()
+        ending = self._latency_is_old(results) or self._jobs_to_confirm(results)
+        return trials or bool(results.entries and ending)
 
     def run(self, runner: Runner) -> None:
         """All stages; the front is written also when one of them is interrupted."""
         try:
-            if self.study.wants_jobs:
-                table = self._profile(runner)
-                self._sample_control(runner)
-                if not self._meter.spent:
-                    self._run_trials(runner, table)
-            if self.results().entries and not self._meter.spent:
+            self._search(runner)
+            if self.results().entries:
                 self._measure()
                 self._confirm(runner)
-                self._raise_rung(runner)
-        except BudgetSpentError as stop:
-            self.observer.warning(str(stop))
         finally:
             self.write_front()
             self._meter.close()
 
-    def _work(self, runner: Runner, stage: str, source: Metered) -> None:
-        """Let the workers do all jobs of a source, within the budget."""
-        with self._meter.stage(stage):
-            runner.run(source, check=self._meter.check)
+    def write_front(self) -> None:
+        """Replace ``front.yaml`` and ``front.csv``."""
+        write_front(self.results().front(), self.folder)
+
+    # ---- stages ---------------------------------------------------------------------------
+
+    def _search(self, runner: Runner) -> None:
+        """Profile and trials, within the budget."""
+        if not self.study.wants_jobs or self._meter.spent:
+            return
+        try:
+            table = self._profile(runner)
+            self._run_trials(runner, table)
+        except BudgetSpentError as stop:
+            self.observer.warning(str(stop))
 
     def _profile(self, runner: Runner) -> ErrorTable | None:
-        """The error table of a shared fine-tune, kept or new; None without ``profile``."""
+        """Shared weights and error table, kept or new; None without ``profile``."""
         stage = ProfileStage(
             self.ready.settings, self.ready.settings_text, self.folder, self.observer
         )
-        if stage.num_jobs:
+        if stage.is_due:
             if self.study.proposals.trials():
                 stage.refuse_other_weights()
-            stage.announce()
-            self._work(runner, stages.PROFILE, Metered(stage, self._meter))
-        return None if self._meter.spent else stage.error_table()
-
-    def _sample_control(self, runner: Runner) -> None:
-        """The images that correct the FIDs of trials, where these are to be corrected."""
-        stage = ControlStage(
-            self.ready.bench, self.ready.settings_text, self.folder, self.observer
-        )
-        if stage.num_jobs and not self._meter.spent:
-            stage.announce()
-            self._work(runner, stages.CONTROL, Metered(stage, self._meter))
+            stage.announce(self._estimate.profile)
+            self._work(runner, stages.PROFILE, stage, check=self._meter.check)
+        return stage.error_table()
 
     def _run_trials(self, runner: Runner, table: ErrorTable | None) -> None:
         """Fine-tune and measure schedules until there are enough."""
         settings, ready = self.ready.settings, self.ready
         space = settings.space.build()
+        # Choose the proposer.
+        num_asked = len(self.study.proposals.trials())
         self.study.proposals.use_sampler(
             build_sampler(
                 settings.search.sampler,
@@ -144,108 +139,71 @@ class RunStages:
                 settings.search.seed,
                 ready.visits,
                 fixed_blocks=ready.fixed_blocks,
-                num_asked=len(self.study.proposals.trials()),
+                num_asked=num_asked,
                 error_table=table,
             )
         )
+        # Enqueue what is measured first.
         seeds = []
         if table is not None and settings.search.dp_seeds:
             seeds = seed_schedules(table, space, ready.visits, settings.search.dp_seeds)
         self.study.enqueue_first(seeds)
-        self.observer.stage("searching", total=settings.search.n_trials)
+        # Run the trials.
+        missing = 1.0 - self.study.finished.num_complete / settings.search.n_trials
+        self.observer.stage(
+            "fine-tuning and measuring schedules",
+            total=settings.search.n_trials,
+            seconds=missing * self._estimate.trials / self._estimate.num_workers,
+        )
         self.observer.resumed(self.study.finished.records)
-        trials = Metered(self.study, self._meter, self._reserve)
-        self._work(runner, stages.TRIALS, trials)
-        if not self.study.wants_jobs or self.study.exhausted or self.study.all_tried:
-            return
-        if self.study.gave_up:
+        self._work(runner, stages.TRIALS, self.study, check=self._meter.check)
+        if self.study.gave_up and self.study.wants_jobs:
             self.observer.warning(
                 "stopped before search.n_trials: as many schedules failed as were wanted. Mend "
                 "the cause (see log.txt under trials/) and run the same command again"
             )
-        elif trials.denied and not self._meter.spent:
-            self.no_room = True
-            self.observer.message(
-                f"no further trials: {self._meter.used()} of search.budget used, and the rest of "
-                f"the run needs roughly {duration(self._to_the_end().wall_seconds)} more"
-            )
-
-    def _reserve(self) -> Reserve:
-        """What must be left of the budget for a further trial to start."""
-        if not self._meter.is_limited:
-            return Reserve()
-        results = self.results()
-        return reserve_for_one_more(results, self._confirmation().jobs_left(results))
-
-    def _to_the_end(self, raised: RaisedRung | None = None) -> Reserve:
-        """What the stages after the trials will take, without or with a raised rung."""
-        results = self.results(raised)
-        return seconds_to_the_end(results, self._confirmation().jobs_left(results))
 
     def _measure(self) -> None:
         """Measure the latencies that the front will show, with all workers idle."""
-        if not self._latency_is_old():
-            return  # a new measurement could change the rivals, and start a new confirmation
-        self.observer.stage("measuring the front's latency, workers idle")
+        if not self._latency_is_old(self.results()):
+            return  # a new measurement could change the opponents, and start a new confirmation
+        self.observer.stage(
+            "measuring latencies of front and presets, workers idle",
+            seconds=self._estimate.latency,
+        )
         with self._meter.driver_stage(stages.FINAL_LATENCY):
             self._latency = measure_finally(
                 self.ready.bench, self._latency, self.results(), self.folder
             )
-        for line in accuracy_lines(self.results(), self.ready.table):
-            self.observer.message(line)
-
-    def _latency_is_old(self) -> bool:
-        """Whether there are new trials, or a raised rung put others on the front."""
-        results = self.results()
-        if self._latency.measured_after != len(results.entries):
-            return True
-        front = trials_on_the_fronts(results) if results.raised is not None else []
-        return any(trial not in self._latency.measured for trial in front)
-
-    def _confirmation(self) -> Confirmation:
-        return Confirmation(
-            self.results,
-            settings_text=self.ready.settings_text,
-            folder=self.folder,
-            journal=self._confirmations,
-            observer=self.observer,
-        )
+        self.observer.message(accuracy_line(self.results()))
 
     def _confirm(self, runner: Runner) -> None:
-        """Measure presets, their rivals and part of the front with fresh seeds."""
-        confirmation = self._confirmation()
-        if confirmation.num_jobs and not self._meter.spent:
-            confirmation.announce()
-            self._work(runner, stages.CONFIRMATION, Metered(confirmation, self._meter))
-
-    def _misleading(self) -> RankAgreement | None:
-        """What says that the search's FIDs mislead, unless the rung was raised for it already."""
-        if self._raised is not None:
-            return None
-        agreement = rung_agreement(self.results())
-        return agreement if agreement is not None and agreement.lies else None
-
-    def _raise_rung(self, runner: Runner) -> None:
-        """Where the search's FIDs mislead, measure all trials as the front was confirmed."""
-        if self._meter.spent:
+        """Measure presets, their opponents and part of the front with held-out seeds."""
+        if not (jobs := self._jobs_to_confirm(self.results())):
             return
-        if (agreement := self._misleading()) is not None:
-            raised = raised_for(agreement, self.ready.settings.evaluation.confirm_steps)
-            needed = self._to_the_end(raised)
-            if not self._meter.allows(needed):
-                self.no_room = True
-                self.observer.warning(
-                    f"{misleading(agreement)} To measure all trials anew would take roughly "
-                    f"{duration(needed.wall_seconds)}, which search.budget has no room for"
-                )
-                return
-            raised.save(self.folder)
-            self._raised = raised
-            self.observer.warning(f"{misleading(agreement)} {raised.consequence}")
-            self._confirm(runner)
-        if self._raised is not None and not self._meter.spent:
-            self._measure()
+        confirmation = Confirmation(
+            jobs,
+            folder=self.folder,
+            journal=self._confirmations,
+            max_retries=self.ready.settings.search.max_retries,
+            observer=self.observer,
+        )
+        confirmation.announce(self._estimate.confirmation / self._estimate.num_workers)
+        self._work(runner, stages.CONFIRMATION, confirmation, check=self._meter.tick)
 
-    def write_front(self) -> None:
-        """Replace ``front.yaml`` and ``front.csv``."""
-        write_front(self.results().front(), self.folder)
+    def _work(
+        self, runner: Runner, stage: str, source: JobSource, *, check: Callable[[], None]
+    ) -> None:
+        """Let the workers do all jobs of a source."""
+        limited = stage == stages.TRIALS
+        metered = Metered(source, self._meter, stage, within_budget=limited)
+        with self._meter.stage(stage):
+            runner.run(metered, check=check)
+
+    def _latency_is_old(self, results: RunResults) -> bool:
+        return self._latency.measured_after != len(results.entries)
+
+    def _jobs_to_confirm(self, results: RunResults) -> list[Job]:
+        if not self.ready.settings.evaluation.confirm_seeds:
+            return []
+        return confirmation_jobs(results, self.ready.settings_text, self.folder)

@@ -7,18 +7,21 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from schedsearch.files.atomic import write_text
-from schedsearch.config import dump_settings
+from schedsearch.config import differing_keys, dump_settings, settings_from_text
+from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.runs import costs as stages
-from schedsearch.search.runners.logs import logging_to
+from schedsearch.runs.costs import Costs
 from schedsearch.search.meter import Meter
 from schedsearch.search.preflight import Preflight, check_before_start
-from schedsearch.search.resuming import refuse_other_space
+from schedsearch.search.runners.logs import logging_to
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
     from schedsearch.search.runners.contracts import Observer
     from schedsearch.settings import StudySettings
+
+MAY_CHANGE = ("search.n_trials", "search.budget", "resources")
+"""Keys that may differ when a run is resumed."""
 
 
 @contextlib.contextmanager
@@ -44,7 +47,7 @@ def opened_run(
     began = time.monotonic()
     with folder.locked(), logging_to(folder.log_file):
         folder.remove_leftovers()
-        observer.stage("checking, and measuring the latency table")
+        observer.stage("checking weights and data, measuring the latency table")
         if not folder.space_file.exists():  # what a start that failed its checks left behind
             folder.latency_file.unlink(missing_ok=True)
         ready = check_before_start(settings, folder)
@@ -55,8 +58,31 @@ def opened_run(
                 f"has {ready.bench.extractor.dim} features: the covariance behind FID lacks rank, "
                 "so FIDs rank schedules worse than KID does. Take more samples than features"
             )
-        # From here on the folder belongs to this space; a mistake found above can be put right.
-        write_text(folder.space_file, dump_settings(settings))
-        meter = Meter(folder, settings, began=began)
+        # From here on the folder belongs to this space; a mistake found above can be mended.
+        folder.write(folder.space_file, dump_settings(settings))
+        meter = Meter(folder, settings, Costs.load(folder), began=began)
         meter.add_driver_work(stages.CHECKS, time.monotonic() - began)
         yield ready, meter
+
+
+def refuse_other_space(settings: StudySettings, folder: RunFolder) -> None:
+    """A run folder belongs to one search space.
+
+    Raises:
+        ConfigError: With the keys that differ.
+        StorageError: If there are results of an unknown space.
+    """
+    if not folder.space_file.is_file():
+        if folder.results_file.exists():
+            raise StorageError(
+                f"{folder.root} holds results but no space.yaml, so nothing says what they mean. "
+                "Restore the file, or choose another folder with --output."
+            )
+        return
+    stored = settings_from_text(folder.space_file.read_text(encoding="utf-8"))
+    if differing := differing_keys(stored, settings, ignoring=MAY_CHANGE):
+        raise ConfigError(
+            f"{folder.root} was started with another search space; these keys differ: "
+            f"{', '.join(differing)}. Restore them, or choose another folder with --output. "
+            f"Only {', '.join(MAY_CHANGE[:-1])} and {MAY_CHANGE[-1]} may change."
+        )

@@ -3,21 +3,57 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.exceptions import TrialError
-from schedsearch.records import TrialRecord, TrialState
+from schedsearch.workers.jobs import DISK_STAGE, Failed
 
 if TYPE_CHECKING:
     from schedsearch.workers.progress import FileProgress
 
-DISK_STAGE = "disk"
-"""Stage of a trial that failed because the run folder's disk is full or gone."""
-
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+class StageError(Exception):
+    """Says in which stage of a job its cause was raised.
+
+    Args:
+        stage: Name of the stage.
+    """
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(stage)
+        self.stage = stage
+
+
+def failure_of(error: BaseException, *, started: str, seconds: float) -> Failed:
+    """The outcome of a job that raised.
+
+    Args:
+        error: What was raised; of a :class:`StageError` its cause.
+        started: UTC time at which the job began, ISO 8601.
+        seconds: What it took.
+    """
+    stage, cause = "job", error
+    if isinstance(error, StageError) and error.__cause__ is not None:
+        stage, cause = error.stage, error.__cause__
+    return Failed(
+        stage=_stage_of(cause, stage),
+        reason=one_line(cause),
+        retry=_out_of_memory(cause),
+        started=started,
+        seconds=seconds,
+        worker=worker_name(),
+    )
+
+
+def worker_name() -> str:
+    """Host and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def one_line(error: BaseException) -> str:
@@ -36,7 +72,7 @@ def note_failure(progress: FileProgress) -> None:
         return
 
 
-def stage_of(error: BaseException, now: str) -> str:
+def _stage_of(error: BaseException, now: str) -> str:
     """The stage to blame: the error's own, the disk, or the one that was running."""
     if isinstance(error, TrialError):
         return error.stage
@@ -54,19 +90,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _is_disk_error(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return True
-    # safetensors raises an error of its own, with the system's words in it
+    # NOTE: safetensors raises its own error, with the system's words in it.
     return "No space left on device" in str(error)
 
 
-def out_of_memory(error: BaseException) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     """Whether another attempt may find the memory that this one lacked."""
     import torch
 
     return isinstance(error, MemoryError | torch.OutOfMemoryError)
-
-
-def as_failure(record: TrialRecord, *, stage: str, reason: str) -> TrialRecord:
-    """The same trial as a failure."""
-    return replace(
-        record, state=TrialState.FAILED, evaluation=None, stage=stage, reason=reason, retry=False
-    )

@@ -1,153 +1,101 @@
-"""What a worker is given: plain data, for a queue or for Ray."""
+"""What a worker is given and what it returns: plain frozen data that can be pickled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
+from schedsearch.planning.error_table import ErrorTable
+from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
+
+DISK_STAGE = "disk"
+"""Stage of a job that failed because the run folder's disk is full or gone."""
+
+WORKER_STAGE = "worker"
+"""Stage of a job whose worker died or took too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialJob:
-    """Everything that a worker needs to fine-tune and measure one schedule."""
+class Job:
+    """What every job needs to know."""
+
+    settings: str
+    """The resolved search space file, as text."""
+    run_dir: str
+    """The run folder; every worker must see it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialJob(Job):
+    """Fine-tunes and measures one schedule."""
 
     number: int
     """Number of the Optuna trial, and of its folder."""
-    depths: tuple[int, ...]
+    schedule: ExitSchedule
     label: str | None
     """Name of a warm start such as ``D3-DiT``; None for a schedule that the search proposed."""
-    settings: str
-    """The resolved search space file."""
-    run_dir: str
-    """The run folder; every worker must see it."""
+    origin: str | None = None
+    """``dp`` for an optimum of the error table, None for a proposal of the sampler."""
     predicted_latency_ms: float
     """What the latency table says of this schedule."""
     measure_latency: bool
     """Whether the worker owns its device and measures latency in place."""
     resume_from: int | None = None
     """Interrupted trial of the same schedule whose saved progress is continued."""
-    origin: str | None = None
-    """Where a schedule without a label comes from: ``dp`` for a seed of the error table, None
-    for a proposal of the sampler."""
-
-    @property
-    def schedule(self) -> ExitSchedule:
-        """The schedule to run."""
-        return ExitSchedule(self.depths)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for a queue or for Ray."""
-        return {"kind": "trial", **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfirmJob:
-    """Measures the kept weights of a finished trial once more, with a fresh seed."""
+class ConfirmJob(Job):
+    """Measures the kept weights of a finished trial at a held-out evaluation seed."""
 
     number: int
-    depths: tuple[int, ...]
-    label: str | None
-    settings: str
-    run_dir: str
+    schedule: ExitSchedule
     seed: int
-    """Evaluation seed: noise of the samples, the same for every trial."""
+    """Of the starting noise, the same for every schedule."""
     num_samples: int
-    num_steps: int = 0
-    """Steps by which the fine-tune was continued; 0 takes its weights as they are."""
-    training_seed: int | None = None
-    """Of a fine-tune anew; None takes the trial's own."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for a queue or for Ray."""
-        return {"kind": "confirm", **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromoteJob:
-    """Continues the fine-tune of a finished trial before it is confirmed."""
+class RetrainJob(Job):
+    """Retrains a trial's schedule with another training seed and measures the result."""
 
     number: int
-    depths: tuple[int, ...]
-    label: str | None
-    settings: str
-    run_dir: str
-    num_steps: int
-    """Further steps, from the trial's EMA weights."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for a queue or for Ray."""
-        return {"kind": "promote", **asdict(self)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainJob:
-    """Fine-tunes a trial's schedule anew with another training seed."""
-
-    number: int
-    depths: tuple[int, ...]
-    label: str | None
-    settings: str
-    run_dir: str
+    schedule: ExitSchedule
     training_seed: int
     """The same batches, noise and timesteps for every schedule."""
-    num_steps: int = 0
-    """Steps by which the new fine-tune is continued, as those of promoted trials are."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for a queue or for Ray."""
-        return {"kind": "retrain", **asdict(self)}
+    seeds: tuple[int, ...]
+    """Evaluation seeds, the same for every schedule with this training seed."""
+    num_samples: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileJob:
-    """One shared fine-tune with random exits, and the error table of its weights."""
-
-    exits: Literal["uniform", "schedules"]
-    """Depths drawn uniformly per sample, or by random schedules of the space."""
-    settings: str
-    run_dir: str
-    number: int = -1
-    """No trial."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for a queue or for Ray."""
-        return {"kind": "profile", **asdict(self)}
+class ProfileJob(Job):
+    """Tunes the shared weights, where trials share them, and measures the error table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ControlJob:
-    """Samples images at full depth that the FIDs of trials are corrected by."""
+class Done:
+    """A job ended well."""
 
-    seed: int
-    """Of the noise."""
-    settings: str
-    run_dir: str
-    number: int = -1
-    """No trial."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for a queue or for Ray."""
-        return {"kind": "control", **asdict(self)}
+    result: TrialRecord | tuple[ConfirmRecord, ...] | ErrorTable | None
+    """Of a trial; of confirmations; of a profile, None where no table was asked for."""
 
 
-Job = TrialJob | ConfirmJob | PromoteJob | RetrainJob | ProfileJob | ControlJob
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A job ended without a result."""
 
-_KINDS = {
-    "trial": TrialJob,
-    "confirm": ConfirmJob,
-    "promote": PromoteJob,
-    "retrain": RetrainJob,
-    "profile": ProfileJob,
-    "control": ControlJob,
-}
+    stage: str
+    """Part of the job that failed, or :data:`DISK_STAGE`, or :data:`WORKER_STAGE`."""
+    reason: str
+    """One line."""
+    retry: bool = False
+    """Whether another attempt may succeed: the worker died, or memory ran out."""
+    started: str = ""
+    """UTC time, ISO 8601; empty where the worker died."""
+    seconds: float = 0.0
+    worker: str = ""
+    """Host and process."""
 
 
-def job_from_dict(data: Mapping[str, Any]) -> Job:
-    """The job whose ``to_dict`` gave this."""
-    values = {key: value for key, value in data.items() if key != "kind"}
-    if "depths" in values:
-        values["depths"] = tuple(values["depths"])
-    job: Job = _KINDS[data["kind"]](**values)
-    return job
+Outcome = Done | Failed

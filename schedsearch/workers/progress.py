@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schedsearch.files.atomic import replacing
-
-STATE_FILE = "progress.pt"
-"""Name of a trial's saved state in its folder."""
+from schedsearch.runs.folder import STATE_FILE
 
 
 class FileProgress:
@@ -18,17 +16,21 @@ class FileProgress:
     Args:
         folder: The trial's folder.
         save_every: Steps between two saved states.
-        resume_from: Folder of an interrupted trial of the same schedule; its state is taken
-            over, so that it is continued only once.
     """
 
-    def __init__(self, folder: Path, *, save_every: int, resume_from: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, save_every: int) -> None:
         self._folder = folder
         self._save_every = save_every
         self._state_file = folder / STATE_FILE
         self.last_loss: float | None = None
-        if resume_from is not None and (resume_from / STATE_FILE).is_file():
-            (resume_from / STATE_FILE).replace(self._state_file)
+
+    def take_over(self, folder: Path | None) -> None:
+        """Move the saved state of an interrupted trial of the same schedule here, if it left one.
+
+        It is moved, so that it is continued only once.
+        """
+        if folder is not None and (folder / STATE_FILE).is_file():
+            (folder / STATE_FILE).replace(self._state_file)
 
     def note(self, message: str) -> None:
         """Append a line to ``log.txt``."""

@@ -1,38 +1,50 @@
-"""Runs one job in a worker process: plain data in, plain data out, and never an exception."""
+"""Runs one job in a worker process: an outcome comes back, never an exception."""
 
 from __future__ import annotations
 
-from schedsearch.workers.failures import one_line, stage_of
-from schedsearch.workers.jobs import ControlJob, Job, ProfileJob, PromoteJob, RetrainJob, TrialJob
+import time
+from datetime import UTC, datetime
+
+from schedsearch.workers.failures import failure_of
+from schedsearch.workers.jobs import (
+    ConfirmJob,
+    Done,
+    Job,
+    Outcome,
+    ProfileJob,
+    RetrainJob,
+    TrialJob,
+)
 
 
-def run_job(job: Job) -> dict[str, str]:
+def run_job(job: Job) -> Outcome:
     """Run any job.
 
     Returns:
-        ``record``: the JSON of the job's record; or ``error`` in one line and the ``stage`` to
-        blame, for a job other than a trial that failed. A trial that failed has a record that
-        says so.
+        ``Done`` with the result, or ``Failed`` with the stage and the reason.
     """
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    try:
+        return _run(job)
+    except Exception as error:  # noqa: BLE001 - a worker answers; the driver decides
+        seconds = round(time.perf_counter() - clock, 3)
+        return failure_of(error, started=started, seconds=seconds)
+
+
+def _run(job: Job) -> Done:
+    # NOTE: imported here, so that the driver does not load torch to name a job.
     if isinstance(job, TrialJob):
         from schedsearch.workers.trial import run_trial
 
-        return {"record": run_trial(job).to_json()}
+        return Done(result=run_trial(job))
     if isinstance(job, ProfileJob):
         from schedsearch.workers.profile import run_profile
 
-        return run_profile(job)
-    from schedsearch.workers.confirm import confirm, promote
-    from schedsearch.search.control_worker import sample_control
-    from schedsearch.workers.retrain import retrain
+        return Done(result=run_profile(job))
+    from schedsearch.workers.confirm import confirm, retrain
 
-    try:
-        if isinstance(job, ControlJob):
-            return {"record": sample_control(job)}
-        if isinstance(job, PromoteJob):
-            return {"record": promote(job)}
-        if isinstance(job, RetrainJob):
-            return {"record": retrain(job)}
-        return {"record": confirm(job).to_json()}
-    except Exception as error:  # noqa: BLE001 - a worker answers; the driver decides
-        return {"error": one_line(error), "stage": stage_of(error, "confirm")}
+    if isinstance(job, RetrainJob):
+        return Done(result=retrain(job))
+    if isinstance(job, ConfirmJob):
+        return Done(result=(confirm(job),))
+    raise TypeError(f"A worker knows no {type(job).__name__}.")

@@ -2,48 +2,47 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from schedsearch.files.atomic import write_text
-from schedsearch.objectives import Evaluation
-from schedsearch.records import TrialRecord, TrialState
-from schedsearch.workers.failures import one_line, out_of_memory, stage_of
-from schedsearch.workers.jobs import TrialJob
+from schedsearch.records import Evaluation, TrialRecord, TrialState
 from schedsearch.runs.folder import RunFolder
 from schedsearch.version import __version__
+from schedsearch.workers.failures import StageError, note_failure, worker_name
+from schedsearch.workers.finetune import finetune
+from schedsearch.workers.progress import FileProgress
+from schedsearch.workers.workbench import open_workbench
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from torch import nn
 
     from schedsearch.evaluation.quality import Quality
     from schedsearch.protocols import Backbone
+    from schedsearch.workers.jobs import TrialJob
     from schedsearch.workers.workbench import Workbench
 
 
 class _Stages:
-    """Names the stage that a trial is in and adds up the seconds of each."""
+    """Adds up the seconds of each stage, and says which one an error came from."""
 
     def __init__(self) -> None:
-        self.now = "load"
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        self.now = name
         started = time.perf_counter()
         try:
             yield
+        except Exception as error:
+            raise StageError(name) from error
         finally:
-            elapsed = time.perf_counter() - started
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + elapsed, 3)
+            self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
 def run_trial(job: TrialJob) -> TrialRecord:
@@ -52,67 +51,72 @@ def run_trial(job: TrialJob) -> TrialRecord:
     The record is written to the trial's folder before it is returned, so that a result
     survives a driver that died meanwhile.
 
-    Returns:
-        A complete record, or a failed one with the stage and the reason.
+    Raises:
+        StageError: From whatever went wrong.
     """
-    folder = RunFolder.of(job.run_dir)
-    trial_dir = folder.trial(job.number)
-    stages, finetunes = _Stages(), None
+    folder, stages = RunFolder.of(job.run_dir), _Stages()
     started, clock = datetime.now(UTC), time.perf_counter()
-    fields: dict[str, Any] = {
-        "number": job.number,
-        "depths": job.depths,
-        "label": job.label,
-        "origin": job.origin,
-        "started": started.isoformat(timespec="seconds"),
-        "worker": f"{socket.gethostname()}:{os.getpid()}",
-    }
+    with stages("load"):
+        bench = open_workbench(job.settings, str(folder.reference))
+        progress = _progress(job, folder, bench)
     try:
-        trial_dir.mkdir(parents=True, exist_ok=True)
-        with stages("load"):
-            from schedsearch.workers.finetunes import TrialFinetunes
-            from schedsearch.workers.workbench import open_workbench
-
-            bench = open_workbench(job.settings, str(folder.reference))
-            fields |= {"device": str(bench.device), "versions": versions()}
-            finetunes = TrialFinetunes(job, bench, folder)
-        net, quality = finetunes.run(stages)
+        with stages("fine-tune"):
+            net = _weights(job, folder, bench, progress)
+        with stages("sample"):
+            settings = bench.settings.evaluation
+            quality = bench.measure(
+                net, job.schedule, seed=settings.seed, num_samples=settings.num_samples
+            )
         latency_ms = job.predicted_latency_ms
         if job.measure_latency:
             with stages("latency"):
-                latency_ms = _measured_latency(job, bench, net)
+                latency_ms = bench.measure_latency(net, job.schedule)
         with stages("save"):
-            _save(trial_dir, job, bench, net, quality)
-        record = TrialRecord(
-            **fields,
-            state=TrialState.COMPLETE,
-            evaluation=_evaluation(job, bench, quality, latency_ms),
-            seconds=round(time.perf_counter() - clock, 3),
-            stage_seconds=stages.seconds,
-            final_loss=finetunes.last_loss,
-        )
-        write_text(trial_dir / "record.json", record.to_json() + "\n")
-        finetunes.done()
-    except Exception as error:  # noqa: BLE001 - a trial fails, the run goes on
-        if finetunes is not None:
-            finetunes.note_failure()
-        return TrialRecord(
-            **fields,
-            state=TrialState.FAILED,
-            stage=stage_of(error, stages.now),
-            reason=one_line(error),
-            retry=out_of_memory(error),
-            seconds=round(time.perf_counter() - clock, 3),
-            stage_seconds=stages.seconds,
-        )
+            _save(job, folder, bench, net, quality)
+    except StageError:
+        note_failure(progress)
+        raise
+    record = TrialRecord(
+        number=job.number,
+        depths=job.schedule.depths,
+        label=job.label,
+        origin=job.origin,
+        state=TrialState.COMPLETE,
+        evaluation=_evaluation(job, bench, quality, latency_ms),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.perf_counter() - clock, 3),
+        stage_seconds=stages.seconds,
+        worker=worker_name(),
+        device=str(bench.device),
+        final_loss=progress.last_loss,
+        versions=versions(),
+    )
+    with stages("save"):
+        write_text(folder.trial(job.number) / "record.json", record.to_json() + "\n")
+        progress.done()
     return record
 
 
-def _measured_latency(job: TrialJob, bench: Workbench, net: Backbone) -> float:
-    from schedsearch.search.stages.latency import measure_schedules
+def _progress(job: TrialJob, folder: RunFolder, bench: Workbench) -> FileProgress:
+    own = folder.trial(job.number)
+    own.mkdir(parents=True, exist_ok=True)
+    resume = None if job.resume_from is None else folder.trial(job.resume_from)
+    save_every = bench.settings.recipe.save_every
+    progress = FileProgress(own, save_every=save_every)
+    progress.take_over(resume)
+    progress.note(f"schedule: {job.schedule}")
+    return progress
 
-    measured = measure_schedules(bench.settings, net, bench.solver, {"trial": job.schedule})
-    return measured["trial"].median_ms
+
+def _weights(
+    job: TrialJob, folder: RunFolder, bench: Workbench, progress: FileProgress
+) -> Backbone:
+    """The network that this trial measures."""
+    if bench.settings.recipe.weights == "own":
+        return finetune(bench, job.schedule, progress, bench.settings.search.seed)
+    if bench.is_full_depth(job.schedule):
+        return bench.fresh_backbone()
+    return bench.backbone_with(folder.shared_weights)
 
 
 def _evaluation(
@@ -127,44 +131,39 @@ def _evaluation(
         nfe=len(bench.solver.times),
         num_samples=quality.num_samples,
         features=bench.extractor.name,
-        num_finetunes=settings.seeds_per_trial,
-        control_samples=settings.control_samples,
-        protocol=bench.protocol(
-            seed=settings.seed,
-            num_samples=settings.num_samples,
-            control_samples=settings.control_samples,
-            num_finetunes=settings.seeds_per_trial,
-        ),
+        protocol=bench.protocol(seed=settings.seed, num_samples=settings.num_samples),
         sample_std=quality.sample_std,
         class_accuracy=quality.class_accuracy,
     )
 
 
 def _save(
-    trial_dir: Path, job: TrialJob, bench: Workbench, net: Backbone, quality: Quality
+    job: TrialJob, folder: RunFolder, bench: Workbench, net: Backbone, quality: Quality
 ) -> None:
-    from torch import nn
-
-    from schedsearch.backbones.weights.checkpoint import link_weights, save_weights
     from schedsearch.backbones.registry import family_of
+    from schedsearch.backbones.weights.checkpoint import link_weights, save_weights
     from schedsearch.evaluation.grid import save_grid
-    from schedsearch.schedules.schedule_file import ScheduledBackbone, ScheduleFile, write_schedule_file
+    from schedsearch.schedules.schedule_file import (
+        ScheduledBackbone,
+        ScheduleFile,
+        write_schedule_file,
+    )
 
-    weights, target = cast("nn.Module", net), trial_dir / "ema.safetensors"
-    shared = bench.shared_weights(RunFolder.of(job.run_dir))
-    # Trials that only measure shared weights would fill the disk with copies of one file.
-    if shared is None or not link_weights(weights, shared, target):
+    weights, target = cast("nn.Module", net), folder.weights(job.number)
+    shared = bench.settings.recipe.weights == "shared" and not bench.is_full_depth(job.schedule)
+    # NOTE: trials of shared weights would fill the disk with copies of one file.
+    if not shared or not link_weights(weights, folder.shared_weights, target):
         about = {"schedule": str(job.schedule), "trial": str(job.number)}
         save_weights(weights, target, about)
-    save_grid(quality.samples, trial_dir / "samples.png")
+    save_grid(quality.samples, folder.trial(job.number) / "samples.png")
     write_schedule_file(
-        trial_dir / "schedule.yaml",
+        folder.trial(job.number) / "schedule.yaml",
         ScheduleFile(
             name=job.label or f"trial-{job.number:04d}",
             backbone=ScheduledBackbone(
                 family=family_of(bench.settings.backbone), num_exit_blocks=net.num_exit_blocks
             ),
-            depths=job.depths,
+            depths=job.schedule.depths,
             weights="ema.safetensors",
         ),
     )

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from schedsearch.backbones.weights.checkpoint import fingerprint, load_backbone_from, load_weights
+from schedsearch.backbones.weights.checkpoint import load_backbone_from, load_weights
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.config import settings_from_text
 from schedsearch.data.loading import load_source
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
-from schedsearch.evaluation.control import Control, load_control
+from schedsearch.evaluation.latency import measure_schedules
 from schedsearch.evaluation.features import build_extractor
 from schedsearch.evaluation.quality import Auditor, Quality, measure_quality, protocol_digest
 from schedsearch.evaluation.reference import load_or_compute_reference
 from schedsearch.exceptions import ConfigError
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.runs.profile_files import exits_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from schedsearch.evaluation.features import FeatureExtractor
     from schedsearch.evaluation.reference import Reference
     from schedsearch.protocols import Backbone, NoiseProcess, Solver
-    from schedsearch.runs.folder import RunFolder
     from schedsearch.settings import StudySettings
 
 
@@ -68,8 +66,22 @@ class Workbench:
         return cast("Backbone", self.pretrained)
 
     def fresh_backbone(self) -> Backbone:
-        """A copy of the pretrained network, for a fine-tune of its own."""
+        """A copy of the pretrained network, to be trained."""
         return cast("Backbone", copy.deepcopy(self.pretrained))
+
+    def backbone_with(self, weights: Path) -> Backbone:
+        """A copy of the network with other weights.
+
+        Raises:
+            CheckpointError: If the file is missing or belongs to another model.
+        """
+        net = self.fresh_backbone()
+        load_weights(cast("nn.Module", net), weights)
+        return net
+
+    def is_full_depth(self, schedule: ExitSchedule) -> bool:
+        """Whether a schedule runs every block at every time."""
+        return set(schedule.depths) == {self.backbone.num_exit_blocks}
 
     @cached_property
     def auditor(self) -> Auditor | None:
@@ -91,59 +103,6 @@ class Workbench:
             extractor, load_or_compute_reference(self.source, extractor, self.reference_dir)
         )
 
-    def control_file(self, seed: int) -> Path:
-        """Where the control images' statistics of one seed belong.
-
-        Named by what they depend on, so that nothing else is ever taken for them.
-        """
-        protocol = self.protocol(seed=seed, num_samples=self.settings.evaluation.num_samples)
-        return self.reference_dir / f"control-{protocol}-{self._weights}.safetensors"
-
-    @cached_property
-    def _weights(self) -> str:
-        """Identity of the pretrained weights, 16 hex digits."""
-        return fingerprint(self.pretrained).removeprefix("sha256:")[:16]
-
-    @cached_property
-    def controls(self) -> dict[int, Control]:
-        """What corrects the FIDs of trials, by their evaluation seed; empty where they are plain.
-
-        Raises:
-            ConfigError: If the control images are not there.
-        """
-        evaluation = self.settings.evaluation
-        files = {seed: self.control_file(seed) for seed in evaluation.control_seeds_used}
-        if not files:
-            return {}
-        try:
-            return {
-                own: load_control(files[own], [files[seed] for seed in files if seed != own])
-                for own in evaluation.trial_seeds_used
-            }
-        except OSError as error:
-            raise ConfigError(
-                f"Trials are corrected by control images, but these cannot be read: {error}. "
-                f"Delete {self.reference_dir}/control-*; the same command makes them again."
-            ) from error
-
-    def starting_backbone(self, folder: RunFolder) -> Backbone:
-        """What every trial of a run starts from: pretrained or shared weights.
-
-        Raises:
-            CheckpointError: If the shared weights are gone.
-        """
-        net = self.fresh_backbone()
-        if (shared := self.shared_weights(folder)) is not None:
-            load_weights(cast("nn.Module", net), shared)
-        return net
-
-    def shared_weights(self, folder: RunFolder) -> Path | None:
-        """File of the weights that every trial of a run starts from; None for the pretrained."""
-        profile = self.settings.profile
-        if profile is None or profile.start == "pretrained":
-            return None
-        return folder.shared_weights(exits_of(self.settings))
-
     def measure(
         self,
         net: Backbone,
@@ -152,7 +111,6 @@ class Workbench:
         seed: int,
         num_samples: int,
         auditor: Auditor | None = None,
-        control: Control | None = None,
     ) -> Quality:
         """Quality of a network with a schedule, by the study's protocol."""
         evaluation, solver = self.settings.evaluation, self.settings.solver
@@ -169,12 +127,14 @@ class Workbench:
             extractor=self.extractor,
             reference=self.reference,
             auditor=auditor,
-            control=control,
         )
 
-    def protocol(
-        self, *, seed: int, num_samples: int, control_samples: int = 0, num_finetunes: int = 1
-    ) -> str:
+    def measure_latency(self, net: Backbone, schedule: ExitSchedule) -> float:
+        """Milliseconds per batch of a schedule, by the study's protocol."""
+        measured = measure_schedules(self.settings, net, self.solver, {"trial": schedule})
+        return measured["trial"].median_ms
+
+    def protocol(self, *, seed: int, num_samples: int) -> str:
         """Digest of all that must agree for two values of FID to compare."""
         return protocol_digest(
             extractor_sha256=self.extractor.sha256,
@@ -183,8 +143,6 @@ class Workbench:
             solver=self.settings.solver,
             diffusion=self.settings.diffusion,
             seed=seed,
-            control_samples=control_samples,
-            num_finetunes=num_finetunes,
         )
 
 
@@ -195,16 +153,25 @@ def device_of(settings: StudySettings) -> torch.device:
 
 @lru_cache(maxsize=1)  # a worker process serves one study; its arguments are plain text
 def open_workbench(settings_text: str, reference_dir: str) -> Workbench:
-    """Load everything that the jobs of a study share.
+    """The workbench of a worker; see :func:`build_workbench`.
 
     Args:
         settings_text: The resolved search space.
+        reference_dir: Where the reference statistics are cached.
+    """
+    return build_workbench(settings_from_text(settings_text), Path(reference_dir))
+
+
+def build_workbench(settings: StudySettings, reference_dir: Path) -> Workbench:
+    """Load everything that the jobs of a study share.
+
+    Args:
+        settings: The study.
         reference_dir: Where the reference statistics are cached.
 
     Raises:
         ConfigError: If weights, data or the extractor cannot be loaded.
     """
-    settings = settings_from_text(settings_text)
     device = device_of(settings)
     torch.set_num_threads(settings.resources.cpus_per_trial)
     pretrained: Any = load_backbone_from(settings.backbone, device)
@@ -223,5 +190,5 @@ def open_workbench(settings_text: str, reference_dir: str) -> Workbench:
             settings.solver, process, learned_variance=learns_variance(pretrained)
         ),
         extractor=extractor,
-        reference_dir=Path(reference_dir),
+        reference_dir=reference_dir,
     )

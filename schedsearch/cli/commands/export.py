@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_pick_rules, add_run
 from schedsearch.exceptions import ConfigError, NoResultError
+from schedsearch.schedules.hand_made import FULL
 
 if TYPE_CHECKING:
-    from schedsearch.runs.results import FrontEntry, RunResults
+    from schedsearch.runs.entry import FrontEntry
+    from schedsearch.runs.results import RunResults
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +44,10 @@ def take_action(args: argparse.Namespace) -> int:
     export_schedule(folder, results, entry, output, weights)
     print(f"{output}: trial {entry.trial} [{' '.join(map(str, entry.depths))}], {why}")
     if weights is not None:
-        print(f"{weights}: fine-tuned weights (EMA), {weights.stat().st_size / 1e6:.1f} MB")
+        shared = results.settings.recipe.weights == "shared" and entry.name != FULL
+        serves = "; the same file serves every schedule of this run but full depth" * shared
+        megabytes = weights.stat().st_size / 1e6
+        print(f"{weights}: fine-tuned weights (EMA), {megabytes:.1f} MB{serves}")
     return 0
 
 

@@ -6,7 +6,6 @@ import argparse
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_pick_rules, add_run
-from schedsearch.objectives import fid_title
 
 if TYPE_CHECKING:
     from schedsearch.runs.results import RunResults
@@ -77,17 +76,13 @@ def show_front(args: argparse.Namespace) -> int:
     if args.format == "table":
         from schedsearch.report.console import result_console
         from schedsearch.report.final import print_report
-        from schedsearch.search.certifying import load_sentence
         from schedsearch.runs.costs import Costs
-        from schedsearch.runs.profile_files import load_error_table
 
         print_report(
             result_console(),
             results,
             folder.shown,
-            error_table=load_error_table(folder, results.settings),
-            certificate=load_sentence(folder),
-            stage_seconds=Costs.load(folder).device_seconds_by_stage(),
+            costs=Costs.load(folder),
             whole_front=True,
         )
         return 0
@@ -120,11 +115,10 @@ def show_pick(args: argparse.Namespace) -> int:
     )
     print(f"trial {entry.trial}" + (f" ({entry.name})" if entry.name else ""))
     print(f"depths:       {' '.join(map(str, entry.depths))}")
-    title = fid_title(entry)
-    print(f"FID:          {entry.fid:.4f} {title.removeprefix('FID ')}")
+    print(f"FID:          {entry.fid:.4f} {entry.fid_title.removeprefix('FID ')}")
     print(
-        f"latency:      {entry.latency_ms:.2f} ms per batch ({entry.latency_source}), "
-        f"{entry.acceleration:.1%} saved"
+        f"latency:      {entry.latency.ms:.2f} ms per batch ({entry.latency.source}), "
+        f"{entry.latency.acceleration:.1%} saved"
     )
     print(f"why:          {why}")
     print(

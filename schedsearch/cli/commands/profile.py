@@ -21,9 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def take_action(args: argparse.Namespace) -> int:
     """Measure the tables, or read those that are kept, and show them."""
     from schedsearch.report.console import progress_console, result_console
-    from schedsearch.report.latency_plot import plot_latency_table
     from schedsearch.report.live import RunView
-    from schedsearch.report.profile_plots import plot_block_values, plot_error_table
+    from schedsearch.report.profile_plots import (
+        plot_block_values,
+        plot_error_table,
+        plot_latency_table,
+    )
     from schedsearch.report.profile_tables import (
         closing_lines,
         error_table,

@@ -6,6 +6,7 @@ import argparse
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from schedsearch.cli.arguments import add_space_and_output, space_and_output
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.results import RunResults
     from schedsearch.settings import StudySettings
 
 
@@ -47,16 +49,18 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
     from schedsearch.report.live import RunView
     from schedsearch.report.plots import plot_front
     from schedsearch.search.campaign import run_search
-    from schedsearch.search.certifying import load_sentence
     from schedsearch.runs.profile_files import load_error_table
     from schedsearch.runs.results import hypervolume_of
+
+    def draw(results: RunResults, path: Path) -> None:
+        plot_front(results, path, load_error_table(folder, settings))
 
     progress = progress_console()
     if not quiet:
         progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
     try:
         with RunView(progress, hypervolume_of, quiet=quiet) as view:
-            outcome = run_search(settings, folder, view, address=address, plot_front=plot_front)
+            outcome = run_search(settings, folder, view, address=address, plot_front=draw)
     except KeyboardInterrupt:
         progress.print("Stopped. The same command resumes; finished trials are kept.")
         raise
@@ -66,9 +70,7 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
         console,
         results,
         folder.shown,
-        error_table=load_error_table(folder, settings),
-        certificate=load_sentence(folder),
-        stage_seconds=outcome.costs.device_seconds_by_stage(),
+        costs=outcome.costs,
     )
     if outcome.exhausted:
         console.print("The space is exhausted: every different schedule has been tried.")
@@ -80,8 +82,8 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
         )
     if outcome.out_of_budget:
         console.print(
-            "The budget has no room for more; the front is that of what was measured. The same "
-            "command with a larger search.budget goes on.",
+            "The budget is used up before search.n_trials. The same command with a larger "
+            "search.budget goes on.",
             style="yellow",
         )
     return int(outcome.exit_code)
@@ -90,7 +92,7 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
 def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
     """Validate, load, count and estimate; leaves nothing behind."""
     from schedsearch.search.preflight import check_before_start
-    from schedsearch.search.resuming import refuse_other_space
+    from schedsearch.search.start import refuse_other_space
 
     refuse_other_space(settings, folder)
     ready = check_before_start(settings, folder, dry_run=True)
@@ -113,33 +115,25 @@ def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
 
 
 def _print_estimates(ready: Preflight) -> None:
-    from schedsearch.search.estimates import Estimates
+    from schedsearch.formatting import duration
+    from schedsearch.search.estimates import estimate_run
 
-    settings, estimates = ready.settings, Estimates(ready)
-    workers = settings.resources.num_workers
-    control = estimates.control_seconds()
-    trials = estimates.trial_seconds() * settings.search.n_trials + control
-    profile, confirmation = estimates.profile_seconds(), estimates.confirmation_seconds()
-    latency = estimates.final_latency_seconds()
-    images = " and the control images" * bool(control)
-    shared = "shared fine-tune and " * bool(settings.profile and settings.profile.num_steps)
+    found = estimate_run(ready)
     print(
-        f"time, roughly: {estimates.trial_seconds():.0f} s per trial, "
-        f"{trials / 60 / workers:.1f} min for all trials{images} on {workers} worker(s), "
-        f"{profile / 60:.1f} min for the {shared}error table, {latency / 60:.1f} min for the "
-        f"final latencies, {confirmation / 60 / workers:.1f} min for the confirmation"
+        f"time, roughly: {duration(found.wall)} in all: trials {duration(found.trials)} and "
+        f"confirmation {duration(found.confirmation)} on {found.num_workers} worker(s), profile "
+        f"{duration(found.profile)}, final latencies {duration(found.latency)}"
     )
-    if settings.evaluation.latency_compile:
+    print(f"one trial, roughly: {duration(found.trial)}")
+    if ready.settings.evaluation.latency_compile:
         print("these are times of compiled blocks: trials are not compiled and take longer")
-    budget = settings.search.budget
-    device = profile + trials + latency + confirmation
-    wall = profile + (trials + confirmation) / workers + latency
+    budget = ready.settings.search.budget
     for limit, needed, unit in (
-        (budget.wall_clock, wall, "s"),
-        (budget.device_hours, device / 3600, "device-hours"),
+        (budget.wall_clock, found.wall, "s"),
+        (budget.device_hours, found.device / 3600, "device-hours"),
     ):
         if limit is not None:
-            fits = "it should do" if needed <= limit else "it ends the run early (exit code 124)"
+            fits = "it should do" if needed <= limit else "it ends the trials early (exit code 124)"
             print(f"budget: {limit:g} {unit}, needed roughly {needed:.3g} {unit}; {fits}")
 
 

@@ -1,17 +1,25 @@
-"""The seam between what is to be done and what does it.
+"""Contracts between what is to be done, what does it, and what watches.
 
-A source hands out jobs and takes outcomes; a runner executes them. The profile, the study of
-trials and the confirmation are sources, Ray Tune and the local process pool are runners, and
-any source runs on any runner.
+A source hands out jobs and takes outcomes. A runner executes them. Any source runs on any
+runner: the study of trials, the profile and the confirmation are sources; Ray Tune and the local
+process pool are runners.
+
+**Threads.** A runner calls its source in the driver's main thread, one call at a time.
+
+**Ownership.** A job that was handed out belongs to the runner until it calls ``finish`` for it,
+exactly once. A runner that stops early abandons its jobs without a call.
+
+**Failures.** A job whose worker died ends as ``Failed`` with stage ``worker`` and ``retry`` set.
+What a source raises ends the run and reaches the caller of :meth:`Runner.run`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from schedsearch.records import TrialRecord
-from schedsearch.workers.jobs import Job, TrialJob
+from schedsearch.workers.jobs import Job, Outcome, TrialJob
 
 
 class JobSource(Protocol):
@@ -25,17 +33,11 @@ class JobSource(Protocol):
         """
         ...
 
-    def finish(self, job: Job, outcome: Mapping[str, Any]) -> None:
-        """Take what the worker returned for a job."""
-        ...
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """Take how a job ended.
 
-    def lose(self, job: Job, reason: str, *, retry: bool) -> None:
-        """Take note that there will be no answer: the worker died, or took too long.
-
-        Args:
-            job: The job.
-            reason: What happened, in words.
-            retry: Whether another attempt may succeed.
+        Raises:
+            StorageError: If the disk is why it failed; the same command resumes the run.
         """
         ...
 
@@ -68,8 +70,16 @@ class Runner(Protocol):
 class Observer(Protocol):
     """What is told about a run while it goes on; see ``schedsearch.report``."""
 
-    def stage(self, title: str, total: int | None = None) -> None:
-        """A stage begins; ``total`` jobs where they are known."""
+    def stage(
+        self, title: str, total: int | None = None, seconds: float | None = None
+    ) -> None:
+        """A stage begins.
+
+        Args:
+            title: What happens.
+            total: Jobs, where they are known.
+            seconds: What it should take, where there is an estimate.
+        """
         ...
 
     def message(self, text: str) -> None:

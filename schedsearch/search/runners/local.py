@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any
 
-from schedsearch.workers.jobs import Job, job_from_dict
+from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
 from schedsearch.search.runners.contracts import JobSource
 from schedsearch.settings import ResourceSettings
 
@@ -33,8 +33,7 @@ def _serve(pipe: Connection, parent: int) -> None:
 
     while True:
         try:
-            job = job_from_dict(pipe.recv())
-            pipe.send(run_job(job))
+            pipe.send(run_job(pipe.recv()))
         except (EOFError, OSError):  # the driver is gone
             return
 
@@ -118,7 +117,7 @@ class LocalRunner:
                 if worker.job is None and (job := source.next_job()) is not None:
                     worker.job, worker.started = job, time.monotonic()
                     with suppress(OSError):  # it died while idle, as _collect will find
-                        worker.pipe.send(job.to_dict())
+                        worker.pipe.send(job)
             busy = [worker for worker in self._workers if worker.job is not None]
             if not busy:
                 return
@@ -151,7 +150,7 @@ class LocalRunner:
         index = self._workers.index(worker)
         worker.pipe.close()
         self._workers[index] = self._spawn(index)
-        source.lose(job, reason, retry=died)
+        source.finish(job, Failed(stage=WORKER_STAGE, reason=reason, retry=died))
 
 
 def _how_it_died(exit_code: int | None) -> str:

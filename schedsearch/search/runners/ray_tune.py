@@ -7,7 +7,6 @@ What it would print, and what of its defaults would lose trials, is switched off
 from __future__ import annotations
 
 import faulthandler
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedsearch.workers.jobs import Job, job_from_dict
+from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
 from schedsearch.search.runners.logs import file_handler
 from schedsearch.search.runners.contracts import JobSource
 from schedsearch.settings import ResourceSettings
@@ -38,17 +37,17 @@ from ray.tune.search import Searcher
 
 
 def _trainable(config: dict[str, Any]) -> None:
-    """Run one job in a worker and report its outcome as one plain value."""
+    """Run one job in a worker and report its outcome."""
     from schedsearch.workers.run_job import run_job
 
     timeout = config["timeout"]
     if timeout is not None:  # Tune has no time limit of its own; this also ends a hang in C
         faulthandler.dump_traceback_later(timeout, exit=True)
     try:
-        outcome = run_job(job_from_dict(config["job"]))
+        outcome = run_job(config["job"])
     finally:
         faulthandler.cancel_dump_traceback_later()
-    tune.report({"outcome": json.dumps(outcome)})  # Tune flattens dictionaries
+    tune.report({"outcome": outcome})
 
 
 class SourceSearcher(Searcher):  # type: ignore[misc]
@@ -86,7 +85,7 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
         if job is None:
             return None if self._live else Searcher.FINISHED
         self._live[trial_id] = (job, time.monotonic())
-        return {"job": job.to_dict(), "timeout": self._timeout}
+        return {"job": job, "timeout": self._timeout}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -96,13 +95,15 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
         outcome = (result or {}).get("outcome")
         try:
             if outcome is not None and not error:
-                self._source.finish(job, json.loads(outcome))
+                self._source.finish(job, outcome)
             elif self.failure is not None:
                 return  # the run ends, and the job was abandoned
             elif self._timeout is not None and time.monotonic() - started >= self._timeout:
-                self._source.lose(job, f"no result within {self._timeout:g} s", retry=False)
+                reason = f"no result within {self._timeout:g} s"
+                self._source.finish(job, Failed(stage=WORKER_STAGE, reason=reason))
             else:
-                self._source.lose(job, "the worker died", retry=True)
+                reason = "the worker died"
+                self._source.finish(job, Failed(stage=WORKER_STAGE, reason=reason, retry=True))
         except BaseException as failure:  # noqa: BLE001 - Tune would only log it
             self.failure = failure
 

@@ -5,25 +5,23 @@ Both happen in the driver while no worker is active, so nothing else uses the de
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
-from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_interleaved
-from schedsearch.evaluation.latency_summary import LatencyMeasurement
+from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_schedules
 from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.runs.comparison import candidates_for
 from schedsearch.runs.latency_file import LatencyReport, MeasuredLatency
 
 if TYPE_CHECKING:
-    from schedsearch.protocols import Backbone, Solver
     from schedsearch.runs.results import RunResults
     from schedsearch.runs.folder import RunFolder
     from schedsearch.workers.workbench import Workbench
-    from schedsearch.settings import StudySettings
 
 
 def open_table(
@@ -83,70 +81,34 @@ def open_table(
     return table, report, True
 
 
-def measure_schedules(
-    settings: StudySettings,
-    net: Backbone,
-    solver: Solver,
-    schedules: Mapping[str, ExitSchedule],
-    pairs: Collection[tuple[str, str]] = (),
-) -> dict[str, LatencyMeasurement]:
-    """Measure sampling runs, interleaved, by the protocol of a study.
-
-    ``pairs`` are names whose order matters.
-    """
-    protocol = latency_protocol(
-        net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
-    )
-    return measure_interleaved(
-        net,
-        schedules,
-        solver,
-        protocol,
-        repeats=settings.evaluation.latency_repeats,
-        seed=settings.search.seed,
-        pairs=pairs,
-    )
-
-
-def trials_on_the_fronts(results: RunResults) -> list[int]:
-    """Trials on the front of all schedules, or of the searched ones alone.
-
-    By the table's latencies, since only these are there for every trial.
-    """
-    comparable = results.at_one_rung()
-    found: list[int] = []
-    for entries in (comparable, [entry for entry in comparable if entry.name is None]):
-        points = [(entry.fid, entry.predicted_latency_ms) for entry in entries]
-        found += [entries[i].trial for i in non_dominated(points)]
-    return sorted(set(found))
+CANDIDATES = 2
+"""Searched schedules measured per preset; a measured latency may turn the first one away."""
 
 
 def trials_to_measure(results: RunResults) -> list[int]:
     """Trials whose latency is measured at the end.
 
-    Full depth, every preset and those that may become its rival, and the fronts.
+    Full depth, every preset with its best candidates, and the front by the table's latencies.
     """
     chosen = {entry.trial for entry in results.entries if entry.name is not None}
     for preset in results.hand_made():
-        chosen |= {entry.trial for entry in results.likely_contenders_for(preset)}
-    return sorted(chosen.union(trials_on_the_fronts(results)))
+        best = candidates_for(preset, results.searched())[:CANDIDATES]
+        chosen |= {entry.trial for entry in best}
+    points = [(entry.fid, entry.latency.predicted_ms) for entry in results.entries]
+    return sorted(chosen | {results.entries[i].trial for i in non_dominated(points)})
 
 
 def measure_finally(
     bench: Workbench, report: LatencyReport, results: RunResults, folder: RunFolder
 ) -> LatencyReport:
     """Measure what the front and its baselines cost, and keep it beside the predictions."""
-    full = ExitSchedule.flat(bench.backbone.num_exit_blocks, bench.settings.space.num_intervals)
     numbers = trials_to_measure(results)
     chosen = [entry for entry in results.entries if entry.trial in numbers]
-    names = {e.trial: BASELINE if e.depths == full.depths else str(e.trial) for e in chosen}
-    schedules = {names[e.trial]: ExitSchedule(e.depths) for e in chosen}
-    pairs = [
-        (names[contender.trial], names[preset.trial])
-        for preset in results.hand_made()
-        for contender in results.likely_contenders_for(preset)
-    ]
-    measured = measure_schedules(bench.settings, bench.backbone, bench.solver, schedules, pairs)
+    schedules = {entry.trial: ExitSchedule(entry.depths) for entry in chosen}
+    names = {n: BASELINE if bench.is_full_depth(s) else str(n) for n, s in schedules.items()}
+    measured = measure_schedules(
+        bench.settings, bench.backbone, bench.solver, {names[n]: s for n, s in schedules.items()}
+    )
     report = replace(
         report,
         full_measured_ms=measured[BASELINE].median_ms,
@@ -154,7 +116,7 @@ def measure_finally(
         measured={
             number: MeasuredLatency(
                 latency_ms=measured[name].median_ms,
-                spread_ms=measured[name].half_width_ms,
+                half_width_ms=measured[name].half_width_ms,
                 acceleration=measured[name].acceleration,
                 repeats=measured[name].repeats,
             )
@@ -165,43 +127,19 @@ def measure_finally(
     return report
 
 
-def accuracy_lines(results: RunResults, table: LatencyTable) -> list[str]:
-    """What to say about a run's predicted latencies: a verdict, then those that were far off."""
-    drift, mean, lines = deviations(results)
-    return [
-        f"predicted against measured latency: {mean:.1%} off on average, after a change of "
-        f"{drift - 1:+.1%} common to all since the table was measured; residuals of the table's "
-        f"fit {table.mean_residual:.1%} on average, {table.max_residual:.1%} at most: "
-        f"{table.trust(mean)}",
-        *(f"beyond the spread: {line}" for line in lines),
-    ]
+def accuracy_line(results: RunResults) -> str:
+    """How far the predicted latencies of a run were off.
 
-
-def deviations(results: RunResults) -> tuple[float, float, list[str]]:
-    """How far predictions are off, and a line for each that is off beyond the spread.
-
-    A change of pace common to all changes no order of schedules, so lines are about what is
-    left without it.
-
-    Returns:
-        The common factor of measured over predicted latency, the mean relative deviation
-        without it, and the lines.
+    A change of the machine's speed that all schedules share changes no order, so it is stated
+    by itself.
     """
-    measured = [
-        (entry, entry.latency_ms, entry.latency_spread_ms)
-        for entry in results.entries
-        if entry.latency_source == "measured" and entry.latency_spread_ms is not None
-    ]
-    if not measured:
-        return 1.0, 0.0, []
     drift = results.drift
-    relative, lines = [], []
-    for entry, ms, spread in measured:
-        off = drift * entry.predicted_latency_ms - ms
-        relative.append(abs(off) / ms)
-        if abs(off) > spread:
-            lines.append(
-                f"{entry.title}: predicted {drift * entry.predicted_latency_ms:.1f} ms, measured "
-                f"{ms:.1f} +- {spread:.1f} ms ({off:+.1f} ms)"
-            )
-    return drift, sum(relative) / len(relative), lines
+    off = [
+        abs(drift * entry.latency.predicted_ms / entry.latency.ms - 1.0)
+        for entry in results.entries
+        if entry.latency.source == "measured"
+    ]
+    return (
+        f"predicted latencies: {statistics.fmean(off):.1%} off on average over {len(off)} "
+        f"schedules; the machine's speed has changed by {drift - 1:+.1%} since the table"
+    )

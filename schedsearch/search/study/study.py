@@ -8,8 +8,8 @@ interrupted trial is closed, a result is journalled before it is told.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import TrialState as OptunaState
@@ -17,11 +17,10 @@ from optuna.trial import TrialState as OptunaState
 from schedsearch.exceptions import StorageError
 from schedsearch.records import TrialRecord, TrialState
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.search.study.distinct import DistinctSchedules, Key
-from schedsearch.workers.failures import DISK_STAGE, as_failure
+from schedsearch.search.study.known import DistinctSchedules, Key
 from schedsearch.search.study.known import FinishedTrials
-from schedsearch.workers.jobs import Job, TrialJob
-from schedsearch.workers.progress import STATE_FILE
+from schedsearch.workers.jobs import DISK_STAGE, Done, Failed, Job, Outcome, TrialJob
+from schedsearch.runs.folder import STATE_FILE
 from schedsearch.search.study.proposals import Proposals
 from schedsearch.search.study.reconcile import kept_attributes, reconcile, tell_record
 
@@ -145,7 +144,7 @@ class ScheduleStudy:
         self._running[trial.number] = trial
         job = TrialJob(
             number=trial.number,
-            depths=schedule.depths,
+            schedule=schedule,
             label=trial.user_attrs.get("label"),
             origin=trial.user_attrs.get("origin"),
             settings=self._settings_text,
@@ -173,41 +172,50 @@ class ScheduleStudy:
 
     # ---- tell -----------------------------------------------------------------------------
 
-    def finish(self, job: Job, outcome: Mapping[str, Any]) -> None:
-        """Validate and record what a worker returned.
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """Validate and record how a trial ended.
 
-        A value that is not finite makes the trial FAIL; it never reaches the front.
+        A value that is not finite makes the trial FAIL; it never reaches the front. A schedule
+        whose worker died runs again, up to ``search.max_retries`` times.
         """
         assert isinstance(job, TrialJob)
-        record = TrialRecord.from_json(outcome["record"])
-        if record.evaluation is not None and (bad := record.evaluation.non_finite()) is not None:
-            record = as_failure(record, stage="evaluate", reason=f"{bad} is not finite")
-        if record.stage == DISK_STAGE:  # the trial is not at fault: stop, and run it again later
+        if isinstance(outcome, Done):
+            record = outcome.result
+            assert isinstance(record, TrialRecord) and record.evaluation is not None
+            if (bad := record.evaluation.non_finite()) is None:
+                self._tell(record)
+                return
+            outcome = Failed(
+                stage="evaluate",
+                reason=f"{bad} is not finite",
+                started=record.started,
+                seconds=record.seconds,
+                worker=record.worker,
+            )
+        self._fail(job, outcome)
+
+    def _fail(self, job: TrialJob, failure: Failed) -> None:
+        if failure.stage == DISK_STAGE:  # the trial is not at fault: stop, and run it again later
             raise StorageError(
-                f"Trial {record.number} could not write its files: {record.reason}. Free space "
+                f"Trial {job.number} could not write its files: {failure.reason}. Free space "
                 "and run the same command again; finished trials are kept."
             )
-        if record.retry and self._retry(job, record.reason or "failed"):
-            return
-        self._tell(record)
-
-    def lose(self, job: Job, reason: str, *, retry: bool) -> None:
-        """The worker died: the schedule runs again, up to ``search.max_retries`` times."""
-        assert isinstance(job, TrialJob)
-        if retry and self._retry(job, reason):
+        if failure.retry and self._retry(job, failure.reason):
             return
         attempts = self._attempts_of(job)
+        gave_up = f"; gave up after {attempts} attempts" if attempts > 1 else ""
         self._tell(
             TrialRecord(
                 number=job.number,
-                depths=job.depths,
+                depths=job.schedule.depths,
                 label=job.label,
                 origin=job.origin,
                 state=TrialState.FAILED,
-                stage="worker",
-                reason=f"{reason}; gave up after {attempts} attempts" if attempts > 1 else reason,
-                started="",
-                seconds=0.0,
+                stage=failure.stage,
+                reason=f"{failure.reason}{gave_up}",
+                started=failure.started,
+                seconds=failure.seconds,
+                worker=failure.worker,
             )
         )
 

@@ -7,7 +7,7 @@ import pytest
 from driving import TIMES
 
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.search.study.distinct import DistinctSchedules
+from schedsearch.search.study.known import DistinctSchedules
 from schedsearch.schedules.space import SearchSpace
 
 

@@ -1,6 +1,6 @@
 from driving import record_of
 
-from schedsearch.search.study.distinct import DistinctSchedules
+from schedsearch.search.study.known import DistinctSchedules
 from schedsearch.workers.failures import as_failure
 from schedsearch.search.study.known import FinishedTrials
 from schedsearch.schedules.space import SearchSpace

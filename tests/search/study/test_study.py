@@ -135,7 +135,7 @@ def test_an_exhausted_space_ends_the_run(tmp_path: Path, sampler: str) -> None:
     driver = start(
         tmp_path, ("full", FULL), space=SMALL, search={"n_trials": 9, "sampler": sampler}
     )
-    assert driver.study.distinct.size() == 4
+    assert driver.study.known.size() == 4
     jobs = [driver.ask() for _ in range(4)]
     assert driver.study.next_job() is None
     assert not driver.study.exhausted  # a running one may still fail
@@ -178,7 +178,7 @@ def test_the_last_schedules_of_a_large_space_are_found(tmp_path: Path) -> None:
     driver.prepare()
     for _ in range(10):
         driver.answer(driver.ask())
-    assert driver.study.distinct.size() == 10
+    assert driver.study.known.size() == 10
     assert driver.study.next_job() is None
     assert driver.study.exhausted
 

@@ -1,0 +1,53 @@
+"""A fine-tune in a worker process: the study's trainer, its log and its saved state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits
+from schedsearch.workers.failures import note_failure
+from schedsearch.workers.loading import load_trainer
+
+if TYPE_CHECKING:
+    from schedsearch.protocols import Backbone, ExitRule
+    from schedsearch.schedules.exit_schedule import ExitSchedule
+    from schedsearch.workers.progress import FileProgress
+    from schedsearch.workers.workbench import Workbench
+
+
+def finetune(
+    bench: Workbench, schedule: ExitSchedule | None, progress: FileProgress, seed: int
+) -> Backbone:
+    """Fine-tune a copy of the pretrained network; continue where an earlier attempt stopped.
+
+    Args:
+        bench: Of the study.
+        schedule: To tune for; None tunes on random schedules of the space.
+        progress: Log and saved state.
+        seed: Of batches, noise and timesteps; equal seeds give every schedule the same ones.
+
+    Returns:
+        The EMA network.
+
+    Raises:
+        TrialError: If the loss is not finite.
+        OSError: If the disk fails.
+    """
+    exits: ExitRule
+    if schedule is None:
+        exits = RandomScheduleExits(bench.settings.space.build())
+    else:
+        exits = ScheduleExits(schedule)
+    try:
+        return load_trainer(bench.settings.trainer).finetune(
+            bench.fresh_backbone(),
+            exits,
+            bench.source,
+            bench.process,
+            bench.settings.recipe,
+            progress,
+            seed,
+        )
+    except Exception:
+        note_failure(progress)
+        raise
