@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schedsearch.evaluation.latency_rounds import MOST_RUNS
+from schedsearch.evaluation.latency_rounds import RUNS_PER_ROUND
 from schedsearch.hand_made import FULL
 from schedsearch.search.chosen import FRONT_SHARE
 from schedsearch.statistics.rivals import SPARES
@@ -70,7 +70,7 @@ class Estimates:
         evaluation = self._settings.evaluation
         likely = evaluation.runoff_size + (SPARES if evaluation.runoff_seeds else 0)
         chosen = self._at_most((1 + likely) * self._num_presets + 1 + 2 * FRONT_SHARE)
-        runs = MOST_RUNS * evaluation.latency_repeats
+        runs = RUNS_PER_ROUND * evaluation.latency_repeats
         return chosen * runs * self._ready.latency.full_ms / 1000.0
 
     def _at_most(self, wanted: int) -> int:

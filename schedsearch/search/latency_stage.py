@@ -5,13 +5,11 @@ Both happen in the driver while no worker is active, so nothing else uses the de
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.backbones.checkpoint import fingerprint
-from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_interleaved
-from schedsearch.evaluation.latency_summary import LatencyMeasurement
+from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_schedules
 from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated
@@ -19,11 +17,9 @@ from schedsearch.schedule import ExitSchedule
 from schedsearch.search.latency_report import LatencyReport, MeasuredLatency
 
 if TYPE_CHECKING:
-    from schedsearch.protocols import Backbone, Solver
     from schedsearch.search.results import RunResults
     from schedsearch.search.run_folder import RunFolder
     from schedsearch.search.workbench import Workbench
-    from schedsearch.settings import StudySettings
 
 
 def open_table(
@@ -83,31 +79,6 @@ def open_table(
     return table, report, True
 
 
-def measure_schedules(
-    settings: StudySettings,
-    net: Backbone,
-    solver: Solver,
-    schedules: Mapping[str, ExitSchedule],
-    pairs: Collection[tuple[str, str]] = (),
-) -> dict[str, LatencyMeasurement]:
-    """Measure sampling runs, interleaved, by the protocol of a study.
-
-    ``pairs`` are names whose order matters.
-    """
-    protocol = latency_protocol(
-        net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
-    )
-    return measure_interleaved(
-        net,
-        schedules,
-        solver,
-        protocol,
-        repeats=settings.evaluation.latency_repeats,
-        seed=settings.search.seed,
-        pairs=pairs,
-    )
-
-
 def trials_on_the_fronts(results: RunResults) -> list[int]:
     """Trials on the front of all schedules, or of the searched ones alone.
 
@@ -141,12 +112,7 @@ def measure_finally(
     chosen = [entry for entry in results.entries if entry.trial in numbers]
     names = {e.trial: BASELINE if e.depths == full.depths else str(e.trial) for e in chosen}
     schedules = {names[e.trial]: ExitSchedule(e.depths) for e in chosen}
-    pairs = [
-        (names[contender.trial], names[preset.trial])
-        for preset in results.hand_made()
-        for contender in results.likely_contenders_for(preset)
-    ]
-    measured = measure_schedules(bench.settings, bench.backbone, bench.solver, schedules, pairs)
+    measured = measure_schedules(bench.settings, bench.backbone, bench.solver, schedules)
     report = replace(
         report,
         full_measured_ms=measured[BASELINE].median_ms,

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schedsearch.evaluation.latency import BASELINE
+from schedsearch.evaluation.latency import BASELINE, measure_schedules
 from schedsearch.exceptions import ConfigError
 from schedsearch.hand_made import FULL
 from schedsearch.planning.cells import visited_excess
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.schedule import ExitSchedule
 from schedsearch.search import costs as stages
-from schedsearch.search.latency_stage import measure_schedules
 from schedsearch.search.opening import opened_run
 from schedsearch.search.profile_stage import ProfileStage
 from schedsearch.search.profile_worker import run_profile

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schedsearch.evaluation.latency_rounds import MOST_RUNS
+from schedsearch.evaluation.latency_rounds import RUNS_PER_ROUND
 from schedsearch.search.latency_stage import trials_to_measure
 from schedsearch.search.metering import Reserve
 
@@ -62,7 +62,7 @@ def seconds_to_the_end(results: RunResults, left: JobsLeft) -> Reserve:
     if (pace := Pace.of(results)) is None:
         return Reserve()
     settings = results.settings
-    runs = MOST_RUNS * settings.evaluation.latency_repeats
+    runs = RUNS_PER_ROUND * settings.evaluation.latency_repeats
     numbers = set(trials_to_measure(results))
     one_run = sum(e.latency_ms for e in results.entries if e.trial in numbers) / 1000.0
     promotion = left.promotions * settings.evaluation.confirm_steps * pace.finetune_step

@@ -109,7 +109,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
 
 
 def _measured_latency(job: TrialJob, bench: Workbench, net: Backbone) -> float:
-    from schedsearch.search.latency_stage import measure_schedules
+    from schedsearch.evaluation.latency import measure_schedules
 
     measured = measure_schedules(bench.settings, net, bench.solver, {"trial": job.schedule})
     return measured["trial"].median_ms

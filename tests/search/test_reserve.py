@@ -42,7 +42,7 @@ def results_of(workers: int = 4, num_steps: int = 5, **budget: float) -> RunResu
 
 
 def test_the_end_is_latencies_continued_fine_tunes_and_measurements() -> None:
-    latency = 2 * 2 * 3 * (2.0 + 1.5)  # rounds of both, in turns; they are on the front
+    latency = 2 * 3 * (2.0 + 1.5)  # three interleaved rounds of both; they are on the front
     measuring, tuning = 10 * 3.0 / 3, 2 * 3 * 1.0  # a third of the images
     end = seconds_to_the_end(results_of(), LEFT)
     assert end.device_seconds == pytest.approx(latency + measuring + tuning)
