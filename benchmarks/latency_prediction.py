@@ -26,8 +26,7 @@ from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.latency import LatencyBench, latency_protocol
-from schedsearch.evaluation.latency_rounds import time_rounds, totals
-from schedsearch.evaluation.latency_summary import summarise
+from schedsearch.evaluation.latency_rounds import summarise, time_rounds
 from schedsearch.evaluation.latency_table import table_from_times, table_work
 from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -90,12 +89,12 @@ def main() -> None:
         table_runs = table_work(bench, settings.space.min_depth, net.num_exit_blocks)
         runs = {name: bench.sampling_run(schedule) for name, schedule in schedules.items()}
         if args.apart:
-            table_rounds = time_rounds(table_runs, clock, repeats, args.seed)
-            rounds = time_rounds(runs, clock, repeats, args.seed)
+            table_times = time_rounds(table_runs, clock, repeats, args.seed)
+            times = time_rounds(runs, clock, repeats, args.seed)
         else:
-            table_rounds = rounds = time_rounds(table_runs | runs, clock, repeats, args.seed)
-    table = table_from_times(totals(table_rounds), solver, protocol)
-    measured = summarise([{name: times[name] for name in runs} for times in rounds], FULL)
+            table_times = times = time_rounds(table_runs | runs, clock, repeats, args.seed)
+    table = table_from_times(table_times, solver, protocol)
+    measured = summarise({name: times[name] for name in runs}, FULL)
     total_seconds = time.perf_counter() - started
 
     rows = []
@@ -111,7 +110,6 @@ def main() -> None:
                 "half_width_ms": found.half_width_ms,
                 "acceleration": found.acceleration,
                 "relative_error": predicted / found.median_ms - 1.0,
-                "unstable": found.unstable,
             }
         )
     errors = [abs(row["relative_error"]) for row in rows]

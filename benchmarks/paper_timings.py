@@ -24,7 +24,7 @@ from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
 from schedsearch.evaluation.latency import LatencyProtocol, device_name, measure_interleaved
-from schedsearch.evaluation.latency_rounds import Work, time_rounds, totals
+from schedsearch.evaluation.latency_rounds import Work, time_rounds
 from schedsearch.schedules.hand_made import HAND_MADE, preset_for
 from schedsearch.protocols import Backbone
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
@@ -102,7 +102,7 @@ def acceleration_table(run: Run, device: torch.device, threads: int = 1) -> Tabl
             "schedule": name,
             "ms": measured.median_ms,
             "ms_half_width": measured.half_width_ms,
-            "unstable": "unstable" if measured.unstable else "",
+            "unstable": "unstable" if measured.half_width_ms > 0.05 * measured.median_ms else "",
         } | dict.fromkeys(("paper", "ideal", "measured", "half_width", "margin_points"))
         if schedule is not None:
             depths = schedule.visited(solver.times)
@@ -193,7 +193,7 @@ def diffusers_table(
 
         work: dict[str, Work] = {"ours": run_ours, "diffusers": run_theirs}
         with torch.inference_mode():
-            times = totals(time_rounds(work, build_clock(device), repeats))
+            times = time_rounds(work, build_clock(device), repeats)
         ratios = [a / b for a, b in zip(times["ours"], times["diffusers"], strict=True)]
         rows.append(
             {

@@ -13,7 +13,7 @@ from benchmarks.paper_timings import place, random_backbone
 from benchmarks.result_tables import Table
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
-from schedsearch.evaluation.latency_rounds import Work, time_rounds, totals
+from schedsearch.evaluation.latency_rounds import Work, time_rounds
 from schedsearch.schedules.hand_made import FULL, preset_for
 from schedsearch.protocols import Backbone
 from schedsearch.settings import BackboneSettings
@@ -62,7 +62,7 @@ def training_table(
     # Depths stay on the CPU, as in the trainer.
     depths = {n: preset_for(n, net.num_exit_blocks).depths_at(t) for n in schedules}
     work = {FULL: step(net.num_exit_blocks)} | {n: step(d) for n, d in depths.items()}
-    times = totals(time_rounds(work, build_clock(device), repeats))
+    times = time_rounds(work, build_clock(device), repeats)
     flops = count_flops(module, sorted({int(d) for found in depths.values() for d in found}))
     full = flops.calls[flops.full_depth].total
     rows = []

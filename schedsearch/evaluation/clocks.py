@@ -1,4 +1,4 @@
-"""Clocks that know when work on a device is done."""
+"""Clocks that wait until work on a device is done."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ class Clock(Protocol):
     """Times work on one kind of device."""
 
     num_warmups: int
-    """Runs before the first one that counts; of what takes turns, first steps."""
-    in_turns: bool
-    """Whether work may take turns at every step, each timed by itself: it has ended when the call
-    returns."""
+    """Untimed warm-up runs; with interleaved steps only the first step is run."""
+    interleaves_steps: bool
+    """Whether runs are interleaved step by step, instead of timed as a whole."""
 
     def time_ms(self, work: Callable[[], object]) -> float:
         """Run ``work`` to its end and return the milliseconds it took."""
@@ -24,10 +23,10 @@ class Clock(Protocol):
 
 
 class CpuClock:
-    """Wall clock; the work is done when the call returns."""
+    """Wall clock; work on a CPU is done when the call returns."""
 
     num_warmups = 1
-    in_turns = True
+    interleaves_steps = True
 
     def time_ms(self, work: Callable[[], object]) -> float:
         """Run ``work`` and return the milliseconds it took."""
@@ -37,14 +36,15 @@ class CpuClock:
 
 
 class CudaClock:
-    """Events on the device, which also count the gaps while it waits for the host.
+    """Events on the device; the gaps while it waits for the host count too.
 
     Args:
         device: The CUDA device.
     """
 
     num_warmups = 3  # lazy kernels, cuBLAS handles and the clock ramp
-    in_turns = False  # the host works ahead of the device, which a wait at every step would end
+    # NOTE: The host runs ahead of the device; waiting at every step would change the latency.
+    interleaves_steps = False
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

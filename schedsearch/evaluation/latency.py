@@ -1,7 +1,6 @@
 """Measured latency: milliseconds to sample one batch with the space's solver.
 
-Sampling runs of several schedules are timed interleaved; see
-:mod:`schedsearch.evaluation.latency_rounds`.
+Sampling runs are timed in rounds; see :mod:`schedsearch.evaluation.latency_rounds`.
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import platform
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -20,13 +19,19 @@ from torch import nn
 from schedsearch.backbones.compiling import compile_blocks
 from schedsearch.backbones.guidance import ScheduledDenoiser
 from schedsearch.evaluation.clocks import Clock, build_clock
-from schedsearch.evaluation.latency_rounds import Work, measure_rounds
-from schedsearch.evaluation.latency_summary import LatencyMeasurement
+from schedsearch.evaluation.latency_rounds import (
+    LatencyMeasurement,
+    Work,
+    summarise,
+    time_rounds,
+)
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise
 from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Backbone, Denoiser, Solver
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.settings import EvaluationSettings, SolverSettings
+
+if TYPE_CHECKING:
+    from schedsearch.settings import EvaluationSettings, SolverSettings, StudySettings
 
 BASELINE = "full"
 """Name of the schedule that savings are measured against."""
@@ -34,24 +39,24 @@ BASELINE = "full"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyProtocol:
-    """What a latency was measured on and with; only equal protocols compare."""
+    """How a latency was measured; only latencies of equal protocols compare."""
 
     device: str
     """Name of the processor or GPU."""
     dtype: str
-    """Of the weights: ``float32``, ``bfloat16`` or ``float16``."""
+    """Data type of the weights: ``float32``, ``bfloat16`` or ``float16``."""
     batch: int
     """Images sampled at once."""
     threads: int
-    """Threads of torch on the CPU."""
+    """CPU threads of torch."""
     solver: str
     num_steps: int
     spacing: str
     cfg_scale: float
-    """Above 1 every network call runs twice the batch, which the latency includes."""
+    """Above 1 every network call runs twice the batch; the latency includes this."""
     cfg_channels: int | None = None
     compile: bool = False
-    """Whether ``torch.compile`` has compiled the blocks."""
+    """Whether the blocks are compiled by ``torch.compile``."""
 
     @property
     def arithmetic(self) -> str:
@@ -66,7 +71,7 @@ class LatencyProtocol:
 def latency_protocol(
     net: Backbone, solver: SolverSettings, evaluation: EvaluationSettings, threads: int
 ) -> LatencyProtocol:
-    """The protocol that a search space asks for, on the device of ``net``."""
+    """The protocol of a search space, on the device of ``net``."""
     return LatencyProtocol(
         device=device_name(device_of(net)),
         dtype=evaluation.latency_dtype,
@@ -81,6 +86,26 @@ def latency_protocol(
     )
 
 
+def measure_schedules(
+    settings: StudySettings,
+    net: Backbone,
+    solver: Solver,
+    schedules: Mapping[str, ExitSchedule],
+) -> dict[str, LatencyMeasurement]:
+    """Measure sampling runs of several schedules, by the protocol of a study."""
+    protocol = latency_protocol(
+        net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
+    )
+    return measure_interleaved(
+        net,
+        schedules,
+        solver,
+        protocol,
+        repeats=settings.evaluation.latency_repeats,
+        seed=settings.search.seed,
+    )
+
+
 def measure_interleaved(
     net: Backbone,
     schedules: Mapping[str, ExitSchedule],
@@ -90,21 +115,18 @@ def measure_interleaved(
     repeats: int,
     seed: int = 0,
     clock: Clock | None = None,
-    pairs: Collection[tuple[str, str]] = (),
 ) -> dict[str, LatencyMeasurement]:
     """Measure sampling runs of several schedules, interleaved.
 
     Args:
-        net: The network, on the device to measure; changed in nothing.
+        net: The network, on the device to measure; stays unchanged.
         schedules: Schedules by name. ``full`` is the baseline of all savings; full depth is
             added under that name when it is missing.
         solver: The solver of the space.
         protocol: Batch, data type, threads and guidance to measure with.
-        repeats: Rounds, >= 1; each runs every schedule once. What is not steady by then is
-            timed in further rounds.
-        seed: Of the orders within the rounds.
+        repeats: Rounds, >= 1; each times every schedule once.
+        seed: Of the random orders.
         clock: Times the work; None takes the one for the network's device.
-        pairs: Names whose order matters; they are timed until it is clear, within limits.
 
     Returns:
         A measurement per name, in the order of ``schedules``.
@@ -113,15 +135,14 @@ def measure_interleaved(
     named.setdefault(BASELINE, ExitSchedule.flat(net.num_exit_blocks))
     with LatencyBench(net, solver, protocol) as bench:
         work = {name: bench.sampling_run(schedule) for name, schedule in named.items()}
-        clock = clock or build_clock(bench.device)
-        return measure_rounds(work, BASELINE, clock, repeats, seed, pairs)
+        times = time_rounds(work, clock or build_clock(bench.device), repeats, seed)
+    return summarise(times, BASELINE)
 
 
 class LatencyBench(contextlib.ExitStack):
-    """A network set up as the protocol says, with one batch; undone when the block ends.
+    """A network set up for timing; leaving the ``with`` block restores it.
 
-    Sets torch's threads and eval mode, and takes a copy of the network for half precision or to
-    compile its blocks.
+    Sets torch's threads and eval mode. Half precision and compiled blocks use a copy.
 
     Args:
         net: The network, on the device to measure.
@@ -144,32 +165,34 @@ class LatencyBench(contextlib.ExitStack):
     def __enter__(self) -> LatencyBench:
         try:
             self._set_up()
-        except BaseException:  # the block whose end would undo it is never entered
+        except BaseException:  # __exit__ is not called when __enter__ fails
             self.close()
             raise
         return self
 
     def _set_up(self) -> None:
-        self.enter_context(_torch_threads(self.protocol.threads))
+        self.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(self.protocol.threads)
         self.enter_context(torch.inference_mode())
         module = cast(nn.Module, self._net)
         weight = next(module.parameters(), None)
         if self.protocol.compile or (weight is not None and weight.dtype != self.dtype):
             module = copy.deepcopy(module).to(self.dtype)
             self._net = cast(Backbone, module)
-        self.enter_context(_eval_mode(module))
+        self.callback(module.train, module.training)
+        module.eval()
         if self.protocol.compile:
             self._compile(module)
 
     def _compile(self, module: nn.Module) -> None:
-        """Compile the blocks, and call them once: only then does torch say that it cannot."""
-        torch.compiler.reset()  # graphs of another batch size count towards torch's limit
+        """Compile the blocks and call them once, since torch fails only at the first call."""
+        torch.compiler.reset()  # graphs of other batch sizes count towards torch's limit
         compile_blocks(module)
         try:
             self.denoiser(ExitSchedule.flat(self._net.num_exit_blocks))(self._noise, self._middle)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # of any kind, depending on the backend
+        except Exception as error:  # the type depends on the backend
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
                 "Latencies of compiled blocks need a working torch.compile, which failed here "
@@ -178,7 +201,7 @@ class LatencyBench(contextlib.ExitStack):
             ) from error
 
     def denoiser(self, schedule: ExitSchedule) -> Denoiser:
-        """The network as a solver calls it: guided, with exits, in float32 at the seam."""
+        """The network as a solver calls it: guided, with exits, float32 in and out."""
         return ScheduledDenoiser(
             self._net,
             schedule,
@@ -190,32 +213,21 @@ class LatencyBench(contextlib.ExitStack):
         )
 
     def sampling_run(self, schedule: ExitSchedule) -> Work:
-        """Work that samples the batch once, in the solver's steps."""
+        """Work that samples the batch once, step by step."""
         denoiser = self.denoiser(schedule)
-        # Drawn on the device, as a user of a stochastic solver would.
+        # NOTE: Step noise is drawn on the device, as users of stochastic solvers do.
         return lambda: self.solver.trajectory(
             denoiser, self._noise, lambda: torch.randn_like(self._noise)
         )
 
     def network_calls(self, depth: int, num: int) -> Work:
-        """Work that calls the network ``num`` times, at one exit depth.
-
-        In turns with sampling runs it waits for the middle of these, so that a pace that drifts
-        is the same for both on average.
-        """
+        """Work that calls the network ``num`` times at one exit depth, step by step."""
         denoiser = self.denoiser(ExitSchedule.flat(depth))
-        waiting = max(0, len(self.solver.times) - num) // 2
-
-        def calls() -> Iterator[object]:
-            yield from range(waiting)
-            for _ in range(num):
-                yield denoiser(self._noise, self._middle)
-
-        return calls
+        return lambda: (denoiser(self._noise, self._middle) for _ in range(num))
 
 
 def device_name(device: torch.device) -> str:
-    """Name for people: the GPU's, or ``cpu`` with the processor's where the system tells it."""
+    """Name of the GPU, or ``cpu`` with the processor's name where the system tells it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
@@ -225,23 +237,3 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return f"cpu ({line.partition(':')[2].strip()})"
     return f"cpu ({platform.processor()})" if platform.processor() else "cpu"
-
-
-@contextlib.contextmanager
-def _torch_threads(num: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(num)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    before = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(before)

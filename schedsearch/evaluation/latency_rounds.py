@@ -1,167 +1,145 @@
-"""Timing in rounds: every schedule once per round, in turns, until the rounds agree.
+"""Latency from rounds of runs: every round runs every schedule once, in random order.
 
-Clock speeds, caches and neighbours drift by more than schedules differ, so nothing is measured
-once or in a block. What counts is the ratio to full depth, at the pace of the same round. On a
-CPU the schedules of a round take turns at every step: nine rounds then tell two schedules apart
-three times as surely as nine of whole runs (``benchmarks/latency_turns.py``).
+Clock speed and other processes change a time by more than schedules differ. So only ratios to
+full depth of the same round count. On a CPU the runs of a round are interleaved step by step.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import statistics
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from schedsearch.evaluation.latency_summary import LatencyMeasurement, Round, summarise
 
 if TYPE_CHECKING:
     from schedsearch.evaluation.clocks import Clock
 
 Work = Callable[[], Iterable[object]]
-"""Starts a piece of work, such as sampling a batch. It is done step by step as the result is
-iterated over; what the steps yield is dropped."""
+"""Starts a piece of work, such as sampling a batch. Iterating over the result runs its steps."""
 
-STEADY_BELOW = 0.01
-"""Rounds are added for schedules whose relative 95 % half-width is not below this."""
-
-MOST_RUNS = 4
-"""Runs of a schedule at most, in multiples of the rounds asked for."""
-
-RUNS_IN_TURNS = 2
-"""Runs that a round in turns takes of every schedule: one of them is not timed."""
-
-CLEAR_ABOVE = 1.5
-"""95 % half-widths of a difference above which an order is clear. It is looked at after every
-round, so a single one would be passed by chance too often.
-"""
-
-FEWEST_ROUNDS_OF_A_PAIR = 5
-"""Before them a half-width is too rough to say that the order is clear."""
+RUNS_PER_ROUND = 2
+"""Runs of each schedule in an interleaved round: one is timed, one warms the caches."""
 
 
-def measure_rounds(
-    work: Mapping[str, Work],
-    baseline: str,
-    clock: Clock,
-    repeats: int,
-    seed: int = 0,
-    pairs: Collection[tuple[str, str]] = (),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyMeasurement:
+    """Latency of one schedule; half-widths are 95 % by Student's t, and 0 for one round."""
+
+    median_ms: float
+    """Median ratio to full depth, times full depth's median milliseconds."""
+    half_width_ms: float
+    """Of ``median_ms``; takes full depth's median as known."""
+    repeats: int
+    """Rounds."""
+    acceleration: float
+    """Fraction of time saved against full depth: 1 - median ratio."""
+    acceleration_half_width: float
+
+
+def summarise(
+    times: Mapping[str, Sequence[float]], baseline: str
 ) -> dict[str, LatencyMeasurement]:
-    """Time everything in rounds, and what is not clear by then, beside the baseline, in more.
+    """Latency and saving of every schedule, from its ratios to full depth.
 
     Args:
-        work: Sampling runs by name, of one solver.
-        baseline: The name of ``work`` that savings are measured against.
-        clock: Times the work.
-        repeats: Rounds of everything. What is not steady gets twice as many at most, four times
-            as many where a round takes a single run of it.
-        seed: Of the orders.
-        pairs: Names whose order matters. Both get as many until it is clear.
-
-    Returns:
-        A measurement per name, in the order of ``work``.
+        times: Milliseconds of whole runs by name, one per round.
+        baseline: Full depth's name.
     """
-    rounds = time_rounds(work, clock, repeats, seed)
-    most_rounds = MOST_RUNS * repeats // (RUNS_IN_TURNS if clock.in_turns else 1)
-    rng = np.random.default_rng((seed, repeats))
-    while True:
-        found = summarise(rounds, baseline)
-        again = [name for name, m in found.items() if name != baseline and not _is_steady(m)]
-        unclear = [(a, b) for a, b in pairs if not _is_clear(found[a], found[b])]
-        again += [name for pair in unclear for name in pair]
-        if not again or len(rounds) >= most_rounds:
-            return found
-        names = dict.fromkeys([baseline, *again])
-        if len(names) == 2:  # of two alone it cannot be told which one was disturbed
-            others = (name for name in found if name not in names)
-            names |= dict.fromkeys(sorted(others, key=lambda n: found[n].half_width_ms)[:1])
-        rounds.append(time_round({name: work[name] for name in names}, clock, rng))
+    full = times[baseline]
+    full_ms = statistics.median(full)
+    found = {}
+    for name, own in times.items():
+        ratios = [ms / full_depth for ms, full_depth in zip(own, full, strict=True)]
+        ratio, half_width = statistics.median(ratios), t_half_width(ratios)
+        found[name] = LatencyMeasurement(
+            median_ms=ratio * full_ms,
+            half_width_ms=t_half_width(full) if name == baseline else half_width * full_ms,
+            repeats=len(own),
+            acceleration=1.0 - ratio,
+            acceleration_half_width=half_width,
+        )
+    return found
 
 
-def _is_steady(measured: LatencyMeasurement) -> bool:
-    return measured.half_width_ms <= STEADY_BELOW * measured.median_ms
+def t_half_width(values: Sequence[float]) -> float:
+    """Half-width of the 95 % interval by Student's t; 0 for a single value."""
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-
-def _is_clear(first: LatencyMeasurement, second: LatencyMeasurement) -> bool:
-    """Whether the rounds say which of two schedules is quicker; full depth is not asked."""
-    gap = abs(first.median_ms - second.median_ms)
-    enough = min(first.repeats, second.repeats) >= FEWEST_ROUNDS_OF_A_PAIR
-    doubt = float(np.hypot(first.own_half_width_ms, second.own_half_width_ms))
-    return enough and gap > CLEAR_ABOVE * doubt
+    num = len(values)
+    if num < 2:
+        return 0.0
+    return float(stdtrit(num - 1, 0.975)) * statistics.stdev(values) / math.sqrt(num)
 
 
 def time_rounds(
     work: Mapping[str, Work], clock: Clock, repeats: int, seed: int = 0
-) -> list[dict[str, list[float]]]:
-    """Time every piece of work once per round, in random orders.
+) -> dict[str, list[float]]:
+    """Time every piece of work once per round.
+
+    Args:
+        work: Pieces of work by name.
+        clock: Times the work, and says whether its steps are interleaved.
+        repeats: Rounds, >= 1.
+        seed: Of the random orders.
 
     Returns:
-        For every round what :func:`time_round` returns.
+        Milliseconds of the whole work by name, one per round.
     """
     if repeats < 1:
         raise ValueError(f"A latency needs at least one repeat, but got {repeats}.")
     rng = np.random.default_rng(seed)
+    # Warm up.
     for start in work.values():
         for _ in range(clock.num_warmups):
-            # In turns a step comes right after an untimed one, except for the first.
-            _run(start, num_steps=1 if clock.in_turns else None)
-    return [time_round(work, clock, rng) for _ in range(repeats)]
+            _run(start, num_steps=1 if clock.interleaves_steps else None)
+    # Time.
+    time_round = _time_steps if clock.interleaves_steps else _time_runs
+    rounds = [time_round(work, clock, rng) for _ in range(repeats)]
+    return {name: [times[name] for times in rounds] for name in work}
 
 
-def totals(rounds: Sequence[Round]) -> dict[str, list[float]]:
-    """Milliseconds of whole pieces of work by name, one per round; every round timed all."""
-    return {name: [sum(times[name]) for times in rounds] for name in rounds[0]}
-
-
-def time_round(
+def _time_runs(
     work: Mapping[str, Work], clock: Clock, rng: np.random.Generator
-) -> dict[str, list[float]]:
-    """Time every piece of work once, in random order.
+) -> dict[str, float]:
+    """Time one run after the other."""
+    return {name: clock.time_ms(partial(_run, work[name])) for name in _shuffled(work, rng)}
 
-    In turns every step has an order of its own, and comes right after the step before it, done
-    once more and not timed: it finds the caches as in a run that nothing interrupts.
 
-    Returns:
-        Milliseconds of every step by name; of the whole as one step without turns.
-    """
-    times: dict[str, list[float]] = {name: [] for name in work}
-    if not clock.in_turns:
-        for name in _shuffled(work, rng):
-            times[name].append(clock.time_ms(partial(_run, work[name])))
-        return times
-    underway = {name: _Underway(start) for name, start in work.items()}
-    while underway:
-        for name in _shuffled(underway, rng):
-            piece = underway[name]
-            piece.repeat_step()
-            ms = clock.time_ms(piece.take_step)
-            if piece.ended and times[name]:  # what comes after the last step belongs to it
-                times[name][-1] += ms
-            else:
-                times[name].append(ms)
-            if piece.ended:
-                del underway[name]
+def _time_steps(
+    work: Mapping[str, Work], clock: Clock, rng: np.random.Generator
+) -> dict[str, float]:
+    """Time all runs step by step, in a new random order at every step."""
+    times = dict.fromkeys(work, 0.0)
+    runs = {name: _SteppedRun(start) for name, start in work.items()}
+    while runs:
+        for name in _shuffled(runs, rng):
+            run = runs[name]
+            run.repeat_previous_step()
+            times[name] += clock.time_ms(run.take_step)
+            if run.ended:
+                del runs[name]
     return times
 
 
-class _Underway:
-    """A piece of work on its way, and the same once more, one step behind."""
+class _SteppedRun:
+    """A run to be timed, and an untimed copy of it that is one step behind."""
 
     def __init__(self, start: Work) -> None:
-        self._steps, self._behind = _steps_of(start), _steps_of(start)
-        self._started = False
+        self._steps = _steps_of(start)
+        self._behind = itertools.chain([None], _steps_of(start))
         self.ended = False
 
-    def repeat_step(self) -> None:
-        if self._started:
-            next(self._behind)
+    def repeat_previous_step(self) -> None:
+        """Warm the caches: other schedules ran since."""
+        next(self._behind)
 
     def take_step(self) -> None:
-        self._started = True
         self.ended = next(self._steps, _END) is _END
 
 
@@ -169,12 +147,12 @@ _END = object()
 
 
 def _steps_of(start: Work) -> Iterator[object]:
-    """Starts the work at its first step, so that this is timed too."""
+    # NOTE: The work starts at its first step, so that its start is timed too.
     yield from start()
 
 
 def _run(start: Work, num_steps: int | None = None) -> None:
-    deque(islice(start(), num_steps), maxlen=0)
+    deque(itertools.islice(start(), num_steps), maxlen=0)
 
 
 def _shuffled(names: Iterable[str], rng: np.random.Generator) -> list[str]:

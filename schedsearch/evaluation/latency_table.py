@@ -1,9 +1,7 @@
 """Latency predicted from a table per exit depth: T = c0 + sum over steps of (a + b depth).
 
-Blocks of a transformer cost the same, so one network call is affine in its exit depth, and a
-sampling run is the sum of its calls and a constant for the solver. The calls are measured
-interleaved with runs: on a busy CPU predictions were off by 17 % when measured apart and by 3 %
-when interleaved.
+All blocks cost the same, so one network call is affine in its exit depth. A sampling run is
+the sum of its calls and a constant for the solver. Calls and runs are timed interleaved.
 """
 
 from __future__ import annotations
@@ -17,20 +15,21 @@ import numpy as np
 
 from schedsearch.evaluation.clocks import Clock, build_clock
 from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol
-from schedsearch.evaluation.latency_rounds import Work, time_rounds, totals
+from schedsearch.evaluation.latency_rounds import Work, time_rounds
 from schedsearch.protocols import Backbone, Solver
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 MAX_DEPTHS = 16
-"""Up to this many exits every one is measured; of more, 12 evenly spaced ones."""
+"""Up to this many exit depths are all measured."""
 
-_SPACED_DEPTHS = 12
+SPACED_DEPTHS = 12
+"""Evenly spaced depths that are measured of more than ``MAX_DEPTHS``."""
 
 CALLS = 5
-"""Calls per round at each of them, one after the other."""
+"""Calls per round at each depth."""
 
 GOOD_FIT, ROUGH_FIT = 0.05, 0.10
-"""Mean relative residuals: on an idle machine 2 to 3 % are usual, when it is busy 17 %."""
+"""Largest mean relative errors of a good and of a rough fit."""
 
 Trust = Literal["good", "rough", "not to be trusted"]
 
@@ -48,7 +47,7 @@ class LatencyTable:
     b_ms: float
     """Cost of one block in one call."""
     c0_ms: float
-    """Cost of a run outside the network; may absorb a small bias of the single calls."""
+    """Cost of a run outside the network."""
     max_residual: float
     """Largest relative error of the fit over the measured calls and runs."""
     mean_residual: float
@@ -63,16 +62,12 @@ class LatencyTable:
 
         Args:
             schedule: Blocks to run per interval.
-            times: Where the solver calls the network, on the schedules' clock.
+            times: Diffusion times at which the solver calls the network.
         """
         return self.c0_ms + sum(self.a_ms + self.b_ms * depth for depth in schedule.visited(times))
 
     def trust(self, deviation: float) -> Trust:
-        """How far predictions can be trusted.
-
-        Args:
-            deviation: Mean relative error of the predictions of mixed schedules.
-        """
+        """Verdict on predictions, given their mean relative error on mixed schedules."""
         worst = max(self.mean_residual, deviation)
         if worst <= GOOD_FIT:
             return "good"
@@ -87,7 +82,7 @@ class LatencyTable:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LatencyTable:
-        """The table that :meth:`to_dict` wrote."""
+        """Inverse of :meth:`to_dict`."""
         fields = dict(data)
         for name in ("depth_ms", "run_ms"):
             fields[name] = {int(depth): float(ms) for depth, ms in fields[name].items()}
@@ -101,35 +96,29 @@ def measure_table(
     *,
     repeats: int,
     min_depth: int = 1,
-    depths: Sequence[int] | None = None,
     seed: int = 0,
     clock: Clock | None = None,
 ) -> LatencyTable:
-    """Measure calls at every exit and runs at three flat schedules.
+    """Measure network calls at every exit and sampling runs at three flat schedules.
 
     Args:
-        net: The network, on the device to measure; changed in nothing.
+        net: The network, on the device to measure; stays unchanged.
         solver: The solver of the space.
         protocol: Batch, data type, threads and guidance to measure with.
         repeats: Rounds; each times everything once.
         min_depth: Smallest exit depth of the space, or of the schedules to predict.
-        depths: Exit depths of the single calls; None takes :func:`table_depths`.
-        seed: Of the orders.
+        seed: Of the random orders.
         clock: Times the work; None takes the one for the network's device.
     """
     with LatencyBench(net, solver, protocol) as bench:
-        work = table_work(bench, min_depth, net.num_exit_blocks, depths)
-        rounds = time_rounds(work, clock or build_clock(bench.device), repeats, seed)
-    return table_from_times(totals(rounds), solver, protocol)
+        work = table_work(bench, min_depth, net.num_exit_blocks)
+        times = time_rounds(work, clock or build_clock(bench.device), repeats, seed)
+    return table_from_times(times, solver, protocol)
 
 
-def table_work(
-    bench: LatencyBench, min_depth: int, num_exit_blocks: int, depths: Sequence[int] | None = None
-) -> dict[str, Work]:
-    """The calls (``call 3``) and runs (``run 10``) that a table needs, to be timed in rounds."""
-    calls = sorted(set(depths or table_depths(min_depth, num_exit_blocks)))
-    if len(calls) == 1:  # a line needs two points, inside the space or not
-        calls = sorted({1, *calls, num_exit_blocks})
+def table_work(bench: LatencyBench, min_depth: int, num_exit_blocks: int) -> dict[str, Work]:
+    """The calls (``call 3``) and runs (``run 10``) that a table needs."""
+    calls = table_depths(min_depth, num_exit_blocks)
     runs = sorted({calls[0], (calls[0] + num_exit_blocks + 1) // 2, num_exit_blocks})
     work = {f"call {depth}": bench.network_calls(depth, CALLS) for depth in calls}
     return work | {f"run {d}": bench.sampling_run(ExitSchedule.flat(d)) for d in runs}
@@ -138,17 +127,20 @@ def table_work(
 def table_from_times(
     times: Mapping[str, Sequence[float]], solver: Solver, protocol: LatencyProtocol
 ) -> LatencyTable:
-    """Fit a table to the rounds of :func:`table_work`; other names are left alone."""
-    medians: dict[str, dict[int, float]] = {"call": {}, "run": {}}
-    for name, rounds in times.items():
-        kind, _, depth = name.partition(" ")
-        if kind in medians and depth.isdecimal():
-            medians[kind][int(depth)] = statistics.median(rounds)
+    """Fit a table to the times of :func:`table_work`; ignores other names."""
+
+    def medians(kind: str) -> dict[int, float]:
+        return {
+            int(name.removeprefix(kind)): statistics.median(rounds)
+            for name, rounds in times.items()
+            if name.startswith(kind)
+        }
+
     return fit_table(
-        {depth: ms / CALLS for depth, ms in medians["call"].items()},
-        medians["run"],
+        {depth: ms / CALLS for depth, ms in medians("call ").items()},
+        medians("run "),
         num_calls=len(solver.times),
-        repeats=min(len(rounds) for rounds in times.values()),
+        repeats=len(next(iter(times.values()))),
         protocol=protocol,
     )
 
@@ -168,25 +160,18 @@ def fit_table(
         run_ms: Milliseconds of a sampling run at a flat schedule, by depth.
         num_calls: Network calls of one run.
         repeats: Rounds behind the medians.
-        protocol: What they were measured with.
+        protocol: How they were measured.
     """
-    call_depths = np.array(list(depth_ms), dtype=float)
-    call_times = np.array(list(depth_ms.values()))
-    if len(depth_ms) > 1:
-        b, a = (float(value) for value in np.polyfit(call_depths, call_times, 1))
+    depths, call_ms = np.array(list(depth_ms)), np.array(list(depth_ms.values()))
+    if len(depths) > 1:
+        b, a = np.polyfit(depths, call_ms, 1).tolist()
     else:  # a network of one block
-        b, a = float(call_times[0] / call_depths[0]), 0.0
-    run_depths = np.array(list(run_ms), dtype=float)
-    run_times = np.array(list(run_ms.values()))
-    c0 = float(np.median(run_times - num_calls * (a + b * run_depths)))
-    errors = np.abs(
-        np.concatenate(
-            [
-                (a + b * call_depths) / call_times - 1.0,
-                (c0 + num_calls * (a + b * run_depths)) / run_times - 1.0,
-            ]
-        )
-    )
+        a, b = 0.0, float(call_ms[0] / depths[0])
+    sums = num_calls * (a + b * np.array(list(run_ms)))
+    measured = np.array(list(run_ms.values()))
+    c0 = float(np.median(measured - sums))
+    fit = np.concatenate([a + b * depths, c0 + sums])
+    errors = np.abs(fit / np.concatenate([call_ms, measured]) - 1.0)
     return LatencyTable(
         depth_ms=dict(depth_ms),
         run_ms=dict(run_ms),
@@ -202,8 +187,10 @@ def fit_table(
 
 
 def table_depths(min_depth: int, max_depth: int) -> list[int]:
-    """Exit depths worth a measurement: all of up to 16, else 12 evenly spaced ones."""
+    """Exit depths to measure: all of up to 16, else 12 evenly spaced ones."""
+    if min_depth == max_depth:
+        return sorted({1, max_depth})  # a line needs two points
     if max_depth - min_depth + 1 <= MAX_DEPTHS:
         return list(range(min_depth, max_depth + 1))
-    spaced = np.linspace(min_depth, max_depth, _SPACED_DEPTHS)
-    return sorted({round(depth) for depth in spaced.tolist()})
+    spaced = np.linspace(min_depth, max_depth, SPACED_DEPTHS).tolist()
+    return [round(depth) for depth in spaced]

@@ -16,9 +16,9 @@ class Meter:
 class FakeClock:
     """Reads the meter; ``speed`` maps the number of the reading to a slow-down."""
 
-    def __init__(self, meter, num_warmups=1, speed=lambda reading: 1.0, in_turns=True):
+    def __init__(self, meter, num_warmups=1, speed=lambda reading: 1.0, interleaves_steps=True):
         self.meter, self.num_warmups, self.speed = meter, num_warmups, speed
-        self.in_turns = in_turns
+        self.interleaves_steps = interleaves_steps
         self.num_readings = 0
 
     def time_ms(self, work):

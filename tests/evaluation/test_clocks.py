@@ -13,9 +13,9 @@ def test_the_wall_clock_reads_milliseconds():
     assert clock.time_ms(lambda: time.sleep(0.02)) >= 19
 
 
-def test_only_work_that_is_done_when_the_call_returns_is_timed_in_turns():
-    assert build_clock(torch.device("cpu")).in_turns
-    assert not CudaClock(torch.device("cuda", 0)).in_turns
+def test_only_runs_on_a_cpu_are_interleaved_step_by_step():
+    assert build_clock(torch.device("cpu")).interleaves_steps
+    assert not CudaClock(torch.device("cuda", 0)).interleaves_steps
 
 
 @pytest.mark.gpu

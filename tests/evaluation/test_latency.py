@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from driving import settings_of
 from torch import nn
 
 from schedsearch.evaluation.latency import (
@@ -12,6 +13,7 @@ from schedsearch.evaluation.latency import (
     LatencyProtocol,
     latency_protocol,
     measure_interleaved,
+    measure_schedules,
 )
 from schedsearch.evaluation.latency_table import (
     LatencyTable,
@@ -23,7 +25,7 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, SolverSettings
 
-from .conftest import FakeClock, TinyNet
+from .conftest import EulerSolver, FakeClock, TinyNet
 
 TIGHT = ExitSchedule((5, 5, 4, 4, 3, 3, 2, 2, 1, 1))
 
@@ -36,15 +38,21 @@ def _cost(schedule, solver):
 # ---- runs ---------------------------------------------------------------------------------
 
 
-def test_savings_survive_a_drifting_machine(net, solver, meter, protocol):
+@pytest.mark.parametrize("interleaves_steps", [True, False])
+def test_savings_survive_a_drifting_machine(net, solver, meter, protocol, interleaves_steps):
     # By the end the machine is half as fast.
-    drifting = FakeClock(meter, speed=lambda step: 1.02 ** (step / len(solver.times)))
+    steps = len(solver.times) if interleaves_steps else 1
+    drifting = FakeClock(
+        meter,
+        speed=lambda reading: 1.02 ** (reading / steps),
+        interleaves_steps=interleaves_steps,
+    )
     schedules = {"full": ExitSchedule.flat(5), "tight": TIGHT, "flat": ExitSchedule.flat(3)}
     found = measure_interleaved(net, schedules, solver, protocol, repeats=15, clock=drifting)
     for name, schedule in schedules.items():
         saved = 1 - _cost(schedule, solver) / _cost(schedules["full"], solver)
         assert found[name].acceleration == pytest.approx(saved, abs=0.03)
-        assert 15 <= found[name].repeats <= 45
+        assert found[name].repeats == 15
     assert found["full"].acceleration == 0
     assert list(found) == list(schedules)
 
@@ -56,6 +64,35 @@ def test_full_depth_is_added_as_the_baseline(net, solver, meter, protocol):
     assert list(found) == ["tight", "full"]
     assert found["tight"].median_ms == pytest.approx(_cost(TIGHT, solver))
     assert found["tight"].half_width_ms == 0
+
+
+def test_savings_do_not_depend_on_the_speed_of_the_machine(net, solver, meter, protocol):
+    def saving(speed):
+        clock = FakeClock(meter, speed=lambda reading: speed)
+        found = measure_interleaved(net, {"t": TIGHT}, solver, protocol, repeats=3, clock=clock)
+        return found["t"].acceleration
+
+    exact = 1 - _cost(TIGHT, solver) / _cost(ExitSchedule.flat(5), solver)
+    assert saving(1.0) == pytest.approx(exact)
+    assert saving(17.0) == pytest.approx(exact)
+
+
+def test_a_study_sets_rounds_threads_and_batch(meter):
+    threads = torch.get_num_threads() + 1
+    settings = settings_of(
+        evaluation={"latency_repeats": 4, "latency_batch": 3},
+        resources={"cpus_per_trial": threads},
+    )
+    seen = set()
+
+    class Watched(EulerSolver):
+        def trajectory(self, denoiser, noise, step_noise=None):
+            seen.add((torch.get_num_threads(), len(noise)))
+            yield from super().trajectory(denoiser, noise)
+
+    found = measure_schedules(settings, TinyNet(meter=meter), Watched(meter), {"tight": TIGHT})
+    assert seen == {(threads, 3)}
+    assert {name: m.repeats for name, m in found.items()} == {"tight": 4, "full": 4}
 
 
 def test_guidance_doubles_the_calls(net, solver, meter, protocol):

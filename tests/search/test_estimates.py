@@ -90,4 +90,4 @@ def test_the_disk_holds_one_set_of_shared_weights(estimates: Estimates) -> None:
 def test_final_latencies_take_rounds_of_full_depth(estimates: Estimates) -> None:
     full = estimates._ready.latency.full_ms / 1000
     # Twice a preset, three contenders and two spare ones, then full depth and six of the fronts.
-    assert estimates.final_latency_seconds() == pytest.approx(19 * 2 * 2 * 3 * full)
+    assert estimates.final_latency_seconds() == pytest.approx(19 * 2 * 3 * full)

@@ -1,4 +1,4 @@
-"""``schedsearch latency``: measured latency, with the prediction beside it."""
+"""``schedsearch latency``: measured and predicted latency of exit schedules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|PRESET|full",
         action="append",
         default=[],
-        help="exit schedule to measure beside full depth: a schedule file, a preset, or depths "
+        help="exit schedule to compare with full depth: a schedule file, a preset, or depths "
         "separated by commas; may be repeated (default: the paper's presets for the family: those "
         "of U-ViT for a U-ViT, else those of DiT)",
     )
@@ -104,14 +104,14 @@ def _measure(
 
     protocol = latency_protocol(net, solver_settings, evaluation, threads)
     repeats = evaluation.latency_repeats
-    # Depth 0, as a U-ViT has it, is worth its time only where a schedule visits it.
+    # NOTE: A U-ViT also has depth 0; measure it only if a schedule visits it.
     lowest = min(1, *(min(schedule.depths) for schedule in schedules.values()))
     fitted = measure_table(net, solver, protocol, repeats=repeats, min_depth=lowest)
     console = result_console()
     console.print(
         f"{protocol.device}, {protocol.arithmetic}, batch {protocol.batch}, {protocol.threads} "
         f"CPU thread(s), {protocol.solver} with {protocol.num_steps} steps, cfg_scale "
-        f"{protocol.cfg_scale:g}, median of {repeats}",
+        f"{protocol.cfg_scale:g}, {repeats} rounds",
         highlight=False,
     )
     calls = Table(title="one network call, by exit depth")
