@@ -26,16 +26,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from schedsearch.search.volumes import hypervolume_in_box
+
 from benchmarks.result_tables import Table
 from benchmarks.retraining import Job, exit_code_of, measure_all
 from schedsearch.files.atomic import write_text
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.pareto import non_dominated
 from schedsearch.runs import costs as stages
 from schedsearch.runs.costs import Costs
-from schedsearch.runs.results import FrontEntry, RunResults
 from schedsearch.runs.folder import RunFolder
-from schedsearch.search.volumes import hypervolume_in_box
+from schedsearch.runs.results import FrontEntry, RunResults
+from schedsearch.schedules.hand_made import FULL
 
 BEFORE_TRIALS = (stages.CHECKS, stages.PROFILE)
 AFTER_TRIALS = (stages.FINAL_LATENCY, stages.RUNOFF, stages.PROMOTION, stages.CONFIRMATION)

@@ -31,13 +31,13 @@ from benchmarks.result_tables import Table
 from benchmarks.retraining import exit_code_of
 from benchmarks.schedulebench.replay import replay
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.proposers.registry import NAMES, build_sampler
-from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.profile_files import load_error_table
 from schedsearch.runs.results import RunResults
-from schedsearch.runs.folder import RunFolder
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL
 from schedsearch.schedules.space import SearchSpace
 
 Floats = NDArray[np.float64]

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.backbones.guidance import learns_variance
+from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.config import read_settings
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
@@ -28,8 +28,8 @@ from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.latency import LatencyBench, latency_protocol
 from schedsearch.evaluation.latency_rounds import summarise, time_rounds
 from schedsearch.evaluation.latency_table import table_from_times, table_work
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.settings import StudySettings
 
 

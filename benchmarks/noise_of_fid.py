@@ -19,19 +19,19 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from schedsearch.evaluation.control import Control
 from torch import Tensor, nn
 
 from benchmarks.result_tables import Row, Table
 from benchmarks.retraining import exit_code_of
 from benchmarks.training_seeds import FIRST_EVALUATION_SEED, unused
-from schedsearch.files.atomic import write_text
 from schedsearch.backbones.weights.checkpoint import load_weights
-from schedsearch.evaluation.control import Control
 from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
+from schedsearch.files.atomic import write_text
 from schedsearch.protocols import Backbone
-from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.runs.results import FrontEntry, RunResults
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import FrontEntry, RunResults
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.workers.workbench import Workbench, open_workbench
 
 Fids = NDArray[np.float64]

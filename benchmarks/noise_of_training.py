@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from benchmarks.result_tables import Row, Table
 from benchmarks.retraining import Job, exit_code_of, measure_all
-from schedsearch.files.atomic import write_text
 from schedsearch.config import dump_settings, num_exit_blocks_of, read_settings
-from schedsearch.schedules.argument import resolve_schedule
+from schedsearch.files.atomic import write_text
 from schedsearch.runs.folder import RunFolder
+from schedsearch.schedules.argument import resolve_schedule
 
 FIRST_TRAINING_SEED, EVALUATION_SEED = 100, 900
 

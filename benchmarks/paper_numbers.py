@@ -1,6 +1,7 @@
 """The papers' numbers that need no trained weights, and the models they belong to.
 
-Accelerations of the hand-made schedules are in ``schedsearch.schedules.hand_made`` (ASE, Tables 1 and 2).
+Accelerations of the hand-made schedules (ASE, Tables 1 and 2) are in
+``schedsearch.schedules.hand_made``.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
 from schedsearch.evaluation.latency import LatencyProtocol, device_name, measure_interleaved
 from schedsearch.evaluation.latency_rounds import Work, time_rounds
-from schedsearch.schedules.hand_made import HAND_MADE, preset_for
 from schedsearch.protocols import Backbone
+from schedsearch.schedules.hand_made import HAND_MADE, preset_for
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 
 GOAL_POINTS = 2.0

@@ -14,8 +14,8 @@ from benchmarks.result_tables import Table
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
 from schedsearch.evaluation.latency_rounds import Work, time_rounds
-from schedsearch.schedules.hand_made import FULL, preset_for
 from schedsearch.protocols import Backbone
+from schedsearch.schedules.hand_made import FULL, preset_for
 from schedsearch.settings import BackboneSettings
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from schedsearch.files.atomic import write_text
 from schedsearch.evaluation.latency import device_name
+from schedsearch.files.atomic import write_text
 
 Row = dict[str, Any]
 

@@ -27,16 +27,16 @@ from schedsearch.exceptions import (
     SchedSearchError,
     StorageError,
 )
+from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.journal import Journal
+from schedsearch.runs.profile_files import TunedExits
 from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.workers.failures import DISK_STAGE
 from schedsearch.workers.jobs import ProfileJob
-from schedsearch.runs.journal import Journal
 from schedsearch.workers.loading import load_trainer
-from schedsearch.runs.profile_files import TunedExits
 from schedsearch.workers.profile import run_profile
 from schedsearch.workers.progress import FileProgress
-from schedsearch.runs.folder import RunFolder
 from schedsearch.workers.workbench import open_workbench
 
 AUDITOR = "audit_features"

@@ -18,16 +18,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from schedsearch.statistics.nested import nested_interval
 
 from benchmarks.result_tables import Row, Table
 from benchmarks.retraining import Job, exit_code_of, measure_all
 from benchmarks.training_seeds import FIRST_EVALUATION_SEED, FIRST_TRAINING_SEED, unused
-from schedsearch.files.atomic import write_text
 from schedsearch.config import dump_settings, num_exit_blocks_of, read_settings
-from schedsearch.schedules.hand_made import FULL
-from schedsearch.runs.profile_files import TunedExits
+from schedsearch.files.atomic import write_text
 from schedsearch.runs.folder import RunFolder
-from schedsearch.statistics.nested import nested_interval
+from schedsearch.runs.profile_files import TunedExits
+from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.study.warm_starts import read_warm_starts
 
 

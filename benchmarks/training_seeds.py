@@ -22,15 +22,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from schedsearch.statistics.nested import NestedInterval, nested_intervals
 
 from benchmarks.result_tables import Row, Table
 from benchmarks.retraining import Job, exit_code_of, measure_all
 from schedsearch.files.atomic import write_text
+from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.profile_files import SEED_OFFSET
 from schedsearch.runs.results import FrontEntry, RunResults
-from schedsearch.runs.folder import RunFolder
 from schedsearch.settings import StudySettings
-from schedsearch.statistics.nested import NestedInterval, nested_intervals
 
 Fids = Mapping[tuple[tuple[int, ...], int], Sequence[Sequence[float]]]
 """By depths and number of steps: training seeds x evaluation seeds."""

@@ -27,9 +27,9 @@ from schedsearch.config import dump_settings, read_settings
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.statistics.intervals import mean_interval
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import open_workbench
-from schedsearch.statistics.intervals import mean_interval
 
 NOISE_EASY = {  # share of the 10 x 10 blocks, %: depths, data -> noise
     80: (10, 10, 9, 9, 8, 8, 7, 7, 6, 6),

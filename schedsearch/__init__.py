@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from schedsearch.version import __version__
 
 if TYPE_CHECKING:
-    from schedsearch.schedules.hand_made import presets
     from schedsearch.sampling_api import load_backbone, sample
     from schedsearch.schedules.exit_schedule import ExitSchedule
+    from schedsearch.schedules.hand_made import presets
     from schedsearch.schedules.schedule_file import load_schedule
     from schedsearch.schedules.space import SearchSpace
 

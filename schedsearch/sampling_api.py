@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.backbones.guidance import learns_variance
+from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver

@@ -79,7 +79,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 SCHEDULE_FILE = """\
-schema: schedsearch.schedules.exit_schedule/1
+schema: schedsearch.schedule/1
 name: mine
 backbone: {family: dit, num_exit_blocks: 10}
 depths: [10, 10, 9, 9, 8, 8, 7, 7, 6, 6]

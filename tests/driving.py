@@ -10,24 +10,24 @@ import optuna
 import yaml
 from optuna.trial import TrialState as OptunaState
 from rich.console import Console
+from schedsearch.objectives import Evaluation
+from schedsearch.search.volumes import hypervolume_of
 from tiny_runs import tiny_space
 
 from schedsearch.config import settings_from_text
-from schedsearch.objectives import Evaluation
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.records import ConfirmRecord, TrialRecord, TrialState
 from schedsearch.report.live import RunView
-from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.search.dashboard import TrialPublisher
-from schedsearch.workers.jobs import TrialJob
+from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.results import FrontEntry
-from schedsearch.runs.folder import RunFolder
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.dashboard import TrialPublisher
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study.study import ScheduleStudy
-from schedsearch.search.volumes import hypervolume_of
-from schedsearch.settings import StudySettings
 from schedsearch.search.study.warm_starts import WarmStart
+from schedsearch.settings import StudySettings
+from schedsearch.workers.jobs import TrialJob
 
 TIMES = (999.0, 666.0, 333.0)
 """Where a solver with three steps calls the network: intervals 9, 6 and 3 of ten."""

@@ -22,8 +22,8 @@ from benchmarks.paper_analyses.measuring import Job, Outcome, run_job
 from benchmarks.paper_analyses.parts import PARTS
 from benchmarks.paper_analyses.rows_file import RowsFile
 from benchmarks.paper_analyses.summary import summary_table
-from schedsearch.files.atomic import write_text
 from schedsearch.config import dump_settings, read_settings
+from schedsearch.files.atomic import write_text
 from schedsearch.workers.workbench import open_workbench
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -12,8 +12,8 @@ from benchmarks.paper_analyses.networks import OneInterval, PerInterval, Quiet
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
-from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
 from schedsearch.protocols import Backbone, ExitRule, NoiseProcess
+from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import Workbench, open_workbench

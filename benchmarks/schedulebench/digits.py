@@ -21,12 +21,12 @@ from benchmarks.schedulebench.side_tables import Variant, make_side_tables
 from benchmarks.study_identity import identity_of
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.schedules.exit_rules import ScheduleExits
-from schedsearch.schedules.hand_made import presets, scale_schedule
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import presets, scale_schedule
+from schedsearch.schedules.space import SearchSpace
+from schedsearch.settings import StudySettings
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import Workbench, open_workbench
-from schedsearch.settings import StudySettings
-from schedsearch.schedules.space import SearchSpace
 
 LEVELS = (1, 4, 7, 10)
 NUM_INTERVALS = 10

@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+from schedsearch.search.volumes import REFERENCE_FID, REFERENCE_LATENCY
 
 from benchmarks.schedulebench.tables import Table
 from schedsearch.exceptions import ConfigError
 from schedsearch.pareto import Point, hypervolume
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.search.volumes import REFERENCE_FID, REFERENCE_LATENCY
 from schedsearch.schedules.space import SearchSpace
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from schedsearch.files.atomic import write_text
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.files.atomic import write_text
 from schedsearch.runs.journal import Journal
 
 PROTOCOL = "protocol.json"

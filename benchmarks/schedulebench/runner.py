@@ -18,10 +18,10 @@ from benchmarks.schedulebench.replay import replay, score
 from benchmarks.schedulebench.synthetic import SyntheticProblem
 from benchmarks.schedulebench.tables import Table, shipped
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, scale_schedule
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.proposers.registry import build_sampler
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL, HAND_MADE, scale_schedule
 from schedsearch.settings import SearchSettings
 
 WarmStarts = Literal["none", "full", "presets"]

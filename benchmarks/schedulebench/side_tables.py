@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schedsearch.files.atomic import write_text
 from schedsearch.config import dump_settings
 from schedsearch.evaluation.latency import latency_protocol
 from schedsearch.evaluation.latency_table import measure_table
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.exit_rules import ScheduleExits
+from schedsearch.files.atomic import write_text
 from schedsearch.planning.error_table import ErrorTable
+from schedsearch.runs.profile_files import TunedExits
+from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.settings import EvaluationSettings, ProfileSettings, StudySettings
 from schedsearch.workers.jobs import ProfileJob
 from schedsearch.workers.loading import load_trainer
-from schedsearch.runs.profile_files import TunedExits
 from schedsearch.workers.profile import run_profile
 from schedsearch.workers.progress import FileProgress
 from schedsearch.workers.workbench import Workbench, open_workbench
-from schedsearch.settings import EvaluationSettings, ProfileSettings, StudySettings
 
 FILE = "side_tables.json"
 LATENCY_REPEATS = 15

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schedsearch.files.atomic import replacing
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.atomic import replacing
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedules.space import SearchSpace
 

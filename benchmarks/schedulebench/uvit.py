@@ -34,8 +34,8 @@ from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.protocols import Backbone
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.workers.workbench import Workbench, open_workbench
 from schedsearch.settings import StudySettings
+from schedsearch.workers.workbench import Workbench, open_workbench
 
 # What the command `make` asks of a table's module.
 __all__ = ["VARIANTS", "make_rows", "make_tables", "study", "sunk_cost"]

@@ -13,17 +13,17 @@ from typing import Any, cast
 from safetensors import safe_open
 from torch import nn
 
-from schedsearch.files.atomic import write_text
 from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.config import dump_settings, read_settings
-from schedsearch.config.writing import dump_yaml
 from schedsearch.exceptions import ConfigError, SchedSearchError
+from schedsearch.files.atomic import write_text
+from schedsearch.files.yaml_writer import dump_yaml
 from schedsearch.schedules.exit_rules import RandomScheduleExits
+from schedsearch.schedules.space import SearchSpace
+from schedsearch.settings import StudySettings
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.progress import FileProgress
 from schedsearch.workers.workbench import open_workbench
-from schedsearch.settings import StudySettings
-from schedsearch.schedules.space import SearchSpace
 
 SPACE = SearchSpace(1, 6, 10)
 NUM_SAMPLES = 500

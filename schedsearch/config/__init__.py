@@ -1,7 +1,6 @@
 """Reads search space files strictly, with line numbers; imports neither torch nor Ray."""
 
 from schedsearch.config.backbone_rules import num_exit_blocks_of
-from schedsearch.files.problems import Findings, InvalidFileError, Problem
 from schedsearch.config.reading import (
     ModelSettings,
     find_space,
@@ -11,7 +10,8 @@ from schedsearch.config.reading import (
     settings_from_text,
     shipped_spaces,
 )
-from schedsearch.config.writing import differing_keys, dump_settings, dump_yaml
+from schedsearch.config.writing import differing_keys, dump_settings
+from schedsearch.files.problems import Findings, InvalidFileError, Problem
 
 __all__ = [
     "Findings",
@@ -20,7 +20,6 @@ __all__ = [
     "Problem",
     "differing_keys",
     "dump_settings",
-    "dump_yaml",
     "find_space",
     "num_exit_blocks_of",
     "read_model_settings",

@@ -14,9 +14,9 @@ from schedsearch.config.backbone_arguments import (
 from schedsearch.config.checkpoint_paths import locate_weights, split_choice
 from schedsearch.config.import_strings import looks_like_import_string, why_not_importable
 from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
+from schedsearch.exceptions import CheckpointError
 from schedsearch.files.problems import Findings, nearest, nearest_or_list
 from schedsearch.files.validation import validate
-from schedsearch.exceptions import CheckpointError
 from schedsearch.settings import BackboneSettings
 
 PACKAGE_PREFIX = "package:"

@@ -12,14 +12,13 @@ from typing import Any
 from schedsearch.config.backbone_rules import PACKAGE_PREFIX, check_backbone
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
-from schedsearch.files.problems import Findings, KeyPath, nearest_or_list
-from schedsearch.config.rules import without_table_seeds
 from schedsearch.config.recipes import with_recipe_base
-from schedsearch.config.rules import check_rules
-from schedsearch.files.validation import validate_sections
+from schedsearch.config.rules import check_rules, without_table_seeds
+from schedsearch.config.sections import validate_sections
 from schedsearch.config.warm_starts import absolute_entries
-from schedsearch.files.strict_yaml import MAX_BYTES, Document, parse_document
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.problems import Findings, KeyPath, nearest_or_list
+from schedsearch.files.strict_yaml import Document, parse_document, read_limited
 from schedsearch.settings import (
     BackboneSettings,
     DataSettings,
@@ -171,19 +170,6 @@ def shipped_spaces() -> dict[str, Path]:
         return {}
     files = sorted(Path(str(f)) for f in folder.iterdir() if f.name.endswith(".yaml"))
     return {file.stem: file for file in files}
-
-
-def read_limited(path: Path) -> bytes:
-    """The content of a small file.
-
-    Raises:
-        ConfigError: If it cannot be read; more than the limit is never read.
-    """
-    try:
-        with path.open("rb") as handle:
-            return handle.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def _parse(content: bytes | str, file: str, overrides: Sequence[str]) -> tuple[Document, Findings]:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
-from schedsearch.files.problems import Findings, KeyPath, nearest_or_list, shown
-from schedsearch.files.validation import validate
 from schedsearch.config.warm_starts import looks_like_file
+from schedsearch.files.problems import Findings, KeyPath, nearest_or_list, shown
 from schedsearch.files.strict_yaml import MAX_BYTES, Document, parse_document
+from schedsearch.files.validation import validate
 from schedsearch.settings import RecipeSettings
 
 RECIPE, BASE = "recipe", "base"

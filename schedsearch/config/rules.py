@@ -18,10 +18,10 @@ from schedsearch.config.backbone_rules import (
 from schedsearch.config.data_rules import check_data, check_features, check_shape
 from schedsearch.config.import_strings import why_not_importable
 from schedsearch.config.paths import Paths
-from schedsearch.files.problems import Findings, KeyPath, shown
 from schedsearch.config.recipe_rules import check_recipe
 from schedsearch.config.solver_rules import check_guidance, check_outputs, check_solver
 from schedsearch.config.warm_starts import check_warm_starts
+from schedsearch.files.problems import Findings, KeyPath, shown
 from schedsearch.settings import (
     BackboneSettings,
     ProfileSettings,

@@ -8,8 +8,8 @@ from typing import Any
 
 from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
 from schedsearch.files.problems import Findings, KeyPath, nearest, shown
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.settings import SpaceSettings
 
 WARM_START = "warm_start"

@@ -14,11 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from schedsearch.files.atomic import replacing
 from schedsearch.evaluation.features import FeatureExtractor
 from schedsearch.evaluation.frechet import FeatureStatistics, feature_statistics
 from schedsearch.evaluation.kid import MAX_FULL
 from schedsearch.exceptions import StorageError
+from schedsearch.files.atomic import replacing
 
 _SCHEMA = "schedsearch.reference/1"
 _BATCH = 256

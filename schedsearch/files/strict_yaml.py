@@ -9,14 +9,29 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, KeyPath
 
 MAX_BYTES = 1_000_000
 MAX_NESTING = 20
+
+
+def read_limited(path: Path) -> bytes:
+    """The content of a small file.
+
+    Raises:
+        ConfigError: If it cannot be read; more than the limit is never read.
+    """
+    try:
+        with path.open("rb") as handle:
+            return handle.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 class CoreLoader(yaml.SafeLoader):

@@ -1,15 +1,11 @@
-"""Checks the types and ranges of each section against the dataclasses in ``settings``.
-
-The sections are validated one by one, so that an unknown key in one does not hide a wrong
-value in another. pydantic does the work; its errors become sentences with a remedy here.
-"""
+"""Checks plain data against a type. pydantic's errors become sentences with a remedy."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast, get_type_hints
 
@@ -17,52 +13,6 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from schedsearch.files.problems import Findings, KeyPath, nearest, nearest_or_list, shown
-from schedsearch.config.warm_starts import WARM_START, check_entries
-from schedsearch.settings import StudySettings
-
-
-def validate_sections(
-    data: Any, findings: Findings, only: Iterable[str] | None = None
-) -> dict[str, Any]:
-    """Validate the sections of a file, each by itself.
-
-    Args:
-        data: The file as plain data.
-        findings: Receives the mistakes.
-        only: Sections to read; the others are then ignored, known or not. None reads all.
-
-    Returns:
-        The sections without a mistake, by name, defaults filled in.
-    """
-    if not isinstance(data, Mapping):
-        findings.add((), "the file must hold sections ('key: value' lines)", _empty_remedy(data))
-        return {}
-    hints = section_types()
-    wanted = list(hints) if only is None else list(only)
-    if only is None:
-        for key in data:
-            if key not in hints:
-                findings.add((key,), "unknown key", nearest_or_list(key, list(hints)))
-    defaults = {f.name: f.default for f in dataclasses.fields(StudySettings)}
-    valid: dict[str, Any] = {}
-    for name in wanted:
-        if name == WARM_START and name in data and not check_entries(data[name], findings):
-            continue
-        if name in data:
-            ok, value = validate(hints[name], data[name], (name,), findings)
-            if ok:
-                valid[name] = value
-        elif defaults[name] is dataclasses.MISSING:
-            findings.add((name,), "required key is missing", None)
-        else:
-            valid[name] = defaults[name]
-    return valid
-
-
-@lru_cache(maxsize=1)
-def section_types() -> dict[str, Any]:
-    """The type of each section, in the order of the file."""
-    return get_type_hints(StudySettings, include_extras=True)
 
 
 def validate(kind: Any, value: Any, path: KeyPath, findings: Findings) -> tuple[bool, Any]:
@@ -239,7 +189,3 @@ def _sibling_keys(kind: Any, at: KeyPath) -> list[str]:
             return []
         kind = get_type_hints(cast(type, kind)).get(str(key))
     return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-
-
-def _empty_remedy(data: Any) -> str | None:
-    return "the file is empty" if data is None else None

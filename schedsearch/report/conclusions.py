@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def headline(found: RunFindings) -> str | None:
-    """Hypervolume of the front against that of the hand-made schedules; None without full depth."""
+    """Hypervolume of the front and of the hand-made schedules; None without full depth."""
     volume, baseline = found.results.hypervolume(), found.results.hand_made_hypervolume()
     if volume is None or baseline is None:
         return None
@@ -103,7 +103,9 @@ def _where_the_time_went(costs: Costs) -> str:
         for name, cost in rows
         if cost.device_seconds >= 0.005 * total
     ]
-    return f"Time: {duration(costs.wall_seconds)}, {duration(total)} on workers: {', '.join(parts)}."
+    return (
+        f"Time: {duration(costs.wall_seconds)}, {duration(total)} on workers: {', '.join(parts)}."
+    )
 
 
 def _titles(comparisons: Iterable[Comparison], verdict: str) -> list[str]:

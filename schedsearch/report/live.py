@@ -70,9 +70,7 @@ class RunView:
 
     # ---- Observer -------------------------------------------------------------------------
 
-    def stage(
-        self, title: str, total: int | None = None, seconds: float | None = None
-    ) -> None:
+    def stage(self, title: str, total: int | None = None, seconds: float | None = None) -> None:
         """A stage begins."""
         self._title, self._total, self._expected = title, total, seconds
         self._done = self._first_done = 0

@@ -161,9 +161,7 @@ def _draw_schedules(axes: Any, results: RunResults) -> None:
         for column, depth in enumerate(entry.depths):
             dark = depth < (settings.min_depth + settings.max_depth) / 2
             colour = "white" if dark else "black"
-            axes.text(
-                column, row, str(depth), ha="center", va="center", fontsize=7, color=colour
-            )
+            axes.text(column, row, str(depth), ha="center", va="center", fontsize=7, color=colour)
     axes.set_yticks(range(len(front)))
     axes.set_yticklabels([f"{e.title}, {_saved(e)}" for e in front], fontsize=7)
     axes.set_xticks(range(settings.num_intervals))

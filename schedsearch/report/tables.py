@@ -85,9 +85,7 @@ def _table(title: str) -> Table:
     return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
 
 
-def _shortened(
-    entries: tuple[FrontEntry, ...], max_searched: int | None
-) -> list[FrontEntry]:
+def _shortened(entries: tuple[FrontEntry, ...], max_searched: int | None) -> list[FrontEntry]:
     searched = [entry for entry in entries if entry.name is None]
     if max_searched is None or len(searched) <= max_searched:
         return list(entries)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from schedsearch.files.problems import nearest
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
+from schedsearch.files.problems import nearest
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.schedules.schedule_file import read_schedule_file
 
 

@@ -11,16 +11,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from schedsearch.files.atomic import write_text
-from schedsearch.config import dump_yaml
-from schedsearch.files.problems import Findings, KeyPath, dotted, shown
-from schedsearch.config.reading import read_limited
-from schedsearch.files.validation import validate
-from schedsearch.files.strict_yaml import parse_document
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.atomic import write_text
+from schedsearch.files.problems import Findings, KeyPath, dotted, shown
+from schedsearch.files.strict_yaml import parse_document, read_limited
+from schedsearch.files.validation import validate
+from schedsearch.files.yaml_writer import dump_yaml
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
-SCHEMA = "schedsearch.schedules.exit_schedule/1"
+SCHEMA = "schedsearch.schedule/1"
 """First key of a schedule file; the number grows when old readers could misread a file."""
 
 
@@ -37,7 +36,7 @@ class ScheduledBackbone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleFile:
-    """A schedule file (schema ``schedsearch.schedules.exit_schedule/1``)."""
+    """A schedule file (schema ``schedsearch.schedule/1``)."""
 
     name: Annotated[str, Field(min_length=1)]
     backbone: ScheduledBackbone
@@ -168,7 +167,7 @@ def load_schedule(path: str | Path) -> ExitSchedule:
 
 def _add_wrong_schema(data: Any, findings: Findings) -> None:
     found = data.get("schema") if isinstance(data, dict) else None
-    if isinstance(found, str) and found.startswith("schedsearch.schedules.exit_schedule/"):
+    if isinstance(found, str) and found.startswith("schedsearch.schedule/"):
         reason, remedy = f"unknown version {found!r}", "update schedsearch to read it"
     else:
         reason = "not a schedule file" if found is None else f"unknown schema {shown(found)}"

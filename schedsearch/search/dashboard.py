@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
-from schedsearch.records import TrialRecord
 from schedsearch.formatting import fid_title, rounded
+from schedsearch.records import TrialRecord
 from schedsearch.runs.folder import RunFolder
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from schedsearch.evaluation.latency_rounds import RUNS_PER_ROUND
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 STARTUP_SECONDS = 8.0
 """What starting the workers and importing torch in them takes, roughly."""
-
-RUNS_PER_ROUND = 2
-"""A round runs every schedule twice on a CPU: each timed step follows an untimed one."""
 
 TRAINING_PASSES = 3.0
 """Forward and backward pass of a training step, in forward passes."""
@@ -62,8 +60,12 @@ def estimate_run(ready: Preflight) -> Estimate:
     evaluation, recipe, n_trials = settings.evaluation, settings.recipe, settings.search.n_trials
     num_calls, num_blocks = ready.table.num_calls, ready.bench.backbone.num_exit_blocks
     # Cost of one image through the network.
-    per_image = (ready.table.a_ms + ready.table.b_ms * num_blocks) / 1000 / evaluation.latency_batch
-    shares = {w.label: ready.predict_ms(w.schedule) / ready.latency.full_ms for w in ready.warm_starts}
+    per_image = (
+        (ready.table.a_ms + ready.table.b_ms * num_blocks) / 1000 / evaluation.latency_batch
+    )
+    shares = {
+        w.label: ready.predict_ms(w.schedule) / ready.latency.full_ms for w in ready.warm_starts
+    }
     presets = [share for label, share in shares.items() if label != FULL]
     searched = sum(presets) / len(presets) if presets else 2 / 3
     # Trials.

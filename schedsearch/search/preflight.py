@@ -16,14 +16,14 @@ from schedsearch.data.loading import check_labels_fit
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
+from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import Workbench, build_workbench
-from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 
 if TYPE_CHECKING:
     from schedsearch.evaluation.latency_table import LatencyTable
-    from schedsearch.runs.latency_file import LatencyReport
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.latency_file import LatencyReport
     from schedsearch.settings import StudySettings
 
 _log = logging.getLogger(__name__)

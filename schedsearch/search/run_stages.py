@@ -24,8 +24,7 @@ from schedsearch.search.study.study import ScheduleStudy
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
     from schedsearch.runs.folder import RunFolder
-    from schedsearch.search.estimates import estimate_run
-from schedsearch.search.meter import Meter
+    from schedsearch.search.meter import Meter
     from schedsearch.search.preflight import Preflight
     from schedsearch.search.runners.contracts import JobSource, Observer, Runner
     from schedsearch.workers.jobs import Job

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from schedsearch.backbones.weights.checkpoint import load_backbone_from, load_weights
 from schedsearch.backbones.guidance import learns_variance
+from schedsearch.backbones.weights.checkpoint import load_backbone_from, load_weights
 from schedsearch.config import settings_from_text
 from schedsearch.data.loading import load_source
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
-from schedsearch.evaluation.latency import measure_schedules
 from schedsearch.evaluation.features import build_extractor
+from schedsearch.evaluation.latency import measure_schedules
 from schedsearch.evaluation.quality import Auditor, Quality, measure_quality, protocol_digest
 from schedsearch.evaluation.reference import load_or_compute_reference
 from schedsearch.exceptions import ConfigError

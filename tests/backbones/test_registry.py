@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.backbones.guidance import null_label_of
 from schedsearch.backbones.registry import REGISTRY, build_backbone, family_of
+from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.exceptions import ConfigError
 from schedsearch.settings import BackboneSettings
 

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.drawn_worlds import Knowledge, World, gaps_to_presets, main
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.runs.results import RunResults
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import RunResults
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
 @pytest.fixture(scope="module")

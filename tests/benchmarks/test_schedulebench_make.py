@@ -32,10 +32,10 @@ from schedsearch.evaluation.latency_table import fit_table
 from schedsearch.exceptions import ConfigError
 from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.settings import ProfileSettings, StudySettings
 from schedsearch.workers.jobs import ProfileJob
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import Workbench, open_workbench
-from schedsearch.settings import ProfileSettings, StudySettings
 
 LEVELS, NUM_INTERVALS = (1, 10), 10
 SCHEDULES = list(itertools.combinations_with_replacement(LEVELS[::-1], NUM_INTERVALS))

@@ -14,8 +14,8 @@ from benchmarks.schedulebench.make import main, shard_of
 from benchmarks.schedulebench.prefix_memo import PrefixMemo, noisy_end_first
 from benchmarks.schedulebench.rows import RowFolder, chunks, key_of, sharded
 from benchmarks.schedulebench.uvit_weights import TimedProgress
-from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.backbones.uvit import UViT
+from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.config import dump_settings
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedules.exit_schedule import ExitSchedule

@@ -13,11 +13,10 @@ from safetensors import safe_open
 from tiny_runs import run_cli, write_space
 from torch import nn
 
-from schedsearch.backbones.weights import conversion
-from schedsearch.backbones.weights import recognition
 from schedsearch.backbones import registry as registry_module
-from schedsearch.backbones.weights.checkpoint import fingerprint, load_weights, save_weights
 from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.weights import conversion, recognition
+from schedsearch.backbones.weights.checkpoint import fingerprint, load_weights, save_weights
 from schedsearch.config import backbone_arguments
 from schedsearch.settings import BackboneSettings
 

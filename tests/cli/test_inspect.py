@@ -11,8 +11,8 @@ import yaml
 from tiny_runs import contents, records_of, run_cli
 
 from schedsearch.pareto import non_dominated
-from schedsearch.runs.results import RunResults
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import RunResults
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ from schedsearch.config.backbone_rules import (
     num_classes_of,
     num_exit_blocks_of,
 )
-from schedsearch.settings import BackboneSettings
 from schedsearch.search.study.warm_starts import read_warm_starts
+from schedsearch.settings import BackboneSettings
 
 Edited = Callable[..., Path]
 NETS = {"dit": DiT, "uvit": UViT}

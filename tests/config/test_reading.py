@@ -167,7 +167,11 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ("search:", "resources: {gpus_per_trial: 1.5}\nsearch:", "a whole number, got 1.5"),
         ("search:", "evaluation: {features: digit}\nsearch:", "did you mean 'digits'?"),
         ("search:", "evaluation: {num_samples: 1}\nsearch:", "must be >= 2, got 1"),
-        ("schedsearch.schedules.space:SearchSpace", "schedsearch.schedules.space", "not of the form package.module"),
+        (
+            "schedsearch.schedules.space:SearchSpace",
+            "schedsearch.schedules.space",
+            "not of the form package.module",
+        ),
         ("schedsearch.schedules.space:SearchSpace", "schedsearch.schedules.space:SearchSpac",
          "did you mean 'SearchSpace'?"),
         ("name: toy", "name: " + "x" * 101, "cannot name a run"),

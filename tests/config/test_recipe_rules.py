@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from schedsearch.files.problems import Findings
 from schedsearch.config.recipe_rules import check_recipe
+from schedsearch.files.problems import Findings
 from schedsearch.settings import BackboneSettings, DiffusionSettings, RecipeSettings
 
 DIT: dict[str, Any] = {"family": "dit", "config": {"num_classes": 10}}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from schedsearch.files.problems import Findings
 from schedsearch.config.solver_rules import check_outputs, check_solver
+from schedsearch.files.problems import Findings
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 
 

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from schedsearch.evaluation.control import Control
 
 from schedsearch.diffusion.process import DDPMProcess
-from schedsearch.evaluation.control import Control
 from schedsearch.evaluation.features import build_extractor
 from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
 from schedsearch.evaluation.quality import GRID_IMAGES, measure_quality, protocol_digest

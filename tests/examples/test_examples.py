@@ -62,7 +62,7 @@ def test_custom_model_and_trainer(tmp_path, backend):
 
 def test_use_exported_schedule(tmp_path):
     (tmp_path / "flat.yaml").write_text(
-        "schema: schedsearch.schedules.exit_schedule/1\n"
+        "schema: schedsearch.schedule/1\n"
         "name: flat\n"
         "backbone: {family: dit, num_exit_blocks: 10}\n"
         "depths: [4, 4, 4, 4, 4, 4, 4, 4, 4, 4]\n"

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from driving import confirm_of, record_of, settings_of
 from rich.console import Console
+from schedsearch.statistics.findings import RunFindings
 
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.records import ConfirmRecord
 from schedsearch.report.conclusions import conclusions
@@ -16,7 +16,7 @@ from schedsearch.report.findings import findings_of
 from schedsearch.report.tables import front_table
 from schedsearch.runs.front_files import front_as_csv, front_rows
 from schedsearch.runs.results import LatencyReport, MeasuredLatency, RunResults
-from schedsearch.statistics.findings import RunFindings
+from schedsearch.schedules.hand_made import FULL
 
 RECORDS = [
     record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),

@@ -7,8 +7,8 @@ from driving import record_of
 from rich.console import Console
 
 from schedsearch.report.live import RunView
-from schedsearch.workers.jobs import TrialJob
 from schedsearch.runs.results import hypervolume_of
+from schedsearch.workers.jobs import TrialJob
 
 
 def job_of(number: int, label: str | None = None) -> TrialJob:

@@ -9,11 +9,11 @@ from driving import confirm_of, entry_of, record_of, settings_of
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.report.findings import findings_of
 from schedsearch.report.plots import _draw_schedules, _points, _saved, plot_front
-from schedsearch.runs.results import RunResults
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import RunResults
+from schedsearch.schedules.hand_made import FULL
 
 
 def test_the_front_of_a_run(complete_run: Path, tmp_path: Path) -> None:

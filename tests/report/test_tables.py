@@ -8,11 +8,11 @@ import pytest
 from driving import confirm_of, record_of, settings_of
 from rich.console import Console
 
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.report.conclusions import conclusions
 from schedsearch.report.final import print_report
 from schedsearch.report.tables import comparison_table, fid_name, front_table
 from schedsearch.runs.results import LatencyReport, MeasuredLatency, RunResults
+from schedsearch.schedules.hand_made import FULL
 
 RECORDS = [
     record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),

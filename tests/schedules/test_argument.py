@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.hand_made import preset_for
 from schedsearch.schedules.argument import resolve_schedule
+from schedsearch.schedules.hand_made import preset_for
 from schedsearch.schedules.schedule_file import lowest_depth
 
 

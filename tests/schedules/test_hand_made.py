@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for, presets, scale_depth
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for, presets, scale_depth
 
 TABLE_5 = {
     "D2-DiT": (28, 28, 25, 25, 22, 22, 19, 19, 16, 16),

@@ -75,7 +75,11 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("schema: schedsearch.schedules.exit_schedule/1\n", "", "not a schedule file; a schedule file begins"),
+        (
+            "schema: schedsearch.schedule/1\n",
+            "",
+            "not a schedule file; a schedule file begins",
+        ),
         ("schedule/1", "schedule/2", "mine.yaml:1:1: schema: unknown version"),
         ("schedule/1", "front/1", "unknown schema 'schedsearch.front/1'"),
         ("10, 10, 9", "10, 11, 9", "mine.yaml:4:14: depths[1]: must be in [1, 10]"),

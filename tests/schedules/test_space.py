@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedsearch.schedules.hand_made import preset_for, presets
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import preset_for, presets
 from schedsearch.schedules.space import Monotone, SearchSpace
 
 SHAPES: list[Monotone] = ["nonincreasing", "free"]

@@ -11,9 +11,9 @@ from tiny_runs import records_of, run_cli, write_space
 from whole_runs import check_promises
 
 from schedsearch.config import read_settings
-from schedsearch.search.stages.latency import trials_to_measure
-from schedsearch.runs.results import RunResults
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import RunResults
+from schedsearch.search.stages.latency import trials_to_measure
 
 
 def test_a_finished_run_keeps_its_promises(complete_run: Path) -> None:

@@ -24,8 +24,8 @@ from schedsearch.config import read_settings
 from schedsearch.records import ConfirmRecord
 from schedsearch.report.findings import findings_of
 from schedsearch.runs.costs import Costs
-from schedsearch.runs.results import RunResults
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import RunResults
 
 STAGES: Mapping[str, Any] = {
     "profile": {"num_steps": 1, "num_images": 4, "start": "shared"},

@@ -6,9 +6,9 @@ import pytest
 from tiny_runs import write_space
 
 from schedsearch.config import read_settings
+from schedsearch.runs.folder import RunFolder
 from schedsearch.search.estimates import Estimates
 from schedsearch.search.preflight import check_before_start
-from schedsearch.runs.folder import RunFolder
 
 EVALUATION = {"num_samples": 32, "confirm_seeds": 2, "runoff_seeds": 1, "confirm_samples": 16}
 CALLS = 3

@@ -9,6 +9,8 @@ from driving import record_of, settings_of
 
 from schedsearch.exceptions import ExitCode, StorageError
 from schedsearch.runs.costs import Costs, duration
+from schedsearch.runs.folder import RunFolder
+from schedsearch.search.meter import BudgetSpentError, Meter, Metered, Reserve
 from schedsearch.workers.jobs import (
     ConfirmJob,
     ControlJob,
@@ -18,8 +20,6 @@ from schedsearch.workers.jobs import (
     RetrainJob,
     TrialJob,
 )
-from schedsearch.search.meter import BudgetSpentError, Meter, Metered, Reserve
-from schedsearch.runs.folder import RunFolder
 
 
 class Clock:

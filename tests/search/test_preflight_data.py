@@ -11,8 +11,8 @@ from torch import Tensor
 
 from schedsearch.config import read_settings
 from schedsearch.exceptions import ConfigError
-from schedsearch.search.preflight import check_before_start
 from schedsearch.runs.folder import RunFolder
+from schedsearch.search.preflight import check_before_start
 from schedsearch.settings import StudySettings
 
 

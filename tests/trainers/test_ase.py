@@ -20,11 +20,11 @@ from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.losses import mse
 from schedsearch.exceptions import TrialError
-from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
 from schedsearch.protocols import ExitRule
+from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.settings import LambdaSettings
 from schedsearch.schedules.space import SearchSpace
+from schedsearch.settings import LambdaSettings
 from trainers.ase import learning_rate
 from trainers.ema import resolve_decay
 

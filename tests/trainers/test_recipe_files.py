@@ -11,11 +11,11 @@ from torch import nn
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.uvit import UViT
 from schedsearch.config import read_sections
-from schedsearch.files.problems import Findings
 from schedsearch.config.recipes import shipped_recipes
-from schedsearch.files.strict_yaml import parse_document
 from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess
+from schedsearch.files.problems import Findings
+from schedsearch.files.strict_yaml import parse_document
 from schedsearch.schedules.exit_rules import UniformExits
 from schedsearch.settings import RecipeSettings
 from trainers.ase import AseTrainer

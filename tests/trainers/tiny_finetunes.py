@@ -11,8 +11,8 @@ from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.uvit import UViT
 from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.process import DDPMProcess
-from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.protocols import ExitRule, NoiseProcess
+from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import LambdaSettings, RecipeSettings
 from trainers.ase import AseTrainer

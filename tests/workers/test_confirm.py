@@ -10,12 +10,12 @@ from tiny_runs import trainings
 from trial_jobs import DEPTHS, job_of
 
 from schedsearch.records import ConfirmRecord
+from schedsearch.runs.folder import RunFolder
 from schedsearch.workers.confirm import SEED_OFFSET
 from schedsearch.workers.jobs import ConfirmJob, RetrainJob, TrialJob
 from schedsearch.workers.progress import FileProgress
-from schedsearch.runs.folder import RunFolder
-from schedsearch.workers.trial import run_trial
 from schedsearch.workers.run_job import run_job
+from schedsearch.workers.trial import run_trial
 
 
 def anew_of(job: TrialJob, training_seed: int, **changes: Any) -> RetrainJob:

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 import yaml
+from schedsearch.evaluation.control import load_control
+from schedsearch.workers.finetunes import TrialFinetunes
 from tiny_runs import same_weights
 from trial_jobs import job_of
 
-from schedsearch.evaluation.control import load_control
 from schedsearch.evaluation.frechet import frechet_distance
 from schedsearch.evaluation.quality import Quality
+from schedsearch.runs.folder import RunFolder
 from schedsearch.workers.jobs import ControlJob, TrialJob
 from schedsearch.workers.progress import STATE_FILE
-from schedsearch.runs.folder import RunFolder
-from schedsearch.workers.finetunes import TrialFinetunes
+from schedsearch.workers.run_job import run_job
 from schedsearch.workers.trial import run_trial
 from schedsearch.workers.workbench import Workbench, open_workbench
-from schedsearch.workers.run_job import run_job
 
 
 def job_with(tmp_path: Path, *, seed: int = 0, number: int = 7, **evaluation: Any) -> TrialJob:

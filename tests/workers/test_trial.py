@@ -19,17 +19,17 @@ from schedsearch.backbones.weights.checkpoint import load_weights, save_weights
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.exceptions import ConfigError
 from schedsearch.records import ConfirmRecord, TrialRecord
+from schedsearch.runs.folder import RunFolder
 from schedsearch.schedules.schedule_file import read_schedule_file
+from schedsearch.settings import RecipeSettings
 from schedsearch.workers.confirm import continued
 from schedsearch.workers.failures import DISK_STAGE
 from schedsearch.workers.jobs import ConfirmJob, PromoteJob, TrialJob
 from schedsearch.workers.loading import load_class, load_trainer
 from schedsearch.workers.progress import FileProgress
-from schedsearch.runs.folder import RunFolder
+from schedsearch.workers.run_job import run_job
 from schedsearch.workers.trial import run_trial
 from schedsearch.workers.workbench import open_workbench
-from schedsearch.workers.run_job import run_job
-from schedsearch.settings import RecipeSettings
 
 
 def folder_of(tmp_path: Path) -> Path:

@@ -13,10 +13,10 @@ from tiny_runs import write_space
 
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.planning.error_table import ErrorTable
+from schedsearch.runs.profile_files import SEED_OFFSET, shared_recipe
 from schedsearch.workers import profile as profile_worker
 from schedsearch.workers.failures import DISK_STAGE
 from schedsearch.workers.jobs import ProfileJob
-from schedsearch.runs.profile_files import SEED_OFFSET, shared_recipe
 from schedsearch.workers.profile import run_profile
 from schedsearch.workers.progress import FileProgress
 from trainers.ase import AseTrainer

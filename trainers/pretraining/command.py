@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.backbones.devices import require_device
+from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.data.sources import ImageSource
 from schedsearch.diffusion.process import build_process
 from schedsearch.exceptions import ConfigError, ExitCode, SchedSearchError
 from schedsearch.settings import DiffusionSettings
-from trainers.pretraining.loop import Plan, Pretraining, train
 from trainers.pretraining.data import add_data_arguments, open_source
+from trainers.pretraining.loop import Plan, Pretraining, train
 
 STATE_SUFFIX = ".state"
 """Behind the name of the output: the state that an interrupted training goes on from."""

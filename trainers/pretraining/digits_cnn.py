@@ -1,6 +1,6 @@
 """Train the small CNN whose features FID compares on digits; writes weights only.
 
-    python -m trainers.pretraining.digits_cnn --output schedsearch/pretrained/digits_cnn.safetensors
+    python -m trainers.pretraining.digits_cnn --output digits_cnn.safetensors
 
 Data: scikit-learn's ``load_digits``, 1,797 scans, split 80/20 by class.
 """

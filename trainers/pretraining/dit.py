@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from schedsearch.backbones.dit import DiT
-from trainers.pretraining.loop import Plan
 from trainers.pretraining.command import add_common_arguments, run_command
+from trainers.pretraining.loop import Plan
 
 DEFAULTS = Plan(steps=12_000, batch_size=64, lr=2e-3)
 """They made the weights that ship."""
@@ -20,7 +20,9 @@ DEFAULTS = Plan(steps=12_000, batch_size=64, lr=2e-3)
 
 def build_parser() -> argparse.ArgumentParser:
     """Flags of the command; those of the network have the official names."""
-    parser = argparse.ArgumentParser(prog="python -m trainers.pretraining.dit", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.pretraining.dit", description=__doc__
+    )
     network = parser.add_argument_group("network")
     network.add_argument("--hidden-size", type=int, default=64)
     network.add_argument("--depth", type=int, default=10)

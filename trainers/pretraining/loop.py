@@ -17,9 +17,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from schedsearch.files.atomic import replacing
 from schedsearch.diffusion.losses import mse
 from schedsearch.exceptions import ConfigError, TrialError
+from schedsearch.files.atomic import replacing
 from schedsearch.protocols import Backbone, NoiseProcess, TrainingData
 from trainers.batches import BatchDraws
 from trainers.ema import averaged_net, start_ema

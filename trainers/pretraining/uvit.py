@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from schedsearch.backbones.uvit import UViT
-from trainers.pretraining.loop import Plan
 from trainers.pretraining.command import add_common_arguments, run_command
+from trainers.pretraining.loop import Plan
 
 DEFAULTS = Plan(steps=18_000, batch_size=64, lr=2e-3)
 """Ours, for small networks; the U-ViT paper takes 500K steps at 2e-4."""

@@ -13,12 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from schedsearch.files.atomic import replacing
 from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.shape_arguments import differences
 from schedsearch.backbones.weights.weight_files import Weights, name_some, read_weights
 from schedsearch.config.checkpoint_paths import WeightsLocation, locate_weights
 from schedsearch.exceptions import CheckpointError
+from schedsearch.files.atomic import replacing
 from schedsearch.settings import BackboneSettings
 
 PACKAGE_PREFIX = "package:"

@@ -21,7 +21,8 @@ import torch
 from safetensors.torch import save as serialize
 from torch import nn
 
-from schedsearch.files.atomic import replacing, write_text
+from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.weights.checkpoint import (
     fill,
     fingerprint,
@@ -34,12 +35,11 @@ from schedsearch.backbones.weights.diffusers_dit import (
     diffusers_state,
     transformer_config,
 )
-from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.weights.recognition import recognise
-from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.weights.weight_files import read_weights
 from schedsearch.config.checkpoint_paths import DIFFUSERS_STEM
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.atomic import replacing, write_text
 from schedsearch.settings import BackboneSettings
 
 Layout = Literal["safetensors", "diffusers", "official"]
@@ -119,7 +119,7 @@ def convert(
     """Read weights, check them against their backbone, and write them.
 
     Args:
-        checkpoint: As :func:`schedsearch.backbones.weights.checkpoint.resolve_checkpoint` takes it.
+        checkpoint: As :func:`~schedsearch.backbones.weights.checkpoint.resolve_checkpoint` does.
         target: File to write; for ``diffusers`` a folder.
         layout: ``safetensors`` and ``official`` (a ``.pt`` file that the official code loads)
             have the official names; ``diffusers`` is a ``DiTTransformer2DModel``.

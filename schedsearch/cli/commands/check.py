@@ -44,6 +44,7 @@ def take_action(args: argparse.Namespace) -> int:
             f"{space.build().size():,} schedules: {space.num_intervals} intervals, depths "
             f"{space.min_depth} to {space.max_depth}, {space.monotone}",
         ),
+        ("fine-tune", _recipe(settings)),
         ("profile", _profile(settings)),
         (
             "search",
@@ -73,11 +74,14 @@ def _profile(settings: StudySettings) -> str:
     profile = settings.profile
     if profile is None:
         return "none"
-    start = "the shared" if profile.start == "shared" else "the pretrained"
-    return (
-        f"{profile.num_steps} shared steps, error table of {profile.num_images} images per cell, "
-        f"trials start from {start} weights"
-    )
+    return f"error table of {profile.num_images} images per cell"
+
+
+def _recipe(settings: StudySettings) -> str:
+    recipe = settings.recipe
+    if recipe.weights == "shared":
+        return f"{recipe.num_steps} steps once, on random schedules; all trials share the weights"
+    return f"{recipe.num_steps} steps for every schedule"
 
 
 def _budget(settings: StudySettings) -> str:
@@ -91,21 +95,17 @@ def _budget(settings: StudySettings) -> str:
 
 
 def _evaluation(evaluation: EvaluationSettings) -> str:
-    several, control = evaluation.seeds_per_trial, evaluation.control_samples
-    finetunes = f" of each of {several} fine-tunes" if several > 1 else ""
-    controlled = f", corrected by {control} control images" if control else ""
-    return (
-        f"{evaluation.num_samples} samples{finetunes}, {evaluation.features} features{controlled}"
-    )
+    return f"{evaluation.num_samples} samples, {evaluation.features} features"
 
 
 def _confirmation(settings: StudySettings) -> str:
     evaluation = settings.evaluation
     if not evaluation.confirm_seeds:
         return "nothing"
-    steps = f" after {evaluation.confirm_steps} more steps" if evaluation.confirm_steps else ""
+    training = evaluation.confirm_training_seeds
+    retrained = f", {training} training seeds for presets and their opponents" if training else ""
     auditor = f", auditor {evaluation.auditor}" if evaluation.auditor else ""
     return (
-        f"{evaluation.confirm_seeds} fresh seeds of "
-        f"{evaluation.confirm_samples or evaluation.num_samples} samples{steps}{auditor}"
+        f"{evaluation.confirm_seeds} held-out seeds of "
+        f"{evaluation.confirm_samples or evaluation.num_samples} samples{retrained}{auditor}"
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from schedsearch.cli.arguments import add_pick_rules, add_run
 
 if TYPE_CHECKING:
-    from schedsearch.runs.results import RunResults
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.results import RunResults
 
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +19,8 @@ def add_status_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_run(name: str) -> tuple[RunFolder, RunResults]:
     """The folder and the results of a run, by path or by name below ``runs/``."""
-    from schedsearch.runs.results import RunResults
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.results import RunResults
 
     folder = RunFolder.existing(name)
     return folder, RunResults.load(folder)

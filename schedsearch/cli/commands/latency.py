@@ -48,15 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def take_action(args: argparse.Namespace) -> int:
     """Measure and print latencies."""
-    from schedsearch.backbones.weights.checkpoint import load_backbone_from
     from schedsearch.backbones.devices import require_device
     from schedsearch.backbones.guidance import learns_variance
+    from schedsearch.backbones.weights.checkpoint import load_backbone_from
     from schedsearch.config import read_model_settings
     from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
-    from schedsearch.schedules.hand_made import HAND_MADE
     from schedsearch.schedules.argument import resolve_schedule
+    from schedsearch.schedules.hand_made import HAND_MADE
     from schedsearch.schedules.schedule_file import lowest_depth
 
     settings = read_model_settings(args.space)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from schedsearch.cli.arguments import add_space_and_output, space_and_output
 
 if TYPE_CHECKING:
-    from schedsearch.search.profile_space import Profile, ProfiledSchedule
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.search.profile_space import Profile, ProfiledSchedule
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +34,8 @@ def take_action(args: argparse.Namespace) -> int:
         latency_verdict,
         plans_table,
     )
-    from schedsearch.search.profile_space import profile_space
     from schedsearch.runs.results import hypervolume_of
+    from schedsearch.search.profile_space import profile_space
 
     settings, folder = space_and_output(args)
     progress = progress_console()

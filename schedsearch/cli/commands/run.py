@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from schedsearch.cli.arguments import add_space_and_output, space_and_output
 
 if TYPE_CHECKING:
-    from schedsearch.search.preflight import Preflight
     from schedsearch.runs.folder import RunFolder
     from schedsearch.runs.results import RunResults
+    from schedsearch.search.preflight import Preflight
     from schedsearch.settings import StudySettings
 
 
@@ -48,9 +48,9 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
     from schedsearch.report.final import print_report
     from schedsearch.report.live import RunView
     from schedsearch.report.plots import plot_front
-    from schedsearch.search.campaign import run_search
     from schedsearch.runs.profile_files import load_error_table
     from schedsearch.runs.results import hypervolume_of
+    from schedsearch.search.campaign import run_search
 
     def draw(results: RunResults, path: Path) -> None:
         plot_front(results, path, load_error_table(folder, settings))
@@ -133,7 +133,9 @@ def _print_estimates(ready: Preflight) -> None:
         (budget.device_hours, found.device / 3600, "device-hours"),
     ):
         if limit is not None:
-            fits = "it should do" if needed <= limit else "it ends the trials early (exit code 124)"
+            fits = (
+                "it should do" if needed <= limit else "it ends the trials early (exit code 124)"
+            )
             print(f"budget: {limit:g} {unit}, needed roughly {needed:.3g} {unit}; {fits}")
 
 

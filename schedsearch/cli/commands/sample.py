@@ -69,9 +69,9 @@ def take_action(args: argparse.Namespace) -> int:
     """Sample images and write them."""
     import torch
 
-    from schedsearch.backbones.weights.checkpoint import load_backbone_from
     from schedsearch.backbones.devices import require_device
     from schedsearch.backbones.guidance import learns_variance
+    from schedsearch.backbones.weights.checkpoint import load_backbone_from
     from schedsearch.config import read_model_settings
     from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.data.loading import load_decoder

@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any
 
-from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
 from schedsearch.search.runners.contracts import JobSource
 from schedsearch.settings import ResourceSettings
+from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
 
 _POLL_SECONDS = 0.5
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
-from schedsearch.search.runners.logs import file_handler
 from schedsearch.search.runners.contracts import JobSource
+from schedsearch.search.runners.logs import file_handler
 from schedsearch.settings import ResourceSettings
+from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
 
 # Ray reads these when it is imported, so they stand before the import.
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints boxes even with verbose=0

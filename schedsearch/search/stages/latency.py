@@ -14,13 +14,13 @@ from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_s
 from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated
-from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.runs.comparison import candidates_for
 from schedsearch.runs.latency_file import LatencyReport, MeasuredLatency
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 if TYPE_CHECKING:
-    from schedsearch.runs.results import RunResults
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.results import RunResults
     from schedsearch.workers.workbench import Workbench
 
 

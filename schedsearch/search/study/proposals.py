@@ -14,9 +14,8 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.study.reconcile import depths_of
 
 if TYPE_CHECKING:
-    from schedsearch.search.study.known import DistinctSchedules, Key
-    from schedsearch.search.study.known import FinishedTrials
     from schedsearch.schedules.space import SearchSpace
+    from schedsearch.search.study.known import DistinctSchedules, FinishedTrials, Key
     from schedsearch.search.study.warm_starts import WarmStart
 
 MAX_DUPLICATES = 10

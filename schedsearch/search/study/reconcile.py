@@ -19,8 +19,8 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from schedsearch.runs.journal import Journal
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.journal import Journal
     from schedsearch.schedules.space import SearchSpace
 
 

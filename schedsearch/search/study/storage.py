@@ -14,7 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage, RDBStorage
 
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.objectives import OBJECTIVES
+from schedsearch.records import OBJECTIVES
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder

@@ -16,24 +16,23 @@ from optuna.trial import TrialState as OptunaState
 
 from schedsearch.exceptions import StorageError
 from schedsearch.records import TrialRecord, TrialState
-from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.search.study.known import DistinctSchedules, Key
-from schedsearch.search.study.known import FinishedTrials
-from schedsearch.workers.jobs import DISK_STAGE, Done, Failed, Job, Outcome, TrialJob
 from schedsearch.runs.folder import STATE_FILE
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.study.known import DistinctSchedules, FinishedTrials, Key
 from schedsearch.search.study.proposals import Proposals
 from schedsearch.search.study.reconcile import kept_attributes, reconcile, tell_record
+from schedsearch.workers.jobs import DISK_STAGE, Done, Failed, Job, Outcome, TrialJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schedsearch.search.dashboard import TrialPublisher
-    from schedsearch.runs.journal import Journal
     from schedsearch.runs.folder import RunFolder
-    from schedsearch.search.runners.contracts import Observer
-    from schedsearch.settings import StudySettings
+    from schedsearch.runs.journal import Journal
     from schedsearch.schedules.space import SearchSpace
+    from schedsearch.search.dashboard import TrialPublisher
+    from schedsearch.search.runners.contracts import Observer
     from schedsearch.search.study.warm_starts import WarmStart
+    from schedsearch.settings import StudySettings
 
 
 class ScheduleStudy:
@@ -181,7 +180,8 @@ class ScheduleStudy:
         assert isinstance(job, TrialJob)
         if isinstance(outcome, Done):
             record = outcome.result
-            assert isinstance(record, TrialRecord) and record.evaluation is not None
+            assert isinstance(record, TrialRecord)
+            assert record.evaluation is not None
             if (bad := record.evaluation.non_finite()) is None:
                 self._tell(record)
                 return

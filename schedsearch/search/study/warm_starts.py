@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schedsearch.config.backbone_rules import shipped_family
-from schedsearch.files.problems import Findings, InvalidFileError
 from schedsearch.config.rules import check_number_of_trials
 from schedsearch.config.warm_starts import WARM_START
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
+from schedsearch.files.problems import Findings, InvalidFileError
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.schedules.schedule_file import read_schedule_file
 from schedsearch.settings import StudySettings
 

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from tiny_runs import TINY
 from torch import nn
 
+from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.weights.checkpoint import (
     fingerprint,
     fingerprint_of,
@@ -21,7 +22,6 @@ from schedsearch.backbones.weights.checkpoint import (
     resolve_checkpoint,
     save_weights,
 )
-from schedsearch.backbones.dit import DiT
 from schedsearch.exceptions import CheckpointError
 from schedsearch.settings import BackboneSettings
 

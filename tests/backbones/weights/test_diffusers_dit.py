@@ -11,6 +11,7 @@ from diffusers import DiTTransformer2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.weights.checkpoint import fingerprint, load_weights
 from schedsearch.backbones.weights.conversion import convert
 from schedsearch.backbones.weights.diffusers_dit import (
@@ -19,7 +20,6 @@ from schedsearch.backbones.weights.diffusers_dit import (
     patch_time_embedding,
     transformer_config,
 )
-from schedsearch.backbones.dit import DiT
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.settings import BackboneSettings
 

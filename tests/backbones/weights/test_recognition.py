@@ -7,10 +7,10 @@ import pytest
 import torch
 from diffusers import DiTTransformer2DModel
 
-from schedsearch.backbones.weights.diffusers_dit import diffusers_state, transformer_config
 from schedsearch.backbones.dit import DiT
-from schedsearch.backbones.weights.recognition import recognise
 from schedsearch.backbones.registry import REGISTRY, build_backbone
+from schedsearch.backbones.weights.diffusers_dit import diffusers_state, transformer_config
+from schedsearch.backbones.weights.recognition import recognise
 from schedsearch.backbones.weights.weight_files import Weights
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.settings import BackboneSettings

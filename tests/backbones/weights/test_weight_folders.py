@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from schedsearch.backbones.weights.checkpoint import fingerprint, load_weights
 from schedsearch.backbones.shape_arguments import arguments_of
 from schedsearch.backbones.uvit import UViT
+from schedsearch.backbones.weights.checkpoint import fingerprint, load_weights
 from schedsearch.exceptions import CheckpointError
 
 CONFIG: dict[str, Any] = {

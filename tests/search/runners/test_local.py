@@ -12,9 +12,9 @@ from tiny_runs import faulty_space, trainings, wait_until
 
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.records import TrialRecord
-from schedsearch.workers.jobs import Job, TrialJob
 from schedsearch.search.runners.local import LocalRunner
 from schedsearch.settings import ResourceSettings
+from schedsearch.workers.jobs import Job, TrialJob
 
 BROKEN = "name: [a search space that cannot be read"
 """A job with these settings is over at once, and answered as failed."""

@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 from driving import confirm_of, record_of, settings_of
 from rich.console import Console
+from schedsearch.search.stages.chosen import trials_to_confirm
+from schedsearch.search.stages.confirmation_jobs import JobsLeft
+from schedsearch.search.volumes import hypervolume_of
 
 from schedsearch.exceptions import StorageError
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.records import ConfirmRecord
 from schedsearch.report.live import RunView
-from schedsearch.search.stages.chosen import trials_to_confirm
-from schedsearch.search.stages.confirmation import Confirmation
-from schedsearch.search.stages.confirmation_jobs import JobsLeft
-from schedsearch.workers.jobs import ConfirmJob, PromoteJob, RetrainJob
+from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.results import RunResults
-from schedsearch.runs.folder import RunFolder
-from schedsearch.search.volumes import hypervolume_of
+from schedsearch.schedules.hand_made import FULL
+from schedsearch.search.stages.confirmation import Confirmation
+from schedsearch.workers.jobs import ConfirmJob, PromoteJob, RetrainJob
 
 RECORDS = [
     record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from driving import record_of, settings_of
+from schedsearch.statistics.rivals import SPARES
 
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import LatencyReport, MeasuredLatency, RunResults
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.latency import (
     accuracy_lines,
@@ -17,10 +20,7 @@ from schedsearch.search.stages.latency import (
     open_table,
     trials_to_measure,
 )
-from schedsearch.runs.results import LatencyReport, MeasuredLatency, RunResults
-from schedsearch.runs.folder import RunFolder
 from schedsearch.workers.workbench import open_workbench
-from schedsearch.statistics.rivals import SPARES
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from rich.console import Console
 from schedsearch.exceptions import NoResultError, StorageError
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.report.live import RunView
+from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.profile_files import ProfileFiles
+from schedsearch.runs.results import hypervolume_of
+from schedsearch.search.stages.profile import ProfileStage
 from schedsearch.workers.failures import DISK_STAGE
 from schedsearch.workers.jobs import ProfileJob
-from schedsearch.runs.profile_files import ProfileFiles
-from schedsearch.search.stages.profile import ProfileStage
-from schedsearch.runs.results import hypervolume_of
-from schedsearch.runs.folder import RunFolder
 
 TABLE = ErrorTable(
     depths=(2, 3),

@@ -7,8 +7,8 @@ import pytest
 from driving import TIMES
 
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.search.study.known import DistinctSchedules
 from schedsearch.schedules.space import SearchSpace
+from schedsearch.search.study.known import DistinctSchedules
 
 
 @pytest.mark.parametrize("monotone", ["nonincreasing", "free"])

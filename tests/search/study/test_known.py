@@ -1,9 +1,8 @@
 from driving import record_of
 
-from schedsearch.search.study.known import DistinctSchedules
-from schedsearch.workers.failures import as_failure
-from schedsearch.search.study.known import FinishedTrials
 from schedsearch.schedules.space import SearchSpace
+from schedsearch.search.study.known import DistinctSchedules, FinishedTrials
+from schedsearch.workers.failures import as_failure
 
 DEEP, SHALLOW = (3,) * 10, (1,) * 10
 TIMES = [850.0 - 100 * call for call in range(9)]

@@ -10,9 +10,9 @@ from driving import Driver, record_of, settings_of, warm, with_trials
 from optuna.trial import TrialState as OptunaState
 
 from schedsearch.exceptions import StorageError
-from schedsearch.workers.jobs import TrialJob
 from schedsearch.search.study.reconcile import tell_record
 from schedsearch.settings import StudySettings
+from schedsearch.workers.jobs import TrialJob
 
 FULL, D8 = (10,) * 10, (8,) * 10
 WARM = warm(("full", FULL), ("mine", D8))

@@ -8,7 +8,6 @@ import optuna
 import pytest
 
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.search.study.study import storage as storage_module
 from schedsearch.runs.folder import RunFolder
 from schedsearch.search.study.storage import (
     explaining_failures,
@@ -16,6 +15,7 @@ from schedsearch.search.study.storage import (
     open_storage,
     open_study,
 )
+from schedsearch.search.study.study import storage as storage_module
 
 
 @pytest.fixture

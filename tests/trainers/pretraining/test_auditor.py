@@ -10,7 +10,15 @@ from mnist_files import write_split
 from safetensors import safe_open
 
 from schedsearch.data import mnist
-from trainers.pretraining.auditor import AUDITORS, Labelled, accuracy, halves, load_data, main, train
+from trainers.pretraining.auditor import (
+    AUDITORS,
+    Labelled,
+    accuracy,
+    halves,
+    load_data,
+    main,
+    train,
+)
 
 
 @pytest.fixture
@@ -51,7 +59,10 @@ def test_the_command_writes_equal_bytes_and_no_path(tmp_path: Path, capsys) -> N
     assert files[0].read_bytes() == files[1].read_bytes()
     with safe_open(files[0], "pt") as file:
         record = json.loads(file.metadata()["training"])
-    assert record["command"] == "python -m trainers.pretraining.auditor digits_mlp --seed 1 --epochs 1"
+    assert (
+        record["command"]
+        == "python -m trainers.pretraining.auditor digits_mlp --seed 1 --epochs 1"
+    )
     assert str(tmp_path) not in json.dumps(record)
     assert "rank of the features' covariance: 48 of 48" in capsys.readouterr().out
 

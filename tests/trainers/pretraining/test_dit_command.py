@@ -9,11 +9,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_runs import same_weights
 
-from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.weights.checkpoint import load_weights
+from trainers.pretraining.command import _plan
 from trainers.pretraining.dit import DEFAULTS, build_parser, main
 from trainers.pretraining.loop import Plan
-from trainers.pretraining.command import _plan
 
 NETWORK = ["--hidden-size", "16", "--depth", "2", "--num-heads", "2"]
 ARGUMENTS = ["--steps", "3", *NETWORK]

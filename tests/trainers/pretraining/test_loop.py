@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from schedsearch.backbones.weights.checkpoint import fingerprint, load_weights
 from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.weights.checkpoint import fingerprint, load_weights
 from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.process import DDPMProcess, VPProcess
 from schedsearch.exceptions import ConfigError, TrialError

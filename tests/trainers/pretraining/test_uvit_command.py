@@ -7,8 +7,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_runs import same_weights
 
-from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.backbones.uvit import UViT
+from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.data import mnist
 from trainers.pretraining.loop import loop as pretraining
 from trainers.pretraining.uvit import build_parser, main
