@@ -1,4 +1,4 @@
-"""The papers' numbers that need no trained weights, and the models they belong to.
+"""The papers' numbers that need no trained weights, with their models.
 
 Accelerations of the hand-made schedules are in ``schedsearch.hand_made`` (ASE, Tables 1 and 2).
 """
