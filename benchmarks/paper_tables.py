@@ -139,7 +139,8 @@ def _training(
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.paper_tables", description=__doc__.partition("\n\n")[0]
     )
@@ -148,6 +149,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, help="rounds of timings; default: 9, CPU: 3")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/, by device")
     parser.add_argument("--fresh", action="store_true", help="measure --parts again")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is missing, print the tables and write the page."""
+    parser = build_parser()
     args = parser.parse_args(arguments)
     has_cuda = torch.cuda.is_available()
     if args.device == "cuda" and not has_cuda:
