@@ -104,7 +104,7 @@ def flops_table(costs: Sequence[Cost] = COSTS) -> Table:
 
 
 def extra_heads_flops(net: UViT) -> int:
-    """FLOPs of an output head behind every block but the last, which has the model's own."""
+    """FLOPs of an output head behind every block but the last."""
     num_blocks = len(net.in_blocks) + 1 + len(net.out_blocks)
     tokens = net.pos_embed.shape[1]
     head = tokens * net.decoder_pred.weight.numel()

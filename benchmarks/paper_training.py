@@ -28,7 +28,7 @@ def training_table(
     batch: int,
     repeats: int,
 ) -> Table:
-    """Time of a step with one exit per sample beside a step that runs every block.
+    """Time of a step with one exit per sample beside one that runs every block.
 
     Args:
         backbone: The model; a learned variance is not trained.

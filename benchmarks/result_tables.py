@@ -98,7 +98,7 @@ class ResultFile:
         command: str,
         fresh: Collection[str] = (),
     ) -> Self:
-        """The tables of a file, which need not exist yet, to add some on this machine.
+        """The tables of a file that may not exist yet, to add more.
 
         Args:
             path: The JSON file.

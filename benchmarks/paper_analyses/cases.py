@@ -1,4 +1,4 @@
-"""What an analysis consists of: networks to fine-tune, and what to measure of each."""
+"""Parts of an analysis: networks to fine-tune, and measurements of each."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Measurement:
     tuned_interval: int | None = None
     """Use the tuned network in this interval only, and the pretrained one elsewhere."""
     paper: str = ""
-    """What the paper reports for it."""
+    """The paper's FID."""
 
     @property
     def key(self) -> str:

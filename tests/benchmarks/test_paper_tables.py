@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
 import torch
@@ -25,7 +24,7 @@ from benchmarks.paper_timings import (
     random_backbone,
 )
 from benchmarks.paper_training import training_table
-from benchmarks.result_tables import ResultFile, Table
+from benchmarks.result_tables import ResultFile
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 
 CPU = torch.device("cpu")
@@ -172,19 +171,7 @@ def test_a_training_table_has_a_row_per_schedule(family, config):
     assert 1 > table.rows[0]["ideal"] > table.rows[1]["ideal"] > 0.5
 
 
-# ---- the file and the command -----------------------------------------------------------------
-
-
-def open_file(path, command, fresh=()):
-    return ResultFile.open(path, "Title", "Question?", device=CPU, command=command, fresh=fresh)
-
-
-TABLE = Table(
-    title="T",
-    note="how",
-    columns={"name": "", "ms": ".1f"},
-    rows=[{"name": "a", "ms": 1.25}, {"name": "b", "ms": None}],
-)
+# ---- the page and the command -------------------------------------------------------------------
 
 
 def test_the_kept_page_shows_the_kept_tables(counted):
@@ -193,46 +180,6 @@ def test_the_kept_page_shows_the_kept_tables(counted):
     for key, table in counted.items():
         assert kept.tables[key].to_markdown() == table.to_markdown()
     assert file.with_suffix(".md").read_text(encoding="utf-8") == kept.to_markdown()
-
-
-def never() -> Table:
-    raise AssertionError("measured again")
-
-
-def test_a_table_is_kept_at_once_and_not_measured_again(tmp_path):
-    file = tmp_path / "results" / "out.json"
-    first = open_file(file, "first")
-    assert first.measure("t", lambda: TABLE)
-    assert json.loads(file.read_text())["tables"]["t"]["rows"] == TABLE.rows
-    second = open_file(file, "second")
-    assert not second.measure("t", never)
-    second.write()
-    page = file.with_suffix(".md").read_text()
-    assert page.startswith("# Title\n\nQuestion?\n")
-    assert "| a | 1.2 |" in page
-    assert "| b | - |" in page
-    assert "first\nsecond" in page
-
-
-def test_fresh_parts_are_measured_again_and_the_others_kept(tmp_path):
-    file = tmp_path / "out.json"
-    first = open_file(file, "first")
-    first.measure("flops", lambda: TABLE)
-    first.measure("time/a", lambda: TABLE)
-    second = open_file(file, "second", fresh=["time"])
-    assert second.measure("time/a", lambda: TABLE)
-    assert not second.measure("flops", never)
-
-
-def test_rows_of_another_machine_are_not_mixed_in(tmp_path):
-    file = tmp_path / "out.json"
-    open_file(file, "first").measure("t", lambda: TABLE)
-    data = json.loads(file.read_text())
-    data["machine"]["device"] = "another"
-    file.write_text(json.dumps(data))
-    with pytest.raises(SystemExit, match=r"measured on .*another.*--fresh"):
-        open_file(file, "second")
-    assert not open_file(file, "third", fresh=["t"]).tables
 
 
 def test_what_is_left_out_is_said(tmp_path, capsys):
