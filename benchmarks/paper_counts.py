@@ -1,4 +1,4 @@
-"""What can be counted without running: parameters, FLOPs, and FLOPs saved by a schedule."""
+"""Counts that need no run: parameters, FLOPs, and FLOPs that a schedule saves."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def parameters_table(sizes: Sequence[Size] = SIZES) -> Table:
         )
     return Table(
         title="Parameters (millions)",
-        note="Fixed position embeddings are no parameters, learned ones are. U-ViT-S is the "
-        "CIFAR-10 model, M ImageNet-64, L and H ImageNet-256; S-deep is counted without the "
-        "text tokens of the paper's.",
+        note="Learned position embeddings count as parameters, fixed ones do not. U-ViT-S is the "
+        "CIFAR-10 model, M the ImageNet-64 one, L and H the ImageNet-256 ones. S-deep is counted "
+        "without the text tokens of the paper's model.",
         columns={
             "model": "",
             "source": "",
@@ -63,7 +63,7 @@ def parameters_table(sizes: Sequence[Size] = SIZES) -> Table:
 
 
 def flops_table(costs: Sequence[Cost] = COSTS) -> Table:
-    """The papers' "GFLOPs" beside each way to count them, and which way is theirs."""
+    """The papers' "GFLOPs" beside each way to count them."""
     rows = []
     for cost in costs:
         net = on_meta(cost.backbone)
@@ -84,10 +84,10 @@ def flops_table(costs: Sequence[Cost] = COSTS) -> Table:
         )
     return Table(
         title='"GFLOPs" of one network call for one image',
-        note="flops: 2 per multiply-accumulate, products with weights and of activations; macs: "
-        "half of that; without_attention: flops without the products of activations; "
-        "with_heads: those with an output head behind every block, as DeeDiff adds "
-        "(its Eq. 9; our reading of its numbers).",
+        note="`flops` counts 2 per multiply-accumulate, for products with weights and between "
+        "activations. `macs` is half of it. `without_attention` leaves out the products between "
+        "activations. `with_heads` adds an output head behind every block to that, as we read "
+        "DeeDiff (Eq. 9). `closest` is the column nearest to the paper's number.",
         columns={
             "model": "",
             "source": "",
@@ -104,7 +104,7 @@ def flops_table(costs: Sequence[Cost] = COSTS) -> Table:
 
 
 def extra_heads_flops(net: UViT) -> int:
-    """FLOPs of an output head behind every block but the last, which has the model's own."""
+    """FLOPs of an output head behind every block but the last."""
     num_blocks = len(net.in_blocks) + 1 + len(net.out_blocks)
     tokens = net.pos_embed.shape[1]
     head = tokens * net.decoder_pred.weight.numel()
@@ -122,8 +122,8 @@ def savings_table(
         backbone: The model.
         schedules: Presets of its family.
         model: Its name for people.
-        ideal: ``blocks`` puts the share of dropped blocks beside the FLOPs; ``flops`` does not,
-            for a model in which most blocks are never dropped.
+        ideal: ``blocks`` shows the share of dropped blocks beside the FLOPs; ``flops`` does
+            not, for a model in which most blocks are never dropped.
     """
     net = on_meta(backbone)
     full_depth = cast(int, net.num_exit_blocks)
@@ -136,8 +136,9 @@ def savings_table(
     columns["deviation_points"] = "+.2f"
     return Table(
         title=f"FLOPs saved on {model}",
-        note="All ten intervals weigh alike, as with uniform steps. The paper's figure is wall "
-        "clock (ASE, Tables 1 and 2, A100); deviation in percentage points of it.",
+        note="All ten intervals have equal weight, as with uniform solver steps. The paper's "
+        "figure is measured time (ASE, Tables 1 and 2, A100). `deviation_points` is our figure "
+        "minus the paper's, in percentage points.",
         columns=columns,
         rows=rows,
     )

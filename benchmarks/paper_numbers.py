@@ -1,4 +1,4 @@
-"""The papers' numbers that need no trained weights, and the models they belong to.
+"""The papers' numbers that need no trained weights, with their models.
 
 Accelerations of the hand-made schedules (ASE, Tables 1 and 2) are in
 ``schedsearch.schedules.hand_made``.

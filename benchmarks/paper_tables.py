@@ -1,12 +1,11 @@
-"""The papers' rows beside what is measured here, for the parts that need no trained weights.
+"""Sizes, costs and accelerations beside the papers' numbers; needs no trained weights.
 
     python -m benchmarks.paper_tables                       # what this machine can measure
     python -m benchmarks.paper_tables --parts parameters,flops,savings
     python -m benchmarks.paper_tables --device cuda --json results/paper_tables_cuda.json
 
-Run in the repository root. Every table goes to the JSON file, with a Markdown page beside it, as
-soon as it is measured; the same command again goes on where the last one was cut off, and
-``--fresh`` measures the named parts again. On a CPU the timings are scaled down and say so.
+Run in the repository root. Tables go to the JSON file as soon as they are measured, with a
+Markdown page beside it. The same command resumes; ``--fresh`` measures the named parts again.
 """
 
 from __future__ import annotations
@@ -26,6 +25,15 @@ from benchmarks.result_tables import ResultFile, Table
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 
 RESULTS = Path(__file__).parent / "results"
+TITLE = "Paper tables"
+INTRODUCTION = """\
+Do our networks have the papers' sizes and costs, and do exit schedules save the promised time?
+
+Limits:
+
+* Weights are random, so nothing here is an FID.
+* On a CPU the timings use 10 solver steps and batches of 1 or 2. ASE timed an A100, so compare
+  the shares of time saved, not the milliseconds."""
 PARTS = ("parameters", "flops", "savings", "time", "diffusers", "training")
 DIT_XL_CONFIG = {
     "input_size": 32,
@@ -40,11 +48,11 @@ DIT_XL_CONFIG = {
 NEEDS_A_GPU = "needs a CUDA device"
 
 Planned = tuple[str, Callable[[], Table] | str]
-"""Key of a table, and what measures it or why it is left out."""
+"""Key of a table, with its measurement or the reason why it is left out."""
 
 
 def dit_run(batch: int, repeats: int, *, num_steps: int, dtype: str) -> Run:
-    """DDIM with guidance."""
+    """Sampling of DiT-XL/2: DDIM with guidance."""
     return Run(
         model="DiT-XL/2",
         backbone=DIT_XL,
@@ -58,7 +66,7 @@ def dit_run(batch: int, repeats: int, *, num_steps: int, dtype: str) -> Run:
 
 
 def u_vit_run(batch: int, repeats: int, *, num_steps: int, dtype: str) -> Run:
-    """Euler-Maruyama as in the paper, whose uniform steps visit all intervals alike."""
+    """Sampling of U-ViT-S/4: Euler-Maruyama as in the paper, with uniform steps."""
     return Run(
         model="U-ViT-S/4 CelebA-64",
         backbone=U_VIT_CELEBA,
@@ -131,7 +139,8 @@ def _training(
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.paper_tables", description=__doc__.partition("\n\n")[0]
     )
@@ -140,6 +149,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, help="rounds of timings; default: 9, CPU: 3")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/, by device")
     parser.add_argument("--fresh", action="store_true", help="measure --parts again")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is missing, print the tables and write the page."""
+    parser = build_parser()
     args = parser.parse_args(arguments)
     has_cuda = torch.cuda.is_available()
     if args.device == "cuda" and not has_cuda:
@@ -151,11 +166,18 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--repeats must be >= 1, got {args.repeats}")
     device = torch.device(args.device or ("cuda" if has_cuda else "cpu"))
     path = args.json or RESULTS / f"paper_tables_{device.type}.json"
-    # Without --json, whose folder is a matter of the machine that measured.
+    # NOTE: without --json, whose folder belongs to one machine.
     shown = f"python -m benchmarks.paper_tables --device {device.type} --parts {args.parts}"
     if args.repeats is not None:
         shown += f" --repeats {args.repeats}"
-    results = ResultFile(path, device, shown, fresh=parts if args.fresh else ())
+    results = ResultFile.open(
+        path,
+        TITLE,
+        INTRODUCTION,
+        device=device,
+        command=shown,
+        fresh=parts if args.fresh else (),
+    )
     torch.set_num_threads(1)
     for key, measurement in plan(parts, device, args.repeats):
         if isinstance(measurement, str):

@@ -1,7 +1,7 @@
 """Time of sampling: accelerations, and a forward pass beside diffusers.
 
-The weights are random, and the zeros that training starts from are filled: multiplying zeros
-draws less power, so a GPU clocks higher and the times would flatter.
+Weights are random, and zero matrices are filled: multiplying zeros draws less power, so a GPU
+clocks higher and the times would be too short.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """For people."""
+        """As the page shows it."""
         guided = self.solver.cfg_scale > 1
         guidance = f", CFG {self.solver.cfg_scale:g}" if guided else ", no guidance"
         return (
@@ -58,7 +58,7 @@ class Run:
 
 
 def place(device: torch.device) -> str:
-    """Name of the device and, of a CPU, how busy it is: a shared one does not time well."""
+    """Name of the device and, for a CPU, its load."""
     if device.type != "cpu":
         return device_name(device)
     return f"{device_name(device)}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
@@ -119,9 +119,9 @@ def acceleration_table(run: Run, device: torch.device, threads: int = 1) -> Tabl
     ideal_is = "1 - mean depth / depth" if is_dit else "the share of FLOPs saved"
     return Table(
         title=f"Acceleration on {run.model}, batch {run.batch}",
-        note=f"{place(device)}; {run.protocol}. Ideal: {ideal_is} over the solver's own "
-        f"times; goal: margin >= -{GOAL_POINTS:g} percentage points. Half-widths are 95 %. "
-        "Paper: ASE, Tables 1 and 2, A100.",
+        note=f"{place(device)}; {run.protocol}. `ideal` is {ideal_is} over the times of "
+        f"the solver. Goal: `margin_points` (measured - ideal) is at least -{GOAL_POINTS:g}. "
+        "Half-widths are of 95 % intervals. Paper: ASE, Tables 1 and 2, A100.",
         columns={
             "schedule": "",
             "paper": ".2%",
@@ -147,12 +147,12 @@ def diffusers_table(
     repeats: int,
     calls: int = 10,
 ) -> Table:
-    """A forward pass at full depth beside diffusers' model of the same size.
+    """Time of a forward pass at full depth beside diffusers' model of the same size.
 
     Args:
         config: Arguments of our DiT by their official names.
         device: Where to run.
-        model: Name for people.
+        model: Name on the page.
         batches: Images in one call.
         dtype: Of weights and inputs.
         repeats: Rounds.
@@ -206,8 +206,8 @@ def diffusers_table(
     return Table(
         title=f"Forward pass of {model} beside diffusers' DiTTransformer2DModel",
         note=f"{place(device)}; {str(dtype).removeprefix('torch.')}, full depth, random "
-        f"weights, median of {repeats} interleaved rounds of {calls} calls. Goal: ratio <= 1. "
-        "diffusers embeds time and class in every block, which costs little.",
+        f"weights, median of {repeats} interleaved rounds of {calls} calls. Goal: ratio at most "
+        "1. diffusers embeds time and class in every block, which costs little.",
         columns={"batch": "d", "ours_ms": ".2f", "diffusers_ms": ".2f", "ratio": ".3f"},
         rows=rows,
     )

@@ -1,4 +1,4 @@
-"""Time of a fine-tune step in which every sample exits at its own depth."""
+"""Time of a fine-tune step with one exit depth per sample."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def training_table(
     batch: int,
     repeats: int,
 ) -> Table:
-    """A step with one exit per sample beside the step that runs every block for every sample.
+    """Time of a step with one exit per sample beside one that runs every block.
 
     Args:
         backbone: The model; a learned variance is not trained.
         schedules: Presets of its family.
         device: Where to run.
-        model: Name for people.
+        model: Name on the page.
         batch: Images per step, with times spread evenly over the clock.
         repeats: Rounds; each runs every step once.
     """
@@ -80,9 +80,9 @@ def training_table(
         )
     return Table(
         title=f"Fine-tune step on {model}, batch {batch}",
-        note=f"{place(device)}; bf16 autocast, MSE, AdamW, forward to optimizer, median of "
-        f"{repeats} interleaved rounds. Ideal: share of FLOPs; what the optimizer costs does not "
-        "shrink with it.",
+        note=f"{place(device)}; bf16 autocast, MSE, AdamW, forward pass to optimizer step, "
+        f"median of {repeats} interleaved rounds. `ideal` is the share of FLOPs. The optimizer's "
+        "time does not shrink with the schedule.",
         columns={
             "schedule": "",
             "every_block_ms": ".1f",

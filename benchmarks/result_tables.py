@@ -1,7 +1,7 @@
-"""Tables of measured rows: kept in a JSON file as soon as each is measured, rendered for people.
+"""Tables of measured rows, kept in a JSON file and shown on a Markdown page.
 
-A table is the unit of resuming: what the file holds is not measured again. All tables of one
-file come from one machine and one torch, so that rows compare.
+A table that the file holds is not measured again. All tables of one file come from one machine
+and one torch, so that rows compare.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -51,43 +51,85 @@ def _shown(value: Any, how: str) -> str:
     return str(value) if not how else format(value, how)
 
 
+@dataclass(kw_only=True)
 class ResultFile:
-    """The tables measured so far, in a JSON file with a Markdown page beside it.
+    """The tables measured so far.
 
     Args:
-        path: The JSON file; its tables are kept when it exists.
-        device: Device that is measured on.
-        command: Command to show on the page, with the earlier ones of the same file.
-        fresh: Parts to measure again, by the beginning of their keys.
-
-    Raises:
-        SystemExit: If the file was measured on another machine or with another torch.
+        path: The JSON file; the page lies beside it.
+        title: Heading of the page.
+        introduction: What the page answers, and its limits.
+        machine: Device and versions that measured.
+        commands: The commands to show on the page.
+        tables: By key.
+        left_out: Why a table is missing, by key.
     """
 
-    def __init__(
-        self, path: Path, device: torch.device, command: str, *, fresh: Collection[str] = ()
-    ) -> None:
-        self.path = path
-        self.machine = {
+    path: Path
+    title: str
+    introduction: str
+    machine: dict[str, str]
+    commands: list[str] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path, title: str, introduction: str) -> Self:
+        """The tables of a file that exists."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            path=path,
+            title=title,
+            introduction=introduction,
+            machine=data["machine"],
+            commands=data["commands"],
+            tables={key: Table(**table) for key, table in data["tables"].items()},
+            left_out=data["left_out"],
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        title: str,
+        introduction: str,
+        *,
+        device: torch.device,
+        command: str,
+        fresh: Collection[str] = (),
+    ) -> Self:
+        """The tables of a file that may not exist yet, to add more.
+
+        Args:
+            path: The JSON file.
+            title: Heading of the page.
+            introduction: What the page answers, and its limits.
+            device: Device to measure on.
+            command: Command to show on the page, with the earlier ones of the file.
+            fresh: Parts to measure again, by the beginning of their keys.
+
+        Raises:
+            SystemExit: If the file was measured on another machine or with another torch.
+        """
+        machine = {
             "device": device_name(device),
             "torch": torch.__version__,
             "python": platform.python_version(),
         }
-        self.commands: list[str] = []
-        self.tables: dict[str, Table] = {}
-        self.left_out: dict[str, str] = {}
+        file = cls(path=path, title=title, introduction=introduction, machine=machine)
         if path.exists():
-            data = json.loads(path.read_text(encoding="utf-8"))
-            kept = {k: t for k, t in data["tables"].items() if k.partition("/")[0] not in fresh}
-            if kept and data["machine"] != self.machine:
+            kept = cls.read(path, title, introduction)
+            tables = {k: t for k, t in kept.tables.items() if k.partition("/")[0] not in fresh}
+            if tables and kept.machine != machine:
                 raise SystemExit(
-                    f"{path} was measured on {data['machine']}, but this is {self.machine}: "
+                    f"{path} was measured on {kept.machine}, but this is {machine}: "
                     "rows would not compare. Name another --json, or measure all parts --fresh."
                 )
-            self.commands = data["commands"] if kept else []
-            self.tables = {key: Table(**table) for key, table in kept.items()}
-        if command not in self.commands:
-            self.commands.append(command)
+            file.commands = kept.commands if tables else []
+            file.tables = tables
+        if command not in file.commands:
+            file.commands.append(command)
+        return file
 
     def measure(self, key: str, measurement: Callable[[], Table]) -> bool:
         """Measure a table unless the file holds it, keep it, and print it.
@@ -103,7 +145,7 @@ class ResultFile:
         return is_new
 
     def leave_out(self, key: str, reason: str) -> None:
-        """Say on the page why something is missing."""
+        """Say on the page why a table is missing."""
         if key not in self.tables:
             self.left_out[key] = reason
             print(f"{key}: left out: {reason}\n", flush=True)
@@ -123,8 +165,8 @@ class ResultFile:
     def to_markdown(self) -> str:
         """The page."""
         machine = ", ".join(f"{key} {value}" for key, value in self.machine.items())
-        commands = "\n".join(["```", *self.commands, "```"])
-        head = f"# Paper tables\n\n{commands}\n\n{machine}\n"
+        commands = "\n".join(["```bash", *self.commands, "```"])
+        head = f"# {self.title}\n\n{self.introduction}\n\n{commands}\n\nMeasured on: {machine}.\n"
         pages = [head, *(table.to_markdown() for table in self.tables.values())]
         if self.left_out:
             reasons = [f"- {key}: {reason}" for key, reason in self.left_out.items()]

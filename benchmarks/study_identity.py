@@ -1,4 +1,4 @@
-"""What makes rows of two studies comparable, as two short texts to keep beside them."""
+"""Two short texts that tell whether rows of two studies compare."""
 
 from __future__ import annotations
 

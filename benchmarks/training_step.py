@@ -1,8 +1,8 @@
-"""Time of our training step against the step that runs every block for every sample.
+"""Time of our training step against a step that runs every block for every sample.
 
-Ours runs a block only on the samples that have not exited yet. Per schedule the two steps are
-timed in turn, so that a slow moment of the machine hits both, and the median of the ratios is
-printed beside the ideal one, the share of blocks that the schedule runs.
+Ours runs a block only on the samples that have not exited yet. The two steps alternate, so that a
+slow moment of the machine hits both. The median ratio is printed beside the ideal one, the share
+of blocks that the schedule runs.
 
     python benchmarks/training_step.py                                # the digits DiT, CPU
     python benchmarks/training_step.py --model DiT-B/2 --device cuda --batch 32 --json
@@ -43,7 +43,7 @@ DIGITS = {
 def run_every_block_and_pick(
     net: DiT, x: Tensor, t: Tensor, y: Tensor, exit_depth: Tensor
 ) -> Tensor:
-    """Reference: all blocks for all samples, then each sample's own depth."""
+    """Run all blocks on all samples, then take each sample's depth."""
     tokens = net.x_embedder(x) + net.pos_embed
     c = net.t_embedder(t) + net.y_embedder(y)
     after = []
@@ -110,7 +110,8 @@ def measure(net: DiT, name: str, batch: int, repeats: int, device: str) -> dict[
     }
 
 
-def main() -> None:
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", default="digits", choices=["digits", *REGISTRY])
     parser.add_argument("--batch", type=int, default=128)
@@ -118,7 +119,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Time both steps for every schedule and print the ratios."""
+    args = build_parser().parse_args()
     torch.set_num_threads(args.threads)
     net = build_net(args.model, args.device)
     rows = [measure(net, name, args.batch, args.repeats, args.device) for name in SCHEDULES]

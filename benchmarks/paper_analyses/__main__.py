@@ -1,4 +1,4 @@
-"""Command of the analyses; see the package."""
+"""Command line of the analyses."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,11 +15,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.paper_analyses.cases import Part
 from benchmarks.paper_analyses.measuring import Job, Outcome, run_job
+from benchmarks.paper_analyses.page import page_text
 from benchmarks.paper_analyses.parts import PARTS
 from benchmarks.paper_analyses.rows_file import RowsFile
-from benchmarks.paper_analyses.summary import summary_table
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.files.atomic import write_text
 from schedsearch.workers.workbench import open_workbench
@@ -57,6 +54,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def shown_command(args: argparse.Namespace) -> str:
+    """The command for the page; without --json, whose folder belongs to one machine."""
+    command = f"python -m benchmarks.paper_analyses {args.part} --seeds {args.seeds}"
+    if args.evaluations != 1:
+        command += f" --evaluations {args.evaluations}"
+    if args.num_samples is not None:
+        command += f" --num-samples {args.num_samples}"
+    if args.scale != 1:
+        command += f" --scale {args.scale:g}"
+    return command
+
+
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -80,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="schedsearch-") as reference_dir:
         text = dump_settings(settings)
         bench = open_workbench(text, reference_dir)
-        references = [bench.reference]  # computed here, before the workers want them
+        references = [bench.reference]  # computed once, before the workers start
         if bench.auditor is not None:
             references.append(bench.auditor.reference)
         part = PARTS[args.part]
@@ -95,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "data_and_extractors": [reference.digest for reference in references],
             "torch": torch.__version__,
         }
-        file = RowsFile(path, part.name, protocol)
+        file = RowsFile.open(path, part.name, protocol)
         jobs = [
             Job(
                 case=case,
@@ -105,11 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 settings=text,
                 reference_dir=reference_dir,
             )
-            for replicate in range(args.seeds)  # a table of fewer seeds is there first
+            for replicate in range(args.seeds)  # complete tables of few seeds first
             for case in cases
         ]
         _measure_missing(file, jobs, args.jobs)
-    page = _page(part, file, args, num_samples)
+    page = page_text(part, file, shown_command(args), args.seeds)
     write_text(path.with_suffix(".md"), page)
     print(page)
     print(f"Written to {path} and {path.with_suffix('.md')}.", file=sys.stderr)
@@ -118,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure_missing(file: RowsFile, jobs: Sequence[Job], num_processes: int) -> None:
     todo = [job for job in jobs if file.missing(job)]
-    _say(f"{len(todo)} networks to tune and measure, {len(jobs) - len(todo)} are there")
+    _say(f"{len(todo)} networks to fine-tune and measure, {len(jobs) - len(todo)} are measured")
     for number, (job, outcome) in enumerate(_outcomes(todo, num_processes), 1):
         file.add(outcome.rows, outcome.seconds)
         values = ", ".join(f"{row.fid:.3f}" for row in outcome.rows)
@@ -142,33 +151,9 @@ def _outcomes(jobs: Sequence[Job], num_processes: int) -> Iterator[tuple[Job, Ou
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
-        except BaseException:  # what is running may end, what waits must not start
+        except BaseException:  # let running jobs end, start no others
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _page(part: Part, file: RowsFile, args: argparse.Namespace, num_samples: int) -> str:
-    rows = [row for row in file.rows.values() if row.replicate < args.seeds]
-    table = summary_table(
-        part.title,
-        part.note,
-        part.cases(args.scale),
-        rows,
-        replicates=args.seeds,
-        evaluations=args.evaluations,
-        num_samples=num_samples,
-    )
-    # Without --json, whose folder is a matter of the machine that measured.
-    command = f"python -m benchmarks.paper_analyses {part.name} --seeds {args.seeds}"
-    if args.evaluations != 1:
-        command += f" --evaluations {args.evaluations}"
-    if args.num_samples is not None:
-        command += f" --num-samples {args.num_samples}"
-    if args.scale != 1:
-        command += f" --scale {args.scale:g}"
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
-    cost = f"{file.seconds / 60:.1f} CPU-minutes in all"
-    return f"{table.to_markdown()}\n`{command}`, {cost} ({machine})\n"
 
 
 def _digest(data: object) -> str:

@@ -1,4 +1,4 @@
-"""The rows of each analysis, and what the paper reports beside them."""
+"""The rows of each analysis, with the paper's figures."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ D7: Depths = preset_for("D7-DiT", DEPTH).depths
 SCHEDULES = {"D3": D3, "D7": D7}
 
 Variant = tuple[str, bool, dict[str, object]]
-"""A row, whether it is the baseline, and what it changes in the recipe."""
+"""A row, whether it is the baseline, and its changes to the recipe."""
 
 STEPS, LONG_STEPS = 100, 400
-"""Lengths of a fine-tune: that of a trial of ``search_spaces/digits_dit.yaml``, and a long one."""
+"""Steps of a fine-tune: as in ``search_spaces/digits_dit.yaml``, and four times as many."""
 
 MIXED_INTERVALS = (1, 3, 5, 7, 9)
-"""Intervals of Mixed-k (ASE, Table 4), read as counted from the data, 0 to 9."""
+"""Intervals k of Mixed-k (ASE, Table 4), counted from the data, 0 to 9."""
 
 
 def scaled(num_steps: int, scale: float) -> int:
@@ -45,8 +45,8 @@ def scaled(num_steps: int, scale: float) -> int:
 def shapes_of(depths: Depths) -> dict[str, Depths]:
     """Five shapes of equal budget.
 
-    ASE's four are drawn in its Fig. 6 and given nowhere as numbers, so these are ours: all but
-    the flat one reorder the depths of the first, which is the hand-made, monotone one.
+    ASE draws its four (Fig. 6) but gives no depths, so these are ours. All but the flat one
+    reorder the depths of the first, the hand-made schedule.
     """
     rising = sorted(depths)
     hump = (*rising[::2], *reversed(rising[1::2]))
@@ -91,7 +91,7 @@ def shapes(scale: float = 1.0) -> list[Case]:
 
 
 def baselines(scale: float = 1.0) -> list[Case]:
-    """Negative transfer: is it the exits that help, or the training?"""
+    """Negative transfer: exits against further training."""
     steps = scaled(STEPS, scale)
 
     def measured(row: str, depths: Depths = FULL, paper: str = "", **more: object) -> Measurement:
@@ -213,7 +213,7 @@ def lambdas(scale: float = 1.0) -> list[Case]:
 
 
 def emas(scale: float = 1.0) -> list[Case]:
-    """Rates of the average that is sampled from, at two lengths of the fine-tune."""
+    """Decays of the EMA, at two lengths of the fine-tune."""
     variants: list[Variant] = [("auto", True, {"ema_decay": "auto"})]
     variants += [(row, False, {"ema_decay": decay}) for row, decay in EMA_DECAYS.items()]
     return list(_variants(variants, {"D7": D7}, scale))

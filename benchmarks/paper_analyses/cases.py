@@ -1,4 +1,4 @@
-"""What an analysis consists of: networks to fine-tune, and what to measure of each."""
+"""Parts of an analysis: networks to fine-tune, and measurements of each."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NO_LAMBDA = LambdaSettings(kind="none")
 def solver(name: Literal["ddim", "ddpm", "dpm_solver"], num_steps: int) -> SolverSettings:
     """A solver that calls the network equally often in every interval.
 
-    With ``linspace`` DPM-Solver++ never calls it at the data, so that of two schedules with
-    equal sums the one that is deep near the data would run fewer blocks; ``trailing`` steps do
-    not have this. ``num_steps`` must be a multiple of the intervals.
+    DPM-Solver++ with ``linspace`` steps calls interval 0 less often than the others, so equal
+    sums of depths would not be equal budgets; ``trailing`` steps visit all alike.
+    ``num_steps`` must be a multiple of the number of intervals.
     """
     spacing: Literal["linspace", "trailing"]
     spacing = "trailing" if name == "dpm_solver" else "linspace"
@@ -55,9 +55,9 @@ class Measurement:
     solver: SolverSettings = DPM_20
     is_baseline: bool = False
     tuned_interval: int | None = None
-    """Take the tuned network in this interval only, and the pretrained one elsewhere."""
+    """Use the tuned network in this interval only, and the pretrained one elsewhere."""
     paper: str = ""
-    """What the paper reports for it."""
+    """The paper's FID."""
 
     @property
     def key(self) -> str:
@@ -67,7 +67,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A network and its measurements: what one worker does at a time."""
+    """A network and its measurements: the work of one worker process."""
 
     tuning: Tuning
     measurements: Sequence[Measurement]
@@ -79,12 +79,16 @@ class Part:
 
     Args:
         name: Name on the command line.
-        title: Heading.
-        note: What the rows are, and what they cannot say.
+        title: Heading of the page.
+        question: What the page answers.
+        rows: What the rows are.
+        limits: What the rows cannot say, besides what holds for every analysis.
         cases: Cases for a scale of the fine-tunes' lengths; 1 is what the page reports.
     """
 
     name: str
     title: str
-    note: str
+    question: str
+    rows: str
+    limits: Sequence[str]
     cases: Callable[[float], Sequence[Case]]

@@ -19,7 +19,7 @@ from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import Workbench, open_workbench
 
 FIRST_EVALUATION_SEED = 1000
-"""Far from the seeds by which the project's defaults were chosen."""
+"""Far from the seeds that chose the project's defaults."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +33,18 @@ class Row:
     evaluation_seed: int
     fid: float
     audit_fid: float
-    """FID of the same images by the digits MLP, which no choice depends on."""
+    """FID (digits MLP) of the same images."""
     kid: float
     sample_std: float
     """Pixel standard deviation of the samples."""
     class_accuracy: float | None
     blocks: float
-    """Share of the blocks of full depth that the solver's steps really run."""
+    """Blocks that the solver's steps run, as a share of full depth's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a worker hands back."""
+    """The result of one worker."""
 
     rows: tuple[Row, ...]
     seconds: float

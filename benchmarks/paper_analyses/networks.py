@@ -15,7 +15,7 @@ from schedsearch.settings import Prediction
 
 
 class OneInterval(DDPMProcess):
-    """The process with times of one interval only, to train an expert for it (ASE, Table 4).
+    """The process with times of one interval, to train its expert (ASE, Table 4).
 
     Args:
         interval: Which one, counted from the data.
@@ -46,7 +46,7 @@ class OneInterval(DDPMProcess):
 
 
 class PerInterval(nn.Module):
-    """One network per interval of time; for sampling, where a batch has one time.
+    """One network per interval of time, for sampling: all images share one time.
 
     Args:
         nets: Networks on a discrete process, data -> noise; one may serve several intervals.
@@ -74,7 +74,7 @@ class PerInterval(nn.Module):
 
 
 class Quiet:
-    """A trainer's progress that goes nowhere; meets ``schedsearch.protocols.Progress``."""
+    """Progress of a trainer that is not shown: ``schedsearch.protocols.Progress``."""
 
     def report(self, step: int, loss: float, **values: float) -> None:
         """Say nothing."""

@@ -10,48 +10,68 @@ PARTS = {
     for part in (
         Part(
             name="shapes",
-            title="Same budget, five shapes (ASE, Table 3)",
-            note="Every row runs as many blocks as the hand-made schedule that names its group. "
-            "ASE draws its four shapes and gives no numbers, so these are ours: the flat one, "
-            "and reorderings of the hand-made depths. ASE reports for its Schedules 1 to 4 at "
-            "DPM-25 / 50: 2.116 / 2.144, 2.456 / 2.28, 2.173 / 3.128, 2.966 / 3.253.",
+            title="Five shapes at the same budget (ASE, Table 3)",
+            question="Which shape of schedule has the lowest FID for a given number of blocks?",
+            rows="All rows of a group run the same number of blocks. `monotone` is the "
+            "hand-made schedule D3 or D7. `flat` has nearly the same depth in every interval. "
+            "`hump`, `valley` and `reversed` reorder the depths of `monotone`.",
+            limits=(
+                "ASE draws its four shapes but gives no depths, so these five are ours. It "
+                "reports for its Schedules 1 to 4, with 25 / 50 solver steps: 2.116 / 2.144, "
+                "2.456 / 2.28, 2.173 / 3.128, 2.966 / 3.253.",
+            ),
             cases=shapes,
         ),
         Part(
             name="baselines",
-            title="Is it the exits, or the training? (ASE, Table 4)",
-            note="Paper: CelebA, DPM-25 / 50. Further training and experts use no lambda, which "
-            "is made for exits. Multi-experts: ten copies at full depth, each tuned on the times "
-            "of one interval; at a tenth of the steps each they see as much data in all as the "
-            "other rows, at as many steps each ten times as much (what the paper gave its "
-            "experts is not said). Random exits: one shared fine-tune, each sample at a uniform "
-            "depth or by a random monotone schedule of its own. The digits model was pretrained "
-            "for 12,000 steps on 1,797 images and is scored against the same images: what the "
-            "paper calls negative transfer may look different on a model that is far from "
-            "converged, or on ten times the data.",
+            title="Exits or training? (ASE, Table 4)",
+            question="Is a lower FID due to the exits, or to the further training alone?",
+            rows="`multi-experts` are ten copies at full depth, each fine-tuned on the times of "
+            "one interval. `Mixed-k` uses D3's fine-tuned network in interval k and the "
+            "pretrained one elsewhere. `uniform random exits` and `random monotone schedules` "
+            "are one shared fine-tune, in which every sample gets a random depth or a random "
+            "schedule.",
+            limits=(
+                "The paper measures on CelebA with 25 / 50 solver steps.",
+                "Rows at full depth and experts use no lambda(t), which is made for exits.",
+                "The paper does not say how many steps its experts had. With a tenth of the "
+                "steps each, experts see as much data in all as the other rows. With all steps, "
+                "each of them sees as much as another row.",
+                "The digits model had converged before: 12,000 steps on 1,797 images, which are "
+                "also the images that FID compares with. A model that has not converged may "
+                "show the paper's negative transfer.",
+            ),
             cases=baselines,
         ),
         Part(
             name="solvers",
             title="One fine-tune, other solvers and step counts (ASE, Fig. 4)",
-            note="Full depth was fine-tuned by the same recipe, so that the difference is that "
-            "of the schedule. Values of different solvers compare only roughly: with few steps "
-            "errors can cancel in FID, and then the pixel standard deviation leaves that of "
-            "the real images.",
+            question="Does the cost of a schedule depend on the solver?",
+            rows="Each schedule is fine-tuned once and sampled with every solver. Full depth is "
+            "fine-tuned by the same recipe, so a difference is due to the schedule.",
+            limits=(
+                "Compare FIDs of different solvers only roughly. With few steps, errors can "
+                "cancel in FID; the pixel std then differs from that of the real images.",
+            ),
             cases=solvers,
         ),
         Part(
             name="lambda",
-            title="lambda(t), the loss weight near the noise (ASE, Sec. 3.3)",
-            note="The paper gives no numbers and the reference code has none. Differences are to "
-            "no weighting.",
+            title="The loss weight lambda(t) (ASE, Sec. 3.3)",
+            question="Does a larger loss weight near the noise lower FID, and when should it end?",
+            rows="Weights rise linearly to 4 towards the noise. They return to 1 after half of "
+            "the steps, when the loss is flat, or never. `none` is weight 1 throughout.",
+            limits=("The paper gives no numbers for lambda(t), nor does its code.",),
             cases=lambdas,
         ),
         Part(
             name="ema",
             title="The rate of the EMA (ASE, Sec. 3.3)",
-            note="`auto` leaves 10 % of the pretrained weights at the end of a fine-tune; 0.9 / "
-            "0.99 / 0.999 leave 0 / 37 / 90 % after 100 steps and 0 / 2 / 67 % after 400.",
+            question="Which decay should the EMA have in a short fine-tune?",
+            rows="`auto` leaves 10 % of the pretrained weights at the end of any fine-tune. "
+            "Decays 0.9, 0.99 and 0.999 leave 0, 37 and 90 % after 100 steps, and 0, 2 and 67 % "
+            "after 400.",
+            limits=("The paper's rate belongs to fine-tunes of 40,000 steps and more.",),
             cases=emas,
         ),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 from benchmarks.paper_analyses.measuring import Job, Row
 from schedsearch.files.atomic import write_text
@@ -13,50 +14,69 @@ from schedsearch.files.atomic import write_text
 SCHEMA = "schedsearch.paper_analyses/1"
 
 
+@dataclass(kw_only=True)
 class RowsFile:
     """Rows measured so far.
 
     Args:
-        path: The JSON file; its rows are kept when it exists.
+        path: The JSON file.
         part: Name of the analysis.
         protocol: All that must agree for rows to compare.
-
-    Raises:
-        SystemExit: If the file is no such file, or was measured by another protocol.
     """
 
-    def __init__(self, path: Path, part: str, protocol: Mapping[str, object]) -> None:
-        self.path, self.part, self.protocol = path, part, dict(protocol)
-        self.rows: dict[tuple[str, int, int], Row] = {}
-        self.seconds = 0.0
-        """CPU-seconds of all workers so far."""
-        if path.exists():
-            self._read()
+    path: Path
+    part: str
+    protocol: Mapping[str, Any]
+    rows: dict[tuple[str, int, int], Row] = field(default_factory=dict)
+    seconds: float = 0.0
+    """CPU-seconds of all workers so far."""
 
-    def _read(self) -> None:
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Rows of a file that exists.
+
+        Raises:
+            SystemExit: If it holds no rows of an analysis.
+        """
         try:
-            data = json.loads(self.path.read_text(encoding="utf-8"))
-            found = {"schema": data["schema"], "part": data["part"], **data["protocol"]}
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["schema"] != SCHEMA:
+                raise ValueError(f"schema {data['schema']}")
             rows = [Row(**row) for row in data["rows"]]
-            self.seconds = float(data["cpu_seconds"])
+            return cls(
+                path=path,
+                part=data["part"],
+                protocol=dict(data["protocol"]),
+                rows={_key(row): row for row in rows},
+                seconds=float(data["cpu_seconds"]),
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise SystemExit(
-                f"{self.path} holds no rows of an analysis ({error}); name another --json."
+                f"{path} holds no rows of an analysis ({error}); name another --json."
             ) from error
-        wanted = {"schema": SCHEMA, "part": self.part, **self.protocol}
+
+    @classmethod
+    def open(cls, path: Path, part: str, protocol: Mapping[str, Any]) -> Self:
+        """Rows of a file, which need not exist yet.
+
+        Raises:
+            SystemExit: If the file holds something else, or rows of another protocol.
+        """
+        if not path.exists():
+            return cls(path=path, part=part, protocol=dict(protocol))
+        file = cls.read(path)
+        found, wanted = {"part": file.part, **file.protocol}, {"part": part, **protocol}
         if differing := sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k)):
             pairs = "; ".join(f"{k}: {found.get(k)} there, {wanted.get(k)} now" for k in differing)
             raise SystemExit(
-                f"{self.path} was measured otherwise, so rows would not compare ({pairs}). "
+                f"{path} was measured by another protocol, so rows would not compare ({pairs}). "
                 "Name another --json, or move the file away."
             )
-        for row in rows:
-            self.rows[_key(row)] = row
+        return file
 
     def add(self, rows: Iterable[Row], seconds: float) -> None:
         """Keep the rows of one case, at once and atomically."""
-        for row in rows:
-            self.rows[_key(row)] = row
+        self.rows |= {_key(row): row for row in rows}
         self.seconds += seconds
         data = {
             "schema": SCHEMA,

@@ -1,4 +1,4 @@
-"""From rows to a table: means, intervals, and differences that are paired by replicate."""
+"""Means, 95 % t intervals and paired differences of the measured rows, as a table."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from benchmarks.paper_analyses.measuring import Row
 from benchmarks.result_tables import Table
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.statistics.intervals import mean_interval
-
-HOW = (
-    "FID (digits CNN, n={num_samples}), lower is better; DPM is DPM-Solver++(2M) with trailing "
-    "steps, which visit every interval equally often. Training seeds: {replicates}, evaluation "
-    "seeds of each: {evaluations}, no two share one; ± is half of the 95 % interval (Student's t "
-    "over the training seeds), which covers both kinds of noise. Differences are to the first row "
-    "of the group, paired: same batches, same starting noise. The audit is FID of the same "
-    "images by another network (digits MLP). Intervals are for one row at a "
-    "time: of twenty rows without any effect one is expected to look like one."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +29,13 @@ class Estimate:
         return cls(mean, (high - low) / 2)
 
     def text(self, sign: str = "") -> str:
-        """For people."""
+        """As the table shows it."""
         mean = f"{self.mean:{sign}.3f}"
         return mean if self.half_width is None else f"{mean} ± {self.half_width:.3f}"
 
     @property
     def verdict(self) -> str:
-        """What the difference of two FIDs says."""
+        """What the interval of a difference says."""
         if self.half_width is None:
             return "one seed"
         if self.mean + self.half_width < 0:
@@ -62,26 +52,13 @@ def by_replicate(rows: Iterable[Row], key: str) -> dict[int, list[Row]]:
     return found
 
 
-def summary_table(
-    title: str,
-    note: str,
-    cases: Sequence[Case],
-    rows: Sequence[Row],
-    *,
-    replicates: int,
-    evaluations: int,
-    num_samples: int,
-) -> Table:
+def summary_table(cases: Sequence[Case], rows: Sequence[Row], note: str) -> Table:
     """The table of an analysis; measurements without rows are left out.
 
     Args:
-        title: Heading.
-        note: What the rows are.
         cases: Which measurements there are, in their order.
         rows: What was measured.
-        replicates: Training seeds, for the note.
-        evaluations: Evaluation seeds of each, for the note.
-        num_samples: Images behind one FID.
+        note: What the rows of the table are.
     """
     measurements = [m for case in cases for m in case.measurements]
     groups = list(dict.fromkeys(m.group for m in measurements))
@@ -101,17 +78,16 @@ def summary_table(
         "FID": "",
         "difference": "",
         "verdict": "",
-        "audit_FID": ".3f",
-        "audit_difference": "",
+        "auditor FID": ".3f",
+        "auditor difference": "",
         "KID": ".4f",
-        "pixel_std": ".3f",
-        "class_accuracy": ".3f",
+        "pixel std": ".3f",
+        "class accuracy": ".3f",
         "seeds": "d",
     }
     if any(m.paper for m in measurements):
-        columns["paper"] = ""
-    how = HOW.format(num_samples=num_samples, replicates=replicates, evaluations=evaluations)
-    return Table(title=title, note=f"{note}\n\n{how}", columns=columns, rows=lines)
+        columns["paper's FID"] = ""
+    return Table(title="Results", note=note, columns=columns, rows=lines)
 
 
 def _line(
@@ -128,13 +104,13 @@ def _line(
         "FID": Estimate.of(list(fids.values())).text(),
         "difference": None,
         "verdict": None,
-        "audit_FID": fmean(row.audit_fid for row in every),
-        "audit_difference": None,
+        "auditor FID": fmean(row.audit_fid for row in every),
+        "auditor difference": None,
         "KID": fmean(row.kid for row in every),
-        "pixel_std": fmean(row.sample_std for row in every),
-        "class_accuracy": fmean(accuracies) if accuracies else None,
+        "pixel std": fmean(row.sample_std for row in every),
+        "class accuracy": fmean(accuracies) if accuracies else None,
         "seeds": len(fids),
-        "paper": member.paper or None,
+        "paper's FID": member.paper or None,
     }
     differences = _paired(found, reference, lambda row: row.fid)
     if differences and not member.is_baseline:
@@ -143,7 +119,7 @@ def _line(
         line |= {
             "difference": difference.text("+"),
             "verdict": difference.verdict,
-            "audit_difference": audit.text("+"),
+            "auditor difference": audit.text("+"),
         }
     return line
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
 import torch
 
 from benchmarks import paper_tables
 from benchmarks.paper_counts import (
+    dit_savings,
     extra_heads_flops,
     flops_table,
     on_meta,
     parameters_table,
-    savings_table,
     u_vit_savings,
 )
-from benchmarks.paper_numbers import COSTS, DIT_XL, U_VIT_CELEBA
+from benchmarks.paper_numbers import U_VIT_CELEBA
 from benchmarks.paper_timings import (
     Run,
     acceleration_table,
@@ -25,7 +24,7 @@ from benchmarks.paper_timings import (
     random_backbone,
 )
 from benchmarks.paper_training import training_table
-from benchmarks.result_tables import ResultFile, Table
+from benchmarks.result_tables import ResultFile
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 
 CPU = torch.device("cpu")
@@ -49,6 +48,17 @@ TINY_U_VIT = {
 }
 
 
+@pytest.fixture(scope="module")
+def counted():
+    """The tables of the kept page that need no clock."""
+    return {
+        "parameters": parameters_table(),
+        "flops": flops_table(),
+        "savings/dit": dit_savings(),
+        "savings/u-vit": u_vit_savings(),
+    }
+
+
 def rows_of(table, key):
     return {row[key]: row for row in table.rows}
 
@@ -56,20 +66,20 @@ def rows_of(table, key):
 # ---- counts -----------------------------------------------------------------------------------
 
 
-def test_parameters_are_the_papers_to_one_percent():
-    table = parameters_table()
-    assert len(table.rows) == 9
-    assert max(abs(row["deviation"]) for row in table.rows) < 0.01
+def test_parameters_are_the_papers_to_one_percent(counted):
+    rows = counted["parameters"].rows
+    assert len(rows) == 9
+    assert max(abs(row["deviation"]) for row in rows) < 0.01
 
 
-def test_the_gflops_of_dit_are_multiply_accumulates():
-    rows = flops_table([cost for cost in COSTS if cost.name in ("DiT-S/2", "DiT-XL/2")]).rows
-    assert [row["closest"] for row in rows] == ["macs", "macs"]
+def test_the_gflops_of_dit_are_multiply_accumulates(counted):
+    rows = [row for row in counted["flops"].rows if row["model"].startswith("DiT")]
+    assert [row["closest"] for row in rows] == ["macs"] * 4
     assert max(abs(row["deviation"]) for row in rows) < 1e-3
 
 
-def test_the_gflops_of_deediff_leave_attention_out():
-    rows = flops_table([cost for cost in COSTS if "U-ViT-S" in cost.name]).rows
+def test_the_gflops_of_deediff_leave_attention_out(counted):
+    rows = [row for row in counted["flops"].rows if "U-ViT-S" in row["model"]]
     assert [row["closest"] for row in rows] == ["with_heads", "with_heads"]
     assert max(abs(row["deviation"]) for row in rows) < 0.01
     assert all(abs(row["macs"] / row["paper"] - 1) > 0.4 for row in rows)
@@ -81,14 +91,14 @@ def test_extra_heads_by_hand():
     assert extra_heads_flops(on_meta(U_VIT_CELEBA)) == 2 * 12 * head
 
 
-def test_flops_saved_on_the_u_vit_are_the_papers_accelerations():
-    rows = u_vit_savings().rows
+def test_flops_saved_on_the_u_vit_are_the_papers_accelerations(counted):
+    rows = counted["savings/u-vit"].rows
     assert [row["paper"] for row in rows] == [0.213, 0.248, 0.297, 0.326]
     assert max(abs(row["deviation_points"]) for row in rows) < 0.5
 
 
-def test_flops_saved_on_the_dit_are_the_share_of_blocks():
-    (row,) = savings_table(DIT_XL, ["D7-DiT"], model="DiT-XL/2", ideal="blocks").rows
+def test_flops_saved_on_the_dit_are_the_share_of_blocks(counted):
+    row = rows_of(counted["savings/dit"], "schedule")["D7-DiT"]
     assert row["blocks_saved"] == pytest.approx(11 / 28)
     assert row["flops_saved"] == pytest.approx(11 / 28, abs=1e-3)
     assert row["deviation_points"] == pytest.approx(100 * (row["flops_saved"] - 0.3892))
@@ -161,53 +171,15 @@ def test_a_training_table_has_a_row_per_schedule(family, config):
     assert 1 > table.rows[0]["ideal"] > table.rows[1]["ideal"] > 0.5
 
 
-# ---- the file and the command -----------------------------------------------------------------
-
-TABLE = Table(
-    title="T",
-    note="how",
-    columns={"name": "", "ms": ".1f"},
-    rows=[{"name": "a", "ms": 1.25}, {"name": "b", "ms": None}],
-)
+# ---- the page and the command -------------------------------------------------------------------
 
 
-def never() -> Table:
-    raise AssertionError("measured again")
-
-
-def test_a_table_is_kept_at_once_and_not_measured_again(tmp_path):
-    file = tmp_path / "results" / "out.json"
-    first = ResultFile(file, CPU, "first")
-    assert first.measure("t", lambda: TABLE)
-    assert json.loads(file.read_text())["tables"]["t"]["rows"] == TABLE.rows
-    second = ResultFile(file, CPU, "second")
-    assert not second.measure("t", never)
-    second.write()
-    page = file.with_suffix(".md").read_text()
-    assert "| a | 1.2 |" in page
-    assert "| b | - |" in page
-    assert "first\nsecond" in page
-
-
-def test_fresh_parts_are_measured_again_and_the_others_kept(tmp_path):
-    file = tmp_path / "out.json"
-    first = ResultFile(file, CPU, "first")
-    first.measure("flops", lambda: TABLE)
-    first.measure("time/a", lambda: TABLE)
-    second = ResultFile(file, CPU, "second", fresh=["time"])
-    assert second.measure("time/a", lambda: TABLE)
-    assert not second.measure("flops", never)
-
-
-def test_rows_of_another_machine_are_not_mixed_in(tmp_path):
-    file = tmp_path / "out.json"
-    ResultFile(file, CPU, "first").measure("t", lambda: TABLE)
-    data = json.loads(file.read_text())
-    data["machine"]["device"] = "another"
-    file.write_text(json.dumps(data))
-    with pytest.raises(SystemExit, match=r"measured on .*another.*--fresh"):
-        ResultFile(file, CPU, "second")
-    assert not ResultFile(file, CPU, "third", fresh=["t"]).tables
+def test_the_kept_page_shows_the_kept_tables(counted):
+    file = paper_tables.RESULTS / "paper_tables_cpu.json"
+    kept = ResultFile.read(file, paper_tables.TITLE, paper_tables.INTRODUCTION)
+    for key, table in counted.items():
+        assert kept.tables[key].to_markdown() == table.to_markdown()
+    assert file.with_suffix(".md").read_text(encoding="utf-8") == kept.to_markdown()
 
 
 def test_what_is_left_out_is_said(tmp_path, capsys):
