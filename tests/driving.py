@@ -10,24 +10,23 @@ import optuna
 import yaml
 from optuna.trial import TrialState as OptunaState
 from rich.console import Console
-from schedsearch.objectives import Evaluation
-from schedsearch.search.volumes import hypervolume_of
 from tiny_runs import tiny_space
 
 from schedsearch.config import settings_from_text
 from schedsearch.proposers.registry import build_sampler
-from schedsearch.records import ConfirmRecord, TrialRecord, TrialState
+from schedsearch.records import ConfirmRecord, Evaluation, TrialRecord, TrialState
 from schedsearch.report.live import RunView
+from schedsearch.runs.entry import EntryLatency, FrontEntry
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.journal import Journal
-from schedsearch.runs.results import FrontEntry
+from schedsearch.runs.results import hypervolume_of
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.dashboard import TrialPublisher
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study.study import ScheduleStudy
 from schedsearch.search.study.warm_starts import WarmStart
 from schedsearch.settings import StudySettings
-from schedsearch.workers.jobs import TrialJob
+from schedsearch.workers.jobs import WORKER_STAGE, Done, Failed, TrialJob
 
 TIMES = (999.0, 666.0, 333.0)
 """Where a solver with three steps calls the network: intervals 9, 6 and 3 of ten."""
@@ -81,7 +80,7 @@ def record_of(
 def confirm_of(
     number: int, seed: int, fid: float, training_seed: int | None = None
 ) -> ConfirmRecord:
-    """A confirmation, of the trial's weights or of a fine-tune anew."""
+    """A confirmation, of the trial's own weights or of retrained ones."""
     return ConfirmRecord(
         number=number,
         seed=seed,
@@ -95,21 +94,15 @@ def confirm_of(
 
 def entry_of(trial: int, fid: float, latency_ms: float, name: str | None = None) -> FrontEntry:
     """A schedule as the front shows it."""
-    return FrontEntry(
-        trial=trial,
-        name=name,
-        depths=(10 - trial,) * 10,
-        fid=fid,
-        kid=fid / 100,
-        latency_ms=latency_ms,
-        latency_source="measured",
-        latency_spread_ms=0.1,
-        predicted_latency_ms=latency_ms,
-        fid_search=fid,
+    latency = EntryLatency(
+        ms=latency_ms,
+        source="measured",
+        half_width_ms=0.1,
+        predicted_ms=latency_ms,
         acceleration=0.25,
-        num_samples=64,
-        features="digits CNN",
     )
+    record = record_of(trial, (10 - trial,) * 10, fid, latency_ms, label=name)
+    return FrontEntry(record=record, latency=latency)
 
 
 class Driver:
@@ -164,10 +157,19 @@ class Driver:
 
     def answer(self, job: TrialJob, fid: float | None = 5.0, **changes: Any) -> TrialRecord:
         """Let a worker answer."""
-        latency = float(sum(job.depths))
-        record = record_of(job.number, job.depths, fid, latency, label=job.label, **changes)
-        self.study.finish(job, {"record": record.to_json()})
+        depths = job.schedule.depths
+        record = record_of(job.number, depths, fid, float(sum(depths)), label=job.label, **changes)
+        if record.complete:
+            self.study.finish(job, Done(result=record))
+        else:
+            assert record.stage is not None
+            assert record.reason is not None
+            self.study.finish(job, Failed(stage=record.stage, reason=record.reason))
         return record
+
+    def lose(self, job: TrialJob, reason: str = "the worker died") -> None:
+        """Let a worker die."""
+        self.study.finish(job, Failed(stage=WORKER_STAGE, reason=reason, retry=True))
 
     def write_record(self, record: TrialRecord) -> None:
         """What a worker leaves in the folder of its trial."""

@@ -49,7 +49,6 @@ TINY: dict[str, Any] = {
         "latency_repeats": 3,
         "latency_batch": 8,
         "confirm_seeds": 0,
-        "bootstrap": 0,
     },
     "search": {"n_trials": 7, "sampler": "uniform", "seed": 0},
     "resources": {"backend": "local", "num_workers": 1},

@@ -7,13 +7,16 @@ import time
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
+from torch import Tensor
+
 from benchmarks.paper_analyses.cases import Case, Depths, Measurement, Tuning
 from benchmarks.paper_analyses.networks import OneInterval, PerInterval, Quiet
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.protocols import Backbone, ExitRule, NoiseProcess
-from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
+from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import Workbench, open_workbench
@@ -132,6 +135,18 @@ def _exits(tuning: Tuning, bench: Workbench) -> ExitRule:
     if tuning.kind == "random schedules":
         return RandomScheduleExits(space.build())
     return ScheduleExits(ExitSchedule(_depths(tuning)))
+
+
+class UniformExits:
+    """Each sample exits at a depth drawn uniformly from [min_depth, max_depth]."""
+
+    def __init__(self, min_depth: int, max_depth: int) -> None:
+        self._min_depth, self._max_depth = min_depth, max_depth
+
+    def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
+        """Exit depths, (N,) int64, whatever the times."""
+        low, high = self._min_depth, self._max_depth + 1
+        return torch.randint(low, high, t.shape, generator=generator).to(t.device)
 
 
 def _depths(tuning: Tuning) -> Depths:

@@ -1,10 +1,9 @@
 import subprocess
 import sys
 
-import pytest
 import torch
 
-from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
+from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
@@ -25,17 +24,6 @@ def test_schedule_exits_take_each_time_on_its_own() -> None:
     assert torch.equal(before, source.get_state())  # draws nothing
 
 
-def test_uniform_exits_reach_every_depth_equally() -> None:
-    depths = UniformExits(2, 5)(T.repeat(4), generator())
-    counts = torch.bincount(depths, minlength=6)
-    assert counts[:2].tolist() == [0, 0]
-    assert bool(((counts[2:] - 1000).abs() < 150).all())
-    with pytest.raises(ValueError, match="1 <= min_depth"):
-        UniformExits(0, 3)
-    with pytest.raises(ValueError, match="1 <= min_depth"):
-        UniformExits(4, 3)
-
-
 def test_random_schedule_exits_follow_the_space() -> None:
     space = SearchSpace(1, 3, num_intervals=2)  # 6 schedules: 11 21 22 31 32 33
     rule = RandomScheduleExits(space)
@@ -48,10 +36,8 @@ def test_random_schedule_exits_follow_the_space() -> None:
     assert bool(((near_noise - expected.flip(0)).abs() < 0.04).all())
 
 
-@pytest.mark.parametrize(
-    "rule", [UniformExits(1, 9), RandomScheduleExits(SearchSpace(1, 9))], ids=["uniform", "random"]
-)
-def test_the_generator_decides(rule: UniformExits | RandomScheduleExits) -> None:
+def test_the_generator_decides() -> None:
+    rule = RandomScheduleExits(SearchSpace(1, 9))
     source = generator(1)
     first, second = rule(T, source), rule(T, source)
     assert not torch.equal(first, second)
