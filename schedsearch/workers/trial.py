@@ -42,7 +42,8 @@ class _Stages:
         except Exception as error:
             raise StageError(name) from error
         finally:
-            self.seconds[name] = round(time.perf_counter() - started, 3)
+            took = time.perf_counter() - started
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 3)
 
 
 def run_trial(job: TrialJob) -> TrialRecord:
@@ -85,7 +86,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
         evaluation=_evaluation(job, bench, quality, latency_ms),
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - clock, 3),
-        stage_seconds=stages.seconds,
+        stage_seconds=dict(stages.seconds),
         worker=worker_name(),
         device=str(bench.device),
         final_loss=progress.last_loss,

@@ -34,7 +34,7 @@ def finish(driver: Driver) -> None:
     known = {r.depths for r in driver.study.finished.records if r.complete}
     while (job := driver.study.next_job()) is not None:
         assert isinstance(job, TrialJob)
-        trained.append(job.depths)
+        trained.append(job.schedule.depths)
         driver.answer(job)
     assert not known & set(trained)  # nothing finished was trained again
     assert len(trained) == len(set(trained))
@@ -62,9 +62,9 @@ def test_running_trials_are_interrupted_and_run_again(tmp_path: Path) -> None:
         assert trial.state is OptunaState.FAIL
         assert trial.user_attrs["interrupted"] is True
     again = [driver.ask(), driver.ask()]
-    assert [(job.depths, job.label) for job in again] == [
-        (lost.depths, "mine"),
-        (searched.depths, None),
+    assert [(job.schedule.depths, job.label) for job in again] == [
+        (lost.schedule.depths, "mine"),
+        (searched.schedule.depths, None),
     ]
     for job in again:
         driver.answer(job)
@@ -85,8 +85,8 @@ def test_many_deaths_enqueue_nothing_twice(tmp_path: Path) -> None:
 def test_a_recorded_trial_is_told_from_its_line(tmp_path: Path) -> None:
     dead = start(tmp_path)
     good, bad = dead.ask(), dead.ask()
-    dead.journal.append(record_of(good.number, good.depths, 3.0, 70.0, label="full"))
-    dead.journal.append(record_of(bad.number, bad.depths, None, label="mine"))
+    dead.journal.append(record_of(good.number, good.schedule.depths, 3.0, 70.0, label="full"))
+    dead.journal.append(record_of(bad.number, bad.schedule.depths, None, label="mine"))
 
     driver = start(tmp_path)
     trials = driver.trials()
@@ -100,7 +100,7 @@ def test_a_recorded_trial_is_told_from_its_line(tmp_path: Path) -> None:
 def test_a_result_that_only_the_worker_wrote_is_adopted(tmp_path: Path) -> None:
     dead = start(tmp_path)
     job = dead.ask()
-    record = record_of(job.number, job.depths, 3.0, 70.0, label=job.label)
+    record = record_of(job.number, job.schedule.depths, 3.0, 70.0, label=job.label)
     dead.write_record(record)
 
     driver = start(tmp_path)
@@ -120,7 +120,7 @@ def test_what_is_not_adopted(tmp_path: Path, case: str) -> None:
         changes = {"depths": (7,) * 10}
     elif case in ("failed", "nan"):
         changes = {"fid": None if case == "failed" else float("nan")}
-    record = record_of(**{"number": job.number, "depths": job.depths, **changes})
+    record = record_of(**{"number": job.number, "depths": job.schedule.depths, **changes})
     folder = dead.folder.trial(job.number)
     folder.mkdir(parents=True)
     text = record.to_json() + "\n"
@@ -136,11 +136,11 @@ def test_an_attempt_that_was_closed_is_not_adopted_later(tmp_path: Path) -> None
     """Its worker died between writing the result and sending it; its schedule ran again."""
     dead = start(tmp_path)
     first = dead.ask()
-    dead.write_record(record_of(first.number, first.depths))
-    dead.study.lose(first, "the worker was killed by signal 9", retry=True)
+    dead.write_record(record_of(first.number, first.schedule.depths))
+    dead.lose(first, "the worker was killed by signal 9")
     second = dead.ask()  # the other warm start
     third = dead.ask()
-    assert third.depths == first.depths
+    assert third.schedule.depths == first.schedule.depths
     dead.answer(second)
     dead.answer(third)
 
@@ -158,7 +158,7 @@ def test_killed_between_the_retry_and_the_end_of_a_trial(tmp_path: Path) -> None
 
     driver = start(tmp_path)
     waiting = [t for t in driver.trials() if t.state is OptunaState.WAITING]
-    assert [t.user_attrs["depths"] for t in waiting].count(list(job.depths)) == 1
+    assert [t.user_attrs["depths"] for t in waiting].count(list(job.schedule.depths)) == 1
     assert driver.trials()[0].user_attrs["interrupted"] is True
     finish(driver)
 
@@ -194,14 +194,14 @@ def test_a_torn_last_line_is_cut_off_and_its_trial_runs_again(tmp_path: Path) ->
     dead = start(tmp_path)
     kept = dead.answer(dead.ask())
     job = dead.ask()
-    line = record_of(job.number, job.depths).to_json().encode()
+    line = record_of(job.number, job.schedule.depths).to_json().encode()
     with dead.folder.results_file.open("ab") as handle:
         handle.write(line[: len(line) // 2])
 
     driver = start(tmp_path)
     assert driver.journal.read() == [kept]
     assert driver.folder.results_file.read_bytes().endswith(b"}\n")
-    assert driver.ask().depths == job.depths
+    assert driver.ask().schedule.depths == job.schedule.depths
 
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
@@ -218,17 +218,19 @@ def test_a_deleted_study_is_rebuilt_with_the_same_numbers(tmp_path: Path) -> Non
     dead = start(tmp_path)
     first = dead.answer(dead.ask(), fid=3.0)
     lost = dead.ask()
-    dead.study.lose(lost, "the worker died", retry=True)
+    dead.lose(lost, "the worker died")
     failed = dead.answer(dead.ask(), fid=None)
     last = dead.answer(dead.ask(), fid=6.0)
     before = {t.number: (t.state, t.values) for t in dead.trials() if t.state.is_finished()}
+    records = tuple(dead.journal.read())
+    assert [r.number for r in records] == [first.number, failed.number, last.number]
     for path in dead.folder.root.glob("study.db*"):
         path.unlink()
 
     driver = start(tmp_path)
     after = {t.number: (t.state, t.values) for t in driver.trials() if t.state.is_finished()}
     assert after == before
-    assert driver.study.finished.records == (first, failed, last)
+    assert driver.study.finished.records == records
     assert driver.trials()[first.number].user_attrs["label"] == "full"
     assert driver.trials()[first.number].params == driver.space.to_params(first.schedule)
     assert driver.trials()[lost.number].user_attrs["interrupted"] is True
@@ -284,7 +286,7 @@ def test_a_failed_warm_start_gets_another_chance_at_the_next_start(tmp_path: Pat
 def test_tell_record_knows_both_outcomes(tmp_path: Path) -> None:
     driver = start(tmp_path)
     good, bad = driver.ask(), driver.ask()
-    tell_record(driver.optuna, good.number, record_of(good.number, good.depths, 1.0, 2.0))
-    tell_record(driver.optuna, bad.number, record_of(bad.number, bad.depths, None))
+    tell_record(driver.optuna, good.number, record_of(good.number, good.schedule.depths, 1.0, 2.0))
+    tell_record(driver.optuna, bad.number, record_of(bad.number, bad.schedule.depths, None))
     assert driver.trials()[good.number].values == [1.0, 2.0]
     assert driver.trials()[bad.number].state is OptunaState.FAIL
