@@ -42,8 +42,7 @@ class _Stages:
         except Exception as error:
             raise StageError(name) from error
         finally:
-            took = time.perf_counter() - started
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 3)
+            self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
 def run_trial(job: TrialJob) -> TrialRecord:
