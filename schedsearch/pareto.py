@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 
 Point = tuple[float, float]
 
+REFERENCE: Point = (3.0, 1.01)
+"""Reference point of the hypervolume: multiples of full depth's FID and latency."""
+
 
 def non_dominated(points: Sequence[Point]) -> list[int]:
     """Indices of the points that no other point dominates, by the second objective.

@@ -11,10 +11,9 @@ import numpy as np
 
 from benchmarks.schedulebench.tables import Table
 from schedsearch.exceptions import ConfigError
-from schedsearch.pareto import Point, hypervolume
+from schedsearch.pareto import REFERENCE, Point, hypervolume
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedule import ExitSchedule
-from schedsearch.search.volumes import REFERENCE_FID, REFERENCE_LATENCY
 from schedsearch.space import SearchSpace
 
 
@@ -92,7 +91,7 @@ def reference_point(problem: Problem) -> Point:
     space = problem.space
     full = problem.truth(ExitSchedule.flat(space.max_depth, space.num_intervals))
     shallow = problem.truth(ExitSchedule.flat(space.min_depth, space.num_intervals))
-    return min(shallow[0], REFERENCE_FID * full[0]), REFERENCE_LATENCY * full[1]
+    return min(shallow[0], REFERENCE[0] * full[0]), REFERENCE[1] * full[1]
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,19 @@
-"""What trials and error table together say about the FID of every schedule.
+"""The surrogate: a Gaussian process on log FID, fitted to all trials.
 
-The model is a Gaussian process on log FID. Its additive part is a table of contributions per
-interval and depth, so the mean and every draw are cost tables on which dynamic programming is
-exact; a smaller part that does not add up says how far that can be trusted.
+Its additive part is a table of contributions per interval and depth. So its mean and every draw
+are cost tables, on which dynamic programming is exact. A smaller interaction does not add up.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.planning.prior import (
     INTERCEPT_SD,
@@ -28,37 +29,34 @@ from schedsearch.schedule import ExitSchedule
 from schedsearch.space import SearchSpace
 
 NOISE_LEVELS = (0.01, 0.02, 0.04, 0.08, 0.16)
-"""Standard deviations of a measured log FID that the evidence chooses from."""
+"""Candidate standard deviations of a measured log FID; the evidence chooses."""
 
 RELATIVE_SDS = (0.3, 1.0)
-"""How far the weight of an interval may lie from the prior's, relative to the mean weight."""
+"""Candidate spreads of the intervals' weights, relative to the mean weight."""
 
 RESIDUAL_SDS = (0.1, 0.3)
-"""How far the shape of an interval along the depth may lie from the prior's, likewise."""
+"""Candidate spreads of an interval's shape along the depth, likewise."""
 
 INTERACTION_SDS = (0.03, 0.1)
-"""Standard deviations of the part of log FID that does not add up over the intervals."""
+"""Candidate standard deviations of the interaction between intervals."""
 
 TYPICAL_LOSS = float(np.log(3.0))
-"""log FID of the shallowest schedule above full depth's, before a trial says otherwise."""
+"""Expected log FID of the shallowest schedule above full depth's, before any trial."""
 
 WORST_GAP = float(np.log(10.0))
-"""log FID above the best beyond which a trial counts as that bad: what happens far above the
-front's reference point must not bend the model near the front.
-"""
+"""Largest log FID above the best that counts; ruined trials must not bend the model."""
 
 _JITTER = 1e-6
-"""Added to variances of log FID, so that schedules that hardly differ can be drawn together."""
+"""Added to variances of log FID, so that near-duplicates can be drawn together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surrogate:
     """Posterior of ``log FID = c + sum_i theta[i, d_i] + interaction + noise``.
 
-    The prior of theta is a scale, estimated from the trials, times the error table's excess,
-    with a weight of its own for each interval and a smooth residual along the depth, so that
-    trials can correct the table. The size of each and of the noise is what makes the trials
-    most likely (marginal likelihood over a small grid). Build it with :meth:`fit`.
+    The prior of theta is the error table's excess times a scale. Trials correct it by a weight
+    per interval and a smooth residual along the depth. The marginal likelihood over a small grid
+    chooses all standard deviations. Build it with :meth:`fit`.
     """
 
     space: SearchSpace
@@ -119,9 +117,10 @@ class Surrogate:
         return np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, right))
 
     def table(self, rng: np.random.Generator | None = None) -> tuple[float, Floats]:
-        """The additive part as (intercept, costs); costs has shape (num_intervals, num_levels).
+        """The additive part as (intercept, costs).
 
-        Intercept and the cells of a schedule add up to its log FID.
+        The costs have shape (num_intervals, num_levels). Intercept and the cells of a schedule
+        add up to its log FID.
 
         Args:
             rng: Draw from the posterior; None gives its mean.
@@ -129,7 +128,8 @@ class Surrogate:
         prior, levels = self._prior, self._levels
         drawn, intercept = np.zeros_like(prior.shape), 0.0
         fake = np.zeros(len(levels))
-        if rng is not None:  # Matheron's rule: a draw of the prior, corrected like the mean
+        # Draw from the prior; Matheron's rule corrects the draw like the mean.
+        if rng is not None:
             num_intervals, num_levels = drawn.shape
             jitter = 1e-12 * np.eye(num_levels)
             residual = rng.multivariate_normal(
@@ -141,8 +141,8 @@ class Surrogate:
             intercept = INTERCEPT_SD * float(rng.normal())
             rest = prior.interaction(levels, levels) + self.noise**2 * np.eye(len(levels))
             other = np.linalg.cholesky(rest) @ rng.normal(size=len(levels))
-            fake = drawn[np.arange(num_intervals), levels].sum(axis=1) + intercept
-            fake += other
+            fake = drawn[np.arange(num_intervals), levels].sum(axis=1) + intercept + other
+        # Condition on the trials.
         weights = self._solve(self._residual - fake)
         scale = 1.0 + SLOPE_SD**2 * float(prior.mean(levels) @ weights)
         costs = scale * prior.slope * prior.shape + drawn
@@ -162,30 +162,8 @@ class Surrogate:
         mean = self._offset + prior.mean(levels) + cross @ self._solve(self._residual)
         return mean, own - half.T @ half
 
-    def lower_bounds(
-        self,
-        schedules: Sequence[ExitSchedule],
-        num_sds: float,
-        running: Sequence[ExitSchedule] = (),
-    ) -> Floats:
-        """Lower confidence bounds of log FIDs, (M,): mean - num_sds * standard deviation.
-
-        Args:
-            schedules: Members of the space.
-            num_sds: Standard deviations below the mean.
-            running: Schedules whose FID will be known soon; what they will teach, whatever it
-                is, is doubt no longer.
-        """
-        mean, cov = self.predict([*schedules, *running])
-        new = len(schedules)
-        cross, rest = cov[:new, new:], cov[new:, new:]
-        known = np.linalg.solve(rest + self.noise**2 * np.eye(len(rest)), cross.T)
-        variances = cov.diagonal()[:new] - (cross * known.T).sum(axis=1)
-        bounds: Floats = mean[:new] - num_sds * np.sqrt(np.maximum(variances, 0.0))
-        return bounds
-
     def draw(self, schedules: Sequence[ExitSchedule], rng: np.random.Generator) -> Floats:
-        """Log FIDs of schedules drawn together from the posterior, without noise, (M,).
+        """One joint draw of the log FIDs of schedules, without noise, (M,).
 
         Args:
             schedules: Members of the space.
@@ -197,8 +175,27 @@ class Surrogate:
         return drawn
 
 
+def surrogate_front(
+    surrogate: Surrogate, weights: Sequence[int]
+) -> list[tuple[ExitSchedule, float]]:
+    """The best schedules that the surrogate knows, with the FIDs it expects of them.
+
+    Exact for the additive part of the model, and as good as the model is.
+
+    Args:
+        surrogate: Fitted to all trials.
+        weights: Network calls per interval, data -> noise.
+
+    Returns:
+        (schedule, expected FID), by rising latency and falling FID.
+    """
+    intercept, costs = surrogate.table()
+    front = optimal_front(costs, surrogate.space, weights)
+    return [(plan.schedule, math.exp(intercept + plan.cost)) for plan in front]
+
+
 def _slope(shares: Floats, log_fids: Floats) -> float:
-    """Log FID of the shallowest schedule above full depth's, by regression.
+    """Log FID of the shallowest schedule above full depth's, by ridge regression.
 
     Args:
         shares: Prior cost of each trial, as a share of the shallowest schedule's.
@@ -210,7 +207,7 @@ def _slope(shares: Floats, log_fids: Floats) -> float:
 
 
 def _evidence(prior: Prior, levels: Indices, log_fids: Floats) -> tuple[float, float]:
-    """Log marginal likelihood at the best noise level, and that level."""
+    """The largest log marginal likelihood over the noise levels, and that level."""
     cov = prior.additive(levels, levels) + prior.interaction(levels, levels)
     values, vectors = np.linalg.eigh(cov)
     squares = (vectors.T @ (log_fids - prior.mean(levels))) ** 2

@@ -1,4 +1,4 @@
-"""How much hypervolume single points would add to a front, and whether they would get there."""
+"""Gain in hypervolume of single points, and their chance to be on the measured front."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def hypervolume_gains(points: Floats, candidates: Floats, reference: Point) -> F
     """Hypervolume that each candidate alone would add, (M,).
 
     Args:
-        points: (quality, cost) of what is known, both minimised, (N, 2); N may be 0.
-        candidates: Likewise, (M, 2).
+        points: (quality, cost) of known points, both minimised, (N, 2); N may be 0.
+        candidates: The same of the candidates, (M, 2).
         reference: Bounds the hypervolume.
     """
     quality, cost = reference
     front = points[non_dominated([(float(q), float(c)) for q, c in points])].reshape(-1, 2)
-    # Between two neighbours of the front, the best quality so far is that of the cheaper one.
+    # NOTE: between two neighbours of the front, the cheaper one sets the quality to beat.
     starts = np.concatenate([[-np.inf], front[:, 1]])
     stops = np.minimum(np.concatenate([front[:, 1], [np.inf]]), cost)
     ceilings = np.minimum(np.concatenate([[np.inf], front[:, 0]]), quality)
@@ -32,11 +32,11 @@ def hypervolume_gains(points: Floats, candidates: Floats, reference: Point) -> F
     return gains
 
 
-def chances_of_being_reported(front: Floats, candidates: Floats, noise: float) -> Floats:
-    """Probability that a candidate's measured quality puts it on the measured front, (M,).
+def chances_on_front(front: Floats, candidates: Floats, noise: float) -> Floats:
+    """Probability that a candidate will be on the measured front, (M,).
 
-    It gets there when it is measured below everything that costs no more. A cheap point with a
-    lucky measurement keeps dearer ones out, however good they are.
+    It must be measured below everything that costs no more. So a cheap point with a lucky
+    measurement keeps dearer ones out, however good they are.
 
     Args:
         front: (measured quality > 0, cost) of the front, (N, 2).

@@ -1,4 +1,4 @@
-"""Latency-stratified proposals: the baseline that every cleverer proposer has to beat."""
+"""Latency-stratified random proposals, a baseline."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ class StratifiedSampler(UniformSampler):
     """Draws uniformly within latency strata that cover the trade-off evenly.
 
     Latency is affine in the block count of a solver run, so a stratum is a range of block
-    counts. Under a uniform draw nearly all schedules cost about the same; strata spread the
-    trials over the whole front.
+    counts. Without strata, nearly all uniform draws cost about the same.
 
     Args:
         space: The space of schedules.
@@ -56,17 +55,8 @@ class StratifiedSampler(UniformSampler):
         """Block count of the shallowest schedule."""
         return sum(self._weights) * self._space.min_depth
 
-    @property
-    def width_blocks(self) -> float:
-        """Width of a stratum in blocks."""
-        return self._width * (self.deepest - self.shallowest)
-
-    def blocks(self, depths: Sequence[int]) -> int:
-        """Blocks that a solver run executes with these depths."""
-        return ExitSchedule(tuple(depths)).num_blocks(self._weights)
-
     def num_drawn(self, study: optuna.Study) -> int:
-        """Trials that this sampler proposed, so not those that were enqueued."""
+        """Trials that this sampler proposed; enqueued ones do not count."""
         return sum(
             "fixed_params" not in trial.system_attrs for trial in study.get_trials(deepcopy=False)
         )
@@ -74,8 +64,8 @@ class StratifiedSampler(UniformSampler):
     def stratum(self, index: int) -> tuple[int, int]:
         """Range of block counts of a member of the evenly spread sequence."""
         place = self._low + (self._high - self._low) * ((index * _GOLDEN) % 1.0)
-        middle = self.shallowest + place * (self.deepest - self.shallowest)
-        half = self.width_blocks / 2
+        whole = self.deepest - self.shallowest
+        middle, half = self.shallowest + place * whole, self._width * whole / 2
         return round(middle - half), round(middle + half)
 
     def draw(self, study: optuna.Study, rng: np.random.Generator) -> ExitSchedule:

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.hand_made import FULL
-from schedsearch.pareto import hypervolume
+from schedsearch.pareto import REFERENCE, hypervolume
 
 if TYPE_CHECKING:
     from schedsearch.records import TrialRecord
 
-REFERENCE_FID = 3.0
-REFERENCE_LATENCY = 1.01
-"""The hypervolume's reference point: 3 x full depth's FID and 1.01 x its latency."""
+REFERENCE_FID, REFERENCE_LATENCY = REFERENCE
 
 
 def hypervolume_of(records: Iterable[TrialRecord]) -> float | None:
@@ -35,5 +33,4 @@ def hypervolume_in_box(
     if full is None or not (full[0] > 0 and full[1] > 0):
         return None
     scaled = [(fid / full[0], latency / full[1]) for fid, latency in points]
-    reference = (REFERENCE_FID, REFERENCE_LATENCY)
-    return hypervolume(scaled, reference) / (REFERENCE_FID * REFERENCE_LATENCY)
+    return hypervolume(scaled, REFERENCE) / (REFERENCE_FID * REFERENCE_LATENCY)
