@@ -6,9 +6,7 @@
 A score is the hypervolume of the true values of the points that a search would report, over that
 of the exact front. Truth is the mean over the table's evaluation seeds; a search sees one of them.
 Every different schedule counts as a trial. The tables that a proposer uses are charged as trials
-at their measured cost, rounded up; an error table of other weights with the fine-tune behind it.
-A fine-tune whose weights all rows share makes every trial cheap for everybody: it is a sunk cost,
-charged to no proposer and shown beside the charges.
+at their measured cost, rounded up. A fine-tune whose weights all rows share is charged to none.
 """
 
 from __future__ import annotations
@@ -154,7 +152,7 @@ def _run(args: argparse.Namespace) -> None:
         "error table."
     )
     print(f"{problem.not_charged}\n" if problem.not_charged else "")
-    print(report.table(scores, budgets, problem.num_seeds))
+    print(report.table(scores, budgets))
 
 
 def _conditions(spec: ProblemSpec, budgets: Sequence[int]) -> Mapping[str, object]:

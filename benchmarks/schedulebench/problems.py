@@ -41,13 +41,8 @@ class Problem(Protocol):
         ...
 
     @property
-    def num_seeds(self) -> int | None:
-        """Evaluation seeds that searches share; None where every search sees its own."""
-        ...
-
-    @property
     def not_charged(self) -> str | None:
-        """What no proposer pays for, for people; None where there is nothing."""
+        """A sentence on what no proposer pays for; None where there is nothing."""
         ...
 
     @property
@@ -127,11 +122,6 @@ class TableProblem:
         return self.table.levels
 
     @property
-    def num_seeds(self) -> int:
-        """Columns of the table."""
-        return int(self.table.fid.shape[1])
-
-    @property
     def not_charged(self) -> str | None:
         """The fine-tune behind weights that all rows share."""
         if (seconds := self.table.protocol.get("shared_seconds")) is None:
@@ -183,7 +173,7 @@ class TableProblem:
     def observe(self, schedule: ExitSchedule, seed: int) -> Point:
         """FID at one evaluation seed."""
         row = self.row(schedule)
-        column = seed % self.num_seeds
+        column = seed % self.table.fid.shape[1]
         return float(self.table.fid[row, column]), float(self.table.latency_ms[row])
 
     def truth(self, schedule: ExitSchedule) -> Point:

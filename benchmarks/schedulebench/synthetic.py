@@ -46,8 +46,6 @@ class SyntheticProblem:
     weights: tuple[int, ...] = (5,) * 10
     fixed_blocks: float = 60.0
     name: str = "synthetic-28"
-    num_seeds: None = None
-    """Every search has a seed of its own."""
     not_charged: None = None
 
     @property
