@@ -24,7 +24,7 @@ def means(scores: Scores, budget: int) -> dict[str, float]:
 
 
 def table(scores: Scores, budgets: Sequence[int]) -> str:
-    """A Markdown table: mean over the searches in percent, and half of its 95 % interval.
+    """A Markdown table of means and half-widths of their 95 % intervals, in percent.
 
     Args:
         scores: Of all proposers.

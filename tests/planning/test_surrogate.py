@@ -185,7 +185,7 @@ def test_fids_that_are_none(fids: list[float]) -> None:
 
 
 def test_noise_in_the_table_is_no_prior() -> None:
-    """A table in which a shallow exit wins by chance still expects deeper to be no worse."""
+    """A shallow exit that wins by chance in the table does not in the prior."""
     excess = noise_easy(6)
     excess[4, 2] = -0.5
     prior = prior_table(SPACE, WEIGHTS, table_of(excess, range(1, 7)))
