@@ -1,14 +1,11 @@
-"""Replays proposers on an exhaustive table and says how much of the exact front each finds.
+"""Replays proposers on an exhaustive table and scores the fronts they find.
 
     python -m benchmarks.schedulebench --seeds 20 --trials 30 --json
     python -m benchmarks.schedulebench --seeds 20 --plot schedulebench.png
 
-A score is the hypervolume of the true values of the points that a search would report, over that
-of the exact front. Truth is the mean over the table's evaluation seeds; a search sees one of them.
-Every different schedule counts as a trial. The tables that a proposer uses are charged as trials
-at their measured cost, rounded up; an error table of other weights with the fine-tune behind it.
-A fine-tune whose weights all rows share makes every trial cheap for everybody: it is a sunk cost,
-charged to no proposer and shown beside the charges.
+A score is the hypervolume of the reported schedules by their true values, over that of the exact
+front. Truth is the mean over the evaluation seeds; a search sees one. A proposer pays for its
+tables with trials. A fine-tune whose weights all rows share is charged to none.
 """
 
 from __future__ import annotations
@@ -154,7 +151,7 @@ def _run(args: argparse.Namespace) -> None:
         "error table."
     )
     print(f"{problem.not_charged}\n" if problem.not_charged else "")
-    print(report.table(scores, budgets, problem.num_seeds))
+    print(report.table(scores, budgets))
 
 
 def _conditions(spec: ProblemSpec, budgets: Sequence[int]) -> Mapping[str, object]:
@@ -175,7 +172,7 @@ def _conditions(spec: ProblemSpec, budgets: Sequence[int]) -> Mapping[str, objec
 def _at_the_check(
     spec: ProblemSpec, seeds: int, budgets: Sequence[int]
 ) -> Mapping[int, Sequence[float]]:
-    """Uniform random at the budget of the check, whatever budgets were asked for; it is cheap."""
+    """Uniform random at the budget of the check, unless it is among the budgets."""
     _, trials = report.TOO_EASY
     if trials in budgets:
         return {}

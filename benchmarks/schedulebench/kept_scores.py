@@ -1,4 +1,4 @@
-"""Scores of finished searches on disk, so that a replay of slow proposers can be cut off."""
+"""Scores of finished searches on disk, so that a replay can be stopped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOURCES = (
 
 
 class KeptScores:
-    """A folder with the score of every search that ended, for one process at a time.
+    """A folder with the score of every finished search, for one process.
 
     Args:
         folder: Made if missing.

@@ -1,4 +1,4 @@
-"""Rows of a table while it is made: one JSON line each, fsynced, so that any stop is harmless."""
+"""Rows of a table while it is made: one fsynced JSON line each."""
 
 from __future__ import annotations
 

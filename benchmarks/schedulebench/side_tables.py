@@ -1,7 +1,6 @@
 """Beside the rows: latency table, error tables and what everything costs, in CPU seconds.
 
-CPU seconds of one thread, because other work on the machine stretches the clock on the wall,
-and because all costs of a table are then measured alike.
+CPU seconds of one thread, because other work on the machine stretches wall time.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ from schedsearch.workers.workbench import Workbench, open_workbench
 
 FILE = "side_tables.json"
 LATENCY_REPEATS = 15
-"""More than a run of the product measures, because the table is measured once for all replays."""
+"""More than in a run, since one table serves all replays."""
 CHARGED_REPEATS = EvaluationSettings().latency_repeats
-"""What a run of the product measures by default, and so what a proposer is charged for."""
+"""The default of a run, which a proposer is charged for."""
 COST_TRIALS = 5
 """Schedules, evenly spaced by blocks, whose evaluation is timed."""
 

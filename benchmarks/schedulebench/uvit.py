@@ -116,7 +116,7 @@ def make_rows(
 
 
 class Evaluator:
-    """FID of the shared weights by schedule, with what all schedules have in common done once.
+    """FID of the shared weights by schedule; shared work is done once.
 
     Equal to ``Workbench.measure``; KID and class accuracy are left out, which takes a fifth off.
 

@@ -1,4 +1,4 @@
-"""The cells of an error table that a search uses: those of its depths, where the solver calls."""
+"""The cells of an error table that a search uses."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Exact optima over all schedules of a space, for costs that add up over the intervals.
+"""Exact optima over all schedules, for costs that add up over the intervals.
 
-A cost table says what each depth costs in each interval; a schedule costs the sum of its cells
-and runs ``sum(weights[i] * depths[i])`` blocks, in which its latency is affine. Both sums can be
-built interval by interval, so the cheapest schedule of every block count follows from a table
-over (interval, depth, blocks left) instead of the 348 million schedules of DiT-XL/2.
+A schedule costs the sum of its cells of a cost table. It runs ``sum(weights[i] * depths[i])``
+blocks, in which its latency is affine. Both sums grow interval by interval. So a table over
+(interval, depth, blocks left) gives the cheapest schedule of every block count.
 """
 
 from __future__ import annotations
@@ -126,8 +125,8 @@ class _Plan:
             values = np.full((num_levels, used + step * (num_levels - 1)), np.inf)
             for level in range(num_levels):  # this interval at this level
                 values[level, level * step : level * step + used] = row[level] + following[level]
-            # A row may use its own level and all below; levels are compared shallow first, and
-            # only a strict gain replaces one, so ties go to the shallower depth.
+            # NOTE: a row may use its own level and all below. Only a strict gain replaces a
+            # level, so ties go to the shallower depth.
             choice = np.zeros(values.shape, dtype=np.int16)
             for level in range(1, num_levels):
                 better = values[level] < values[level - 1]
@@ -165,8 +164,8 @@ class _Plan:
     ) -> ExitSchedule | None:
         """Best-first search over prefixes; the value table is their exact bound.
 
-        A prefix waits under the cost of its best completion, so prefixes of the best schedule
-        are expanded straight through, and each further schedule costs one more pass.
+        A prefix waits under the cost of its best completion. So the best schedule comes out
+        after one pass, and each further schedule after one more.
         """
         visited = [i for i, weight in enumerate(self.weights) if weight > 0]
         unwanted = {tuple(s.depths[i] for i in visited) for s in taken}
@@ -192,8 +191,8 @@ class _Plan:
             for level in range(top, -1, -1):
                 after = cost + float(self.costs[interval, level])
                 if self.steps[interval] == 0:
-                    # Without network calls here, a deeper level leaves the same schedules to
-                    # the rest, and more: it need not be cheaper to make a shallow one useless.
+                    # NOTE: without network calls here, a deeper level leaves at least the
+                    # same schedules to the rest, so a shallow one must be strictly cheaper.
                     if after >= cheapest:
                         continue
                     cheapest = after

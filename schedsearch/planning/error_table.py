@@ -1,7 +1,7 @@
 """The error table: validation loss per interval of diffusion time and exit depth.
 
-Summed over the intervals of a schedule it is an additive proxy of how much quality the schedule
-loses, and the best schedule under a sum is found exactly (``dynamic_programming``).
+Its sum over the intervals of a schedule is an additive proxy of the quality that is lost.
+Dynamic programming finds the best schedule under a sum exactly.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 class ErrorTable:
     """Mean validation loss of a network by interval and exit depth.
 
-    All cells of an interval share images, noise and times, so differences along the depth are
-    paired and far more certain than a cell by itself.
+    All cells of an interval share images, noise and times. So differences along the depth are
+    paired, and far more certain than single cells.
     """
 
     depths: tuple[int, ...]

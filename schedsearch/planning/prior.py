@@ -1,4 +1,4 @@
-"""What is expected of every schedule before its FID is measured: means and covariances."""
+"""The prior of the surrogate: means and covariances of log FID before the trials."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ POWERS = (0.5, 1.0)
 """Powers of the error table's cells; a square root tames cells that explode."""
 
 PRIOR_SHAPE = (1.8, 0.2)
-"""Prior weights of the first and the last interval without an error table, relative to their
-mean: a missing block costs less towards the noise (ASE, Fig. 1). The numbers are ours.
+"""Weights of the first and the last interval without an error table, relative to their mean.
+
+A missing block costs less towards the noise (ASE, Fig. 1). The numbers are ours.
 """
 
 SLOPE_SD = 0.5
-"""Relative uncertainty of the common scale, which is estimated before anything else."""
+"""Relative uncertainty of the common scale, which is estimated first."""
 
 DEPTH_LENGTH = 0.35
 SCHEDULE_LENGTH = 0.3
-"""Lengths over which the residual along the depth and the interaction vary, in shares of the
-missing blocks (the second as a root mean square over the intervals). These and the lists in
-``surrogate`` were chosen by predicting some of 108 measured schedules of the digits space from
-the others, and by replays on made-up spaces; so results on digits flatter them a little.
+"""Lengths over which the residual along the depth and the interaction vary.
+
+In shares of the missing blocks, the second as a root mean square over the intervals. These and
+the lists in ``surrogate`` were chosen on measured schedules of the digits.
 """
 
 INTERCEPT_SD = 2.0
-"""Of the level of log FID, around the best trial; hardly informative."""
+"""Of the level of log FID, around the best trial; weakly informative."""
 
 
 def prior_table(
@@ -45,19 +46,18 @@ def prior_table(
     *,
     power: float = POWERS[0],
 ) -> Floats:
-    """What each depth is expected to cost, (num_intervals, num_levels); the shallowest sums to 1.
+    """Expected cost of each depth, (num_intervals, num_levels); the shallowest sums to 1.
 
-    Without an error table: the squared share of the missing blocks, since the first blocks that
-    an interval loses cost little, times a weight that falls towards the noise. With one, the
-    mean of that and of a power of the table: losses alone give the intervals near the noise
-    hardly any weight, but FID does. Intervals that the solver never visits cost nothing.
+    Without an error table: the squared share of missing blocks times a weight that falls
+    towards the noise. With one: the mean of that and a power of the table, since losses alone
+    give intervals near the noise too little weight. Unvisited intervals cost nothing.
     """
     costs = np.linspace(*PRIOR_SHAPE, space.num_intervals)[:, None] * missing_shares(space) ** 2
     costs[np.array(weights) == 0] = 0.0
     costs = _normalised(costs)
     if table is None:
         return costs
-    # Noise of the table may let a shallow exit win; as a prior it should not.
+    # NOTE: by noise a shallow exit may win in the table; it must not in the prior.
     excess = np.maximum(visited_excess(table, space, weights), 0.0)
     excess = np.maximum.accumulate(excess[:, ::-1], axis=1)[:, ::-1]
     return _normalised(_normalised(excess**power) + costs)
@@ -75,7 +75,7 @@ def missing_shares(space: SearchSpace) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """Mean and covariances of the model before the trials, for one choice of its constants."""
+    """Mean and covariances of log FID, for one choice of the model's constants."""
 
     shape: Floats
     """Prior table, (n, L)."""
@@ -89,18 +89,18 @@ class Prior:
 
     @property
     def scales(self) -> Floats:
-        """(n, L): what one standard deviation of an interval's weight changes."""
+        """(n, L): change of each cell by one standard deviation of its interval's weight."""
         peaks = self.shape.max(axis=1, keepdims=True)
         unit = np.divide(self.shape, peaks, out=np.zeros_like(self.shape), where=peaks > 0)
-        # Half the own weight, half the mean weight: an interval that the table thinks harmless
-        # may matter, and an important one has more to be wrong about.
+        # NOTE: half the own weight, half the mean weight. An interval that is harmless by the
+        # table may matter, and an important one has more to be wrong about.
         share = (peaks + 1.0 / max(1, int(self.visited.sum()))) / 2
         scales: Floats = self.slope * self.relative_sd * share * unit
         return scales
 
     @property
     def along_depth(self) -> Floats:
-        """(L, L): covariance of the residual of an interval; none at full depth."""
+        """(L, L): covariance of an interval's residual; zero at full depth."""
         gaps = (self.missing[:, None] - self.missing[None]) / DEPTH_LENGTH
         sd = self.slope * self.residual_sd / max(1, int(self.visited.sum()))
         cov: Floats = sd**2 * np.outer(self.missing, self.missing) * np.exp(-(gaps**2) / 2)

@@ -35,8 +35,8 @@ def build_sampler(
         seed: Seed of the study.
         weights: Network calls of the solver per interval, data -> noise.
         fixed_blocks: Cost of a solver run besides the exit blocks, in blocks.
-        num_asked: Trials that the study holds already. Optuna's samplers start their random
-            stream anew in every process, so without it a resumed study would repeat itself.
+        num_asked: Trials that the study holds already. Optuna's samplers restart their random
+            stream in every process, so without it a resumed study would repeat itself.
         error_table: Prior knowledge for ``additive``; the others cannot use any.
 
     Raises:

@@ -14,7 +14,7 @@ from schedsearch.schedules.space import SearchSpace
 
 
 class UniformSampler(optuna.samplers.BaseSampler):
-    """Draws schedules exactly uniformly from a space; independent of what was measured.
+    """Draws schedules exactly uniformly from a space, whatever was measured.
 
     Optuna's own random sampler draws ten integers, which the sorting encoding turns into a
     biased draw with 12-27 % duplicates.

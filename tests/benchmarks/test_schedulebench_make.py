@@ -6,12 +6,10 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from benchmarks.schedulebench import digits
 from benchmarks.schedulebench.levels import snapped
@@ -30,11 +28,9 @@ from schedsearch.config import dump_settings
 from schedsearch.evaluation.latency import LatencyProtocol
 from schedsearch.evaluation.latency_table import fit_table
 from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import ProfileSettings, StudySettings
 from schedsearch.workers.jobs import ProfileJob
-from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import Workbench, open_workbench
 
 LEVELS, NUM_INTERVALS = (1, 10), 10
@@ -57,46 +53,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     return open_workbench(dump_settings(quick(digits.study(), num_steps=4)), str(folder))
 
 
-def finetune(
-    bench: Workbench, depths: tuple[int, ...], progress: digits.RungProgress
-) -> nn.Module:
-    return cast(
-        nn.Module,
-        load_trainer(bench.settings.trainer).finetune(
-            bench.fresh_backbone(),
-            ScheduleExits(ExitSchedule(depths)),
-            bench.source,
-            bench.process,
-            bench.settings.recipe,
-            progress,
-            0,
-        ),
-    )
-
-
-def test_the_rung_keeps_the_averaged_weights_of_its_step(bench: Workbench) -> None:
-    end, half = digits.RungProgress(4), digits.RungProgress(2)
-    net = finetune(bench, (10,) * 10, end)
-    finetune(bench, (10,) * 10, half)
-    weights = net.state_dict()
-    assert weights.keys() == end.weights.keys() == half.weights.keys()
-    assert all(torch.equal(end.weights[name], weights[name]) for name in weights)
-    assert any(not torch.equal(half.weights[name], weights[name]) for name in weights)
-    fresh = cast(nn.Module, bench.fresh_backbone())
-    fresh.load_state_dict(half.weights)
-    assert half.seconds > 0
-
-
-def test_a_row_holds_every_seed_and_the_rung(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(digits, "RUNG_STEP", 2)
+def test_a_row_holds_every_seed(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "NUM_SAMPLES", 8)
     row = digits.measure_row(bench, (10, 7, 7, 4, 4, 1, 1, 1, 1, 1))
     assert row["key"] == "10-7-7-4-4-1-1-1-1-1"
     assert len(set(row["fid"])) == 3
-    assert row["rung_fid"] not in row["fid"]
-    assert {"fine_tune", "sample_0", "sample_1", "sample_2", "sample_rung"} <= set(row["seconds"])
+    assert {"fine_tune", "sample_0", "sample_1", "sample_2"} == set(row["seconds"])
     json.dumps(row)
 
 
@@ -189,7 +151,6 @@ def test_rows_become_a_table_of_the_seeds_that_are_complete(folder: Path) -> Non
     assert list(table.error_tables) == ["pretrained", "uniform"]  # not in the file's order
     assert table.protocol["shared_seconds"] == 60.0
     assert table.error_tables["uniform"].losses[0] == (0.3, 0.1)
-    assert table.rung_fid.shape == (0,)
     assert " checkpoint:" not in table.protocol["study"]  # may be a path of this machine
     assert "num_steps: 20" in table.protocol["study"]
     table.save(folder / "toy.npz")

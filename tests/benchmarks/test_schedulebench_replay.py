@@ -170,7 +170,7 @@ def test_warm_starts_are_the_presets_of_the_network_without_doubles() -> None:
 
 
 def test_presets_are_scaled_to_depths_not_to_numbers_of_levels() -> None:
-    """On the levels of the digits, D7 is 64 blocks, as in the table's own order; not 49."""
+    """On the levels of the digits, D7 runs 64 blocks and not 49."""
     problem = _Levels()
     named = {
         name: tuple(problem.levels[number - 1] for number in schedule.depths)

@@ -58,7 +58,7 @@ def test_shared_prefixes_give_the_fid_of_plain_sampling_bit_for_bit(bench: Workb
 
 
 def test_calls_that_are_left_are_those_of_the_prefix_tree(bench: Workbench) -> None:
-    """The calls of one interval per distinct prefix, which is what walking a tree would cost."""
+    """The calls of one interval per distinct prefix."""
     schedules = noisy_end_first(
         s.depths for s in uvit_weights.SPACE.enumerate() if s.depths[0] <= 2 or s.depths[-1] == 6
     )

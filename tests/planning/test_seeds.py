@@ -44,7 +44,7 @@ def test_a_steep_end_gets_its_share_of_seeds() -> None:
 
 
 def test_no_seed_lies_where_the_table_explodes() -> None:
-    """Fewer than seven of ten blocks ruin an interval; three of ten ruined is the limit."""
+    """Fewer than seven of ten blocks ruin an interval; at most three may be ruined."""
     excess = noise_easy(9) + 50.0 * (np.arange(2, 11) < 7)
     seeds = seed_schedules(table_of(excess, range(2, 11)), SPACE, WEIGHTS, 8)
     assert max(sum(depth < 7 for depth in s.depths) for s in seeds) <= 3

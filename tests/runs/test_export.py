@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from schedsearch.backbones.weights.checkpoint import fingerprint_of
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.schedules.schedule_file import read_schedule_file
 from schedsearch.runs.export import export_schedule
-from schedsearch.runs.results import RunResults
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import RunResults
+from schedsearch.schedules.schedule_file import read_schedule_file
 
 
 @pytest.fixture

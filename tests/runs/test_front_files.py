@@ -12,13 +12,13 @@ import yaml
 from driving import entry_of
 
 from schedsearch.exceptions import StorageError
+from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.front_files import (
     front_as_csv,
     front_as_json,
     front_as_yaml,
     write_front,
 )
-from schedsearch.runs.folder import RunFolder
 
 ENTRIES = [
     replace(entry_of(3, 4.0, 10.0), fid_confirmed=4.1, fid_ci95=(3.9, 4.3), confirm_seeds=5),

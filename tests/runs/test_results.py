@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from driving import confirm_of, record_of, settings_of
+from schedsearch.search.raised_rung import RaisedRung
 
 from schedsearch.exceptions import StorageError
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.records import TrialRecord
-from schedsearch.search.raised_rung import RaisedRung
+from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.results import (
     LatencyReport,
     MeasuredLatency,
@@ -17,7 +17,7 @@ from schedsearch.runs.results import (
     hypervolume_in_box,
     hypervolume_of,
 )
-from schedsearch.runs.folder import RunFolder
+from schedsearch.schedules.hand_made import FULL
 
 RECORDS = [
     record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
