@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.schedulebench.identity import identity_of
 from benchmarks.schedulebench.levels import snapped
 from benchmarks.schedulebench.rows import RowFolder, key_of, missing, sharded
 from benchmarks.schedulebench.side_tables import Variant, make_side_tables
-from benchmarks.study_identity import identity_of
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -35,9 +35,8 @@ NUM_SAMPLES = 500
 DIT_PRESETS = ("D2-DiT", "D3-DiT", "D4-DiT", "D7-DiT")
 ORDER_SEED = 0
 VARIANTS = (
-    Variant("pretrained", "uniform", 0),
-    Variant("uniform", "uniform", 400),
-    Variant("schedules", "schedules", 400),
+    Variant("pretrained", 0),
+    Variant("schedules", 400),
 )
 """Error tables; the first is the default of the product and of the replays."""
 

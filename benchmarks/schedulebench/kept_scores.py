@@ -14,10 +14,10 @@ from schedsearch.exceptions import ConfigError
 SOURCES = (
     "schedsearch/proposers",
     "schedsearch/planning",
-    "schedsearch/hand_made.py",
+    "schedsearch/schedules/hand_made.py",
     "schedsearch/pareto.py",
-    "schedsearch/space.py",
-    "schedsearch/search/proposals.py",
+    "schedsearch/schedules/space.py",
+    "schedsearch/search/study/proposals.py",
     "benchmarks/schedulebench/levels.py",
     "benchmarks/schedulebench/problems.py",
     "benchmarks/schedulebench/replay.py",

@@ -41,8 +41,8 @@ from schedsearch.workers.workbench import Workbench, open_workbench
 __all__ = ["VARIANTS", "make_rows", "make_tables", "study", "sunk_cost"]
 
 SEEDS = (0, 1, 2)
-VARIANTS = (Variant("shared", "schedules", 0), Variant("uniform", "uniform", 400))
-"""Error tables: of the shared weights, and after uniform exits."""
+VARIANTS = (Variant("shared", 0),)
+"""The error table of the shared weights."""
 
 
 def study(folder: Path) -> StudySettings:
@@ -160,7 +160,7 @@ class Evaluator:
 
 
 def make_tables(folder: Path, note: Callable[[str], None]) -> None:
-    """Latency, costs, and error tables: of the shared weights, and after uniform exits."""
+    """Latency, costs, and the error table of the shared weights."""
     make_side_tables(
         folder,
         study(folder),
