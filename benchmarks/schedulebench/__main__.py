@@ -129,7 +129,11 @@ def _run(args: argparse.Namespace) -> None:
         dp_seeds=args.dp_seeds,
     )
     problem = open_problem(spec)
-    kept = None if args.keep is None else KeptScores(args.keep, problem, _conditions(spec, wanted))
+    kept = (
+        None
+        if args.keep is None
+        else KeptScores.open(args.keep, problem, _conditions(spec, wanted))
+    )
     started = time.perf_counter()
     scores = run_all(
         spec, args.proposers, args.seeds, wanted, jobs=args.jobs, note=_note, kept=kept

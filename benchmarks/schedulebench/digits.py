@@ -157,7 +157,7 @@ def make_rows(
         note: Takes a line of progress.
         limit: Rows to measure now; None measures all.
     """
-    rows = RowFolder(folder, shard, num_shards)
+    rows = RowFolder.open(folder, shard, num_shards)
     bench = open_workbench(dump_settings(study()), str(folder / "reference"))
     rows.bind(protocol(bench))
     wanted = sharded(schedules_in_order(), shard, num_shards)

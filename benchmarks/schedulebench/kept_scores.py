@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 from benchmarks.schedulebench.problems import Problem
 from benchmarks.schedulebench.rows import RowFolder
@@ -28,19 +29,24 @@ SOURCES = (
 
 
 class KeptScores:
-    """A folder with the score of every finished search, for one process.
+    """A folder with the score of every finished search, for one process; see :meth:`open`."""
 
-    Args:
-        folder: Made if missing.
-        problem: What is searched.
-        conditions: What else must be equal, such as budgets and the error table.
+    def __init__(self, rows: RowFolder) -> None:
+        self._rows = rows
 
-    Raises:
-        ConfigError: If the folder holds searches of something else.
-    """
+    @classmethod
+    def open(cls, folder: Path, problem: Problem, conditions: Mapping[str, object]) -> Self:
+        """Open a folder, or make it.
 
-    def __init__(self, folder: Path, problem: Problem, conditions: Mapping[str, object]) -> None:
-        self._rows = RowFolder(folder)
+        Args:
+            folder: Where the scores lie.
+            problem: What is searched.
+            conditions: What else must be equal, such as budgets and the error table.
+
+        Raises:
+            ConfigError: If the folder holds searches of something else.
+        """
+        rows = RowFolder.open(folder)
         protocol = {
             "problem": problem.name,
             "exact_front": problem.best_hypervolume,
@@ -50,11 +56,12 @@ class KeptScores:
             **conditions,
         }
         try:
-            self._rows.bind(protocol)
+            rows.bind(protocol)
         except ConfigError as error:
             raise ConfigError(
                 f"{folder} keeps searches of another table, budget or code; choose another --keep."
             ) from error
+        return cls(rows)
 
     def read(self) -> dict[tuple[str, int], dict[int, float]]:
         """Proposer and seed -> score by budget."""

@@ -39,7 +39,7 @@ def pack(
     Raises:
         ConfigError: If rows or side tables are missing.
     """
-    rows = RowFolder(folder)
+    rows = RowFolder.open(folder)
     protocol = rows.protocol()
     levels = tuple(protocol["levels"])
     fids: dict[Depths, dict[int, float]] = {}

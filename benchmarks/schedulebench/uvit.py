@@ -90,7 +90,7 @@ def make_rows(
     folder.mkdir(parents=True, exist_ok=True)
     pretrain(folder)
     share(folder, note)
-    rows = RowFolder(folder, shard, num_shards)
+    rows = RowFolder.open(folder, shard, num_shards)
     bench = open_workbench(dump_settings(study(folder)), str(folder / "reference"))
     rows.bind(protocol(bench, folder))
     done, count = rows.done(), 0

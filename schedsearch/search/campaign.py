@@ -74,8 +74,7 @@ def run_search(
     with opened_run(settings, folder, observer) as (ready, meter):
         runner = build_runner(settings, folder, address)
         with explaining_failures(settings.name):
-            run = RunStages(ready, folder, meter, observer)
-            run.prepare()
+            run = RunStages.open(ready, folder, meter, observer)
             costs = Costs.load(folder)
             has_work = run.has_work()
             if has_work:

@@ -100,7 +100,7 @@ VARIANTS = (Variant("pretrained", 0), Variant("schedules", 4))
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Rows of 11 schedules at two of three seeds, and side tables, as if measured."""
-    rows = RowFolder(tmp_path)
+    rows = RowFolder.open(tmp_path)
     rows.bind(
         {"table": "toy", "levels": LEVELS, "num_intervals": NUM_INTERVALS, "seeds": (0, 1, 2)}
     )

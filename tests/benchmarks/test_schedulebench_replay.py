@@ -117,7 +117,7 @@ def test_kept_searches_are_not_repeated(tmp_path: Path) -> None:
     said: list[str] = []
 
     def scores(seeds: int, jobs: int) -> Scores:
-        kept = KeptScores(tmp_path / "kept", open_problem(spec), {})
+        kept = KeptScores.open(tmp_path / "kept", open_problem(spec), {})
         return run_all(spec, ["tpe"], seeds, [3, 5], jobs=jobs, note=said.append, kept=kept)
 
     first = scores(1, jobs=1)
