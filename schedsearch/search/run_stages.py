@@ -150,7 +150,9 @@ class RunStages:
         )
         seeds = []
         if table is not None and settings.search.dp_seeds:
-            seeds = seed_schedules(table, space, ready.visits, settings.search.dp_seeds)
+            known = [warm.schedule for warm in ready.warm_starts]
+            count = settings.search.dp_seeds
+            seeds = seed_schedules(table, space, ready.visits, count, known)
         self.study.enqueue_first(seeds)
         self.observer.stage("searching", total=settings.search.n_trials)
         self.observer.resumed(self.study.finished.records)
