@@ -160,7 +160,9 @@ class RunStages:
         # Enqueue what is measured first.
         seeds = []
         if table is not None and settings.search.dp_seeds:
-            seeds = seed_schedules(table, space, ready.visits, settings.search.dp_seeds)
+            known = [warm.schedule for warm in ready.warm_starts]
+            count = settings.search.dp_seeds
+            seeds = seed_schedules(table, space, ready.visits, count, known)
         self.study.enqueue_first(seeds)
         # Run the trials.
         missing = 1.0 - self.study.finished.num_complete / settings.search.n_trials

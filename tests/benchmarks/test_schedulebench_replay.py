@@ -9,7 +9,7 @@ import optuna
 import pytest
 from toy_table import make_table
 
-from benchmarks.schedulebench import digits, kept_scores
+from benchmarks.schedulebench import digits, kept_scores, runner
 from benchmarks.schedulebench.__main__ import main
 from benchmarks.schedulebench.kept_scores import KeptScores
 from benchmarks.schedulebench.problems import TableProblem
@@ -100,6 +100,20 @@ def test_ours_measures_as_many_seeds_of_the_error_table_as_asked(tmp_path: Path)
     seeds = seed_schedules(problem.error_table(0), problem.space, problem.weights, 2)
     assert evaluations(two, "ours", 0, [8])[8][:2] == seeds
     assert evaluations(none, "ours", 0, [8])[8][:2] != seeds
+
+
+def test_no_seed_repeats_a_warm_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    make_table().save(tmp_path / "toy.npz")
+    spec = ProblemSpec(space=str(tmp_path / "toy.npz"), warm_starts="presets", dp_seeds=2)
+    problem = open_problem(spec)
+    errors = problem.error_table(0)
+    (optimum,) = seed_schedules(errors, problem.space, problem.weights, 1)
+    monkeypatch.setattr(runner, "warm_starts", lambda *_: [("D7", optimum)])
+    seeds = seed_schedules(errors, problem.space, problem.weights, 2, [optimum])
+    for proposer in ("ours", "dp_seeds"):
+        found = evaluations(spec, proposer, 0, [6])[6]
+        assert found[:3] == [optimum, *seeds]
+        assert len(set(found)) == 3
 
 
 def test_results_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
