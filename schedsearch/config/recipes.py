@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
-from schedsearch.config.warm_starts import looks_like_file
+from schedsearch.config.paths import FROM_FOLDER, Paths, names_a_file, why_not_a_file
+from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, KeyPath, nearest_or_list, shown
-from schedsearch.files.strict_yaml import MAX_BYTES, Document, parse_document
+from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.files.validation import validate
 from schedsearch.settings import RecipeSettings
 
@@ -30,21 +30,20 @@ PLACEHOLDERS = {"num_steps": 1, "batch_size": 1, "lr": 1.0}
 as that and not as missing keys."""
 
 
-def with_recipe_base(document: Document, findings: Findings, paths: Paths) -> Document:
+def with_recipe_base(data: Any, findings: Findings, paths: Paths) -> Any:
     """Merge the base that the section ``recipe`` names into it.
 
     Args:
-        document: The file, options already applied.
+        data: The sections as plain data, options already applied.
         findings: Receives the mistakes; those inside the base name its file and lines.
         paths: Where a relative path starts.
 
     Returns:
-        The document without ``recipe.base``; the same one where there is no base.
+        The sections without ``recipe.base``.
     """
-    data = document.data
     section = data.get(RECIPE) if isinstance(data, Mapping) else None
     if not isinstance(section, Mapping) or BASE not in section:
-        return document
+        return data
     own = {key: value for key, value in section.items() if key != BASE}
     name = section[BASE]
     before = len(findings.problems)
@@ -57,7 +56,7 @@ def with_recipe_base(document: Document, findings: Findings, paths: Paths) -> Do
         findings.add((RECIPE, BASE), f"must be the name of a recipe or a file, got {shown(name)}")
     if len(findings.problems) > before:
         base = {**PLACEHOLDERS, **base}
-    return Document({**data, RECIPE: _merged(base, own)}, document.marks)
+    return {**data, RECIPE: _merged(base, own)}
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -73,7 +72,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 def _find(name: str, findings: Findings, paths: Paths) -> Path | None:
     at: KeyPath = (RECIPE, BASE)
-    if looks_like_file(name):
+    if names_a_file(name):
         path = paths.absolute(at, name)
         if (reason := why_not_a_file(path)) is None:
             return path
@@ -90,10 +89,9 @@ def _read(path: Path, findings: Findings) -> dict[str, Any]:
     """The keys of a base that are valid."""
     inside = Findings(str(path))
     try:
-        with path.open("rb") as handle:
-            document = parse_document(handle.read(MAX_BYTES + 1), inside)
-    except OSError as error:
-        findings.add((RECIPE, BASE), f"cannot read {path}: {error.strerror or error}")
+        document = parse_document(read_limited(path), inside)
+    except ConfigError as error:
+        findings.add((RECIPE, BASE), str(error).removesuffix("."))
         return {}
     # Keys are named as in a search space, and lines are those of the base.
     inside.marks = {(RECIPE, *key): mark for key, mark in document.marks.items()}

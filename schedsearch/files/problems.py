@@ -11,6 +11,9 @@ from schedsearch.exceptions import ConfigError
 KeyPath = tuple[str | int, ...]
 """Keys from the top of a file to a value; list items by their index."""
 
+Mistake = tuple[str, str, str | None]
+"""A dotted key, the rule with the value that breaks it, and a remedy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -75,6 +78,11 @@ class Findings:
             return
         file, line, column = self._locate(path)
         self.problems.append(Problem(file, line, column, dotted(path), reason, remedy))
+
+    def add_all(self, mistakes: Iterable[Mistake], path: KeyPath = ()) -> None:
+        """Record mistakes whose keys count from ``path``."""
+        for key, reason, remedy in mistakes:
+            self.add((*path, *key.split(".")) if key else path, reason, remedy)
 
     def touches(self, *paths: KeyPath) -> bool:
         """Whether a mistake was recorded at, above or below one of ``paths``."""
