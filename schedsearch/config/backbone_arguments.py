@@ -19,7 +19,7 @@ from schedsearch.settings import Count, Positive
 
 
 class _Shape:
-    """What both families say about the input, each with its own argument names."""
+    """Input and sizes, under the argument names of the family."""
 
     __slots__ = ()
     shape_keys: ClassVar[tuple[str, str]]
@@ -215,7 +215,7 @@ def check_arguments(kind: type[Arguments], given: Mapping[str, Any]) -> None:
 
 
 def merged_arguments(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a registry name: what it fixes, ``config``, and the released model's."""
+    """All arguments of a registry name: fixed by it, given in ``config``, or as released."""
     defaults = dict(RELEASED.get(name, {}))
     if config.get("num_classes", defaults.get("num_classes")) != defaults.get("num_classes"):
         # NOTE: For another label table the user says whether its last row is "no class".
@@ -224,6 +224,6 @@ def merged_arguments(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def overridden(name: str, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Keys of ``config`` that a registry name fixes, each with the rule that they break."""
+    """Keys of ``config`` that a registry name fixes, each with a message."""
     fixed = REGISTRY[name][1]
     return [(key, f"{name} fixes {key} to {fixed[key]}") for key in config if key in fixed]

@@ -37,13 +37,13 @@ __all__ = [
 
 
 def shipped_family(backbone: BackboneSettings) -> str | None:
-    """``dit`` or ``uvit``, also by a registry name; None for a class of someone else."""
+    """``dit`` or ``uvit``, also by a registry name; None for a custom class."""
     family = backbone.family if backbone.name is None else REGISTRY[backbone.name][0]
     return family if family in FAMILIES else None
 
 
 def known_arguments(backbone: BackboneSettings) -> Arguments | None:
-    """All arguments of a network that ships, or None for a class of someone else.
+    """All arguments of a network that ships, or None for a custom class.
 
     The section must have passed :func:`check_network`.
     """
@@ -56,17 +56,13 @@ def known_arguments(backbone: BackboneSettings) -> Arguments | None:
 
 
 def num_exit_blocks_of(backbone: BackboneSettings) -> int | None:
-    """Blocks that a schedule may skip; None where only the class itself can tell."""
+    """Blocks that a schedule may skip; None for a custom class."""
     arguments = known_arguments(backbone)
     return None if arguments is None else arguments.num_exit_blocks
 
 
 def check_network(backbone: BackboneSettings, findings: Findings) -> bool:
-    """Check that the section names one network and gives it fitting arguments.
-
-    Returns:
-        Whether it does.
-    """
+    """Check the choice of the network and its arguments; return whether both are valid."""
     before = len(findings.problems)
     findings.add_all(_choice(backbone), ("backbone",))
     if len(findings.problems) == before and (family := shipped_family(backbone)) is not None:
@@ -97,7 +93,7 @@ def _choice(backbone: BackboneSettings) -> Iterator[Mistake]:
 
 
 def missing_class(backbone: BackboneSettings) -> Iterator[Mistake]:
-    """A class of someone else must be there."""
+    """The module of a custom class exists."""
     family = backbone.family
     if family is None or family in FAMILIES:
         return
@@ -106,7 +102,7 @@ def missing_class(backbone: BackboneSettings) -> Iterator[Mistake]:
 
 
 def missing_weights(backbone: BackboneSettings) -> Iterator[Mistake]:
-    """The checkpoint must be there."""
+    """The checkpoint exists."""
     checkpoint, at = backbone.checkpoint, "backbone.checkpoint"
     if checkpoint is None:
         return

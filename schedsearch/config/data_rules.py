@@ -1,4 +1,4 @@
-"""Rules for data and features: files that exist, shapes and classes that fit."""
+"""Rules for data and features: keys, files, shapes and classes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ NO_FLIP = {
 FEATURES = ("digits", "digits_mlp", "mnist_cnn", "lenet", "inception")
 """Feature extractors that need no import string."""
 
-_DIGEST = re.compile(r"#sha256=[0-9a-fA-F]{64}\Z")  # of a file trusted instead of the pinned one
+_DIGEST = re.compile(r"#sha256=[0-9a-fA-F]{64}\Z")  # the user trusts another file than ours
 
 
 def data_keys(data: DataSettings) -> Iterator[Mistake]:
     """The source has the keys that it needs and no others."""
+    # NOTE: Not a validator: ``sample`` reads the section for its autoencoder alone.
     source = data.source
     if data.flip and (why := NO_FLIP.get(source)) is not None:
         too = ", and encode the mirrored images too" if source == "latents" else ""
@@ -79,7 +80,7 @@ def extractors(
     data: DataSettings | None = None,
     backbone: BackboneSettings | None = None,
 ) -> Iterator[Mistake]:
-    """The features and the auditor are known, fit the data, and name the weights they need."""
+    """Features and auditor are known, fit the data, and name the weights they need."""
     for key, name, weights in _extractors(evaluation):
         at, path_key = f"evaluation.{key}", f"{key}_path"
         other = f"use inception with {path_key}, or package.module:Class"
@@ -102,13 +103,13 @@ def extractors(
 
 
 def extractor_files(evaluation: EvaluationSettings) -> Iterator[Mistake]:
-    """The classes and weights of the features and the auditor exist."""
+    """Modules and weights of features and auditor exist."""
     for key, name, weights in _extractors(evaluation):
         if is_import_string(name) and (broken := why_not_importable(name)) is not None:
             yield f"evaluation.{key}", *broken
         if weights is not None:
             path = Path(_DIGEST.sub("", weights))
-            # An extractor may take a folder; inception finds its file in it.
+            # NOTE: An extractor may take a folder; inception finds its file in it.
             may_be_folder = name != "lenet" and path.is_dir()
             if not may_be_folder and (reason := why_not_a_file(path)) is not None:
                 yield f"evaluation.{key}_path", reason, FROM_FOLDER
@@ -125,7 +126,7 @@ def image_shape(backbone: BackboneSettings, data: DataSettings) -> Iterator[Mist
         yield "data.source", reason, "a model on latents needs source: latents"
     if (wanted := KNOWN_SHAPES.get(data.source)) is None:
         return
-    # One side: the networks that ship take squares.
+    # NOTE: The networks that ship take squares, so one side is enough.
     for name, value in zip(arguments.shape_keys, wanted, strict=False):
         if (found := getattr(arguments, name)) != value:
             images = f"{data.source} images are {_by(wanted)}"

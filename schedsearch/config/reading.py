@@ -1,4 +1,4 @@
-"""From a search space file to settings, or to all of its mistakes at once."""
+"""Reads a search space file into settings, or reports all of its mistakes at once."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ class ModelSettings:
     solver: SolverSettings
     evaluation: EvaluationSettings
     data: DataSettings | None = None
-    """Says how latents become pixels. None where the section is missing or wrong, since a
-    model needs no data."""
+    """Turns latents into pixels; None where the section is missing or wrong."""
 
 
 def read_settings(path_or_name: str | Path, overrides: Sequence[str] = ()) -> StudySettings:
@@ -72,8 +71,8 @@ def settings_from_text(
     Args:
         text: YAML with absolute paths.
         file: Name for messages.
-        check_disk: Also check that files and classes exist. Without it a run whose weights
-            have moved can still be looked at.
+        check_disk: Also check that files and classes exist. Without it a run can be read even
+            after its weights have moved.
 
     Raises:
         InvalidFileError: With every mistake.
@@ -85,7 +84,7 @@ def settings_from_text(
 def read_model_settings(
     source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> ModelSettings:
-    """Read only what building a backbone and sampling need; ignore the other sections.
+    """Read only the sections that build a backbone and sample; ignore the others.
 
     Args:
         source: A file, the name of a space that ships, or a dict: a whole file, or its
@@ -106,7 +105,7 @@ def read_model_settings(
         folder = path.parent.absolute()
         document, findings = _parse(read_limited(path), str(path), overrides)
     wanted = [field.name for field in dataclasses.fields(ModelSettings) if field.name != "data"]
-    # Marks of the other sections are of no interest, and neither are mistakes inside them.
+    # Drop the mistakes of other sections.
     findings.problems = [
         p for p in findings.problems if not p.key or p.key.partition(".")[0] in wanted
     ]
@@ -123,7 +122,7 @@ def read_model_settings(
 
 
 def read_sections(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Sections from Python, checked as those of a file; no rule reads another section.
+    """Check sections from Python like those of a file, each on its own.
 
     Raises:
         InvalidFileError: With every mistake.
@@ -175,7 +174,7 @@ def _parse(content: bytes | str, file: str, overrides: Sequence[str]) -> tuple[D
         findings.raise_if_any()  # without data there is nothing else to find
     document, origins = apply_overrides(document, overrides)
     findings.marks, findings.overrides = document.marks, origins
-    # What an option replaces may have been wrong in the file.
+    # Drop the mistakes that an option repairs.
     replaced = {".".join(map(str, path)) for path in origins}
     findings.problems = [p for p in findings.problems if p.key not in replaced]
     return document, findings
@@ -193,7 +192,7 @@ def _settings(
 
 
 def _without_table_seeds(data: Any) -> Any:
-    """The sections with ``dp_seeds: 0`` where there is no error table and no other number."""
+    """Default ``dp_seeds`` to 0 where there is no error table."""
     if not isinstance(data, Mapping) or data.get("profile", ...) is not None:
         return data
     search = data.get("search")
@@ -203,7 +202,7 @@ def _without_table_seeds(data: Any) -> Any:
 def validate_sections(
     data: Any, findings: Findings, only: Iterable[str] | None = None
 ) -> dict[str, Any]:
-    """Validate the sections of a file one by one, so that no mistake hides another.
+    """Validate the sections one by one, so that no mistake hides another.
 
     Args:
         data: The file as plain data.
@@ -219,7 +218,7 @@ def validate_sections(
         return {}
     hints = _section_types()
     if only is None:
-        for key in data.keys() - hints.keys():
+        for key in (key for key in data if key not in hints):
             findings.add((key,), "unknown key", nearest_or_list(key, list(hints)))
     valid: dict[str, Any] = {}
     for field in dataclasses.fields(StudySettings):

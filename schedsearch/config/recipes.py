@@ -1,8 +1,7 @@
 """Named recipe files: ``recipe: {base: ase_dit, num_steps: 100}``.
 
-A base holds keys of the section ``recipe``; the keys beside ``base`` override them. It is
-merged before anything is checked, so the settings, and the file kept with a run, hold every
-number and no base.
+A base holds keys of the section ``recipe``; the keys beside ``base`` override them. The two are
+merged before any check, so the settings hold every number and no base.
 """
 
 from __future__ import annotations
@@ -26,12 +25,11 @@ TRAINERS_PACKAGE = "trainers"
 """Its folder ``recipes`` holds the recipes that ship; found without importing it."""
 
 PLACEHOLDERS = {"num_steps": 1, "batch_size": 1, "lr": 1.0}
-"""Stand for required keys, so that a base may lack them, and so that a broken base is reported
-as that and not as missing keys."""
+"""Stand for required keys, which a base may lack; a broken base then misses no keys."""
 
 
 def with_recipe_base(data: Any, findings: Findings, paths: Paths) -> Any:
-    """Merge the base that the section ``recipe`` names into it.
+    """Merge the file that ``recipe.base`` names into the section.
 
     Args:
         data: The sections as plain data, options already applied.
@@ -80,8 +78,8 @@ def _find(name: str, findings: Findings, paths: Paths) -> Path | None:
         return None
     shipped = shipped_recipes()
     if name not in shipped:
-        known = nearest_or_list(name, list(shipped)) if shipped else "none ships here"
-        findings.add(at, f"unknown recipe {name!r}", f"{known}; a file of yours ends in .yaml")
+        known = nearest_or_list(name, list(shipped)) if shipped else "none are installed"
+        findings.add(at, f"unknown recipe {name!r}", f"{known}; your own file ends in .yaml")
     return shipped.get(name)
 
 
@@ -93,7 +91,7 @@ def _read(path: Path, findings: Findings) -> dict[str, Any]:
     except ConfigError as error:
         findings.add((RECIPE, BASE), str(error).removesuffix("."))
         return {}
-    # Keys are named as in a search space, and lines are those of the base.
+    # Name keys as in a search space, with the lines of the base.
     inside.marks = {(RECIPE, *key): mark for key, mark in document.marks.items()}
     inside.problems = [
         replace(problem, key=f"{RECIPE}.{problem.key}" if problem.key else "")

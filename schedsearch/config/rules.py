@@ -1,7 +1,7 @@
-"""Rules between sections, and what must exist on the disk.
+"""Rules between sections, and rules for files and classes that must exist.
 
-A rule is a function that yields mistakes. Its parameters name the sections that it reads; it runs
-when they are valid, so one mistake is reported once. Rules of one section stand in ``settings``.
+A rule is a function that yields mistakes. Its parameters name the sections that it reads. It runs
+when they are valid, so one mistake is reported once. Rules of one section are in ``settings``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def check_rules(sections: Mapping[str, Any], findings: Findings, *, check_disk: 
         check_disk: Whether the files and classes that the sections name must exist.
     """
     usable = dict(sections)
-    # A wrong network makes other rules meaningless; missing weights do not.
+    # NOTE: A wrong network makes other rules meaningless; missing weights do not.
     if "backbone" in sections and not check_network(sections["backbone"], findings):
         del usable["backbone"]
     _run(BETWEEN_SECTIONS, usable, findings)
@@ -98,10 +98,10 @@ def deepest_exit(space: SpaceSettings, backbone: BackboneSettings) -> Iterator[M
 def training(
     recipe: RecipeSettings, backbone: BackboneSettings, diffusion: DiffusionSettings, trainer: str
 ) -> Iterator[Mistake]:
-    """The network and the process can be trained as the recipe says.
+    """The recipe fits the network and the process.
 
-    A trainer of someone else may read the recipe in its own way, and only the class of a foreign
-    network can tell what it has; both are left to the trainer.
+    A custom trainer may read the recipe differently, and a custom network is unknown here. Both
+    are left to the trainer.
     """
     arguments = known_arguments(backbone)
     if recipe.num_steps == 0 or trainer != OUR_TRAINER or arguments is None:
@@ -147,7 +147,7 @@ def pretrained(backbone: BackboneSettings, search: SearchSettings) -> Iterator[M
 
 
 def trainer_class(trainer: str) -> Iterator[Mistake]:
-    """The trainer is there."""
+    """The module of the trainer exists."""
     if (broken := why_not_importable(trainer)) is not None:
         yield "trainer", *broken
 

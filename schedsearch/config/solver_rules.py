@@ -1,4 +1,4 @@
-"""Rules for the solver: options that it knows, and how it fits the process and the network."""
+"""Rules for the solver: its options, the process and the network."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ OWN_OPTIONS = {
 DEFAULTS = SolverSettings()
 
 FEWEST_STEPS = {1: 1, 2: 2, 3: 4}
-"""Network calls for one singlestep update of this order; order 3 ends with a lower one."""
+"""Least network calls of a singlestep solver, by order; order 3 ends with a lower one."""
 
 
 def solver_mistakes(
     solver: SolverSettings, *, continuous: bool, learned_variance: bool | None = None
 ) -> Iterator[Mistake]:
-    """What is wrong with a solver for a process.
+    """Find options that do not fit the solver or the process.
 
     Args:
         solver: Section ``solver``, of valid types and ranges.
@@ -41,7 +41,7 @@ def solver_mistakes(
         reason = "euler_maruyama needs the continuous process"
         yield "solver.name", reason, "set it to ddpm, or diffusion.betas to vp"
     else:
-        yield from _foreign_options(solver)
+        yield from _options_of_others(solver)
         yield from _times(solver, continuous=continuous)
         if solver.name == "ddpm" and solver.variance == "learned" and learned_variance is False:
             reason = "learned needs a backbone that predicts variances (learn_sigma)"
@@ -76,7 +76,7 @@ def guidance(backbone: BackboneSettings, solver: SolverSettings) -> Iterator[Mis
         yield "solver.cfg_channels", reason, "remove the key to guide all of them"
 
 
-def _foreign_options(solver: SolverSettings) -> Iterator[Mistake]:
+def _options_of_others(solver: SolverSettings) -> Iterator[Mistake]:
     for key, owner in OWN_OPTIONS.items():
         value = getattr(solver, key)
         if solver.name != owner and value != getattr(DEFAULTS, key):

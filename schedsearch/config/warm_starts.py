@@ -28,11 +28,8 @@ class WarmStart:
 
 
 def check_entries(value: Any, findings: Findings) -> bool:
-    """Check the types and names of the plain section; a union's errors would name no index.
-
-    Returns:
-        Whether the section can be used.
-    """
+    """Check the types and names in the plain section, and return whether it can be used."""
+    # NOTE: Done by hand, because pydantic's errors in a union name no index.
     before = len(findings.problems)
     if not isinstance(value, list):
         remedy = f"write [{value}]" if isinstance(value, str) else None
@@ -71,7 +68,7 @@ def resolve_warm_starts(
         space: The space that every schedule must belong to.
         findings: Receives the mistakes.
         num_exit_blocks: Exit blocks of the backbone; None if only its class can tell.
-        family: Family of the backbone; None for a class of someone else.
+        family: Family of the backbone; None for a custom class.
         read_files: Whether to read schedule files, or to leave them out.
     """
     found: dict[ExitSchedule, WarmStart] = {}

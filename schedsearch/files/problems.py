@@ -1,4 +1,4 @@
-"""What is wrong with a file: where, which rule, and what to do about it."""
+"""Mistakes in a file: the place, the rule and the remedy."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, path: KeyPath, reason: str, remedy: str | None = None) -> None:
-        """Record a mistake at ``path``, or at the nearest key above it that the file has.
+        """Record a mistake at ``path``, or at the nearest key above it in the file.
 
-        Of several mistakes at one key the first is kept: the others follow from it.
+        Only the first mistake at a key is kept, because the others follow from it.
         """
         if path and any(problem.key == dotted(path) for problem in self.problems):
             return

@@ -20,7 +20,7 @@ def read_schedule_for(
     Args:
         path: The file.
         num_exit_blocks: Exit blocks of the model; None if unknown.
-        family: ``dit`` or ``uvit``; None for any other class, which may have any schedule.
+        family: ``dit`` or ``uvit``; None for a custom class, which takes any schedule.
 
     Raises:
         InvalidFileError: With every mistake of the file.
@@ -50,7 +50,7 @@ def resolve_schedule(
             by commas or spaces, data -> noise; a single depth stands for every interval.
         num_exit_blocks: Exit blocks of the model.
         num_intervals: Intervals of ``full`` and number of depths in a list.
-        family: ``dit``, ``uvit``, or None for any other class. It decides whether the model may
+        family: ``dit``, ``uvit``, or None for a custom class. It decides whether the model may
             run no block at all; presets keep one block, as in the paper (ASE, Table 5).
 
     Raises:

@@ -107,7 +107,7 @@ def test_what_the_rules_know_is_what_is_built(backbone: BackboneSettings) -> Non
     assert arguments.learn_sigma == learns_variance(net)
 
 
-def test_nothing_is_known_of_a_class_of_someone_else() -> None:
+def test_nothing_is_known_of_a_custom_class() -> None:
     backbone = BackboneSettings(family="my_lab.nets:Net", config={"depth": 3})
     assert known_arguments(backbone) is None
     assert num_exit_blocks_of(backbone) is None

@@ -215,7 +215,7 @@ def test_registry_name_with_the_arguments_it_leaves_open(edited: Edited) -> None
     assert read_settings(path).backbone.name == "DiT-B/4"
 
 
-def test_a_class_of_someone_else_is_found_but_not_imported(
+def test_a_custom_class_is_found_but_not_imported(
     edited: Edited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "my_lab_unimported"

@@ -152,8 +152,8 @@ def test_all_mistakes_are_found_at_once() -> None:
 def test_outputs_of_the_network(options: dict[str, Any], expected: list[str]) -> None:
     backbone = BackboneSettings(name="DiT-S/2", config={"learn_sigma": False})
     assert mistakes(backbone=backbone, **options) == expected
-    foreign = BackboneSettings(family="my_lab:Net")  # only the class itself can tell
-    assert mistakes(backbone=foreign, **options) == []
+    custom = BackboneSettings(family="my_lab:Net")  # only the class itself can tell
+    assert mistakes(backbone=custom, **options) == []
 
 
 def test_rules_import_neither_torch_nor_diffusers() -> None:

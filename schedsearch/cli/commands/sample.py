@@ -133,7 +133,7 @@ class _Choice:
     fingerprint: str | None = None
 
     def schedule_for(self, net: Any, family: str | None) -> ExitSchedule:
-        """The schedule itself; ``family`` is None for a class of someone else.
+        """The schedule itself; ``family`` is None for a custom class.
 
         Says so when it was measured with other weights.
         """

@@ -11,13 +11,13 @@ __all__ = ["WarmStart", "read_warm_starts"]
 
 
 def read_warm_starts(
-    settings: StudySettings, num_exit_blocks: int, file: str = "space.yaml"
+    settings: StudySettings, num_exit_blocks: int | None, file: str = "space.yaml"
 ) -> list[WarmStart]:
     """The different warm starts in the order of the file; of equal schedules the first.
 
     Args:
         settings: A valid search space file.
-        num_exit_blocks: Exit blocks of the backbone, from the backbone itself.
+        num_exit_blocks: Exit blocks of the backbone; None if only its class can tell.
         file: Name of the search space file for messages.
 
     Raises:
