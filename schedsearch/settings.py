@@ -6,12 +6,15 @@ everything below that layer receives these objects and trusts them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from schedsearch.files.problems import Mistake, shown
+from schedsearch.files.validation import RuleError, rules
 from schedsearch.schedules.space import Monotone, SearchSpace
 
 Count = Annotated[int, Field(ge=1)]
@@ -19,6 +22,17 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Prediction = Literal["eps", "v", "x0"]
+
+
+def _check_run_name(name: str) -> str:
+    # A run's name becomes a folder and a study name: nothing that a path or a shell could read.
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is None:
+        remedy = "use up to 100 letters, digits, '.', '_' and '-'; begin with a letter or digit"
+        raise RuleError(("", f"{shown(name)} cannot name a run", remedy))
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_check_run_name)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +87,12 @@ class SpaceSettings:
     min_depth: Count
     max_depth: Count
     monotone: Monotone = "nonincreasing"
+
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        if self.min_depth > self.max_depth:
+            reason = f"must be <= max_depth, got {self.min_depth} and {self.max_depth}"
+            yield "min_depth", reason, None
 
     def build(self) -> SearchSpace:
         """The space itself."""
@@ -137,6 +157,15 @@ class RecipeSettings:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """For a trainer of your own; passed on unread."""
 
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        if self.accumulate > self.batch_size:
+            reason = f"cuts a batch of {self.batch_size} into {self.accumulate} parts"
+            yield "accumulate", reason, "make it at most recipe.batch_size"
+        if self.weights == "shared" and self.num_steps == 0:
+            reason = "shared weights are tuned for recipe.num_steps, but that is 0"
+            yield "weights", reason, "set num_steps to 1 or more, or weights to own"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolverSettings:
@@ -200,6 +229,21 @@ class EvaluationSettings:
     auditor_path: str | None = None
     """Weights file of the auditor, like ``features_path``."""
 
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        key = "confirm_training_seeds"
+        if self.confirm_training_seeds == 1:
+            yield key, "an interval over training seeds needs two of them, got 1", "set it to 3"
+        if self.confirm_training_seeds and not self.confirm_seeds:
+            reason = "retrained schedules are measured at held-out seeds, but confirm_seeds is 0"
+            yield key, reason, "set confirm_seeds to 1 or more, or this to 0"
+        if self.auditor is None and self.auditor_path is not None:
+            remedy = "name it in evaluation.auditor, or remove the key"
+            yield "auditor_path", "there is no auditor whose weights these are", remedy
+        if (self.auditor, self.auditor_path) == (self.features, self.features_path):
+            reason = f"must be independent of features, got {shown(self.auditor)} for both"
+            yield "auditor", reason, "name another extractor, or remove the key"
+
     @property
     def confirm_seeds_used(self) -> range:
         """The held-out seeds of the trials' own weights."""
@@ -254,6 +298,14 @@ class SearchSettings:
     trial_timeout: Positive | None = None
     """Seconds after which a trial is stopped and counts as failed; null waits."""
 
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        url = self.storage
+        if url is not None and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://.+", url) is None:
+            reason = f"must be an Optuna storage URL, got {shown(url)}"
+            remedy = f"write sqlite:///{url}, or remove the key for study.db in the run folder"
+            yield "storage", reason, remedy
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceSettings:
@@ -264,12 +316,19 @@ class ResourceSettings:
     cpus_per_trial: Count = 1
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
 
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        gpus = self.gpus_per_trial
+        if gpus > 1 and not float(gpus).is_integer():
+            reason = f"must be a fraction below 1 or a whole number, got {gpus:g}"
+            yield "gpus_per_trial", reason, "trials share one GPU or own some, as in Ray"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySettings:
     """A whole search space file."""
 
-    name: str
+    name: RunName
     backbone: BackboneSettings
     diffusion: DiffusionSettings = DiffusionSettings()
     data: DataSettings

@@ -19,6 +19,7 @@ from schedsearch.backbones.layers import (
     time_features,
     unpatchify,
 )
+from schedsearch.config.backbone_arguments import DitArguments, check_arguments
 
 NORM_EPS = 1e-6
 """Epsilon of every LayerNorm (the released model's setting)."""
@@ -139,8 +140,8 @@ class DiT(nn.Module):
         num_classes: int = 1000,
         learn_sigma: bool = True,
     ) -> None:
+        check_arguments(DitArguments, locals())
         super().__init__()
-        _check_sizes(input_size, patch_size, hidden_size, depth, num_heads, num_classes)
         self.num_exit_blocks = depth
         self.in_shape = (in_channels, input_size, input_size)
         self.num_classes = num_classes or None
@@ -227,19 +228,3 @@ class DiT(nn.Module):
                 f'the label {self.null_label} means "no class".'
             )
         return torch.zeros(len(x), dtype=torch.long, device=x.device)
-
-
-def _check_sizes(
-    input_size: int, patch_size: int, width: int, depth: int, num_heads: int, num_classes: int
-) -> None:
-    if input_size % patch_size:
-        raise ValueError(f"patch_size={patch_size} must divide input_size={input_size}.")
-    if width % 4 or width % num_heads:
-        raise ValueError(
-            f"hidden_size={width} must be a multiple of 4 and of num_heads={num_heads}."
-        )
-    if depth < 1 or num_classes < 0:
-        raise ValueError(
-            f"A DiT needs depth >= 1 and num_classes >= 0, got depth={depth}, "
-            f"num_classes={num_classes}."
-        )

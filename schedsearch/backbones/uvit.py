@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from schedsearch.backbones.exits import Exits
 from schedsearch.backbones.layers import run_block, time_features, unpatchify
+from schedsearch.config.backbone_arguments import UvitArguments, check_arguments
 
 
 class Attention(nn.Module):
@@ -139,13 +140,8 @@ class UViT(nn.Module):
         skip: bool = True,
         null_class: bool = False,
     ) -> None:
+        check_arguments(UvitArguments, locals())
         super().__init__()
-        _check_sizes(img_size, patch_size, embed_dim, depth, num_heads)
-        if null_class and num_classes < 2:
-            raise ValueError(
-                "null_class=True makes the last row of the labels mean 'no class', which needs "
-                f"num_classes >= 2, got {num_classes}; add 1 to num_classes or drop null_class."
-            )
         self.num_exit_blocks = depth // 2
         self.in_shape = (in_chans, img_size, img_size)
         self.num_classes = num_classes - null_class if num_classes > 0 else None
@@ -243,16 +239,3 @@ class UViT(nn.Module):
         if y is not None:
             tokens.insert(0, self.label_emb(y)[:, None])
         return torch.cat(tokens, dim=1) + self.pos_embed
-
-
-def _check_sizes(
-    img_size: int, patch_size: int, embed_dim: int, depth: int, num_heads: int
-) -> None:
-    if img_size % patch_size:
-        raise ValueError(f"patch_size={patch_size} must divide img_size={img_size}.")
-    if embed_dim % num_heads:
-        raise ValueError(f"num_heads={num_heads} must divide embed_dim={embed_dim}.")
-    if depth < 2:
-        raise ValueError(
-            f"A U-ViT needs depth >= 2, a block in encoder and decoder, got {depth=}."
-        )

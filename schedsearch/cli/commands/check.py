@@ -26,8 +26,8 @@ def take_action(args: argparse.Namespace) -> int:
     path = find_space(args.space)
     settings = read_settings(path, args.overrides)
     depth = num_exit_blocks_of(settings.backbone)
-    # The depth of a class of someone else is known once it is built; `run` checks it then.
-    starts = read_warm_starts(settings, depth or settings.space.max_depth, str(path))
+    # NOTE: The depth of a custom class is known once it is built; `run` checks it then.
+    starts = read_warm_starts(settings, depth, str(path))
 
     space, backbone = settings.space, settings.backbone
     print(f"{path} is valid")

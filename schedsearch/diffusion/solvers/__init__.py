@@ -46,10 +46,10 @@ def build_solver(
         ConfigError: If the settings ask for the impossible, or for an option of another solver.
     """
     continuous = isinstance(process, VPProcess)
-    for mistake in solver_mistakes(
+    for key, reason, remedy in solver_mistakes(
         settings, continuous=continuous, learned_variance=learned_variance
     ):
-        raise ConfigError(f"solver.{mistake.key}: {mistake.reason}; {mistake.remedy}.")
+        raise ConfigError(f"{key}: {reason}; {remedy}.")
     return SOLVERS[settings.name](settings, process, learned_variance)
 
 
