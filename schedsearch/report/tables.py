@@ -72,7 +72,7 @@ def preset_table(found: RunFindings) -> Table:
     table.add_column("searched", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
     table.add_column("FID difference", justify="right", no_wrap=True)
-    table.add_column("searched is")
+    table.add_column("verdict")
     if auditor is not None:
         table.add_column("auditor says")
     table.add_column("")
@@ -100,8 +100,9 @@ def _legend(found: RunFindings, *, left_out: int) -> list[str]:
     """What the columns hold, a line each."""
     batch = found.results.settings.evaluation.latency_batch
     predicted = any(entry.latency.source != "measured" for entry in found.shown)
-    sign = "; ~ not measured after the last trial" * predicted
-    lines = [f"{found.shown[0].fid_title}; ms per batch of {batch}{sign}"]
+    lines = [f"{found.shown[0].fid_title}; ms per batch of {batch}"]
+    if predicted:
+        lines.append("~: not measured after the last trial")
     if found.held_out_title:
         lines += [
             f"held-out FID: {found.held_out_title}, 95 % interval",
