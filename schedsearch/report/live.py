@@ -26,7 +26,7 @@ Hypervolume = Callable[[Sequence["TrialRecord"]], float | None]
 
 
 class RunView:
-    """Follows a run; meets ``search.seam.Observer`` and is a context manager.
+    """Follows a run; meets ``runners.contracts.Observer`` and is a context manager.
 
     Args:
         console: Where to write; standard error, so that results alone go to standard output.

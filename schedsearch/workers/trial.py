@@ -85,7 +85,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
         evaluation=_evaluation(job, bench, quality, latency_ms),
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - clock, 3),
-        stage_seconds=stages.seconds,
+        stage_seconds=dict(stages.seconds),
         worker=worker_name(),
         device=str(bench.device),
         final_loss=progress.last_loss,

@@ -8,13 +8,14 @@ from rich.console import Console
 
 from schedsearch.report.live import RunView
 from schedsearch.runs.results import hypervolume_of
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.workers.jobs import TrialJob
 
 
 def job_of(number: int, label: str | None = None) -> TrialJob:
     return TrialJob(
         number=number,
-        depths=(9,) * 10,
+        schedule=ExitSchedule((9,) * 10),
         label=label,
         settings="",
         run_dir="",

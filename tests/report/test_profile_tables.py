@@ -9,12 +9,15 @@ import pytest
 from driving import settings_of
 from matplotlib.image import imread
 from rich.console import Console, RenderableType
-from schedsearch.report.latency_plot import plot_latency_table
 
 from schedsearch.evaluation.latency import LatencyProtocol
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.report.profile_plots import plot_block_values, plot_error_table
+from schedsearch.report.profile_plots import (
+    plot_block_values,
+    plot_error_table,
+    plot_latency_table,
+)
 from schedsearch.report.profile_tables import (
     block_values,
     error_table,
