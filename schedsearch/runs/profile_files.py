@@ -51,9 +51,13 @@ class ProfileFiles:
             weights: Fingerprint of the pretrained weights; None skips their comparison, since
                 a run checks them elsewhere.
         """
-        if not self._are_of(weights) or (self.tunes and not self._folder.shared_weights.is_file()):
+        if not self._are_of(weights) or (self.tunes and not self.has_shared_weights()):
             return False
         return self._settings.profile is None or self.error_table() is not None
+
+    def has_shared_weights(self) -> bool:
+        """Whether shared weights of these settings are there."""
+        return self._are_of() and self._folder.shared_weights.is_file()
 
     def error_table(self) -> ErrorTable | None:
         """The table of these settings; None where there is none, or it is damaged."""

@@ -81,14 +81,18 @@ class Meter:
         self.costs.save(self._folder)
         self._saved = self._clock()
 
-    def close(self) -> None:
-        """Count what was running as interrupted, and keep the costs."""
+    def abandon_jobs(self) -> None:
+        """Count jobs whose workers were stopped as interrupted."""
         now = self._clock()
         for began in self._in_flight.values():
             cost = self._costs.of(stages.INTERRUPTED)
             cost.jobs += 1
             cost.device_seconds += now - began
         self._in_flight.clear()
+
+    def close(self) -> None:
+        """Count what was running as interrupted, and keep the costs."""
+        self.abandon_jobs()
         self.save()
 
     # ---- stages and jobs ------------------------------------------------------------------

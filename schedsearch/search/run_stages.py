@@ -126,6 +126,7 @@ class RunStages:
             table = self._profile(runner)
             self._run_trials(runner, table)
         except BudgetSpentError as stop:
+            self._meter.abandon_jobs()
             self.observer.warning(str(stop))
 
     def _profile(self, runner: Runner) -> ErrorTable | None:

@@ -112,6 +112,16 @@ class LocalRunner:
 
     def run(self, source: JobSource, *, check: Callable[[], None] | None = None) -> None:
         """Run until the source is finished, see :class:`Runner`."""
+        for index, worker in enumerate(self._workers):
+            if worker.job is not None:  # abandoned when an earlier run was ended
+                self._workers[index] = self._spawn(index)
+        try:
+            self._run(source, check)
+        except BaseException:
+            self._abandon_jobs()
+            raise
+
+    def _run(self, source: JobSource, check: Callable[[], None] | None) -> None:
         while True:
             for worker in self._workers:
                 if worker.job is None and (job := source.next_job()) is not None:
@@ -126,6 +136,14 @@ class LocalRunner:
                 check()
             for worker in busy:
                 self._collect(worker, source, ready=worker.pipe in ready)
+
+    def _abandon_jobs(self) -> None:
+        """Stop workers in the middle of a job: what follows must find the device idle."""
+        for worker in self._workers:
+            if worker.job is not None:
+                worker.pipe.close()
+                worker.process.kill()
+                worker.process.join()
 
     def _collect(self, worker: _Worker, source: JobSource, *, ready: bool) -> None:
         job = worker.job

@@ -56,7 +56,7 @@ class ProfileStage(JobQueue):
         Raises:
             StorageError: If trials measured shared weights.
         """
-        if self._files.tunes:
+        if self._files.tunes and not self._files.has_shared_weights():
             raise StorageError(
                 "All trials of this run measured one set of shared weights, but "
                 f"{self._folder.shared_weights} is gone or was made with other settings. Restore "

@@ -55,8 +55,8 @@ class JobQueue:
             self.keep(job, outcome)
         elif outcome.stage == DISK_STAGE:
             raise StorageError(
-                f"{self.name_of(job)} could not write its files: {outcome.reason} Free space and "
-                "run the same command again; finished work is kept."
+                f"{self.name_of(job)} could not write its files: {outcome.reason.rstrip('.')}. "
+                "Free space and run the same command again; finished work is kept."
             )
         else:
             self._attempts[job] += 1

@@ -1,8 +1,6 @@
-"""Which shared fine-tunes are handed out, and what becomes of failures."""
+"""When a run makes its shared weights and error table, and what becomes of failures."""
 
 import io
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,131 +15,119 @@ from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.profile_files import ProfileFiles
 from schedsearch.runs.results import hypervolume_of
 from schedsearch.search.stages.profile import ProfileStage
-from schedsearch.workers.failures import DISK_STAGE
-from schedsearch.workers.jobs import ProfileJob
+from schedsearch.workers.jobs import WORKER_STAGE, Done, Failed, ProfileJob
 
 TABLE = ErrorTable(
     depths=(2, 3),
     losses=((0.5, 0.4), (0.3, 0.2)),
     standard_errors=((0.1, 0.0), (0.1, 0.0)),
-    exits="uniform",
-    num_steps=3,
+    exits="pretrained",
+    num_steps=0,
     num_images=4,
     seed=0,
     seconds=1.5,
 )
+ON: dict[str, Any] = {"profile": {"num_images": 4}}
+SHARED: dict[str, Any] = {**ON, "recipe": {"weights": "shared"}}
 
 
 class Stage:
     """A stage with what it told."""
 
-    def __init__(self, root: Path, profile: dict[str, Any] | None) -> None:
-        self.settings = settings_of(profile=profile, search={"max_retries": 1})
+    def __init__(self, root: Path, changes: dict[str, Any]) -> None:
+        self.settings = settings_of(**changes, search={"max_retries": 1})
         self.folder = RunFolder(root)
+        self.files = ProfileFiles(self.folder, self.settings)
         self.told = io.StringIO()
         view = RunView(Console(file=self.told, width=200), hypervolume_of)
         self.source = ProfileStage(self.settings, "settings", self.folder, view)
 
     def take(self) -> ProfileJob:
         job = self.source.next_job()
-        assert job is not None
+        assert isinstance(job, ProfileJob)
         return job
 
-    def answer(self, job: ProfileJob) -> None:
+    def answer(self) -> None:
         """What a worker does."""
-        files = ProfileFiles(self.folder, job.exits, self.settings)
-        files.begin("sha256:0")
-        assert self.settings.profile is not None
-        if self.settings.profile.num_steps:
-            files.weights.write_text("weights")
-        TABLE.save(files.table)
-        self.source.finish(job, {"record": json.dumps(asdict(TABLE))})
+        self.files.begin("sha256:0")
+        if self.files.tunes:
+            self.folder.shared_weights.write_text("weights")
+        table = TABLE if self.settings.profile is not None else None
+        if table is not None:
+            table.save(self.folder.error_table)
+        self.source.finish(self.take(), Done(result=table))
 
 
 @pytest.mark.parametrize(
-    ("profile", "exits"),
+    ("changes", "title"),
     [
-        (None, []),
-        ({"num_steps": 0}, ["uniform"]),
-        ({"num_steps": 3}, ["uniform"]),
-        ({"num_steps": 3, "start": "shared"}, ["schedules"]),
+        (ON, "measuring the error table"),
+        (SHARED, "tuning shared weights, 2 steps, measuring the error table"),
+        ({"profile": None, "recipe": {"weights": "shared"}}, "tuning shared weights, 2 steps"),
     ],
-    ids=["off", "pretrained", "table", "start"],
+    ids=["table", "both", "weights"],
 )
-def test_what_is_needed(tmp_path: Path, profile: dict[str, Any] | None, exits: list[str]) -> None:
-    stage = Stage(tmp_path, profile)
-    assert stage.source.num_jobs == len(exits)
-    jobs = []
-    while (job := stage.source.next_job()) is not None:
-        jobs.append(job)
-    assert [job.exits for job in jobs] == exits
-    assert {(job.settings, job.run_dir) for job in jobs} <= {("settings", str(tmp_path))}
-    for job in jobs:
-        stage.answer(job)
-    assert stage.source.error_table() == (TABLE if exits else None)
-    assert stage.source.seconds == 1.5 * len(exits)
-    assert Stage(tmp_path, profile).source.num_jobs == 0  # what is done is not done again
-
-
-def test_another_profile_needs_another_table(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, {"num_steps": 3})
-    stage.answer(stage.take())
-    assert Stage(tmp_path, {"num_steps": 4}).source.num_jobs == 1
-    assert Stage(tmp_path, {"num_steps": 3, "num_images": 5}).source.num_jobs == 1
-    assert Stage(tmp_path, {"num_steps": 3}).source.num_jobs == 0
-
-
-def test_weights_that_are_gone_are_made_again(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, {"num_steps": 3})
-    stage.answer(stage.take())
-    stage.folder.shared_weights("uniform").unlink()
-    assert Stage(tmp_path, {"num_steps": 3}).source.num_jobs == 1
-
-
-def test_a_failure_is_no_silent_fallback(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, {"num_steps": 3})
-    stage.source.finish(stage.take(), {"error": "loss is nan at step 1", "stage": "fine-tune"})
-    assert "warning: no error table" in stage.told.getvalue()
-    with pytest.raises(NoResultError, match=r"loss is nan at step 1\. Its log is .*log\.txt"):
-        stage.source.error_table()
-
-
-def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, {"num_steps": 3})
-    stage.source.finish(stage.take(), {"error": "OSError: full", "stage": DISK_STAGE})
-    with pytest.raises(StorageError, match=r"OSError: full\. Free space"):
-        stage.source.error_table()
-
-
-def test_a_table_that_is_not_there_yet_is_no_table(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, {"num_steps": 3})
-    with pytest.raises(NoResultError, match="not there yet"):
-        stage.source.error_table()
-
-
-def test_lost_workers_get_another_chance_and_not_for_ever(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, {"num_steps": 3})
-    job = stage.take()
-    stage.source.lose(job, "the worker died", retry=True)
-    assert stage.take() == job
-    stage.source.lose(job, "the worker died", retry=True)
-    assert stage.source.next_job() is None
-    with pytest.raises(NoResultError, match="the worker died"):
-        stage.source.error_table()
-
-
-def test_a_time_out_is_final(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, {"num_steps": 3})
-    stage.source.lose(stage.take(), "no result within 3 s", retry=False)
-    assert stage.source.next_job() is None
-    with pytest.raises(NoResultError, match="no result within 3 s"):
-        stage.source.error_table()
-
-
-def test_announcement(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, {"num_steps": 3})
+def test_what_is_needed_is_made_once(
+    tmp_path: Path, changes: dict[str, Any], title: str
+) -> None:
+    stage = Stage(tmp_path, changes)
+    assert stage.source.is_due
+    assert stage.source.error_table() is None
     stage.source.announce()
-    assert "tuning 3 steps with random exits, and measuring" in stage.told.getvalue()
-    other = Stage(tmp_path, {"num_steps": 0})
-    other.source.announce()
-    assert "tuning" not in other.told.getvalue()
+    assert f"{title} (1)" in stage.told.getvalue()
+    stage.answer()
+    assert stage.source.next_job() is None
+    has_table = stage.settings.profile is not None
+    assert stage.source.error_table() == (TABLE if has_table else None)
+    said = "error table: 2 depths x 2 intervals, n=4, 2 s"
+    assert (said in stage.told.getvalue()) == has_table
+    assert not Stage(tmp_path, changes).source.is_due
+
+
+def test_a_run_without_profile_needs_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, {})
+    assert not stage.source.is_due
+    assert stage.source.error_table() is None
+
+
+def test_other_settings_need_another_table(tmp_path: Path) -> None:
+    Stage(tmp_path, ON).answer()
+    other = Stage(tmp_path, {"profile": {"num_images": 5}})
+    assert other.source.is_due
+    assert other.source.error_table() is None  # not that of the other settings
+    assert not Stage(tmp_path, {**ON, "recipe": {"lr": 1.0}}).source.is_due
+
+
+def test_trials_of_shared_weights_refuse_others(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, SHARED)
+    stage.answer()
+    stage.folder.error_table.unlink()  # a table can be measured again from the same weights
+    assert stage.source.is_due
+    stage.source.refuse_other_weights()
+    stage.folder.shared_weights.unlink()
+    with pytest.raises(StorageError, match=r"shared\.safetensors is gone.*new --output"):
+        stage.source.refuse_other_weights()
+    Stage(tmp_path, ON).source.refuse_other_weights()  # trials have their own weights here
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"), [(ON, "or set profile to null"), (SHARED, "run the same command again.")]
+)
+def test_a_failed_profile_ends_the_run(
+    tmp_path: Path, changes: dict[str, Any], remedy: str
+) -> None:
+    stage = Stage(tmp_path, changes)
+    failure = Failed(stage="fine-tune", reason="loss is nan at step 1")
+    with pytest.raises(NoResultError, match=r"loss is nan at step 1\. Its log is .*log") as caught:
+        stage.source.finish(stage.take(), failure)
+    assert remedy in str(caught.value)
+
+
+def test_a_dead_worker_gets_another_chance_and_not_for_ever(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, ON)
+    died = Failed(stage=WORKER_STAGE, reason="the worker died", retry=True)
+    job = stage.take()
+    stage.source.finish(job, died)
+    assert stage.take() == job
+    with pytest.raises(NoResultError, match="the worker died"):
+        stage.source.finish(job, died)

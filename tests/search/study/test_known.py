@@ -1,26 +1,56 @@
-from driving import record_of
+"""Schedules as a solver sees them, and which of them are settled."""
 
+from typing import Any
+
+import numpy as np
+import pytest
+from driving import TIMES, record_of
+
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 from schedsearch.search.study.known import DistinctSchedules, FinishedTrials
-from schedsearch.workers.failures import as_failure
 
 DEEP, SHALLOW = (3,) * 10, (1,) * 10
-TIMES = [850.0 - 100 * call for call in range(9)]
+NOT_IN_9 = [850.0 - 100 * call for call in range(9)]
+"""Times of a solver that never calls the network in interval 9."""
+
+
+@pytest.mark.parametrize("monotone", ["nonincreasing", "free"])
+def test_distinct_schedules_are_enumerated_once_each(monotone: Any) -> None:
+    space = SearchSpace(8, 10, 10, monotone)
+    distinct = DistinctSchedules(space, TIMES)
+    found = list(distinct)
+    assert all(schedule in space for schedule in found)
+    assert len({distinct.key(s) for s in found}) == len(found) == distinct.size()
+
+
+def test_only_visited_intervals_tell_schedules_apart() -> None:
+    distinct = DistinctSchedules(SearchSpace(2, 10, 10, "nonincreasing"), TIMES)
+    flat, other = ExitSchedule((8,) * 10), ExitSchedule((10, 10, 10, *(8,) * 7))
+    assert distinct.key(flat) == distinct.key(other) == (8, 8, 8)
+    assert distinct.key(ExitSchedule((8,) * 9 + (7,))) != distinct.key(flat)
+
+
+def test_the_last_unknown_schedule_is_found() -> None:
+    distinct = DistinctSchedules(SearchSpace(1, 10, 10, "nonincreasing"), (999.0,))
+    known = {distinct.key(s) for s in distinct if s.depths[9] != 10}
+    picked = distinct.pick_unknown(known, np.random.default_rng(0))
+    assert picked.depths == (10,) * 10  # one of 92,378, which chance hardly ever draws
+    with pytest.raises(StopIteration):
+        distinct.pick_unknown({*known, (10,)}, np.random.default_rng(0))
+
+
+# ---- finished trials --------------------------------------------------------------------------
 
 
 def finished() -> FinishedTrials:
-    """Trials of a solver that never calls the network in interval 9."""
-    return FinishedTrials(DistinctSchedules(SearchSpace(1, 4, 10), TIMES))
-
-
-def failure(number: int, depths: tuple[int, ...]):
-    return as_failure(record_of(number, depths), stage="fid", reason="not finite")
+    return FinishedTrials(DistinctSchedules(SearchSpace(1, 4, 10), NOT_IN_9))
 
 
 def test_a_failure_counts_until_a_later_attempt_has_a_result() -> None:
     trials = finished()
-    trials.add(failure(0, DEEP))
-    trials.add(failure(1, SHALLOW))
+    trials.add(record_of(0, DEEP, None))
+    trials.add(record_of(1, SHALLOW, None))
     assert (trials.num_complete, trials.num_failed) == (0, 2)
     trials.add(record_of(2, DEEP))
     assert (trials.num_complete, trials.num_failed) == (1, 1)
@@ -41,11 +71,3 @@ def test_the_first_result_of_what_the_solver_cannot_tell_apart_counts() -> None:
 
 def test_what_runs_is_not_new() -> None:
     assert finished().keys([SHALLOW[:9]]) == {SHALLOW[:9]}
-
-
-def test_a_failure_keeps_its_trial_and_loses_its_result() -> None:
-    failed = failure(4, DEEP)
-    assert (failed.number, failed.depths, failed.complete) == (4, DEEP, False)
-    assert (failed.stage, failed.reason, failed.evaluation, failed.retry) == (
-        "fid", "not finite", None, False,
-    )  # fmt: skip
