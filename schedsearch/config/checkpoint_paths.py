@@ -12,8 +12,7 @@ from pathlib import Path
 from schedsearch.exceptions import CheckpointError
 
 CHOICES = ("ema", "model", "state_dict")
-"""Suffixes, and keys of training scripts for weights. The first one found is used: EMA weights
-sample better."""
+"""Suffixes, and keys of training scripts. The first one found is used: EMA samples better."""
 
 UVIT_FILES = {"ema": "nnet_ema.pth", "model": "nnet.pth"}
 """Weights in a training folder of U-ViT (``N.ckpt``); its code writes the EMA last."""

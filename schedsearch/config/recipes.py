@@ -25,7 +25,7 @@ TRAINERS_PACKAGE = "trainers"
 """Its folder ``recipes`` holds the recipes that ship; found without importing it."""
 
 PLACEHOLDERS = {"num_steps": 1, "batch_size": 1, "lr": 1.0}
-"""Stand for required keys, which a base may lack; a broken base then misses no keys."""
+"""Stand for required keys, which a base may lack."""
 
 
 def with_recipe_base(data: Any, findings: Findings, paths: Paths) -> Any:

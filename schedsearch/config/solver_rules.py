@@ -20,7 +20,7 @@ OWN_OPTIONS = {
 DEFAULTS = SolverSettings()
 
 FEWEST_STEPS = {1: 1, 2: 2, 3: 4}
-"""Least network calls of a singlestep solver, by order; order 3 ends with a lower one."""
+"""Least network calls of a singlestep solver, by order."""
 
 
 def solver_mistakes(

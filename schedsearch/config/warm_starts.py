@@ -28,7 +28,7 @@ class WarmStart:
 
 
 def check_entries(value: Any, findings: Findings) -> bool:
-    """Check the types and names in the plain section, and return whether it can be used."""
+    """Check types and names in the plain section; return whether it can be used."""
     # NOTE: Done by hand, because pydantic's errors in a union name no index.
     before = len(findings.problems)
     if not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Writes files in one step: a crash or a full disk never leaves half a file."""
+"""Writes files in one step, so no crash leaves half a file."""
 
 from __future__ import annotations
 

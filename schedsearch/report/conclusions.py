@@ -1,4 +1,4 @@
-"""What a run found, how sure that is, and what to do next: at most four sentences."""
+"""The sentences below the tables: what a run found, how sure, and what next."""
 
 from __future__ import annotations
 

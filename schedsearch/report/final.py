@@ -26,7 +26,7 @@ def print_report(
     costs: Costs | None = None,
     whole_front: bool = False,
 ) -> None:
-    """Print what a run found and how sure that is; nothing for a run without results.
+    """Print what a run found; nothing for a run without results.
 
     Args:
         console: Where to.

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a live view on a terminal, plain lines elsewhere."""
+"""The progress of a run: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class RunView:
             self._console.print(Text(text, style=style), soft_wrap=True)
 
     def _eta(self) -> str:
-        """What is left of the stage: by the estimate at first, by its own jobs later."""
+        """Time left in the stage: by the estimate first, by its jobs later."""
         elapsed = time.monotonic() - self._began
         done = self._done - self._first_done
         # NOTE: jobs that run count as half done, so that two workers are not taken for one.

@@ -218,7 +218,7 @@ def _mark_cells(axes, values, depths, mesh) -> None:  # type: ignore[no-untyped-
 
 
 def _draw_plans(axes, plans: Sequence[ProfiledSchedule], num_intervals: int) -> None:  # type: ignore[no-untyped-def]
-    """Up to three plans as staircases along the upper edge of the blocks that they run."""
+    """Up to three plans as staircases above the blocks that they run."""
     import matplotlib.patheffects as effects
 
     chosen = [plans[i] for i in sorted({0, len(plans) // 2, len(plans) - 1})] if plans else []

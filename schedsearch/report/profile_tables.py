@@ -113,7 +113,7 @@ def block_values(profile: Profile) -> NDArray[np.float64]:
 
 
 def shown_columns(num_depths: int) -> list[int]:
-    """Columns of a table for the terminal: all of few, else evenly spaced ones with both ends."""
+    """Columns of a table: all of few, else evenly spaced ones with both ends."""
     if num_depths <= MAX_COLUMNS:
         return list(range(num_depths))
     return sorted({round(x) for x in np.linspace(0, num_depths - 1, MAX_COLUMNS).tolist()})

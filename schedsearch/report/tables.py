@@ -161,7 +161,7 @@ def _latency(entry: FrontEntry) -> str:
 
 
 def _front(found: RunFindings, entry: FrontEntry, *, on_front: bool) -> str:
-    """A dot by the search's FID, then at how many held-out seeds it is on the front."""
+    """A dot by the search's FID, then the held-out seeds on the front."""
     text = "● " if on_front else "  "
     if (seeds := found.seeds_on_front.get(entry.trial)) is None:
         return text

@@ -69,7 +69,7 @@ class RunFolder:
 
     @classmethod
     def existing(cls, name: str) -> RunFolder:
-        """The folder of a run that was started before, by path or by name below ``runs/``.
+        """The folder of an earlier run, by path or by name below ``runs/``.
 
         Raises:
             ConfigError: If it is no run folder.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from schedsearch.settings import StudySettings
 
 PlotFront = Callable[[RunResults, Path], None]
-"""Draws the front into a PNG. The command line gives it, since pictures belong to ``report``."""
+"""Draws the front into a PNG; given by the command line, since pictures belong to ``report``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def take_action(args: argparse.Namespace) -> int:
-    """Print what a valid file asks for; the mistakes of any other come as an exception."""
+    """Print what a valid file asks for; mistakes come as an exception."""
     from schedsearch.config import find_space, num_exit_blocks_of, read_settings
     from schedsearch.exceptions import ExitCode
     from schedsearch.search.study.warm_starts import read_warm_starts

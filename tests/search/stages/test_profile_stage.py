@@ -67,9 +67,7 @@ class Stage:
     ],
     ids=["table", "both", "weights"],
 )
-def test_what_is_needed_is_made_once(
-    tmp_path: Path, changes: dict[str, Any], title: str
-) -> None:
+def test_what_is_needed_is_made_once(tmp_path: Path, changes: dict[str, Any], title: str) -> None:
     stage = Stage(tmp_path, changes)
     assert stage.source.is_due
     assert stage.source.error_table() is None
@@ -111,7 +109,8 @@ def test_trials_of_shared_weights_refuse_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "remedy"), [(ON, "or set profile to null"), (SHARED, "run the same command again.")]
+    ("changes", "remedy"),
+    [(ON, "or set profile to null"), (SHARED, "run the same command again.")],
 )
 def test_a_failed_profile_ends_the_run(
     tmp_path: Path, changes: dict[str, Any], remedy: str
