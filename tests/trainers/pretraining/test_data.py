@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from trainers.pretraining import data as pretraining_data
+from trainers.pretraining import loop as pretraining
 from trainers.pretraining.dit import build_parser, main
-from trainers.pretraining.loop import data as pretraining_data
-from trainers.pretraining.loop import loop as pretraining
 
 NETWORK = ["--hidden-size", "16", "--depth", "2", "--num-heads", "2"]
 ARGUMENTS = [*NETWORK, "--steps", "2", "--batch-size", "2"]

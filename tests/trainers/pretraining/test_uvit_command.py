@@ -10,7 +10,7 @@ from tiny_runs import same_weights
 from schedsearch.backbones.uvit import UViT
 from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.data import mnist
-from trainers.pretraining.loop import loop as pretraining
+from trainers.pretraining import loop as pretraining
 from trainers.pretraining.uvit import build_parser, main
 
 NETWORK = ["--embed-dim", "16", "--depth", "4", "--num-heads", "2", "--patch-size", "2"]
