@@ -1,4 +1,4 @@
-"""The schedule that a command line option means."""
+"""Parses the schedule given as a command line option."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from schedsearch.schedules.schedule_file import read_schedule_file
 def resolve_schedule(
     spec: str, *, num_exit_blocks: int, num_intervals: int = 10, min_depth: int = 1
 ) -> ExitSchedule:
-    """The schedule that a command line option means.
+    """Parse the schedule given as a command line option.
 
     Args:
         spec: A schedule file, a preset (scaled to the model), ``full``, or depths separated
-            by commas or spaces, data -> noise; a single depth stands for every interval.
+            by commas or spaces, from data to noise. A single depth applies to every interval.
         num_exit_blocks: Exit blocks of the model.
         num_intervals: Intervals of ``full`` and number of depths in a list.
-        min_depth: Smallest depth that the model runs, see
-            :func:`~schedsearch.schedules.schedule_file.lowest_depth`. Presets keep
-            at least one block whatever it is, as in the paper (ASE, Table 5).
+        min_depth: Smallest depth of the model, see
+            :func:`~schedsearch.schedules.schedule_file.lowest_depth`. Presets keep at least one
+            block, as in the paper (ASE, Table 5).
 
     Raises:
-        ConfigError: If there is no such schedule or it does not fit the model.
+        ConfigError: If the schedule does not exist or does not fit the model.
     """
     if spec == FULL:
         return ExitSchedule.flat(num_exit_blocks, num_intervals)
