@@ -1,4 +1,4 @@
-"""The schedule that a command line option means."""
+"""Parses the schedule given as a command line option."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def read_schedule_for(
 def resolve_schedule(
     spec: str, *, num_exit_blocks: int, num_intervals: int = 10, family: str | None = None
 ) -> ExitSchedule:
-    """The schedule that a command line option means.
+    """Parse the schedule given as a command line option.
 
     Args:
         spec: A schedule file, a preset (scaled to the model), ``full``, or depths separated
-            by commas or spaces, data -> noise; a single depth stands for every interval.
+            by commas or spaces, from data to noise. A single depth applies to every interval.
         num_exit_blocks: Exit blocks of the model.
         num_intervals: Intervals of ``full`` and number of depths in a list.
         family: ``dit``, ``uvit``, or None for a custom class. It decides whether the model may
             run no block at all; presets keep one block, as in the paper (ASE, Table 5).
 
     Raises:
-        ConfigError: If there is no such schedule or it does not fit the model.
+        ConfigError: If the schedule does not exist or does not fit the model.
     """
     if spec == FULL:
         return ExitSchedule.flat(num_exit_blocks, num_intervals)
