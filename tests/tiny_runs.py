@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from forks import forked_workers
 from safetensors.torch import load_file
 
 from schedsearch.cli.main import main
@@ -100,9 +101,9 @@ class Done:
 
 
 def run_cli(*argv: object) -> Done:
-    """Run a command in this process."""
+    """Run a command in this process; local workers are forks of it."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), forked_workers():
         code = main([str(word) for word in argv])
     return Done(code, out.getvalue(), err.getvalue())
 

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("whole_runs")  # or its assertions would fail without a word
+pytest.register_assert_rewrite("starts", "whole_runs")  # or their assertions say nothing

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from forks import ForkedCli
 from tiny_runs import (
     children_of,
     faulty_space,
@@ -16,7 +17,7 @@ from tiny_runs import (
     trainings,
     wait_until,
 )
-from whole_runs import FLAT, check_promises, optuna_trials
+from whole_runs import FLAT, check_promises, mend, optuna_trials
 
 from schedsearch.records import TrialRecord
 
@@ -28,30 +29,28 @@ def check_kept(run: Path, kept: list[TrialRecord], began: list[tuple[int, ...]])
 
 
 @pytest.mark.slow
-def test_kill_9_of_the_driver_again_and_again(tmp_path: Path) -> None:
+def test_a_killed_driver_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     space = faulty_space(
         tmp_path,
-        {0: "takes_half_a_second"},
+        {},
         warm_start=["full", "D2-DiT", "D3-DiT"],
-        search={"n_trials": 6},
+        profile={"num_images": 4},
+        search={"n_trials": 6, "dp_seeds": 1},
         resources={"num_workers": 2},
     )
-    run = tmp_path / "run"
+    run, log = tmp_path / "run", tmp_path / "log.txt"
     kept: list[TrialRecord] = []
-    for lines, stop in ((1, signal.SIGKILL), (3, signal.SIGKILL), (4, signal.SIGTERM)):
-        # A log for each start: Python's own start of a worker whose driver is killed in the midst
-        # of it shows a traceback that no code of ours could prevent.
-        log = tmp_path / f"log{lines}.txt"
+    for reached, stop in (
+        (lambda: (run / "profile" / "made_from.json").exists(), signal.SIGKILL),
+        (lambda: len(records_of(run)) >= 1, signal.SIGKILL),
+        (lambda: len(records_of(run)) >= 3, signal.SIGTERM),
+    ):
         began = len(trainings(tmp_path))
-        driver = start_cli("run", space, "--output", run, log=log)
-        pid = driver.pid
-        wait_until(  # the lines may stand there already, from the start before
-            lambda n=lines, p=pid: len(records_of(run)) >= n and len(children_of(p)) >= 2  # type: ignore[misc]
-        )
-        workers = children_of(pid)
+        driver = ForkedCli("run", space, "--output", run, log=log)
+        wait_until(lambda d=driver, r=reached: r() and len(children_of(d.pid)) >= 2)  # type: ignore[misc]
+        workers = children_of(driver.pid)
         os.kill(driver.pid, stop)
-        code = driver.wait(timeout=240)
-        assert code == (-signal.SIGKILL if stop == signal.SIGKILL else 130), log.read_text()
+        assert driver.wait() == (-stop if stop == signal.SIGKILL else 130), log.read_text()
         wait_until(lambda w=workers: not any(map(is_alive, w)))  # type: ignore[misc]
         check_kept(run, kept, trainings(tmp_path)[began:])
         kept = records_of(run)
@@ -74,6 +73,7 @@ def test_kill_9_of_the_driver_again_and_again(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_exits_130_and_resumes(tmp_path: Path) -> None:
+    """A command in a process group of its own, with workers that Python starts afresh."""
     space = faulty_space(
         tmp_path, {9: "hangs"}, warm_start=["full", FLAT[9]], search={"n_trials": 2}
     )
@@ -91,11 +91,7 @@ def test_ctrl_c_exits_130_and_resumes(tmp_path: Path) -> None:
     status = run_cli("status", run).out
     assert "driver:       not running" in status
     assert "interrupted:  1 (trials 1)" in status
-    text = space.read_text().replace("depth_9: hangs", "depth_9: raises_once")
-    (tmp_path / "traces" / "depth_9.fault").touch()  # no fault any more
-    # The fault is part of the space, so the stored one changes too, as an editor would do it.
-    space.write_text(text)
-    stored = run / "space.yaml"
-    stored.write_text(stored.read_text().replace("depth_9: hangs", "depth_9: raises_once"))
+    mend("hangs", space, run)
     assert run_cli("run", space, "--output", run).code == 0
     check_promises(run, 2)
+    assert trainings(tmp_path).count((10,) * 10) == 1

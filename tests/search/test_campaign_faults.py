@@ -89,8 +89,7 @@ class TestFaults:
         assert record.stage == "sample"
         assert record.reason is not None
         assert "64 of 64 samples are not finite" in record.reason
-        assert record.stage_seconds["fine-tune"] > 0
-        assert "sample" in record.stage_seconds
+        assert record.seconds > 0
 
     def test_a_worker_that_always_dies_is_given_up(self, faulty_run: Path) -> None:
         (record,) = of_depth(faulty_run, 5)
@@ -122,7 +121,7 @@ class TestFaults:
         settings = (faulty_run / "run" / "space.yaml").read_text()
         job = TrialJob(
             number=0,
-            depths=record.depths,
+            schedule=record.schedule,
             label=None,
             settings=settings.replace("killed_once_after_step_1", "raises_once"),
             run_dir=str(tmp_path / "run"),

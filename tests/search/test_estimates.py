@@ -1,93 +1,117 @@
-"""What a run will take, by its latency table."""
+"""What a run will take, by a latency table made up for easy numbers."""
 
-from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from tiny_runs import write_space
+from driving import TIMES, settings_of, warm
+from torch import nn
 
-from schedsearch.config import read_settings
-from schedsearch.runs.folder import RunFolder
-from schedsearch.search.estimates import Estimates
-from schedsearch.search.preflight import check_before_start
+from schedsearch.evaluation.latency_table import LatencyTable
+from schedsearch.runs.latency_file import LatencyReport
+from schedsearch.search.estimates import STARTUP_SECONDS, estimate_run
+from schedsearch.search.preflight import Preflight
 
-EVALUATION = {"num_samples": 32, "confirm_seeds": 2, "runoff_seeds": 1, "confirm_samples": 16}
 CALLS = 3
 """Network calls per image of the tiny space's solver."""
 
+IMAGE = 0.002
+"""Seconds per image of a network call at full depth: a batch of 8 takes 16 ms."""
 
-@pytest.fixture(scope="module")
-def estimates(tmp_path_factory: pytest.TempPathFactory) -> Estimates:
-    folder = tmp_path_factory.mktemp("estimates")
-    space = write_space(
-        folder,
-        warm_start=["full", "D2-DiT", "D3-DiT"],
-        evaluation={**EVALUATION, "confirm_steps": 4},
-        recipe={"num_steps": 5, "batch_size": 64},
+TABLE = LatencyTable(
+    depth_ms={},
+    run_ms={},
+    a_ms=0.0,
+    b_ms=1.6,
+    c0_ms=0.0,
+    max_residual=0.0,
+    mean_residual=0.0,
+    num_calls=CALLS,
+    repeats=3,
+    protocol=None,  # type: ignore[arg-type]
+)
+FULL_MS = CALLS * 16.0
+EVALUATION = {"num_samples": 32, "confirm_seeds": 2, "confirm_samples": 16}
+RECIPE = {"num_steps": 5, "batch_size": 64}
+PRESETS = [("full", (10,) * 10), ("D2-DiT", (6,) * 10), ("D3-DiT", (4,) * 10)]
+
+
+def ready_of(*named: tuple[str, tuple[int, ...]], **changes: Any) -> Preflight:
+    settings = settings_of(
+        evaluation={**EVALUATION, **changes.pop("evaluation", {})},
+        recipe={**RECIPE, **changes.pop("recipe", {})},
         search={"n_trials": 40},
-        profile={"num_steps": 7, "num_images": 11, "start": "shared"},
+        **changes,
     )
-    ready = check_before_start(read_settings(space), RunFolder(folder / "run"), dry_run=True)
-    return Estimates(ready)
-
-
-def test_all_stages_are_counted_in_network_calls(estimates: Estimates) -> None:
-    """A training step is three passes of its batch; all at full depth."""
-    table = estimates._ready.table
-    call = (table.a_ms + 10 * table.b_ms) / 8 / 1000  # a batch of 8 through 10 blocks
-    assert estimates.trial_seconds() == pytest.approx(call * (3 * 5 * 64 + 32 * CALLS))
-    # One shared fine-tune for the weights and the table: 7 steps, then 10 intervals x 9 depths.
-    assert estimates.profile_seconds() == pytest.approx(call * (3 * 7 * 64 + 90 * 11))
-    # Two presets, their rivals, full depth and three of the front at two seeds, three contenders
-    # of each preset at one; all 8 confirmed ones are trained for four further steps.
-    images = (8 * 2 + 6 * 1) * 16
-    training = 3 * 8 * 4 * 64
-    assert estimates.confirmation_seconds() == pytest.approx(call * (images * CALLS + training))
-
-
-def test_fine_tunes_anew_are_counted(estimates: Estimates) -> None:
-    ready = estimates._ready
-    evaluation = replace(
-        ready.settings.evaluation, confirm_training_seeds=3, runoff_training_seeds=2
+    bench = SimpleNamespace(
+        settings=settings,
+        backbone=SimpleNamespace(num_exit_blocks=10),
+        pretrained=nn.Linear(4, 6, bias=False),
+        solver=SimpleNamespace(times=TIMES),
     )
-    more = Estimates(replace(ready, settings=replace(ready.settings, evaluation=evaluation)))
-    call = (ready.table.a_ms + 10 * ready.table.b_ms) / 8 / 1000
-    # The two presets and their rivals, three times at two seeds; their six contenders twice at
-    # one, instead of once as they are. Each is trained for 5 steps, the former for 4 more.
-    images = (4 * 3 * 2 + 6 * 2 * 1 - 6 * 1) * 16
-    training = 3 * (4 * 3 * (5 + 4) + 6 * 2 * 5) * 64
-    added = more.confirmation_seconds() - estimates.confirmation_seconds()
-    assert added == pytest.approx(call * (images * CALLS + training))
+    return Preflight(
+        bench=bench,  # type: ignore[arg-type]
+        warm_starts=warm(*named),
+        table=TABLE,
+        latency=LatencyReport(table={}, full_ms=FULL_MS),
+    )
 
 
-def test_a_trial_may_be_several_fine_tunes(estimates: Estimates) -> None:
-    ready = estimates._ready
-    evaluation = replace(ready.settings.evaluation, seeds_per_trial=3)
-    more = Estimates(replace(ready, settings=replace(ready.settings, evaluation=evaluation)))
-    assert more.trial_seconds() == pytest.approx(3 * estimates.trial_seconds())
-    weights = sum(p.numel() * p.element_size() for p in ready.bench.pretrained.parameters())
-    states = more._ready.disk_bytes() - ready.disk_bytes()  # kept until the trial ends
-    assert states == 2 * 4 * weights * ready.settings.resources.num_workers
+def test_trials_count_with_the_depths_of_presets() -> None:
+    """A training step is three passes of its batch; searched schedules are like the presets."""
+    full_trial = IMAGE * (3 * 5 * 64 + 32 * CALLS)
+    found = estimate_run(ready_of(*PRESETS))
+    assert found.trials == pytest.approx(full_trial * (1.0 + 0.6 + 0.4 + 37 * 0.5))
+    assert found.trial == pytest.approx(found.trials / 40)
+    without = estimate_run(ready_of())
+    assert without.trials == pytest.approx(full_trial * 40 * 2 / 3)
 
 
-def test_control_images_are_counted(estimates: Estimates) -> None:
-    ready = estimates._ready
-    assert estimates.control_seconds() == 0.0
-    evaluation = replace(ready.settings.evaluation, control_samples=4 * 32)
-    more = Estimates(replace(ready, settings=replace(ready.settings, evaluation=evaluation)))
-    call = (ready.table.a_ms + 10 * ready.table.b_ms) / 8 / 1000
-    assert more.control_seconds() == pytest.approx(call * 4 * 32 * CALLS)
+def test_shared_weights_are_tuned_once_and_trials_only_sample() -> None:
+    own = estimate_run(ready_of(profile={"num_images": 11}))
+    assert own.profile == pytest.approx(IMAGE * 10 * 11)  # all exits of an interval in one pass
+    shared = estimate_run(ready_of(profile={"num_images": 11}, recipe={"weights": "shared"}))
+    assert shared.profile == pytest.approx(own.profile + IMAGE * 3 * 5 * 64)
+    assert shared.trials == pytest.approx(IMAGE * 32 * CALLS * 40 * 2 / 3)
+    assert estimate_run(ready_of()).profile == 0.0
 
 
-def test_the_disk_holds_one_set_of_shared_weights(estimates: Estimates) -> None:
-    ready = estimates._ready
-    weights = sum(p.numel() * p.element_size() for p in ready.bench.pretrained.parameters())
-    assert ready.disk_bytes() == (40 + 4 * 1 + 1) * weights
-    recipe = replace(ready.settings.recipe, num_steps=0)  # trials link to the shared weights
-    only = replace(ready, settings=replace(ready.settings, recipe=recipe))
-    assert only.disk_bytes() == (4 * 1 + 1) * weights
+def test_confirmation_counts_presets_their_opponents_and_some_of_the_front() -> None:
+    found = estimate_run(ready_of(*PRESETS))
+    held_out = IMAGE * 16 * CALLS * 2
+    # Full depth and two presets, two opponents, and three of the front.
+    assert found.confirmation == pytest.approx(held_out * (2.0 + 2 * 0.5 + 3 * 0.5))
+    assert estimate_run(ready_of(*PRESETS, evaluation={"confirm_seeds": 0})).confirmation == 0.0
 
 
-def test_final_latencies_take_rounds_of_full_depth(estimates: Estimates) -> None:
-    full = estimates._ready.latency.full_ms / 1000
-    # Twice a preset, three contenders and two spare ones, then full depth and six of the fronts.
-    assert estimates.final_latency_seconds() == pytest.approx(19 * 2 * 3 * full)
+def test_retraining_counts_pairs_for_every_training_seed() -> None:
+    plain = estimate_run(ready_of(*PRESETS))
+    found = estimate_run(ready_of(*PRESETS, evaluation={"confirm_training_seeds": 3}))
+    one = IMAGE * (3 * 5 * 64 + 16 * CALLS * 2)
+    added = 3 * one * (0.6 + 0.4 + 2 * 0.5)
+    assert found.confirmation - plain.confirmation == pytest.approx(added)
+
+
+def test_final_latencies_take_two_runs_of_each_schedule_per_round() -> None:
+    found = estimate_run(ready_of(*PRESETS))
+    # Full depth and the presets, and ten searched schedules at most; three rounds.
+    assert found.latency == pytest.approx(3 * 2 * (2.0 + 10 * 0.5) * FULL_MS / 1000)
+
+
+def test_all_stages_add_up() -> None:
+    found = estimate_run(
+        ready_of(*PRESETS, profile={"num_images": 11}, resources={"num_workers": 4})
+    )
+    jobs = found.trials + found.confirmation
+    assert found.device == pytest.approx(found.profile + jobs + found.latency)
+    alone = found.profile + found.latency + STARTUP_SECONDS
+    assert found.wall == pytest.approx(alone + jobs / 4)  # four workers share the jobs
+
+
+def test_the_disk_holds_weights_of_every_trial_or_one_shared_file() -> None:
+    weights, state = 4 * 4 * 6, 4 * 4 * 4 * 6
+    assert ready_of().disk_bytes() == 40 * weights + state
+    retrained = ready_of(evaluation={"confirm_training_seeds": 3}, resources={"num_workers": 2})
+    assert retrained.disk_bytes() == 42 * weights + 2 * state
+    # The shared file, and the pretrained weights of full depth.
+    assert ready_of(recipe={"weights": "shared"}).disk_bytes() == 2 * weights + state

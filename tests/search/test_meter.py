@@ -1,25 +1,27 @@
 """What a run costs, and the end of its budget."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from driving import record_of, settings_of
+from driving import settings_of
 
-from schedsearch.exceptions import ExitCode, StorageError
-from schedsearch.runs.costs import Costs, duration
+from schedsearch.exceptions import ExitCode
+from schedsearch.runs.costs import Costs
 from schedsearch.runs.folder import RunFolder
-from schedsearch.search.meter import BudgetSpentError, Meter, Metered, Reserve
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.meter import BudgetSpentError, Meter, Metered
 from schedsearch.workers.jobs import (
+    WORKER_STAGE,
     ConfirmJob,
-    ControlJob,
+    Done,
+    Failed,
     Job,
+    Outcome,
     ProfileJob,
-    PromoteJob,
-    RetrainJob,
     TrialJob,
 )
+
+DONE, FAILED = Done(result=None), Failed(stage="fine-tune", reason="it broke")
 
 
 class Clock:
@@ -33,26 +35,23 @@ class Clock:
 
 
 class Source:
-    """Hands out jobs without end and notes what it is told."""
+    """Hands out jobs and notes what it is told."""
 
     def __init__(self, *jobs: Job) -> None:
         self.jobs = list(jobs)
-        self.told: list[str] = []
+        self.told: list[tuple[Job, Outcome]] = []
 
     def next_job(self) -> Job | None:
         return self.jobs.pop(0) if self.jobs else None
 
-    def finish(self, job: Job, outcome: Mapping[str, Any]) -> None:
-        self.told.append(f"finish {job.number}")
-
-    def lose(self, job: Job, reason: str, *, retry: bool) -> None:
-        self.told.append(f"lose {job.number} {reason}")
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        self.told.append((job, outcome))
 
 
 def trial(number: int) -> TrialJob:
     return TrialJob(
         number=number,
-        depths=(2,),
+        schedule=ExitSchedule((2,)),
         label=None,
         settings="",
         run_dir="",
@@ -63,81 +62,45 @@ def trial(number: int) -> TrialJob:
 
 def confirm(seed: int) -> ConfirmJob:
     return ConfirmJob(
-        number=1, depths=(2,), label=None, settings="", run_dir="", seed=seed, num_samples=2
-    )
-
-
-def anew(training_seed: int) -> RetrainJob:
-    return RetrainJob(
-        number=1,
-        depths=(2,),
-        label=None,
-        settings="",
-        run_dir="",
-        training_seed=training_seed,
+        number=1, schedule=ExitSchedule((2,)), settings="", run_dir="", seed=seed, num_samples=2
     )
 
 
 def meter_of(tmp_path: Path, clock: Clock, workers: int = 2, **budget: float) -> Meter:
-    settings = settings_of(
-        search={"budget": budget},
-        resources={"num_workers": workers},
-        evaluation={
-            "confirm_seeds": 2,
-            "runoff_seeds": 2,
-            "confirm_training_seeds": 2,
-            "runoff_training_seeds": 1,
-        },
-    )
-    return Meter(RunFolder(tmp_path), settings, clock=clock)
+    settings = settings_of(search={"budget": budget}, resources={"num_workers": workers})
+    folder = RunFolder(tmp_path)
+    return Meter(folder, settings, Costs.load(folder), clock=clock)
 
 
 def test_every_job_counts_in_its_stage(tmp_path: Path) -> None:
     clock = Clock()
     meter = meter_of(tmp_path, clock)
-    promote = PromoteJob(number=1, depths=(2,), label=None, settings="", run_dir="", num_steps=3)
-    profile = ProfileJob(exits="uniform", settings="", run_dir="")
-    jobs: list[Job] = [trial(0), trial(1), trial(2), confirm(1), confirm(3), promote, profile]
-    jobs += [anew(2), anew(3)]  # of the verdicts, of the runoff
-    jobs.append(ControlJob(seed=3, settings="", run_dir=""))
-    source = Source(*jobs)
-    metered = Metered(source, meter)
-    outcomes: list[dict[str, str] | None] = [
-        {"record": record_of(0, (2,)).to_json()},
-        {"record": record_of(1, (2,), None).to_json()},
-        None,
-        {"record": "{}"},
-        {"error": "broke"},
-        {"record": "{}"},
-        {"record": "{}"},
-        {"record": "{}"},
-        {"record": "{}"},
-        {"record": "{}"},
-    ]
-    with meter.stage("trials"):
-        for seconds, outcome in enumerate(outcomes, start=1):
-            job = metered.next_job()
-            assert job is not None
-            clock.now += seconds
-            if outcome is None:
-                metered.lose(job, "died", retry=True)
-            else:
+    died = Failed(stage=WORKER_STAGE, reason="died", retry=True)
+    ended: dict[str, list[tuple[Job, Outcome]]] = {
+        "profile": [(ProfileJob(settings="", run_dir=""), DONE)],
+        "trials": [(trial(0), DONE), (trial(1), FAILED), (trial(2), died)],
+        "confirmation": [(confirm(1), DONE), (confirm(2), FAILED)],
+    }
+    seconds = iter(range(1, 10))
+    for stage, jobs in ended.items():
+        source = Source(*(job for job, _ in jobs))
+        metered = Metered(source, meter, stage)
+        with meter.stage(stage):
+            for job, outcome in jobs:
+                assert metered.next_job() == job
+                clock.now += next(seconds)
                 metered.finish(job, outcome)
-    assert source.told[:3] == ["finish 0", "finish 1", "lose 2 died"]
+        assert metered.next_job() is None
+        assert source.told == jobs
     kept = Costs.load(RunFolder(tmp_path))
     assert {name: (c.jobs, c.device_seconds) for name, c in kept.stages.items()} == {
-        "trials": (1, 1.0),
-        "failed trials": (2, 5.0),
-        "confirmation": (2, 12.0),
-        "runoff": (2, 14.0),
-        "promotion": (1, 6.0),
-        "profile": (1, 7.0),
-        "control images": (1, 10.0),
+        "profile": (1, 1.0),
+        "trials": (1, 2.0),
+        "failed trials": (2, 3.0 + 4.0),
+        "confirmation": (2, 5.0 + 6.0),
     }
-    assert kept.device_seconds == kept.wall_seconds == kept.of("trials").wall_seconds == 55.0
-    text = "\n".join(kept.lines())
-    assert "failed trials:                2 jobs" in text
-    assert "9%" in text  # 5 of 55 seconds
+    assert kept.of("trials").wall_seconds == 9.0
+    assert kept.device_seconds == kept.wall_seconds == 21.0
 
 
 def test_starts_add_up_and_a_killed_one_counts(tmp_path: Path) -> None:
@@ -159,39 +122,27 @@ def test_starts_add_up_and_a_killed_one_counts(tmp_path: Path) -> None:
     assert third.of("interrupted").jobs == 1
 
 
-def test_no_job_starts_after_the_wall_clock(tmp_path: Path) -> None:
+def test_no_trial_starts_after_the_wall_clock(tmp_path: Path) -> None:
     clock = Clock()
-    metered = Metered(Source(trial(0), trial(1)), meter_of(tmp_path, clock, wall_clock=10))
-    assert metered.next_job() is not None
-    clock.now += 10.0
-    assert metered.next_job() is None
-    larger = meter_of(tmp_path, clock, wall_clock=100)
-    assert not larger.spent
-
-
-def test_a_reserve_is_kept_back_and_asked_for_before_every_job(tmp_path: Path) -> None:
-    clock = Clock()
-    for name, limit in (("wall_clock", 100.0), ("device_hours", 100.0 / 3600)):
-        meter = meter_of(tmp_path / name, clock, **{name: limit})
-        source = Source(trial(0), trial(1))
-        reserves = [Reserve(), Reserve(wall_seconds=30.0, device_seconds=30.0)]
-        kept = Metered(source, meter, lambda r=reserves: r.pop(0) if len(r) > 1 else r[0])
-        assert kept.next_job() == trial(0)
-        clock.now += 69.5
-        assert meter.allows(reserves[0])
-        clock.now += 0.5
-        assert kept.next_job() is None
-        assert kept.denied
-        assert not meter.spent
-        assert meter.is_limited
-        assert Metered(source, meter).next_job() == trial(1)
-    assert not meter_of(tmp_path / "none", clock).is_limited
+    meter = meter_of(tmp_path, clock, wall_clock=10)
+    trials = Metered(Source(trial(0), trial(1)), meter, "trials", within_budget=True)
+    assert trials.next_job() is not None
+    clock.now += 9.9
+    assert not meter.spent
+    clock.now += 0.1
+    assert trials.next_job() is None
+    confirmation = Metered(Source(confirm(1)), meter, "confirmation")
+    assert confirmation.next_job() == confirm(1)  # it runs whatever the budget says
+    meter.close()
+    assert meter_of(tmp_path, clock, wall_clock=10).spent
+    assert not meter_of(tmp_path, clock, wall_clock=100).spent
 
 
 def test_device_hours_count_jobs_that_still_run(tmp_path: Path) -> None:
     clock = Clock()
     meter = meter_of(tmp_path, clock, device_hours=1)
-    metered = Metered(Source(trial(0), trial(1), trial(2)), meter)
+    jobs = Source(trial(0), trial(1), trial(2))
+    metered = Metered(jobs, meter, "trials", within_budget=True)
     assert metered.next_job() is not None
     assert metered.next_job() is not None
     clock.now += 1799.0
@@ -214,6 +165,11 @@ def test_running_jobs_have_a_grace(tmp_path: Path, budget: dict[str, float], gra
     with pytest.raises(BudgetSpentError, match=r"1 job\(s\) did not end in time") as caught:
         meter.check()
     assert caught.value.exit_code == ExitCode.TIME_UP == 124
+    meter.abandon_jobs()
+    clock.now += 50  # final latencies and the confirmation
+    costs = meter.costs
+    assert costs.of("interrupted").device_seconds == budget["wall_clock"] + grace
+    assert costs.in_flight_seconds == 0
 
 
 def test_work_of_the_driver(tmp_path: Path) -> None:
@@ -223,21 +179,3 @@ def test_work_of_the_driver(tmp_path: Path) -> None:
         clock.now += 3.0
     cost = Costs.load(RunFolder(tmp_path)).of("final latency")
     assert (cost.jobs, cost.device_seconds, cost.wall_seconds) == (1, 3.0, 3.0)
-
-
-@pytest.mark.parametrize(
-    "text", ["damaged", "[]", '{"wall_seconds": 1, "in_flight_seconds": 0, "stages": {"a": 1}}']
-)
-def test_damaged_costs(tmp_path: Path, text: str) -> None:
-    (tmp_path / "costs.json").write_text(text)
-    with pytest.raises(StorageError, match="Delete it"):
-        Costs.load(RunFolder(tmp_path))
-
-
-def test_durations() -> None:
-    assert [duration(s) for s in (1.25, 59.96, 61, 7265)] == [
-        "1.2 s",
-        "1 min 00 s",
-        "1 min 01 s",
-        "2 h 01 min",
-    ]

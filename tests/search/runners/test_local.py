@@ -3,29 +3,28 @@
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import faulty_space, trainings, wait_until
+from forks import forked_workers
+from tiny_runs import wait_until
 
-from schedsearch.config import dump_settings, read_settings
-from schedsearch.records import TrialRecord
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.runners.local import LocalRunner
 from schedsearch.settings import ResourceSettings
-from schedsearch.workers.jobs import Job, TrialJob
-
-BROKEN = "name: [a search space that cannot be read"
-"""A job with these settings is over at once, and answered as failed."""
+from schedsearch.workers import run_job as run_job_module
+from schedsearch.workers.jobs import WORKER_STAGE, Done, Failed, Job, Outcome, TrialJob
 
 
-def job_of(number: int, settings: str = BROKEN, run_dir: str = "/nowhere") -> TrialJob:
+def job_of(number: int, what: str = "ends", run_dir: str = "/nowhere") -> TrialJob:
+    """A job whose label says what its worker does."""
     return TrialJob(
         number=number,
-        depths=(9,) * 10,
-        label=None,
-        settings=settings,
+        schedule=ExitSchedule((9,) * 10),
+        label=what,
+        settings="name: [a search space that cannot be read",
         run_dir=run_dir,
         predicted_latency_ms=1.0,
         measure_latency=False,
@@ -33,106 +32,144 @@ def job_of(number: int, settings: str = BROKEN, run_dir: str = "/nowhere") -> Tr
 
 
 class ListSource:
-    """Hands out a list of jobs and keeps what comes back."""
+    """Hands out a list of jobs and keeps how they ended, by number."""
 
     def __init__(self, *jobs: Job) -> None:
         self.waiting = list(jobs)
-        self.outcomes: dict[int, TrialRecord] = {}
-        self.lost: list[tuple[int, str, bool]] = []
+        self.outcomes: dict[int, Outcome] = {}
 
     def next_job(self) -> Job | None:
         return self.waiting.pop(0) if self.waiting else None
 
-    def finish(self, job: Job, outcome: Mapping[str, Any]) -> None:
-        self.outcomes[job.number] = TrialRecord.from_json(outcome["record"])
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        assert isinstance(job, TrialJob)
+        assert job.number not in self.outcomes
+        self.outcomes[job.number] = outcome
 
-    def lose(self, job: Job, reason: str, *, retry: bool) -> None:
-        self.lost.append((job.number, reason, retry))
+
+class Stopped(ListSource):
+    """Raises once its jobs are under way, as Ctrl-C does."""
+
+    def __init__(self, *jobs: Job, when: Callable[[], bool]) -> None:
+        super().__init__(*jobs)
+        self._when = when
+
+    def next_job(self) -> Job | None:
+        if self.waiting:
+            return super().next_job()
+        wait_until(self._when)
+        raise KeyboardInterrupt
 
 
 def processes(runner: LocalRunner) -> list[Any]:
     return [worker.process for worker in runner._workers]
 
 
+def fake_job(job: Job) -> Outcome:
+    """What forked workers do instead of a trial."""
+    assert isinstance(job, TrialJob)
+    Path(job.run_dir, f"began-{job.number}").touch()
+    if job.label == "hangs":
+        time.sleep(600)
+    if job.label == "stops python":
+        raise SystemExit(7)
+    return Done(result=None)
+
+
+@pytest.fixture
+def fake_jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forks run :func:`fake_job`."""
+    monkeypatch.setattr(run_job_module, "run_job", fake_job)
+    with forked_workers():
+        yield
+
+
 @pytest.mark.slow
-def test_jobs_come_back_and_a_dead_idle_worker_costs_a_retry(tmp_path: Path) -> None:
+def test_a_fresh_process_answers_job_after_job(tmp_path: Path) -> None:
     source = ListSource(*(job_of(n, run_dir=str(tmp_path)) for n in range(2)))
     with LocalRunner(ResourceSettings(num_workers=1)) as runner:
+        (process,) = processes(runner)
         runner.run(source)
         assert sorted(source.outcomes) == [0, 1]
-        assert source.outcomes[0].stage == "load"
-        (process,) = processes(runner)
-        process.kill()  # as the system does when memory runs out
-        process.join()
-        source.waiting = [job_of(2, run_dir=str(tmp_path)), job_of(3, run_dir=str(tmp_path))]
-        runner.run(source)
-        assert source.lost == [(2, "the worker was killed by signal 9", True)]
-        assert 3 in source.outcomes
-        (process,) = processes(runner)
-    assert not process.is_alive()
+        for outcome in source.outcomes.values():
+            assert isinstance(outcome, Failed)
+            assert (outcome.stage, outcome.retry) == ("load", False)
+            assert outcome.worker.endswith(f":{process.pid}")
+    assert process.exitcode == 0
 
 
-@pytest.mark.slow
-def test_a_hang_ends_with_the_time_limit(tmp_path: Path) -> None:
-    settings = dump_settings(read_settings(faulty_space(tmp_path, {9: "hangs"}), []))
-    source = ListSource(job_of(0, settings, str(tmp_path / "run")))
-    with LocalRunner(ResourceSettings(num_workers=1), timeout=2.0) as runner:
-        (process,) = processes(runner)
-        start = time.monotonic()
-        runner.run(source)
-        assert source.lost == [(0, "no result within 2 s", False)]
-        assert time.monotonic() - start < 10
-        assert process.exitcode == -signal.SIGKILL
-        assert processes(runner) != [process]  # a fresh one waits for the next job
-
-
-@pytest.mark.slow
-def test_a_trainer_that_stops_python_and_a_stop_in_mid_job(tmp_path: Path) -> None:
-    space = faulty_space(tmp_path, {9: "stops_python"})
-    stops = dump_settings(read_settings(space, []))
-    hangs = stops.replace("stops_python", "hangs")
-
-    class Stopped(ListSource):
-        """Ctrl-C arrives while a job runs."""
-
-        def next_job(self) -> Job | None:
-            if self.lost and not self.waiting:
-                wait_until(lambda: len(trainings(tmp_path)) == 2)
-                raise KeyboardInterrupt
-            return super().next_job()
-
-    run = str(tmp_path / "run")
-    source = Stopped(job_of(0, stops, run))
-    source.waiting.append(job_of(1, hangs, run))
-    resources = ResourceSettings(num_workers=2)
-    began = time.monotonic()
-    with LocalRunner(resources) as runner:
-        alive = processes(runner)
-        with pytest.raises(KeyboardInterrupt):
+@pytest.mark.usefixtures("fake_jobs")
+class TestDeaths:
+    def test_a_worker_that_died_while_idle_costs_a_retry(self, tmp_path: Path) -> None:
+        run = str(tmp_path)
+        source = ListSource(job_of(0, run_dir=run))
+        with LocalRunner(ResourceSettings(num_workers=1)) as runner:
             runner.run(source)
-    assert source.lost == [(0, "the worker died with exit code 7", True)]
-    assert not any(process.is_alive() for process in alive)
-    assert time.monotonic() - began < 500  # it hangs for 600
+            (process,) = processes(runner)
+            process.kill()  # as the system does when memory runs out
+            process.join()
+            source.waiting = [job_of(1, run_dir=run), job_of(2, run_dir=run)]
+            runner.run(source)
+            (fresh,) = processes(runner)
+        reason = "the worker was killed by signal 9"
+        assert source.outcomes == {
+            0: Done(result=None),
+            1: Failed(stage=WORKER_STAGE, reason=reason, retry=True),
+            2: Done(result=None),
+        }
+        assert not fresh.is_alive()
 
+    def test_a_trainer_that_stops_python_costs_its_own_job(self, tmp_path: Path) -> None:
+        run = str(tmp_path)
+        source = ListSource(job_of(0, "stops python", run), job_of(1, run_dir=run))
+        with LocalRunner(ResourceSettings(num_workers=2)) as runner:
+            runner.run(source)
+        reason = "the worker died with exit code 7"
+        assert source.outcomes[0] == Failed(stage=WORKER_STAGE, reason=reason, retry=True)
+        assert source.outcomes[1] == Done(result=None)
 
-@pytest.mark.slow
-def test_a_check_that_raises_abandons_jobs_in_flight(tmp_path: Path) -> None:
-    """How a spent budget ends a run whose jobs do not end."""
-    space = faulty_space(tmp_path, {9: "hangs"})
-    settings = dump_settings(read_settings(space, []))
-    source = ListSource(job_of(0, settings, str(tmp_path / "run")))
+    def test_a_hang_ends_with_the_time_limit(self, tmp_path: Path) -> None:
+        source = ListSource(job_of(0, "hangs", str(tmp_path)))
+        with LocalRunner(ResourceSettings(num_workers=1), timeout=1.0) as runner:
+            (process,) = processes(runner)
+            runner.run(source)
+            assert source.outcomes == {
+                0: Failed(stage=WORKER_STAGE, reason="no result within 1 s")
+            }
+            assert process.exitcode == -signal.SIGKILL
+            assert processes(runner) != [process]  # a fresh one waits for the next job
 
-    def check() -> None:
-        if trainings(tmp_path):  # the job hangs by now
-            raise TimeoutError("spent")
+    def test_an_interrupt_stops_workers_in_the_middle_of_a_job(self, tmp_path: Path) -> None:
+        job = job_of(0, "hangs", str(tmp_path))
+        source = Stopped(job, when=lambda: (tmp_path / "began-0").exists())
+        with LocalRunner(ResourceSettings(num_workers=2)) as runner:
+            alive = processes(runner)
+            with pytest.raises(KeyboardInterrupt):
+                runner.run(source)
+        assert source.outcomes == {}
+        assert not any(process.is_alive() for process in alive)
 
-    with LocalRunner(ResourceSettings(num_workers=1)) as runner:
-        (process,) = processes(runner)
-        with pytest.raises(TimeoutError, match="spent"):
-            runner.run(source, check=check)
-    assert not process.is_alive()
-    assert source.outcomes == {}
-    assert source.lost == []
+    def test_a_check_that_raises_leaves_the_runner_fit_for_the_next_stage(
+        self, tmp_path: Path
+    ) -> None:
+        """A spent budget ends trials that do not end; latencies and confirmation follow."""
+        run = str(tmp_path)
+        trials = ListSource(job_of(0, run_dir=run), job_of(1, "hangs", run))
+
+        def check() -> None:
+            if (tmp_path / "began-1").exists():
+                raise TimeoutError("spent")
+
+        with LocalRunner(ResourceSettings(num_workers=2)) as runner:
+            with pytest.raises(TimeoutError, match="spent"):
+                runner.run(trials, check=check)
+            hanging = next(w.process for w in runner._workers if w.job is not None)
+            assert not hanging.is_alive()  # or latencies would be measured beside it
+            confirmation = ListSource(*(job_of(n, run_dir=run) for n in range(2, 6)))
+            runner.run(confirmation)
+            assert all(process.is_alive() for process in processes(runner))
+        assert 1 not in trials.outcomes
+        assert confirmation.outcomes == dict.fromkeys(range(2, 6), Done(result=None))
 
 
 def test_each_worker_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

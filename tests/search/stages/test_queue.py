@@ -46,8 +46,8 @@ def test_every_job_is_handed_out_once_in_order() -> None:
     queue.announce(90.0)
     assert "measuring (3), about 1 min 30 s" in queue.told.getvalue()
     for seed in (3, 1, 2):
-        assert (taken := queue.next_job()) == job(seed)
-        queue.finish(taken, Done(result=None))
+        assert queue.next_job() == job(seed)
+        queue.finish(job(seed), Done(result=None))
     assert queue.next_job() is None
     assert queue.num_jobs == 0
     assert queue.kept == [3, 1, 2]

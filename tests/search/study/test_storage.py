@@ -9,13 +9,13 @@ import pytest
 
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.runs.folder import RunFolder
+from schedsearch.search.study import storage as storage_module
 from schedsearch.search.study.storage import (
     explaining_failures,
     open_artifacts,
     open_storage,
     open_study,
 )
-from schedsearch.search.study.study import storage as storage_module
 
 
 @pytest.fixture
