@@ -139,20 +139,20 @@ def _run(args: argparse.Namespace) -> None:
         spec, args.proposers, args.seeds, wanted, jobs=args.jobs, note=_note, kept=kept
     )
     seconds = time.perf_counter() - started
+    conditions = f"{args.seeds} searches each, warm starts: {args.warm_starts}"
     if UNIFORM in args.proposers:
         easy = {**scores[UNIFORM], **_at_the_check(spec, args.seeds, wanted)}
         if (line := report.warning({UNIFORM: easy}, problem.name)) is not None:
             _note(line)
     if args.plot is not None:
-        report.plot(scores, wanted, f"{problem.name}, {args.seeds} searches each", args.plot)
+        report.plot(scores, wanted, f"{problem.name}, {conditions}", args.plot)
     if args.json:
         print(json.dumps(report.means(scores, budgets[0])))
         return
     charges = [problem.charge(error_table=uses) for uses in (False, True)]
     print(
-        f"{problem.name}: {problem.space.size():,} schedules, {args.seeds} searches each, "
-        f"{seconds:.0f} s. Charged: {charges[0]} trials for latency, {charges[1]} with the "
-        "error table."
+        f"{problem.name}: {problem.space.size():,} schedules, {conditions}, {seconds:.0f} s. "
+        f"Charged: {charges[0]} trials for latency, {charges[1]} with the error table."
     )
     print(f"{problem.not_charged}\n" if problem.not_charged else "")
     print(report.table(scores, budgets))
