@@ -1,4 +1,4 @@
-"""Schedules to measure first: optima of the error table, spread along its useful front."""
+"""Schedules to measure first: optima of the error table, spread along its front."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
 HIGHEST_SHARE = 0.9
-"""Where seeds end, as a share of the way from the shallowest schedule to the deepest: above,
-hardly anything is saved. Our choice; no paper gives one.
+"""Largest block count of a seed: 0 is the shallowest schedule, 1 the deepest.
+
+Above it a schedule saves almost nothing. Our choice; no paper gives one.
 """
 
 WORST_SHARE = 0.3
-"""Excess loss, as a share of the shallowest schedule's, beyond which a schedule is no seed.
+"""Largest excess loss of a seed, as a share of the shallowest schedule's.
 
-Sums of losses are too greedy at the cheap end: there they rank schedules worse than chance.
+Above it, sums of losses rank schedules badly.
 """
 
 
 def seed_schedules(
     table: ErrorTable, space: SearchSpace, weights: Sequence[int], count: int
 ) -> list[ExitSchedule]:
-    """Optimal schedules of the table, evenly spread along its front, dearest first.
+    """Choose optima of the table, evenly spread along its front, slowest first.
 
-    Plain sums of losses are minimised; relative or logarithmic ones rank schedules worse.
+    Optima minimise the plain sum of losses, which ranks schedules better than relative or
+    logarithmic losses.
 
     Args:
         table: The error table.
         space: The space of schedules.
-        weights: Network calls per interval, data -> noise; with them as weights the blocks of
-            a schedule are what its latency is affine in.
-        count: Schedules wanted. Fewer come back only if the useful range holds fewer optima.
+        weights: Network calls per interval, from data to noise.
+        count: Number of schedules; the result has fewer only if there are fewer useful optima.
 
     Raises:
         ValueError: If the table does not cover the space.
@@ -58,10 +59,10 @@ def seed_schedules(
 def _along_the_front(
     front: Sequence[PlannedSchedule], table: ErrorTable, space: SearchSpace, weights: Sequence[int]
 ) -> Floats:
-    """Place of every optimum: latency gone up, plus the root of the excess loss gone down.
+    """Return the position of every optimum: share of latency minus root of the loss share.
 
-    Latency alone would put most seeds where nothing happens: a front is steep where it is cheap.
-    The root tames losses that explode there, as in the surrogate's prior.
+    Latency alone would place most seeds on the flat part of the front. The root reduces the
+    effect of very large losses, as in the surrogate's prior.
     """
     excess = visited_excess(table, space, weights)
     total = float(excess[:, 0].sum())
@@ -74,10 +75,10 @@ def _along_the_front(
 def useful_front(
     table: ErrorTable, space: SearchSpace, weights: Sequence[int]
 ) -> list[PlannedSchedule]:
-    """Optima of the table that are worth measuring, by rising blocks.
+    """Return the optima worth measuring, by increasing block count.
 
-    They end at :data:`HIGHEST_SHARE` and lose at most :data:`WORST_SHARE`; where that leaves
-    nothing, in a space with few levels, all optima but full depth remain.
+    :data:`HIGHEST_SHARE` and :data:`WORST_SHARE` limit them. If no optimum is left, as in a
+    space with few levels, return all optima but full depth.
     """
     excess = visited_excess(table, space, weights)
     optima = optimal_front(excess, space, weights)
