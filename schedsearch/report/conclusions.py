@@ -59,9 +59,7 @@ def _warnings(found: RunFindings) -> list[str]:
     if disagreeing:
         parts.append(f"the auditor disagrees on {_joined(disagreeing)}")
     if found.ranks_badly:
-        parts.append(
-            f"the search ranked badly (Kendall's tau {found.tau:.2f}): use more steps"
-        )
+        parts.append(f"the search ranked badly (Kendall's tau {found.tau:.2f}): use more steps")
     return [f"{_sentence(parts)}."] if parts else []
 
 

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schedsearch.files.atomic import write_text
 from schedsearch.exceptions import ConfigError, StorageError
-
+from schedsearch.files.atomic import write_text
 
 STATE_FILE = "progress.pt"
 """Name of a job's saved state in its folder."""
