@@ -61,7 +61,9 @@ def error_table(profile: Profile) -> Table:
     errors = profile.errors
     excess, spread = errors.excess(), np.array(errors.standard_errors)
     columns = shown_columns(len(errors.depths))
-    tuned = f"{errors.num_steps} steps, {errors.exits} exits" if errors.num_steps else "untuned"
+    tuned = (
+        f"shared weights, {errors.num_steps} steps" if errors.num_steps else "pretrained weights"
+    )
     shown = Table(
         title=f"error table: 1000 x excess loss by interval and exit depth ({tuned}, "
         f"n={errors.num_images})"

@@ -19,7 +19,7 @@ def test_tables_pictures_and_a_folder_that_a_run_takes_up(tmp_path: Path) -> Non
     space = write_space(tmp_path, **SMALL)
     done = run_cli("profile", space, "--output", tmp_path / "run")
     assert done.code == 0, done.err
-    for text in ("latency table", "error table", "2 steps, schedules exits", "plan 1", "full"):
+    for text in ("latency table", "error table", "shared weights, 2 steps", "plan 1", "full"):
         assert text in done.out
     assert "residuals" in done.out
     folder = RunFolder(tmp_path / "run")
