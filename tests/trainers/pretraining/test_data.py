@@ -116,7 +116,7 @@ def test_more_damage_may_be_allowed_when_going_on(
     arguments += ["--output", str(tmp_path / "net.safetensors")]
     interrupt([*arguments, "--max-damaged", "1"])
     assert main([*arguments, "--max-damaged", "2"]) == 0
-    assert "going on after step 1 of 2" in capsys.readouterr().err
+    assert "resuming after step 1 of 2" in capsys.readouterr().err
 
 
 def test_on_latents_it_goes_on_with_the_same_autoencoder_wherever_it_lies(
@@ -134,7 +134,7 @@ def test_on_latents_it_goes_on_with_the_same_autoencoder_wherever_it_lies(
     assert main([*arguments, "--vae", str(other)]) == 2
     assert "another training: data_fingerprint was" in capsys.readouterr().err
     assert main([*arguments, "--vae", str(moved)]) == 0
-    assert "going on after step 1 of 2" in capsys.readouterr().err
+    assert "resuming after step 1 of 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_on_latents_it_goes_on_with_the_same_autoencoder_wherever_it_lies(
         (["--data", "latents", "--path", "x"], "--data latents needs --vae"),
         (
             ["--data", "latents", "--path", "x", "--vae", "v", "--in-channels", "4"],
-            "--data latents has no shape of its own; give --input-size and --in-channels",
+            "--data latents has no fixed shape; give --input-size and --in-channels",
         ),
         (
             ["--data", "npz", "--path", "x", "--input-size", "0", "--in-channels", "3"],
