@@ -131,4 +131,6 @@ def test_the_time_left_after_the_first_trial_is_within_a_factor_of_two(
 
 
 def test_later_the_jobs_themselves_count() -> None:
-    assert left(10, 50.0, 800.0) == pytest.approx(25.0, rel=0.5)  # an estimate ten times too high
+    found = left(10, 50.0, 800.0)  # an estimate ten times too high
+    assert found is not None
+    assert 25.0 < found < 50.0
