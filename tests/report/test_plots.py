@@ -190,3 +190,9 @@ def test_optima_follow_the_machine_as_the_marks_do() -> None:
     )
     found = optima_of(RunResults(results.settings, results.records, report, []), TABLE)
     assert [ms for _, ms in found] == pytest.approx([1.5 * ms for _, ms in plain])
+
+
+@pytest.mark.parametrize(("worst", "scale"), [(8.0, "linear"), (8.1, "log")])
+def test_fids_far_apart_get_a_logarithmic_axis(draw: Draw, worst: float, scale: str) -> None:
+    axes, _ = draw(results_of(records=[*RECORDS[:4], record_of(4, (6,) * 10, worst, 60.0)]))
+    assert axes.get_yscale() == scale
