@@ -15,10 +15,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -94,7 +95,7 @@ def jobs_for(shares: Sequence[int]) -> list[Job]:
 
 
 def measure(job: Job, settings_text: str, folder: str, seeds: range) -> Result:
-    """Measure one schedule before and after its fine-tune, in a worker process."""
+    """Measure one schedule before and after its fine-tune."""
     bench = open_workbench(settings_text, folder)
     settings, net = bench.settings, bench.fresh_backbone()
     num_samples = settings.evaluation.num_samples
@@ -122,6 +123,17 @@ def measure(job: Job, settings_text: str, folder: str, seeds: range) -> Result:
     return Result(tuple(untuned), tuple(tuned), blocks, samples)
 
 
+def measure_all(jobs: Sequence[Job], num_workers: int, *study: Any) -> Iterator[Result]:
+    """Results in the order of the jobs; one worker is this process."""
+    if num_workers == 1:
+        yield from (measure(job, *study) for job in jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+        futures = [pool.submit(measure, job, *study) for job in jobs]
+        yield from (future.result() for future in futures)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num-steps", type=int, default=100, help="fine-tune steps")
@@ -145,27 +157,23 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     folder = str((args.output / "reference").absolute())
     text, seeds = dump_settings(settings), range(args.num_seeds)
-    open_workbench(text, folder)  # computes the reference once, before the workers want it
+    _ = open_workbench(text, folder).reference  # made once, before the workers want it
 
-    jobs, results = jobs_for(args.shares), []
+    jobs, found = jobs_for(args.shares), {}
     heading = f"FID (digits CNN, n={args.num_samples}), mean of {len(seeds)} seeds"
     print(heading)
     print(f"{'budget':>6}  {'schedule':<10}  {'blocks run':>10}  {'untuned':>8}  {'tuned':>8}")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.workers, mp_context=context) as pool:
-        futures = [pool.submit(measure, job, text, folder, seeds) for job in jobs]
-        for job, future in zip(jobs, futures, strict=True):
-            result = future.result()
-            results.append(result)
-            print(
-                f"{job.share:>4} %  {job.shape:<10}  {result.blocks:>10.1%}  "
-                f"{mean(result.untuned):>8.2f}  {mean(result.tuned):>8.2f}",
-                flush=True,
-            )
-            name = f"{job.share}_{job.shape.replace(' ', '_')}.png"
-            save_grid(result.samples, args.output / name)
+    measured = measure_all(jobs, args.workers, text, folder, seeds)
+    for job, result in zip(jobs, measured, strict=True):
+        found[job.share, job.shape] = result
+        print(
+            f"{job.share:>4} %  {job.shape:<10}  {result.blocks:>10.1%}  "
+            f"{fmean(result.untuned):>8.2f}  {fmean(result.tuned):>8.2f}",
+            flush=True,
+        )
+        name = f"{job.share}_{job.shape.replace(' ', '_')}.png"
+        save_grid(result.samples, args.output / name)
 
-    found = {(job.share, job.shape): result for job, result in zip(jobs, results, strict=True)}
     print(f"\nFID(other) - FID(noise-easy), paired by seed, 95 % over {len(seeds)} seeds:")
     for share in args.shares:
         for shape in SHAPES[1:]:
@@ -178,10 +186,6 @@ def main() -> None:
     picture = args.output / "results.png"
     plot(found, args.shares, args.num_steps, heading, picture)
     print(f"pictures: {picture} and a grid of samples per schedule beside it")
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def verdict(shape: str, other: Sequence[float], easy: Sequence[float]) -> str:
@@ -212,11 +216,11 @@ def plot(
     panels = top.subplots(1, 2, sharey=True)
     titles = ("weights as pretrained", f"each schedule fine-tuned for {num_steps} steps")
     for axes, title, kind in zip(panels, titles, ("untuned", "tuned"), strict=True):
-        full = mean(getattr(found[100, FULL], kind))
+        full = fmean(getattr(found[100, FULL], kind))
         axes.axhline(full, color="black", linewidth=1, linestyle=":", label=FULL)
         for shape in SHAPES:
             values = [getattr(found[share, shape], kind) for share in shares]
-            axes.plot(shares, [mean(v) for v in values], "o-", color=COLOURS[shape], label=shape)
+            axes.plot(shares, [fmean(v) for v in values], "o-", color=COLOURS[shape], label=shape)
             for share, seeds in zip(shares, values, strict=True):
                 axes.plot([share] * len(seeds), seeds, "_", color=COLOURS[shape], alpha=0.6)
         axes.set_yscale("log")
@@ -243,7 +247,7 @@ def plot(
         for i, image in enumerate(images):
             start = i * (image.shape[1] + 1)
             strip[:, start : start + image.shape[1]] = torch.from_numpy(image)
-        axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.imshow(strip.numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_ylabel(key[1], rotation=0, ha="right", va="center", fontsize=9)

@@ -41,17 +41,18 @@ data: {{source: npz, path: digits.npz}}
 space: {{num_intervals: 10, min_depth: 1, max_depth: 6, monotone: nonincreasing}}
 warm_start: [full, D3-DiT, [6, 5, 4, 3, 3, 2, 2, 2, 1, 1]]
 trainer: my_trainer:MinSnrTrainer
+profile: {{num_images: 100}}
 recipe: {{num_steps: {num_steps}, batch_size: 64, lr: 1.0e-3, extra: {{gamma: 5.0}}}}
 solver: {{name: dpm_solver, num_steps: 20}}
 evaluation:
   num_samples: {num_samples}
   features: my_features:PrincipalComponents
   features_path: digits.npz
-  latency_batch: 64
+  latency_batch: 16
   latency_repeats: 3
   confirm_seeds: 0
 search: {{n_trials: {n_trials}, seed: 0}}
-resources: {{backend: {backend}, num_workers: 2, cpus_per_trial: 1}}
+resources: {{backend: {backend}, num_workers: {workers}, cpus_per_trial: 1}}
 """
 
 
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--num-steps", type=int, default=50, help="fine-tune steps of a trial")
     parser.add_argument("--num-samples", type=int, default=500, help="images per FID")
     parser.add_argument("--n-trials", type=int, default=6)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--backend", choices=("local", "ray"), default="local")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -118,6 +120,7 @@ def main() -> None:
             num_samples=args.num_samples,
             n_trials=args.n_trials,
             backend=args.backend,
+            workers=args.workers,
         ),
         encoding="utf-8",
     )

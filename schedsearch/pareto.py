@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 
 Point = tuple[float, float]
 
+REFERENCE: Point = (3.0, 1.01)
+"""Reference point of the hypervolume: multiples of full depth's FID and latency."""
+
 
 def non_dominated(points: Sequence[Point]) -> list[int]:
     """Indices of the points that no other point dominates, by the second objective.
@@ -62,10 +65,6 @@ def knee(points: Sequence[Point]) -> int:
     spans = [(max(p[k] for p in points) - lows[k]) or 1.0 for k in (0, 1)]
     # With both axes in [0, 1] the ends lie on x + y = 1, so the distance is 1 - x - y.
     return max(order, key=lambda i: 1.0 - sum((points[i][k] - lows[k]) / spans[k] for k in (0, 1)))
-
-
-REFERENCE: Point = (3.0, 1.01)
-"""The hypervolume's reference point: 3 x full depth's FID and 1.01 x its latency."""
 
 
 def hypervolume_in_box(points: Sequence[Point], full: Point | None) -> float | None:

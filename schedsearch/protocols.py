@@ -1,7 +1,7 @@
 """Contracts between the tool, the models and the trainers.
 
-Lowest layer of the package, so that a trainer or a foreign model needs nothing else. Shapes:
-N batch, C channels, H height, W width.
+This is the lowest layer of the package, so a custom trainer or model imports nothing else.
+Shapes: N batch, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Backbone(Protocol):
     """Number of class labels, or None for an unconditional model."""
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor | None, *, exit_depth: int | Tensor) -> Any:
-        """Predict the noise, or what else the study's ``diffusion.prediction`` says.
+        """Predict the noise, or another target set by ``diffusion.prediction``.
 
         Args:
             x: Noisy inputs, (N, C, H, W).
-            t: What the model's official code feeds it, (N,): timesteps 0..999 for a DiT,
+            t: Network times as in the model's official code, (N,): timesteps 0..999 for a DiT,
                 999 s for a U-ViT on continuous time s in [0, 1].
             y: Class labels, (N,) int64, or None for an unconditional model. The label
                 ``num_classes`` means "no class" (classifier-free guidance).
@@ -45,14 +45,14 @@ class Backbone(Protocol):
 
 
 class Denoiser(Protocol):
-    """A backbone with its schedule, labels and guidance bound: all that a solver sees."""
+    """A backbone with schedule, labels and guidance bound, as a solver calls it."""
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """Predict the noise of ``x``, (N, C, H, W), at one clock time for the whole batch.
 
         Returns:
-            The noise, (N, C, H, W), whatever the network predicts; (N, 2C, H, W) with the
-            learned variance behind it, for a solver that wants it.
+            The noise, (N, C, H, W), whatever the network predicts. (N, 2C, H, W), noise then
+            learned variance, if the solver wants it.
         """
         ...
 
@@ -61,34 +61,34 @@ class StepNoise(Protocol):
     """Fresh noise for the steps of a stochastic solver, the same for every schedule."""
 
     def __call__(self) -> Tensor:
-        """Standard normal noise in the shape, dtype and device of the batch."""
+        """Draw standard normal noise with the shape, dtype and device of the batch."""
         ...
 
 
 class Solver(Protocol):
-    """Integrates the reverse process."""
+    """Integrates the reverse process from noise to data."""
 
     num_steps: int
 
     @property
     def process(self) -> NoiseProcess:
-        """The process whose reverse is integrated."""
+        """The forward process that the solver reverses."""
         ...
 
     @property
     def times(self) -> tuple[float, ...]:
-        """Times on the clock [0, 1000] where the denoiser is called, noise -> data."""
+        """Clock times in [0, 1000] of the denoiser calls, from noise to data."""
         ...
 
     @property
     def wants_variance(self) -> bool:
-        """Whether the denoiser should hand on a learned variance."""
+        """Whether the denoiser should return a learned variance too."""
         ...
 
     def trajectory(
         self, denoiser: Denoiser, noise: Tensor, step_noise: StepNoise | None = None
     ) -> Iterator[Tensor]:
-        """Yield what each network call leads to; the last is what :meth:`sample` returns."""
+        """Yield the state after each network call; the last one is the sample."""
         ...
 
     def sample(
@@ -98,8 +98,8 @@ class Solver(Protocol):
 
         Args:
             denoiser: Predicts the noise.
-            noise: Standard normal start.
-            step_noise: Noise of the steps; a deterministic solver needs none.
+            noise: Standard normal starting noise.
+            step_noise: Noise of the steps; deterministic solvers ignore it.
 
         Raises:
             ValueError: If a stochastic solver gets no ``step_noise``.
@@ -108,36 +108,36 @@ class Solver(Protocol):
 
 
 class NoiseProcess(Protocol):
-    """The forward process and what the network predicts of it, on the clock [0, 1000]."""
+    """The forward process and the network's prediction target, on the clock [0, 1000]."""
 
     prediction: Prediction
 
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
-        """Times to train at, (num,), on the CPU."""
+        """Draw training times, (num,), on the CPU."""
         ...
 
     def network_time(self, t: Tensor) -> Tensor:
-        """What the network is fed at times ``t``, (N,)."""
+        """Convert clock times ``t``, (N,), to the network's time input."""
         ...
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) of ``x_t = alpha x_0 + sigma eps``, float64, in the shape of ``t``."""
+        """Return (alpha, sigma) of ``x_t = alpha x_0 + sigma eps``, float64, shaped like ``t``."""
         ...
 
     def alpha_bar(self, t: float) -> float:
-        """Share of the variance that is still data at time ``t``."""
+        """Return the data's share of the variance at time ``t``."""
         ...
 
     def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Noisy inputs at times ``t``, (N,): data (N, C, H, W) -> same shape."""
+        """Add noise to data, (N, C, H, W), at times ``t``, (N,)."""
         ...
 
     def target(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """What the network should predict, (N, C, H, W)."""
+        """Return the prediction target, (N, C, H, W)."""
         ...
 
     def eps_from(self, output: Tensor, x: Tensor, t: float) -> Tensor:
-        """The noise that a prediction implies at one time for the whole batch."""
+        """Convert a prediction to noise, at one time for the whole batch."""
         ...
 
 
@@ -145,7 +145,7 @@ class TrainingData(Protocol):
     """Images or latents to train on, in memory or read on demand."""
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draw a batch to train on.
+        """Draw a training batch.
 
         Returns:
             Images, (N, C, H, W) float32 in [-1, 1], or scaled latents; and labels, (N,) int64
@@ -155,25 +155,25 @@ class TrainingData(Protocol):
 
 
 class ExitRule(Protocol):
-    """Chooses where each sample of a training batch exits.
+    """Chooses the exit depth of each sample in a training batch.
 
-    One schedule, uniform depths or random schedules: a shared fine-tune is the same trainer
-    with another rule.
+    Rules exist for one schedule, uniform depths and random schedules. A shared fine-tune uses
+    the same trainer with another rule.
     """
 
     def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
-        """Exit depths, (N,) int64, for times ``t``, (N,), on the schedules' clock."""
+        """Return exit depths, (N,) int64, for clock times ``t``, (N,)."""
         ...
 
 
 class Progress(Protocol):
-    """How a trainer reports, saves and resumes.
+    """Lets a trainer report, save and resume.
 
-    ``save`` and ``restore`` make continuing equal to not having stopped, bit for bit on CPU.
+    On the CPU a resumed fine-tune equals an undisturbed one, bit for bit.
     """
 
     def report(self, step: int, loss: float, **values: float) -> None:
-        """Record the training loss after optimizer step ``step`` (counted from 1)."""
+        """Record the training loss after optimizer step ``step``, counted from 1."""
         ...
 
     def note(self, message: str) -> None:
@@ -181,18 +181,18 @@ class Progress(Protocol):
         ...
 
     def save(self, step: int, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Keep the state after ``step`` if it is time to; ``state`` is called only then."""
+        """Save the state after ``step`` if a save is due; only then call ``state``."""
         ...
 
     def restore(self) -> dict[str, Any] | None:
-        """The newest state that was kept, tensors on CPU, or None to start afresh."""
+        """Return the newest saved state with tensors on the CPU, or None."""
         ...
 
 
 class Trainer(Protocol):
-    """Fine-tunes a backbone and returns its EMA copy; never measures itself.
+    """Fine-tunes a backbone and returns its EMA copy; it never measures quality.
 
-    Named in a search space by import string; created without arguments.
+    A search space names the class by import string. It is created without arguments.
     """
 
     def finetune(
@@ -205,12 +205,12 @@ class Trainer(Protocol):
         progress: Progress,
         seed: int,
     ) -> Backbone:
-        """Run ``recipe`` from the weights of ``backbone``, which may be changed in place.
+        """Fine-tune ``backbone`` by ``recipe``; its weights may be changed in place.
 
         Returns:
             The model to sample from, in eval mode, of the same class as ``backbone``.
 
         Raises:
-            TrialError: If the loss is not finite; the message holds the step.
+            TrialError: If the loss is not finite; the message gives the step.
         """
         ...

@@ -1,4 +1,4 @@
-"""What ``import schedsearch`` offers for use: a backbone from a file, and samples from it."""
+"""The public sampling functions: load a backbone and sample images from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schedsearch.evaluation.sampling import balanced_labels, generate, starting_
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
 _DIFFUSION = "_schedsearch_diffusion"
-"""Attribute of a loaded network: the process that it was trained with."""
+"""Attribute of a loaded network: settings of the process it was trained with."""
 
 if TYPE_CHECKING:
     import torch
@@ -32,15 +32,15 @@ def load_backbone(
     """Build a network and load its weights.
 
     Args:
-        space: A search space file, the name of one that ships, or its ``backbone`` section as
-            a dict. Of a whole space, :func:`sample` also remembers the section ``diffusion``.
-        device: Where the weights go.
+        space: A search space file, the name of a shipped space, or a ``backbone`` section as a
+            dict. A whole space also sets the ``diffusion`` section for :func:`sample`.
+        device: Device of the weights.
 
     Returns:
-        The network in eval mode; ``net(x, t, y, exit_depth=...)``.
+        The network in eval mode; call it as ``net(x, t, y, exit_depth=...)``.
 
     Raises:
-        ConfigError: If the section is wrong or the weights do not fit.
+        ConfigError: If the section is invalid or the weights do not fit.
     """
     settings = read_model_settings(dict(space) if isinstance(space, Mapping) else space)
     net = load_backbone_from(settings.backbone, device)
@@ -70,25 +70,25 @@ def sample(
         schedule: Blocks to run per tenth of diffusion time.
         solver: ``ddpm``, ``ddim``, ``dpm_solver`` or ``euler_maruyama``.
         num_steps: Network calls per image.
-        num: Number of images; ignored when ``noise`` is given.
-        seed: Seed of the starting noise and of the solver's; image i is the same for every
+        num: Number of images; ignored if ``noise`` is given.
+        seed: Seed of the starting noise and the solver's noise. Image i does not depend on
             ``num``.
-        labels: Classes, (N,) int64; None takes all classes in turn.
+        labels: Classes, (N,) int64; None cycles through all classes.
         noise: Starting noise, (N, C, H, W); None draws it from ``seed``.
-        cfg_scale: Classifier-free guidance; 1 is off.
-        batch_size: Images at once.
-        diffusion: Section ``diffusion`` of a search space, which says how the network was
-            trained; None takes that of the space it was loaded from, else the defaults.
+        cfg_scale: Scale of classifier-free guidance; 1 is off.
+        batch_size: Images sampled at once.
+        diffusion: Section ``diffusion`` of a search space. None takes the one the network was
+            loaded with, or the defaults.
         **solver_options: Other keys of the section ``solver``, for example ``spacing``.
 
     Returns:
-        The solver's output, (N, C, H, W) float32 on the CPU, in the range of the training
-        data ([-1, 1] for images) and not clipped.
+        Samples, (N, C, H, W) float32 on the CPU, in the range of the training data ([-1, 1]
+        for images), not clipped.
 
     Raises:
-        ConfigError: If the options are wrong, or the network lacks the channels or the label
-            for "no class" that guidance needs.
-        ValueError: If a depth of the schedule exceeds the network's.
+        ConfigError: If the options are invalid, or the network lacks the channels or the "no
+            class" label that guidance needs.
+        ValueError: If the schedule runs more blocks than the network has.
     """
     if max(schedule.depths) > net.num_exit_blocks:
         raise ValueError(

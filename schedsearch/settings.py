@@ -1,17 +1,20 @@
 """The sections of a search space file as plain frozen data.
 
-The constraints in the annotations are enforced where the file is read (``schedsearch.config``);
-everything below that layer receives these objects and trusts them.
+``schedsearch.config`` enforces types, ranges and rules where it reads the file. Everything else
+receives these objects and trusts them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from schedsearch.files.problems import Mistake, shown
+from schedsearch.files.validation import RuleError, rules
 from schedsearch.schedules.space import Monotone, SearchSpace
 
 Count = Annotated[int, Field(ge=1)]
@@ -19,6 +22,17 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Prediction = Literal["eps", "v", "x0"]
+
+
+def _check_run_name(name: str) -> str:
+    # A run's name becomes a folder and a study name: nothing that a path or a shell could read.
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is None:
+        remedy = "use up to 100 letters, digits, '.', '_' and '-'; begin with a letter or digit"
+        raise RuleError(("", f"{shown(name)} cannot name a run", remedy))
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_check_run_name)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +57,7 @@ class DiffusionSettings:
     betas: Literal["linear", "cosine", "vp"] = "linear"
     """``linear`` and ``cosine`` have 1000 timesteps; ``vp`` is the continuous process."""
     prediction: Prediction = "eps"
+    """What the network predicts: the noise, v, or the data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +66,14 @@ class DataSettings:
 
     source: Literal["digits", "mnist", "cifar10", "image_folder", "npz", "latents"]
     path: str | None = None
-    """Nothing is downloaded. ``mnist``, ``cifar10``: torchvision's root folder, of which the
-    training images are used. ``image_folder``: class folders or a flat one. ``npz``: a file.
-    ``latents``: a file or a folder of shards. Not for ``digits``, which ships with scikit-learn.
-    """
+    """Where the images lie; nothing is downloaded. ``mnist``, ``cifar10``: torchvision's root
+    folder. ``image_folder``: class folders or a flat one. ``npz``: a file. ``latents``: a file or
+    a folder of shards. ``digits`` ship with scikit-learn and take no path."""
     flip: bool = False
-    """Mirror every second training image at random; the reference of FID stays as it is. Not
-    for digits, MNIST and latents."""
+    """Mirror every second training image at random. FID's reference stays unmirrored. Not for
+    digits, MNIST and latents."""
     max_damaged: Annotated[int, Field(ge=0)] = 0
-    """``image_folder`` only: unreadable images that are skipped and counted; one more is an
-    error."""
+    """``image_folder`` only: unreadable images that may be skipped; one more is an error."""
     vae: str | None = None
     """``latents`` only: folder of the diffusers ``AutoencoderKL`` that decodes them."""
 
@@ -70,9 +83,19 @@ class SpaceSettings:
     """The set of schedules to search."""
 
     num_intervals: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Equal intervals of diffusion time."""
     min_depth: Count
+    """Fewest blocks that a schedule may run."""
     max_depth: Count
+    """Most blocks, at most the exit blocks of the backbone."""
     monotone: Monotone = "nonincreasing"
+    """``nonincreasing``: never deeper towards the noise (ASE, Fig. 1). ``free``: any shape."""
+
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        if self.min_depth > self.max_depth:
+            reason = f"must be <= max_depth, got {self.min_depth} and {self.max_depth}"
+            yield "min_depth", reason, None
 
     def build(self) -> SearchSpace:
         """The space itself."""
@@ -86,6 +109,7 @@ class LambdaSettings:
     kind: Literal["none", "linear"] = "linear"
     """``linear``: 1 in interval 0, rising to ``max`` in the last interval."""
     max: Annotated[float, Field(ge=1)] = 4.0
+    """lambda in the last interval."""
     until: Annotated[float, Field(ge=0, le=1)] | Literal["plateau"] = 0.5
     """Fraction of the steps after which lambda is 1 everywhere, or when the loss flattens."""
 
@@ -101,33 +125,38 @@ class RecipeSettings:
     num_steps: Annotated[int, Field(ge=0)]
     """Optimizer steps; 0 measures the pretrained weights as they are."""
     batch_size: Count
+    """Images per optimizer step."""
     lr: Positive
+    """Learning rate of AdamW."""
     weights: Literal["own", "shared"] = "own"
     """``own``: every trial fine-tunes a copy of the network, as ASE does. ``shared``: the network
     is tuned once on random schedules of the space, and trials only measure it. Full depth keeps
     the pretrained weights then."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
+    """Over the steps of one fine-tune."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Of AdamW."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.999,
     )
+    """Of AdamW."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     """Constant decay of the EMA; ``auto`` ties it to the length of the fine-tune."""
     lambda_weighting: LambdaSettings = LambdaSettings()
+    """Loss weight per time."""
     label_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of labels replaced by "no class", as classifier-free guidance needs."""
+    """Share of labels that become "no class", as classifier-free guidance needs."""
     grad_clip: Positive | None = 1.0
     """Largest global gradient norm; null clips nothing."""
     freeze_time_embedder: bool = False
     """Train all but the time embedder, as ASE's code does for a DiT."""
     loss: Literal["auto", "mse", "hybrid"] = "auto"
-    """``mse`` of the prediction; ``hybrid`` adds the bound for learned variances (Improved
-    DDPM, Eq. 16; discrete processes only); ``auto`` takes ``hybrid`` exactly when the backbone
-    learns variances."""
+    """``mse`` of the prediction. ``hybrid`` adds the bound for learned variances (Improved DDPM,
+    Eq. 16; discrete processes only). ``auto``: ``hybrid`` if the backbone learns variances."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """``tf32`` allows fast float32 products and convolutions on CUDA, the others forbid them;
-    ``bf16`` runs the network in autocast, with weights and loss in float32."""
+    """``tf32`` allows fast float32 products on CUDA. ``bf16`` runs the network in autocast, with
+    weights and loss in float32."""
     accumulate: Count = 1
     """Parts into which a batch is cut to save memory; the gradient is that of the batch."""
     gradient_checkpointing: bool = False
@@ -136,6 +165,15 @@ class RecipeSettings:
     """Steps between two saved states that an interrupted trial continues from."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """For a trainer of your own; passed on unread."""
+
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        if self.accumulate > self.batch_size:
+            reason = f"cuts a batch of {self.batch_size} into {self.accumulate} parts"
+            yield "accumulate", reason, "make it at most recipe.batch_size"
+        if self.weights == "shared" and self.num_steps == 0:
+            reason = "shared weights are tuned for recipe.num_steps, but that is 0"
+            yield "weights", reason, "set num_steps to 1 or more, or weights to own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +189,7 @@ class SolverSettings:
     """Guide only the first channels (3 of 4 in DiT's code); null guides all."""
     spacing: Literal["linspace", "leading", "trailing"] = "linspace"
     """Timesteps of a process with 1000 of them. The continuous process and singlestep
-    ``dpm_solver`` have rules of their own and refuse another value."""
+    ``dpm_solver`` lay out their own times and refuse another value."""
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     """``ddim`` only: share of the noise of DDPM (DDIM, Eq. 16)."""
     variance: Literal["auto", "learned", "fixed_small", "fixed_large"] = "auto"
@@ -163,8 +201,8 @@ class SolverSettings:
     algorithm: Literal["dpmsolver++", "dpmsolver"] = "dpmsolver++"
     """``dpm_solver`` only: DPM-Solver++ integrates in the data, DPM-Solver in the noise."""
     end_time: Annotated[float, Field(ge=1e-3, lt=1000)] | None = None
-    """Continuous process only, on the clock. ``dpm_solver`` ends there, and x is the sample;
-    ``euler_maruyama`` steps from there to 0. Null takes 0.1 and 1 (U-ViT's code)."""
+    """Continuous process only, in [0, 1000]. ``dpm_solver`` ends there; ``euler_maruyama`` steps
+    from there to 0. Null takes 0.1 and 1, as U-ViT's code does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +210,7 @@ class EvaluationSettings:
     """How quality and latency are measured; part of what makes two numbers comparable."""
 
     num_samples: Annotated[int, Field(ge=2)] = 1000
+    """Images per trial. FID is biased in their number, so only equal ones compare."""
     features: str = "digits"
     """``digits`` or ``digits_mlp``, ``lenet`` or ``mnist_cnn`` (MNIST), ``inception``, or
     ``package.module:Class`` for your own."""
@@ -182,7 +221,9 @@ class EvaluationSettings:
     batch_size: Count = 250
     """Images sampled at once when measuring quality."""
     latency_batch: Count = 64
+    """Images that are sampled at once when latency is measured."""
     latency_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Data type of the weights when latency is measured."""
     latency_compile: bool = False
     """Time the network with its blocks compiled by ``torch.compile``, as you will use it."""
     latency_repeats: Annotated[int, Field(ge=3)] = 7
@@ -199,6 +240,21 @@ class EvaluationSettings:
     its FID beside the first."""
     auditor_path: str | None = None
     """Weights file of the auditor, like ``features_path``."""
+
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        key = "confirm_training_seeds"
+        if self.confirm_training_seeds == 1:
+            yield key, "an interval over training seeds needs two of them, got 1", "set it to 3"
+        if self.confirm_training_seeds and not self.confirm_seeds:
+            reason = "retrained schedules are measured at held-out seeds, but confirm_seeds is 0"
+            yield key, reason, "set confirm_seeds to 1 or more, or this to 0"
+        if self.auditor is None and self.auditor_path is not None:
+            remedy = "name it in evaluation.auditor, or remove the key"
+            yield "auditor_path", "there is no auditor whose weights these are", remedy
+        if (self.auditor, self.auditor_path) == (self.features, self.features_path):
+            reason = f"must be independent of features, got {shown(self.auditor)} for both"
+            yield "auditor", reason, "name another extractor, or remove the key"
 
     @property
     def confirm_seeds_used(self) -> range:
@@ -221,7 +277,7 @@ class ProfileSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetSettings:
-    """Limits of a run besides ``search.n_trials``; whichever is reached first ends it.
+    """Limits of a run besides ``search.n_trials``.
 
     May change between two starts. No trial starts once a limit is reached. Trials that run may
     overrun it by a tenth (30 seconds at least); then they are stopped and resume later. Final
@@ -231,8 +287,7 @@ class BudgetSettings:
     wall_clock: Positive | None = None
     """Seconds since the first start, pauses between starts left out."""
     device_hours: Positive | None = None
-    """Hours that workers were busy, with failed and interrupted jobs, profile and confirmation:
-    one worker for one hour is one device-hour."""
+    """Hours that workers were busy; one worker for one hour is one device-hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,10 +297,13 @@ class SearchSettings:
     n_trials: Count
     """Different schedules with a complete result, presets and full depth included."""
     seed: Seed = 0
+    """Of the proposals and of every fine-tune."""
     sampler: Literal["additive", "stratified", "uniform", "tpe", "nsga2", "gp"] = "additive"
+    """What proposes schedules: our surrogate, draws per latency stratum, uniform draws, or one of
+    Optuna's samplers."""
     dp_seeds: Annotated[int, Field(ge=0)] = 8
-    """Optimal schedules of the error table that are measured after the warm starts, spread along
-    its front; 0 where ``profile`` is null."""
+    """Optima of the error table that are measured after the warm starts, spread along its front;
+    0 where ``profile`` is null."""
     budget: BudgetSettings = BudgetSettings()
     storage: str | None = None
     """Any Optuna storage URL; null keeps ``study.db`` in the run folder."""
@@ -254,22 +312,42 @@ class SearchSettings:
     trial_timeout: Positive | None = None
     """Seconds after which a trial is stopped and counts as failed; null waits."""
 
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        url = self.storage
+        if url is not None and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://.+", url) is None:
+            reason = f"must be an Optuna storage URL, got {shown(url)}"
+            remedy = f"write sqlite:///{url}, or remove the key for study.db in the run folder"
+            yield "storage", reason, remedy
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceSettings:
     """Where trials run; may change between two starts of one run."""
 
     backend: Literal["ray", "local"] = "ray"
+    """Ray Tune, or plain processes on this machine."""
     num_workers: Count = 1
+    """Jobs at a time."""
     cpus_per_trial: Count = 1
+    """Threads of a worker; small models gain nothing from more than one."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs of a worker, or a fraction of one. With 1 or more, trials measure latency in place."""
+
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        gpus = self.gpus_per_trial
+        if gpus > 1 and not float(gpus).is_integer():
+            reason = f"must be a fraction below 1 or a whole number, got {gpus:g}"
+            yield "gpus_per_trial", reason, "trials share one GPU or own some, as in Ray"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySettings:
     """A whole search space file."""
 
-    name: str
+    name: RunName
+    """Names the run, its folder and its study."""
     backbone: BackboneSettings
     diffusion: DiffusionSettings = DiffusionSettings()
     data: DataSettings
@@ -277,6 +355,7 @@ class StudySettings:
     warm_start: tuple[str | tuple[int, ...], ...] = ()
     """Schedules to measure first: ``full``, presets, lists of depths or schedule files."""
     trainer: str = "trainers.ase:AseTrainer"
+    """Import string of the class that fine-tunes."""
     recipe: RecipeSettings
     profile: ProfileSettings | None = ProfileSettings()
     """Null leaves out the error table and what needs it."""

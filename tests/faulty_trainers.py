@@ -91,6 +91,9 @@ class Faulty(AseTrainer):
     def killed_once_after_step_1(self, net: Any, progress: Progress) -> Progress | None:
         return _KilledAfter(progress, 1) if self._first_time() else None
 
+    def stopped_after_step_1(self, net: Any, progress: Progress) -> Progress:
+        return _StoppedAfter(progress, 1)
+
     def stops_python(self, net: Any, progress: Progress) -> None:
         raise SystemExit(7)
 
@@ -101,8 +104,8 @@ class Faulty(AseTrainer):
         time.sleep(0.5)
 
 
-class _KilledAfter:
-    """Kills its process when the state of a step was saved."""
+class _After:
+    """Does something when the state of a step was saved."""
 
     def __init__(self, progress: Progress, step: int) -> None:
         self._progress = progress
@@ -111,7 +114,24 @@ class _KilledAfter:
     def save(self, step: int, state: Any) -> None:
         self._progress.save(step, state)
         if step == self._step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.act()
+
+    def act(self) -> None:
+        raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._progress, name)
+
+
+class _KilledAfter(_After):
+    """Kills its process."""
+
+    def act(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _StoppedAfter(_After):
+    """Stops as Ctrl-C does."""
+
+    def act(self) -> None:
+        raise KeyboardInterrupt

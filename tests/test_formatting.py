@@ -1,8 +1,8 @@
-"""Decimals of what people read."""
+"""Numbers, titles and durations that people read."""
 
 import pytest
 
-from schedsearch.formatting import plus_minus, rounded
+from schedsearch.formatting import duration, fid_title, plus_minus, rounded
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,22 @@ def test_an_interval_has_the_decimals_of_its_larger_part() -> None:
     assert plus_minus(318173822.4, 10366593.0) == "3.18e+08 ± 1e+07"
     assert plus_minus(-7.321, 0.5, most=2) == "-7.32 ± 0.50"
     assert rounded(31.4, sign=True, most=2) == "+31.4"
+
+
+def test_a_fid_is_called_by_its_extractor_and_images() -> None:
+    assert fid_title("digits CNN", 64) == "FID (digits CNN, n=64)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (245.4, "4 min 05 s"),
+        (3599.6, "1 h 00 min"),
+        (7830.0, "2 h 10 min"),
+    ],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown

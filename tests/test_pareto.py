@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedsearch.pareto import Point, hypervolume, knee, non_dominated
+from schedsearch.pareto import Point, hypervolume, hypervolume_in_box, knee, non_dominated
 
 SMALL = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12)
 
@@ -63,3 +63,17 @@ def test_knee() -> None:
     assert knee([(5.0, 2.0), (4.0, 9.0)]) == 0, "of two the cheapest"
     with pytest.raises(ValueError, match="empty"):
         knee([])
+
+
+def test_hypervolume_is_a_share_of_the_box() -> None:
+    full = (2.0, 100.0)
+    assert hypervolume_in_box([full], full) == pytest.approx(2.0 * 0.01 / (3.0 * 1.01))
+    ideal = [(1e-9, 1e-9)]
+    assert hypervolume_in_box(ideal, full) == pytest.approx(1.0)
+    assert hypervolume_in_box([(7.0, 50.0)], full) == 0.0  # beyond 3 x FID
+    assert hypervolume_in_box([(1.0, 102.0)], full) == 0.0  # beyond 1.01 x latency
+
+
+@pytest.mark.parametrize("full", [None, (0.0, 1.0), (1.0, 0.0)])
+def test_there_are_no_units_without_full_depth(full: Point | None) -> None:
+    assert hypervolume_in_box([(1.0, 1.0)], full) is None

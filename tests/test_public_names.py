@@ -35,7 +35,7 @@ def test_reading_settings_needs_no_torch() -> None:
 def test_public_names_stay_what_they_are(name: str) -> None:
     # A module of the same name would take the name's place once it is imported.
     first = getattr(schedsearch, name)
-    for module in ("schedule", "hand_made", "space", "schedule_file", "sampling_api"):
+    for module in ("schedules", "schedules.hand_made", "schedules.schedule_file", "sampling_api"):
         importlib.import_module(f"schedsearch.{module}")
     second = getattr(schedsearch, name)
     assert first is second

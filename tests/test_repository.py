@@ -20,7 +20,17 @@ from schedsearch.config import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "schedsearch" / "README.md",
+    ROOT / "search_spaces" / "README.md",
+    ROOT / "trainers" / "README.md",
+    ROOT / "benchmarks" / "README.md",
+]
+MOST_README_LINES = 200
+MOST_MODULES = 14
+LONG_SENTENCE = 28
+"""Words that nine of ten sentences of a page do not exceed."""
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
 
@@ -83,7 +93,9 @@ def test_weights_carry_the_command_that_made_them_and_no_path_of_a_machine():
 
 def test_no_file_holds_a_path_of_a_machine():
     pattern = re.compile(r"(?<![\w.:])/(?:home|Users|root|work)/\w")
-    allowed = {ROOT / "tests" / "test_schedule_file.py"}  # tests that such paths are refused
+    allowed = {
+        ROOT / "tests" / "schedules" / "test_schedule_file.py"
+    }  # tests that such paths are refused
     found = []
     for file in set(tracked_files()) - allowed:
         try:
@@ -138,7 +150,7 @@ def normal(requirement: str) -> str:
 
 
 def readme_commands() -> list[list[str]]:
-    """The words of every command line in a bash block of both pages."""
+    """The words of every command line in a bash block of the pages."""
     commands = []
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL):
@@ -201,9 +213,48 @@ def test_every_file_that_the_readme_names_exists(page):
     folders = r"schedsearch|trainers|search_spaces|tests|examples|benchmarks|\.ci"
     paths = re.findall(rf"`((?:{folders})/[\w./-]+)`", text)
     assert links
-    assert paths
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing + [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= MOST_README_LINES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_sentences_are_short(page):
+    lengths = sorted(len(sentence.split()) for sentence in sentences_of(page))
+    assert lengths[int(0.9 * (len(lengths) - 1))] <= LONG_SENTENCE
+
+
+def sentences_of(page: Path) -> list[str]:
+    """Sentences of the prose: no code, tables, headings or link targets."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    prose = [line for line in text.splitlines() if not line.lstrip().startswith(("|", "#", "!"))]
+    text = re.sub(r"\]\([^)]*\)", "]", "\n".join(prose))
+    paragraphs = re.split(r"\n\s*(?:\n|[*-] |\d+\. )", text)
+    joined = [" ".join(paragraph.split()) for paragraph in paragraphs]
+    return [s for p in joined for s in re.split(r"(?<=[.!?])\s+", p) if s]
+
+
+def test_no_folder_holds_too_many_modules():
+    folders = {
+        file.parent
+        for name in ("schedsearch", "trainers")
+        for file in ROOT.glob(f"{name}/**/*.py")
+    }
+    counts = {
+        str(folder.relative_to(ROOT)): len(set(folder.glob("*.py")) - {folder / "__init__.py"})
+        for folder in folders
+    }
+    assert {name: count for name, count in counts.items() if count > MOST_MODULES} == {}
+
+
+def test_every_key_is_explained_as_in_the_settings():
+    from key_reference import page_with, render
+
+    page = ROOT / "search_spaces" / "README.md"
+    assert page.read_text(encoding="utf-8") == page_with(render())
 
 
 def test_the_readme_names_every_search_space_and_exit_code():

@@ -1,4 +1,4 @@
-"""The short fine-tune of ASE: every sample exits where its own timestep says (ASE, Sec. 3.3)."""
+"""The short fine-tune of ASE: each sample exits by its timestep (ASE, Sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ STAGE = "fine-tune"
 class AseTrainer:
     """Fine-tunes a backbone for an exit rule and returns its EMA copy.
 
-    The loss of the recipe times lambda(t), AdamW, a constant EMA decay, label dropout. One
-    generator drives data, timesteps, noise, dropout and exits, in an order that no schedule
-    changes: two trials with the same seed see the same batches, which makes them comparable as
-    a pair.
+    It uses the loss of the recipe times lambda(t), AdamW, a constant EMA decay and label
+    dropout. One generator draws data, timesteps, noise, dropout and exits in a fixed order. So
+    trials with equal seeds see equal batches, and their comparison is paired.
     """
 
     def finetune(
@@ -42,27 +41,28 @@ class AseTrainer:
         progress: Progress,
         seed: int,
     ) -> Backbone:
-        """Run ``recipe`` from the weights of ``backbone``, which is changed in place.
+        """Fine-tune ``backbone`` in place by ``recipe``.
 
         Args:
-            backbone: Network to start from; it trains on the device where it is.
+            backbone: Network to start from, on the device to train on.
             exits: Chooses each sample's exit depth.
             data: Images and labels.
-            process: Adds the noise.
-            recipe: Numbers of the fine-tune; 0 steps give the backbone back as it is.
-            progress: Where to report, save and resume.
+            process: Forward process and prediction target.
+            recipe: Settings of the fine-tune; with 0 steps the backbone is returned unchanged.
+            progress: Reports, saves and resumes.
             seed: Seed of the generator.
 
         Returns:
             The EMA network, in eval mode.
 
         Raises:
-            TrialError: If the loss or its gradient is not finite; the message holds the step.
-            ConfigError: If the recipe asks for something that the backbone does not have.
+            TrialError: If the loss or its gradient is not finite; the message gives the step.
+            ConfigError: If the recipe needs something that the backbone lacks.
         """
         net = cast(nn.Module, backbone)
         if recipe.num_steps == 0:
             return cast(Backbone, net.eval())
+        # Resume or start.
         run = _Run(net, exits, data, process, recipe, seed)
         state = progress.restore()
         if state is not None:
@@ -73,6 +73,7 @@ class AseTrainer:
                 f"warning: with ema_decay={run.decay:g}, {100 * left:.0f} % of the EMA are still "
                 f"the pretrained weights after {recipe.num_steps} steps; 'auto' leaves 10 %"
             )
+        # Train.
         with (
             float32_products(recipe.precision),
             checkpointing(net, enabled=recipe.gradient_checkpointing),
@@ -88,7 +89,7 @@ class AseTrainer:
 
 
 class _Run:
-    """State of one fine-tune: everything that must survive an interruption."""
+    """State of one fine-tune, with everything needed to resume it."""
 
     def __init__(
         self,
@@ -119,20 +120,22 @@ class _Run:
             recipe.lr,
             betas=recipe.betas,
             weight_decay=recipe.weight_decay,
-            fused=True,  # one pass over the weights instead of a loop over 160 tensors
+            fused=True,  # NOTE: faster than one kernel per tensor
         )
         self.decay = resolve_decay(recipe.ema_decay, recipe.num_steps)
         self.ema = start_ema(net, self.decay)
         self.weighting = LambdaWeighting(recipe.lambda_weighting, recipe.num_steps)
-        # On the CPU whatever the device, so that every device sees the same batches.
+        # NOTE: Always on the CPU, so that every device sees the same batches.
         self.generator = torch.Generator().manual_seed(seed)
 
     def train_step(self) -> dict[str, float]:
-        """One optimizer step; returns what to report."""
+        """Run one optimizer step and return the values to report."""
+        # Draw a batch.
         step = self.step + 1
         batch, clock = self.draws.draw(self.recipe.batch_size, self.generator)
-        # Depths are drawn last and stay on the CPU: sorting them there needs no wait.
+        # NOTE: Depths are drawn last and stay on the CPU, where sorting needs no wait.
         depths = self.exits(clock, self.generator)
+        # Accumulate the gradient.
         self.optimizer.zero_grad(set_to_none=True)
         sums = [
             self._backward(part, depths[rows], step)
@@ -141,7 +144,8 @@ class _Run:
         totals = {name: sum(part[name] for part in sums) for name in sums[0]}
         max_norm = math.inf if self.recipe.grad_clip is None else self.recipe.grad_clip
         totals["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
-        # One wait for the device per step, before anything non-finite reaches the weights.
+        # Check for divergence.
+        # NOTE: The only wait for the device per step, before the weights change.
         report = torch.stack([cast(Tensor, value) for value in totals.values()]).tolist()
         values = dict(zip(totals, report, strict=True))
         for name, value in values.items():
@@ -151,6 +155,7 @@ class _Run:
                     "lower recipe.lr or set recipe.grad_clip.",
                     stage=STAGE,
                 )
+        # Update the weights.
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
         values["lr"] = self.optimizer.param_groups[0]["lr"]
@@ -160,14 +165,14 @@ class _Run:
         return values
 
     def _backward(self, part: Batch, depths: Tensor, step: int) -> dict[str, Tensor]:
-        """Add the gradient of some rows of the batch; returns their share of its losses."""
+        """Add the gradient of some rows, and return their share of the losses."""
         x_t = self.process.q_sample(part.x0, part.t, part.noise)
         time = self.process.network_time(part.t)
         with autocast(self.recipe.precision, self.device):
             output = self.net(x_t, time, part.labels, exit_depth=depths)
         terms = self.loss(output.float(), part.x0, part.t, part.noise)
         per_sample = torch.stack(list(terms.values())).sum(0)
-        # Over the whole batch, so that the gradients of its parts add up to its own.
+        # NOTE: Divided by the whole batch, so that the gradients of the parts add up.
         size = self.recipe.batch_size
         loss = (per_sample * self.weighting.weights(part.t, step)).sum() / size
         loss.backward()  # type: ignore[no-untyped-call]
@@ -175,7 +180,7 @@ class _Run:
         return {"loss": loss.detach(), **shares}
 
     def state(self) -> dict[str, Any]:
-        """A copy of everything that :meth:`load_state` needs, tensors on the CPU."""
+        """Return a copy of the state for :meth:`load_state`, with tensors on the CPU."""
         state = {
             "step": self.step,
             "model": self.net.state_dict(),
@@ -187,7 +192,7 @@ class _Run:
         return {name: _on_cpu(part) for name, part in state.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+        """Restore the output of :meth:`state`."""
         self.step = state["step"]
         self.net.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
@@ -197,14 +202,14 @@ class _Run:
 
 
 def learning_rate(recipe: RecipeSettings, step: int) -> float:
-    """Learning rate of the optimizer step after ``step`` others; cosine falls to 0 at the end."""
+    """Return the learning rate after ``step`` steps; cosine decays to 0 at the end."""
     if recipe.lr_schedule == "constant":
         return recipe.lr
     return recipe.lr * 0.5 * (1.0 + math.cos(math.pi * step / recipe.num_steps))
 
 
 def _on_cpu(value: Any) -> Any:
-    """A deep copy with every tensor on the CPU, so that later steps cannot change it."""
+    """Copy deeply with tensors on the CPU, so that later steps change nothing."""
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, dict):

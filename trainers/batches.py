@@ -1,4 +1,4 @@
-"""Seeded training batches: what is drawn, and in which order."""
+"""Seeded training batches, drawn in a fixed order."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Batch:
     x0: Tensor
     """Data, (N, C, H, W)."""
     labels: Tensor | None
-    """Classes, (N,), some of them "no class"; None for an unconditional network."""
+    """Classes, (N,), some replaced by "no class"; None for an unconditional network."""
     t: Tensor
-    """Times on the clock, (N,)."""
+    """Clock times, (N,)."""
     noise: Tensor
     """Standard normal noise, (N, C, H, W)."""
 
     def parts(self, num: int) -> Iterator[tuple[slice, Batch]]:
-        """Cut the batch into ``num`` consecutive parts of nearly equal size, with their rows."""
+        """Split the batch into ``num`` nearly equal parts; yield rows and part."""
         size = len(self.x0)
         for part in range(num):
             rows = slice(part * size // num, (part + 1) * size // num)
@@ -36,20 +36,20 @@ class Batch:
 
 
 class BatchDraws:
-    """Draws batches for a network: data, times, noise and dropped labels, in this order.
+    """Draws batches: data, times, noise and label dropout, in this order.
 
-    Everything is drawn on the CPU whatever the device, so that every device sees the same
-    batches. Labels are dropped for classifier-free guidance (Ho and Salimans 2022, Alg. 1).
+    Everything is drawn on the CPU, so that every device sees the same batches. Label dropout is
+    for classifier-free guidance (Ho and Salimans 2022, Alg. 1).
 
     Args:
-        net: Network to train: its classes and its "no class" label.
+        net: Network to train, with its classes and its "no class" label.
         data: Images and labels.
         process: Draws the times.
         label_dropout: Share of labels replaced by "no class".
-        device: Where the batches go.
+        device: Device of the batches.
 
     Raises:
-        ConfigError: If labels are to be dropped, but the network has no label for it.
+        ConfigError: If label dropout is on, but the network has no "no class" label.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class BatchDraws:
             )
 
     def draw(self, size: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
-        """A batch, and its times on the CPU as well.
+        """Draw a batch, and return its times on the CPU too.
 
         Raises:
-            ConfigError: If the network has classes but the data no labels.
+            ConfigError: If the network has classes but the data has no labels.
         """
         x0, labels = self._data.batch(size, generator)
         t = self._process.draw_times(len(x0), generator)

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights, with the first update under control."""
+"""Exponential moving average of weights, starting at the pretrained weights."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 HALF_LIFE_SHARE = 0.3
-"""Half-life of the automatic decay, as a share of the fine-tune's steps (our choice)."""
+"""Half-life of the decay ``auto``, as a share of the steps (our choice)."""
 
 
 def resolve_decay(decay: float | str, num_steps: int) -> float:
-    """The constant decay of a fine-tune.
+    """Return the constant EMA decay of a fine-tune.
 
-    The paper uses "a high EMA rate" (0.9999 in the reference code) over 40K steps and more
-    (ASE, Sec. 3.3). After 100 steps that would leave 99 % of the pretrained weights, so
-    ``auto`` ties the half-life to the length: ``0.5 ** (1 / (0.3 num_steps))``, which leaves
-    10 % of the pretrained weights at the end, however long the fine-tune is.
+    ``auto`` is ``0.5 ** (1 / (0.3 num_steps))``, which leaves 10 % of the pretrained weights for
+    any number of steps. The paper's "high EMA rate" (ASE, Sec. 3.3; 0.9999 in the reference code)
+    is meant for 40K steps and more.
 
     Args:
         decay: A number in [0, 1), or ``"auto"``.
@@ -27,17 +26,17 @@ def resolve_decay(decay: float | str, num_steps: int) -> float:
 
 
 def share_left(decay: float, num_steps: int) -> float:
-    """Weight of the starting point in the average after ``num_steps`` updates."""
+    """Return the share of the initial weights in the average after ``num_steps`` updates."""
     return float(decay**num_steps)
 
 
 def start_ema(net: nn.Module, decay: float) -> AveragedModel:
-    """An average that starts at the weights of ``net``.
+    """Start an average at the weights of ``net``.
 
-    ``AveragedModel`` copies at its first update whatever the decay, so it is primed by one
-    update here, before the first optimizer step; from then on
-    ``ema = decay * ema + (1 - decay) * weights``. Buffers are copied.
+    Every later update is ``ema = decay * ema + (1 - decay) * weights``. Buffers are copied.
     """
+    # NOTE: AveragedModel's first update copies the weights whatever the decay. So one update
+    # happens here, before the first optimizer step.
     multi_avg_fn = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     ema = AveragedModel(net, multi_avg_fn=multi_avg_fn)
     ema.update_parameters(net)
@@ -45,7 +44,7 @@ def start_ema(net: nn.Module, decay: float) -> AveragedModel:
 
 
 def averaged_net(ema: AveragedModel) -> nn.Module:
-    """The averaged network in eval mode, without gradients."""
+    """Return the averaged network in eval mode, without gradients."""
     net: nn.Module = ema.module
     for parameter in net.parameters():
         parameter.grad = None

@@ -1,4 +1,4 @@
-"""lambda(t): a loss weight that is larger near the noise at first, then 1 (ASE, Sec. 3.3)."""
+"""lambda(t), a loss weight that is first larger near the noise (ASE, Sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ NUM_INTERVALS = 10
 """Intervals over which lambda rises (ASE, Sec. 3.2)."""
 
 PLATEAU_WINDOW_SHARE = 0.1
-"""Length of the loss windows that are compared, as a share of the steps."""
+"""Length of the compared loss windows, as a share of the steps."""
 MIN_PLATEAU_WINDOW = 10
-"""Shortest window in steps; a shorter mean is mostly noise."""
+"""Shortest window in steps; a mean over fewer steps is too noisy."""
 PLATEAU_THRESHOLD = 0.01
-"""Relative improvement of a window's mean loss below which the loss counts as flat."""
+"""Relative improvement between windows below which the loss counts as flat."""
 
 
 class LambdaWeighting:
     """Weights of the samples' losses during one fine-tune.
 
-    The paper does not say how large lambda is, nor when progress counts as flat; we let it rise
-    linearly over the ten intervals, from 1 next to the data to ``max`` in the last one, and
-    return to 1 everywhere either after a fixed fraction of the steps or at a plateau. Plateau:
-    the steps are cut into windows of a tenth of the fine-tune (at least 10 steps); at the end
-    of a window whose mean unweighted loss is less than 1 % below that of the window before,
-    lambda becomes 1 and stays there.
+    The paper gives no numbers, so these are ours. lambda rises linearly over the ten intervals,
+    from 1 next to the data to ``max``. It becomes 1 everywhere after a fraction of the steps, or
+    at a plateau: when a window's mean unweighted loss is less than 1 % below the previous
+    window's. A window is a tenth of the steps, at least 10.
 
     Args:
         settings: Shape, size and end of the weighting.
@@ -48,10 +46,10 @@ class LambdaWeighting:
         self._previous_mean: float | None = None
 
     def weights(self, t: Tensor, step: int) -> Tensor:
-        """Weights of one batch.
+        """Return the weights of one batch.
 
         Args:
-            t: Times on the clock [0, 1000], (N,).
+            t: Clock times in [0, 1000], (N,).
             step: Optimizer step, counted from 1.
 
         Returns:
@@ -63,10 +61,10 @@ class LambdaWeighting:
         return self._table.to(t.device)[interval]
 
     def observe(self, step: int, loss: float) -> str | None:
-        """Take note of the unweighted loss of a step.
+        """Record the unweighted loss of a step.
 
         Returns:
-            A line for the log at the step where a plateau ends the weighting, else None.
+            A line for the log when a plateau ends the weighting, else None.
         """
         if self._until != "plateau" or self._flat:
             return None
@@ -84,7 +82,7 @@ class LambdaWeighting:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed fine-tune needs to go on alike."""
+        """Return the state that a resumed fine-tune needs."""
         return {
             "flat": self._flat,
             "losses": list(self._losses),
@@ -92,7 +90,7 @@ class LambdaWeighting:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`."""
+        """Restore the output of :meth:`state_dict`."""
         self._flat = state["flat"]
         self._losses = list(state["losses"])
         self._previous_mean = state["previous_mean"]

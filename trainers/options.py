@@ -1,4 +1,4 @@
-"""Options of a fine-tune that change how a network trains, not what it computes."""
+"""Options that change how a network trains, but not what it computes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import nn
 from schedsearch.exceptions import ConfigError
 
 TIME_EMBEDDERS = ("t_embedder", "time_embed")
-"""Names of the time embedder in a DiT and in a U-ViT."""
+"""Attribute of the time embedder in a DiT and in a U-ViT."""
 
 
 def freeze_time_embedder(net: nn.Module) -> None:
     """Exclude the time embedder from training (ASE's reference code).
 
     Raises:
-        ConfigError: If there is nothing to freeze.
+        ConfigError: If the network has no time embedder, or it has no weights.
     """
     for name in TIME_EMBEDDERS:
         embedder = getattr(net, name, None)
@@ -40,14 +40,14 @@ def freeze_time_embedder(net: nn.Module) -> None:
 
 @contextmanager
 def checkpointing(net: nn.Module, *, enabled: bool) -> Iterator[None]:
-    """Let a network recompute its blocks in the backward pass, as long as the context lasts.
+    """Turn on gradient checkpointing inside the context.
 
     Args:
         net: Network to train.
-        enabled: False leaves the network as it is.
+        enabled: False changes nothing.
 
     Raises:
-        ConfigError: If the network cannot do that.
+        ConfigError: If the network does not support gradient checkpointing.
     """
     if not enabled:
         yield

@@ -1,4 +1,4 @@
-"""Number formats of a training step: full float32, TF32 products, or bfloat16 autocast."""
+"""Number formats of a training step: float32, TF32 products, or bfloat16 autocast."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 @contextmanager
 def float32_products(precision: Precision) -> Iterator[None]:
-    """Set how CUDA multiplies float32 numbers, and set it back afterwards.
+    """Set the precision of float32 products on CUDA inside the context.
 
-    torch runs convolutions in TF32 unless told otherwise, so ``fp32`` has to be set as well.
-    Other devices always multiply in full float32.
+    torch runs convolutions in TF32 by default, so ``fp32`` must be set too. Other devices always
+    multiply in float32.
 
     Args:
-        precision: ``tf32`` rounds the factors to 10 bits of mantissa; the others do not.
+        precision: ``tf32`` rounds factors to 10 bits of mantissa; the others do not.
     """
-    backends = cast(Any, torch.backends)  # the stubs do not know all of its switches
+    backends = cast(Any, torch.backends)  # NOTE: the type stubs lack some switches
     switches = (backends.cuda.matmul, backends.cudnn.conv)
     before = [switch.fp32_precision for switch in switches]
     for switch in switches:
@@ -35,11 +35,11 @@ def float32_products(precision: Precision) -> Iterator[None]:
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Around the forward pass alone: the loss and the weights stay float32.
+    """Return the context of the forward pass; loss and weights stay float32.
 
     Args:
         precision: ``bf16`` runs the network's products in bfloat16.
-        device: Where the network is.
+        device: Device of the network.
     """
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,14 +1,11 @@
-"""Replays proposers on an exhaustive table and says how much of the exact front each finds.
+"""Replays proposers on an exhaustive table and scores the fronts they find.
 
     python -m benchmarks.schedulebench --seeds 20 --trials 30 --json
     python -m benchmarks.schedulebench --seeds 20 --plot schedulebench.png
 
-A score is the hypervolume of the true values of the points that a search would report, over that
-of the exact front. Truth is the mean over the table's evaluation seeds; a search sees one of them.
-Every different schedule counts as a trial. The tables that a proposer uses are charged as trials
-at their measured cost, rounded up; an error table of other weights with the fine-tune behind it.
-A fine-tune whose weights all rows share makes every trial cheap for everybody: it is a sunk cost,
-charged to no proposer and shown beside the charges.
+A score is the hypervolume of the reported schedules by their true values, over that of the exact
+front. Truth is the mean over the evaluation seeds; a search sees one. A proposer pays for its
+tables with trials. A fine-tune whose weights all rows share is charged to none.
 """
 
 from __future__ import annotations
@@ -132,29 +129,33 @@ def _run(args: argparse.Namespace) -> None:
         dp_seeds=args.dp_seeds,
     )
     problem = open_problem(spec)
-    kept = None if args.keep is None else KeptScores(args.keep, problem, _conditions(spec, wanted))
+    kept = (
+        None
+        if args.keep is None
+        else KeptScores.open(args.keep, problem, _conditions(spec, wanted))
+    )
     started = time.perf_counter()
     scores = run_all(
         spec, args.proposers, args.seeds, wanted, jobs=args.jobs, note=_note, kept=kept
     )
     seconds = time.perf_counter() - started
+    conditions = f"{args.seeds} searches each, warm starts: {args.warm_starts}"
     if UNIFORM in args.proposers:
         easy = {**scores[UNIFORM], **_at_the_check(spec, args.seeds, wanted)}
         if (line := report.warning({UNIFORM: easy}, problem.name)) is not None:
             _note(line)
     if args.plot is not None:
-        report.plot(scores, wanted, f"{problem.name}, {args.seeds} searches each", args.plot)
+        report.plot(scores, wanted, f"{problem.name}, {conditions}", args.plot)
     if args.json:
         print(json.dumps(report.means(scores, budgets[0])))
         return
     charges = [problem.charge(error_table=uses) for uses in (False, True)]
     print(
-        f"{problem.name}: {problem.space.size():,} schedules, {args.seeds} searches each, "
-        f"{seconds:.0f} s. Charged: {charges[0]} trials for latency, {charges[1]} with the "
-        "error table."
+        f"{problem.name}: {problem.space.size():,} schedules, {conditions}, {seconds:.0f} s. "
+        f"Charged: {charges[0]} trials for latency, {charges[1]} with the error table."
     )
     print(f"{problem.not_charged}\n" if problem.not_charged else "")
-    print(report.table(scores, budgets, problem.num_seeds))
+    print(report.table(scores, budgets))
 
 
 def _conditions(spec: ProblemSpec, budgets: Sequence[int]) -> Mapping[str, object]:
@@ -175,7 +176,7 @@ def _conditions(spec: ProblemSpec, budgets: Sequence[int]) -> Mapping[str, objec
 def _at_the_check(
     spec: ProblemSpec, seeds: int, budgets: Sequence[int]
 ) -> Mapping[int, Sequence[float]]:
-    """Uniform random at the budget of the check, whatever budgets were asked for; it is cheap."""
+    """Uniform random at the budget of the check, unless it is among the budgets."""
     _, trials = report.TOO_EASY
     if trials in budgets:
         return {}

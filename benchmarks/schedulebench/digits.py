@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from torch import nn
 
+from benchmarks.schedulebench.identity import identity_of
 from benchmarks.schedulebench.levels import snapped
 from benchmarks.schedulebench.rows import RowFolder, key_of, missing, sharded
 from benchmarks.schedulebench.side_tables import Variant, make_side_tables
-from benchmarks.study_identity import identity_of
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -33,16 +32,13 @@ NUM_INTERVALS = 10
 SEEDS = (0, 1, 2)
 """Evaluation seeds of the full budget."""
 NUM_SAMPLES = 500
-RUNG_STEP = 50
-"""Step of the fine-tune whose EMA is measured too: what a promotion scheme would see."""
 DIT_PRESETS = ("D2-DiT", "D3-DiT", "D4-DiT", "D7-DiT")
 ORDER_SEED = 0
 VARIANTS = (
-    Variant("pretrained", "uniform", 0),
-    Variant("uniform", "uniform", 400),
-    Variant("schedules", "schedules", 400),
+    Variant("pretrained", 0),
+    Variant("schedules", 400),
 )
-"""Error tables; the product's default comes first and is the default of the replays too."""
+"""Error tables; the first is the default of the product and of the replays."""
 
 
 def study(folder: Path | None = None) -> StudySettings:
@@ -57,7 +53,7 @@ def level_space(levels: tuple[int, ...] = LEVELS) -> SearchSpace:
 
 
 def schedules_in_order() -> list[tuple[int, ...]]:
-    """All 286, so that any prefix is useful: full depth, presets, flat ones, then by chance."""
+    """All 286: full depth, presets and flat ones first, the rest in random order."""
     first = [(LEVELS[-1],) * NUM_INTERVALS]
     for name in DIT_PRESETS:
         first.append(snapped(scale_schedule(presets[name], old=28, new=LEVELS[-1]), LEVELS))
@@ -70,40 +66,23 @@ def schedules_in_order() -> list[tuple[int, ...]]:
     return list(dict.fromkeys([*first, *(every[i] for i in order)]))
 
 
-class RungProgress:
-    """Keeps the EMA weights of one step in memory; meets ``protocols.Progress``.
+class Unsaved:
+    """Progress of a fine-tune that starts afresh after a stop; meets ``protocols.Progress``."""
 
-    The half-way weights of one and the same fine-tune are what a promotion scheme measures.
-    """
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-        self._started = time.perf_counter()
-        self.seconds = 0.0
-        """Time to reach the step."""
-        self.weights: dict[str, Any] = {}
-        self.last_loss: float | None = None
+    last_loss: float | None = None
 
     def report(self, step: int, loss: float, **values: float) -> None:
         """Keep the loss."""
         self.last_loss = loss
 
     def note(self, message: str) -> None:
-        """Notes of the trainer concern people who watch a trial."""
+        """Nobody watches a row."""
 
     def save(self, step: int, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Take the EMA out of the trainer's state at the step."""
-        if step == self._step:
-            self.seconds = time.perf_counter() - self._started
-            averaged = state()["ema"]
-            self.weights = {
-                name.removeprefix("module."): value
-                for name, value in averaged.items()
-                if name.startswith("module.")  # the rest counts updates
-            }
+        """Rows are short."""
 
     def restore(self) -> dict[str, Any] | None:
-        """Rows are short; they start afresh."""
+        """Nothing was saved."""
         return None
 
 
@@ -122,9 +101,9 @@ class Stopwatch:
 
 
 def measure_row(bench: Workbench, depths: tuple[int, ...]) -> dict[str, Any]:
-    """Fine-tune for one schedule and measure it at all seeds, and half-way at the first."""
+    """Fine-tune for one schedule and measure it at all seeds."""
     schedule, settings = ExitSchedule(depths), bench.settings
-    watch, progress = Stopwatch(), RungProgress(RUNG_STEP)
+    watch, progress = Stopwatch(), Unsaved()
     with watch("fine_tune"):
         net = load_trainer(settings.trainer).finetune(
             bench.fresh_backbone(),
@@ -135,16 +114,10 @@ def measure_row(bench: Workbench, depths: tuple[int, ...]) -> dict[str, Any]:
             progress,
             settings.search.seed,
         )
-    watch.seconds["fine_tune_to_rung"] = round(progress.seconds, 3)
     qualities = []
     for seed in SEEDS:
         with watch(f"sample_{seed}"):
             qualities.append(bench.measure(net, schedule, seed=seed, num_samples=NUM_SAMPLES))
-    halfway = bench.fresh_backbone()
-    cast(nn.Module, halfway).load_state_dict(progress.weights)
-    cast(nn.Module, halfway).eval()
-    with watch("sample_rung"):
-        rung = bench.measure(halfway, schedule, seed=SEEDS[0], num_samples=NUM_SAMPLES)
     return {
         "key": key_of(depths),
         "depths": depths,
@@ -152,7 +125,6 @@ def measure_row(bench: Workbench, depths: tuple[int, ...]) -> dict[str, Any]:
         "kid": [quality.kid for quality in qualities],
         "class_accuracy": [quality.class_accuracy for quality in qualities],
         "sample_std": [quality.sample_std for quality in qualities],
-        "rung_fid": rung.fid,
         "final_loss": progress.last_loss,
         "seconds": watch.seconds,
     }
@@ -166,7 +138,6 @@ def protocol(bench: Workbench) -> dict[str, Any]:
         "num_intervals": NUM_INTERVALS,
         "seeds": SEEDS,
         "num_samples": NUM_SAMPLES,
-        "rung_step": RUNG_STEP,
         "num_steps": bench.settings.recipe.num_steps,
         "quality": bench.protocol(seed=SEEDS[0], num_samples=NUM_SAMPLES),
         "weights": "each schedule fine-tuned by itself, one training seed",
@@ -186,7 +157,7 @@ def make_rows(
         note: Takes a line of progress.
         limit: Rows to measure now; None measures all.
     """
-    rows = RowFolder(folder, shard, num_shards)
+    rows = RowFolder.open(folder, shard, num_shards)
     bench = open_workbench(dump_settings(study()), str(folder / "reference"))
     rows.bind(protocol(bench))
     wanted = sharded(schedules_in_order(), shard, num_shards)
@@ -195,13 +166,12 @@ def make_rows(
             return
         row = measure_row(bench, depths)
         rows.append(**row)
-        total = sum(v for k, v in row["seconds"].items() if k != "fine_tune_to_rung")
         fids = " ".join(f"{fid:.3f}" for fid in row["fid"])
-        note(f"{row['key']}: FID {fids}, half-way {row['rung_fid']:.3f}; {total:.1f} s")
+        note(f"{row['key']}: FID {fids}; {sum(row['seconds'].values()):.1f} s")
 
 
 def sunk_cost(folder: Path) -> dict[str, Any]:
-    """Nothing: every schedule pays for its own fine-tune, every error table for its own too."""
+    """Nothing: every schedule and every error table pays for its own fine-tune."""
     return {}
 
 

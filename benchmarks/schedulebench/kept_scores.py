@@ -1,4 +1,4 @@
-"""Scores of finished searches on disk, so that a replay of slow proposers can be cut off."""
+"""Scores of finished searches on disk, so that a replay can be stopped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 from benchmarks.schedulebench.problems import Problem
 from benchmarks.schedulebench.rows import RowFolder
@@ -14,10 +15,10 @@ from schedsearch.exceptions import ConfigError
 SOURCES = (
     "schedsearch/proposers",
     "schedsearch/planning",
-    "schedsearch/hand_made.py",
+    "schedsearch/schedules/hand_made.py",
     "schedsearch/pareto.py",
-    "schedsearch/space.py",
-    "schedsearch/search/proposals.py",
+    "schedsearch/schedules/space.py",
+    "schedsearch/search/study/proposals.py",
     "benchmarks/schedulebench/levels.py",
     "benchmarks/schedulebench/problems.py",
     "benchmarks/schedulebench/replay.py",
@@ -28,19 +29,24 @@ SOURCES = (
 
 
 class KeptScores:
-    """A folder with the score of every search that ended, for one process at a time.
+    """A folder with the score of every finished search, for one process; see :meth:`open`."""
 
-    Args:
-        folder: Made if missing.
-        problem: What is searched.
-        conditions: What else must be equal, such as budgets and the error table.
+    def __init__(self, rows: RowFolder) -> None:
+        self._rows = rows
 
-    Raises:
-        ConfigError: If the folder holds searches of something else.
-    """
+    @classmethod
+    def open(cls, folder: Path, problem: Problem, conditions: Mapping[str, object]) -> Self:
+        """Open a folder, or make it.
 
-    def __init__(self, folder: Path, problem: Problem, conditions: Mapping[str, object]) -> None:
-        self._rows = RowFolder(folder)
+        Args:
+            folder: Where the scores lie.
+            problem: What is searched.
+            conditions: What else must be equal, such as budgets and the error table.
+
+        Raises:
+            ConfigError: If the folder holds searches of something else.
+        """
+        rows = RowFolder.open(folder)
         protocol = {
             "problem": problem.name,
             "exact_front": problem.best_hypervolume,
@@ -50,11 +56,12 @@ class KeptScores:
             **conditions,
         }
         try:
-            self._rows.bind(protocol)
+            rows.bind(protocol)
         except ConfigError as error:
             raise ConfigError(
                 f"{folder} keeps searches of another table, budget or code; choose another --keep."
             ) from error
+        return cls(rows)
 
     def read(self) -> dict[tuple[str, int], dict[int, float]]:
         """Proposer and seed -> score by budget."""

@@ -1,4 +1,4 @@
-"""Exit depths that a table holds, its levels, and schedules of any depths moved to them."""
+"""Levels: the exit depths that a table holds, and schedules moved to them."""
 
 from __future__ import annotations
 

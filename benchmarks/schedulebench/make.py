@@ -1,16 +1,13 @@
-"""Makes the tables: hours of work that can be stopped and resumed at any row.
+"""Makes the tables; the same command resumes after a stop.
 
     python -m benchmarks.schedulebench.make digits --output DIR [--shard 0/2]
     python -m benchmarks.schedulebench.make uvit --output DIR [--shard 0/2]
     python -m benchmarks.schedulebench.make tables digits --output DIR
     python -m benchmarks.schedulebench.make pack digits --output DIR [--table FILE.npz]
 
-The shared weights of ``uvit`` ship: with ``tables/uvit-shared.safetensors`` copied to
-``DIR/shared.safetensors`` its rows are made from them, without hours of pretraining.
-
-The same command goes on after any stop. Processes with different shards may share a folder.
-``tables`` measures latency, error tables and costs beside the rows; ``pack`` writes the table
-that ships.
+Processes with different shards may share a folder. ``tables`` measures latency, error tables
+and costs; ``pack`` writes the table that ships. With ``tables/uvit-shared.safetensors`` copied to
+``DIR/shared.safetensors``, the rows of ``uvit`` need no pretraining.
 """
 
 from __future__ import annotations
@@ -80,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command resumes", file=sys.stderr)
         return int(ExitCode.INTERRUPTED)
     return int(ExitCode.DONE)
 

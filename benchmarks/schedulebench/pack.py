@@ -39,11 +39,10 @@ def pack(
     Raises:
         ConfigError: If rows or side tables are missing.
     """
-    rows = RowFolder(folder)
+    rows = RowFolder.open(folder)
     protocol = rows.protocol()
     levels = tuple(protocol["levels"])
     fids: dict[Depths, dict[int, float]] = {}
-    rungs: dict[Depths, float] = {}
     for values in (row.values for row in rows.rows()):
         if "depths" not in values:
             continue
@@ -52,7 +51,6 @@ def pack(
             found[values["seed"]] = values["fid"]
         else:
             found.update(zip(protocol["seeds"], values["fid"], strict=True))
-            rungs[tuple(values["depths"])] = values["rung_fid"]
     seeds = [seed for seed in protocol["seeds"] if all(seed in of_one for of_one in fids.values())]
     if not seeds:
         raise ConfigError(f"{folder} holds no seed at which all schedules were measured yet.")
@@ -69,7 +67,6 @@ def pack(
             weights=tuple(probe.count(i) for i in range(protocol["num_intervals"])),
             depths=np.array(order, dtype=np.int8),
             fid=np.array([[fids[d][s] for s in seeds] for d in order], dtype=np.float32),
-            rung_fid=np.array([rungs[d] for d in order if d in rungs], dtype=np.float32),
             latency_ms=np.array(
                 [latency.predict(ExitSchedule(d), times) for d in order], dtype=np.float32
             ),

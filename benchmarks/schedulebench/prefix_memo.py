@@ -1,9 +1,8 @@
 """Exact sharing of work between schedules that agree near the noise.
 
-A solver starts in the noise. Two schedules with the same depths in the noisy intervals call the
-network with the same inputs until they part, so walking all schedules in the order of their
-noisy ends needs one network call per distinct prefix and step: 16,014 calls instead of 60,060
-for the 3,003 schedules of 6 levels, 10 intervals and 20 steps.
+A solver starts in the noise. Two schedules with equal depths there call the network with equal
+inputs until they part. Sorted by their noisy ends, 3,003 schedules of 6 levels, 10 intervals and
+20 steps need 16,014 network calls instead of 60,060.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ class _Call:
 class PrefixMemo(nn.Module):
     """A backbone that answers a call it has just answered from memory.
 
-    It remembers the newest answer to each call of a run (all batches of all steps count on) and
-    compares inputs bit for bit, so its answers are those of the network whatever is asked; the
-    order of the schedules only decides how often it is spared.
+    It remembers the newest answer to each call of a run and compares inputs bit for bit. So its
+    answers are always those of the network. The order of the schedules decides how many calls
+    it saves.
 
     Args:
         net: The network, in eval mode.
@@ -77,5 +76,5 @@ class PrefixMemo(nn.Module):
 
 
 def noisy_end_first(schedules: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Schedules, data -> noise, so that neighbours agree from the noise on as far as possible."""
+    """Schedules, data -> noise, sorted from their noisy ends."""
     return sorted(schedules, key=lambda depths: depths[::-1])

@@ -8,11 +8,10 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from schedsearch.search.volumes import REFERENCE_FID, REFERENCE_LATENCY
 
 from benchmarks.schedulebench.tables import Table
 from schedsearch.exceptions import ConfigError
-from schedsearch.pareto import Point, hypervolume
+from schedsearch.pareto import REFERENCE, Point, hypervolume
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
@@ -42,13 +41,8 @@ class Problem(Protocol):
         ...
 
     @property
-    def num_seeds(self) -> int | None:
-        """Evaluation seeds that searches share; None where every search sees its own."""
-        ...
-
-    @property
     def not_charged(self) -> str | None:
-        """What no proposer pays for, for people; None where there is nothing."""
+        """A sentence on what no proposer pays for; None where there is nothing."""
         ...
 
     @property
@@ -92,7 +86,7 @@ def reference_point(problem: Problem) -> Point:
     space = problem.space
     full = problem.truth(ExitSchedule.flat(space.max_depth, space.num_intervals))
     shallow = problem.truth(ExitSchedule.flat(space.min_depth, space.num_intervals))
-    return min(shallow[0], REFERENCE_FID * full[0]), REFERENCE_LATENCY * full[1]
+    return min(shallow[0], REFERENCE[0] * full[0]), REFERENCE[1] * full[1]
 
 
 @dataclass(frozen=True)
@@ -126,11 +120,6 @@ class TableProblem:
     def levels(self) -> tuple[int, ...]:
         """The table's."""
         return self.table.levels
-
-    @property
-    def num_seeds(self) -> int:
-        """Columns of the table."""
-        return int(self.table.fid.shape[1])
 
     @property
     def not_charged(self) -> str | None:
@@ -184,7 +173,7 @@ class TableProblem:
     def observe(self, schedule: ExitSchedule, seed: int) -> Point:
         """FID at one evaluation seed."""
         row = self.row(schedule)
-        column = seed % self.num_seeds
+        column = seed % self.table.fid.shape[1]
         return float(self.table.fid[row, column]), float(self.table.latency_ms[row])
 
     def truth(self, schedule: ExitSchedule) -> Point:

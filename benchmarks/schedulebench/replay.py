@@ -1,7 +1,7 @@
 """One search replayed on a problem, as the driver would run it.
 
-``schedsearch.search.study.proposals`` asks and tells in the same way: a schedule counts once, a
-known one is answered at no cost, and after ten known ones in a row a new one is drawn by chance.
+A schedule counts once; a known one is answered at no cost. After ten known ones in a row, a
+random new one is enqueued.
 """
 
 from __future__ import annotations

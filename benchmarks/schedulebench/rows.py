@@ -1,4 +1,4 @@
-"""Rows of a table while it is made: one JSON line each, fsynced, so that any stop is harmless."""
+"""Rows of a table while it is made: one fsynced JSON line each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.files.atomic import write_text
@@ -44,22 +44,33 @@ class Row:
 
 
 class RowFolder:
-    """The rows of one table, in one file per shard.
+    """The rows of one table, in one file per shard; see :meth:`open`.
 
     Args:
-        folder: Made if missing.
-        shard: Number of this process, from 0.
-        num_shards: Processes that share the work.
-
-    Raises:
-        StorageError: If a file of rows is damaged.
+        folder: Where the files lie.
+        own: The file that this process appends to.
     """
 
-    def __init__(self, folder: Path, shard: int = 0, num_shards: int = 1) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, own: Journal[Row]) -> None:
         self.folder = folder
-        self._own = Journal(folder / f"rows-{shard}of{num_shards}.jsonl", Row.from_json)
-        self._own.repair()
+        self._own = own
+
+    @classmethod
+    def open(cls, folder: Path, shard: int = 0, num_shards: int = 1) -> Self:
+        """Open a folder, or make it; a torn last line is cut off.
+
+        Args:
+            folder: Where the files lie.
+            shard: Number of this process, from 0.
+            num_shards: Processes that share the work.
+
+        Raises:
+            StorageError: If the file cannot be changed.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        own = Journal(folder / f"rows-{shard}of{num_shards}.jsonl", Row.from_json)
+        own.repair()
+        return cls(folder, own)
 
     def rows(self) -> list[Row]:
         """All rows of all shards; of equal keys the first."""

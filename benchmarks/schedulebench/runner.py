@@ -105,7 +105,8 @@ def evaluations(
     )
     first: list[ExitSchedule] = []
     if errors is not None and spec.dp_seeds:
-        first = seed_schedules(errors, problem.space, problem.weights, spec.dp_seeds)
+        named = [schedule for _, schedule in labelled]
+        first = seed_schedules(errors, problem.space, problem.weights, spec.dp_seeds, named)
     found = replay(problem, sampler, seed, max(counts.values()), first, labelled)
     return {budget: found[:n] for budget, n in counts.items()}
 
@@ -115,9 +116,8 @@ def _seeds_alone(
 ) -> list[ExitSchedule]:
     named = list(dict.fromkeys(schedule for _, schedule in labelled))[:count]
     errors = problem.error_table(seed)
-    wanted = count - len(named)
-    seeds = seed_schedules(errors, problem.space, problem.weights, wanted) if wanted else []
-    return list(dict.fromkeys([*named, *seeds]))
+    seeds = seed_schedules(errors, problem.space, problem.weights, count - len(named), named)
+    return [*named, *seeds]
 
 
 def warm_starts(problem: Problem, which: WarmStarts) -> list[tuple[str, ExitSchedule]]:

@@ -1,7 +1,6 @@
 """Beside the rows: latency table, error tables and what everything costs, in CPU seconds.
 
-CPU seconds of one thread, because other work on the machine stretches the clock on the wall,
-and because all costs of a table are then measured alike.
+CPU seconds of one thread, because other work on the machine stretches wall time.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from schedsearch.config import dump_settings
 from schedsearch.evaluation.latency import latency_protocol
@@ -21,7 +20,6 @@ from schedsearch.evaluation.latency_table import measure_table
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.atomic import write_text
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.runs.profile_files import TunedExits
 from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, ProfileSettings, StudySettings
@@ -33,9 +31,9 @@ from schedsearch.workers.workbench import Workbench, open_workbench
 
 FILE = "side_tables.json"
 LATENCY_REPEATS = 15
-"""More than a run of the product measures, because the table is measured once for all replays."""
+"""More than in a run, since one table serves all replays."""
 CHARGED_REPEATS = EvaluationSettings().latency_repeats
-"""What a run of the product measures by default, and so what a proposer is charged for."""
+"""The default of a run, which a proposer is charged for."""
 COST_TRIALS = 5
 """Schedules, evenly spaced by blocks, whose evaluation is timed."""
 
@@ -46,12 +44,10 @@ class Variant:
 
     Args:
         key: Its name in the packed table.
-        exits: Of the shared fine-tune.
-        num_steps: Of the shared fine-tune; 0 takes the table's own weights as they are.
+        num_steps: Steps on random schedules before it; 0 takes the weights as they are.
     """
 
     key: str
-    exits: TunedExits
     num_steps: int
 
 
@@ -198,16 +194,11 @@ def _errors(folder: Path, settings: StudySettings, variant: Variant) -> dict[str
     """
     run_dir = folder / f"profile-{variant.key}"
     shutil.rmtree(run_dir, ignore_errors=True)
-    profile = ProfileSettings(num_steps=variant.num_steps)
-    job = ProfileJob(
-        exits=variant.exits,
-        settings=dump_settings(dataclasses.replace(settings, profile=profile)),
-        run_dir=str(run_dir),
-    )
+    weights: Literal["own", "shared"] = "shared" if variant.num_steps else "own"
+    recipe = dataclasses.replace(settings.recipe, num_steps=variant.num_steps, weights=weights)
+    settings = dataclasses.replace(settings, recipe=recipe, profile=ProfileSettings())
     started = time.process_time()
-    outcome = run_profile(job)
+    table = run_profile(ProfileJob(settings=dump_settings(settings), run_dir=str(run_dir)))
     seconds = time.process_time() - started
-    if "error" in outcome:
-        raise ConfigError(f"The error table {variant.key} failed: {outcome['error']}")
-    table = ErrorTable.from_dict(json.loads(outcome["record"]))
+    assert table is not None  # the settings have a section profile
     return dataclasses.asdict(dataclasses.replace(table, seconds=round(seconds, 2)))

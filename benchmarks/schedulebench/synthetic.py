@@ -24,8 +24,10 @@ from schedsearch.schedules.space import SearchSpace
 FULL_FID = 2.3
 """FID of full depth, about that of DiT-XL/2 with guidance."""
 NOISE_SD = 0.065
-"""Standard deviation of log FID between seeds once the means of seeds and schedules are gone:
-that of the digits' schedules with a FID below 1.3 (n = 500)."""
+"""Standard deviation of log FID between seeds, less the means of seeds and of schedules.
+
+That of the digits' schedules with an FID below 1.3 (n = 500).
+"""
 OFFSET_SD = 0.2
 """Standard deviation of the offset that a seed gives to all schedules."""
 TABLE_NOISE = 0.4
@@ -33,21 +35,19 @@ TABLE_NOISE = 0.4
 CELL_NOISE = 0.1
 """The same for single cells."""
 TABLE_CHARGE = 3
-"""Trials that the error table costs, about what one after 400 steps costs on the digits."""
+"""Trials that the error table costs: about 400 steps on the digits."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SyntheticProblem:
-    """``FID = 2.3 exp(sum of costs)``; what a search sees is off by a seed's noise."""
+    """``FID = 2.3 exp(sum of costs)``, seen with the noise of a seed."""
 
     space: SearchSpace = field(default_factory=lambda: SearchSpace(1, 28, 10))
     weights: tuple[int, ...] = (5,) * 10
     fixed_blocks: float = 60.0
     name: str = "synthetic-28"
-    num_seeds: None = None
-    """Every search has a seed of its own."""
     not_charged: None = None
 
     @property

@@ -39,8 +39,6 @@ class Table:
     """(N, n), data -> noise."""
     fid: Floats
     """(N, S), one column per evaluation seed."""
-    rung_fid: Floats
-    """(N,) FID at the first seed half-way through the fine-tune; (0,) where there is none."""
     latency_ms: Floats
     """(N,) predicted by the measured, affine latency table."""
     error_tables: dict[str, ErrorTable]
@@ -49,8 +47,7 @@ class Table:
     costs: dict[str, float]
     """CPU seconds: ``fine_tune`` and ``sample`` are means over schedules, ``trial`` is both,
     ``latency`` is what the product spends on its latency table. A fine-tune whose weights all rows
-    share is not among them: trials of such a table are cheap because of it, for every proposer
-    alike, so it is charged to none."""
+    share is not among them."""
     protocol: dict[str, Any]
     """How it was measured. Where rows share weights, ``shared_seconds`` is what their fine-tune
     took, by the clock ``shared_seconds_clock``."""
@@ -69,8 +66,6 @@ class Table:
             values = getattr(self, name)
             if values.shape != shape or not np.isfinite(values).all() or (values <= 0).any():
                 raise ValueError(f"{self.name}: {name} needs positive values of shape {shape}.")
-        if self.rung_fid.shape not in ((num,), (0,)):
-            raise ValueError(f"{self.name}: rung_fid has shape {self.rung_fid.shape}.")
         for key, errors in self.error_tables.items():
             if (errors.num_intervals, len(errors.depths)) != (intervals, len(self.levels)):
                 raise ValueError(f"{self.name}: the error table {key!r} does not fit the space.")
@@ -96,7 +91,6 @@ class Table:
         arrays: dict[str, Any] = {
             "depths": self.depths.astype(np.int8),
             "fid": self.fid.astype(np.float32),
-            "rung_fid": self.rung_fid.astype(np.float32),
             "latency_ms": self.latency_ms.astype(np.float32),
             "meta": np.array(json.dumps(meta)),
         }
@@ -117,7 +111,7 @@ class Table:
             )
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in ("depths", "fid", "rung_fid", "latency_ms")}
+                arrays = {key: file[key] for key in ("depths", "fid", "latency_ms")}
                 meta = json.loads(str(file["meta"]))
             if meta["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {meta['schema']!r}, not {SCHEMA!r}")

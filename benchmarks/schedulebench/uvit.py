@@ -41,8 +41,8 @@ from schedsearch.workers.workbench import Workbench, open_workbench
 __all__ = ["VARIANTS", "make_rows", "make_tables", "study", "sunk_cost"]
 
 SEEDS = (0, 1, 2)
-VARIANTS = (Variant("shared", "schedules", 0), Variant("uniform", "uniform", 400))
-"""Error tables: of the shared weights, and after uniform exits."""
+VARIANTS = (Variant("shared", 0),)
+"""The error table of the shared weights."""
 
 
 def study(folder: Path) -> StudySettings:
@@ -90,7 +90,7 @@ def make_rows(
     folder.mkdir(parents=True, exist_ok=True)
     pretrain(folder)
     share(folder, note)
-    rows = RowFolder(folder, shard, num_shards)
+    rows = RowFolder.open(folder, shard, num_shards)
     bench = open_workbench(dump_settings(study(folder)), str(folder / "reference"))
     rows.bind(protocol(bench, folder))
     done, count = rows.done(), 0
@@ -116,7 +116,7 @@ def make_rows(
 
 
 class Evaluator:
-    """FID of the shared weights by schedule, with what all schedules have in common done once.
+    """FID of the shared weights by schedule; shared work is done once.
 
     Equal to ``Workbench.measure``; KID and class accuracy are left out, which takes a fifth off.
 
@@ -160,7 +160,7 @@ class Evaluator:
 
 
 def make_tables(folder: Path, note: Callable[[str], None]) -> None:
-    """Latency, costs, and error tables: of the shared weights, and after uniform exits."""
+    """Latency, costs, and the error table of the shared weights."""
     make_side_tables(
         folder,
         study(folder),

@@ -147,7 +147,7 @@ class TimedProgress(FileProgress):
 
     @property
     def seconds(self) -> float:
-        """CPU seconds so far; what a stop undid is left out, as it is no part of the weights."""
+        """CPU seconds behind the weights so far; work that a stop undid is left out."""
         return self._earlier + time.process_time() - self._started
 
     def save(self, step: int, state: Callable[[], Mapping[str, Any]]) -> None:

@@ -8,22 +8,20 @@ from schedsearch.exceptions import ConfigError
 
 
 def compile_blocks(net: nn.Module) -> int:
-    """Compile the repeated blocks of a network in place, each by itself.
+    """Compile the repeated blocks of a network in place, one by one.
 
-    The exit depth is decided outside of the blocks, so all depths share the graphs: one for a
-    DiT, three for a U-ViT (encoder, decoder, and decoder past the exit). Compiled as a whole, a
-    network would be traced anew for every depth, up to torch's limit of eight. Shapes are taken
-    as fixed: graphs for any batch size would be slower than those of the one that is used.
+    The exit depth acts outside the blocks, so all depths share the graphs: one for a DiT, three
+    for a U-ViT. A network compiled as a whole would be retraced for every depth.
 
     Args:
-        net: A network whose repeated blocks lie in an ``nn.ModuleList``; others of their classes
-            are compiled too.
+        net: A network with its repeated blocks in an ``nn.ModuleList``. Modules of the same
+            classes elsewhere are compiled too.
 
     Returns:
-        How many blocks were compiled.
+        Number of compiled blocks.
 
     Raises:
-        ConfigError: If it has no such blocks.
+        ConfigError: If the network has no such blocks.
     """
     lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
     kinds = tuple({type(block) for blocks in lists for block in blocks})
@@ -34,5 +32,6 @@ def compile_blocks(net: nn.Module) -> int:
             f"{type(net).__name__} has none. Set evaluation.latency_compile to false."
         )
     for block in found:
+        # NOTE: Graphs for one fixed batch size are faster than dynamic ones.
         block.compile(dynamic=False)
     return len(found)

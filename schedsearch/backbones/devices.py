@@ -1,4 +1,4 @@
-"""Devices by the names that the command line takes."""
+"""Looks up the device that a command line names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from schedsearch.exceptions import ConfigError
 
 
 def require_device(name: str) -> torch.device:
-    """The device of this name.
+    """Return the device with this name.
 
     Raises:
-        ConfigError: If it is CUDA and there is none.
+        ConfigError: If the name is ``cuda`` and torch finds no CUDA device.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device is cuda, but torch finds no CUDA device. Use --device cpu.")

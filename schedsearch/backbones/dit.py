@@ -1,7 +1,7 @@
-"""DiT with early exits: a diffusion transformer that can stop after any block (ASE, Sec. 3.2).
+"""DiT with early exits: it can stop after any block (ASE, Sec. 3.2).
 
-Written on timm's layers with the official parameter names, so that released weights load
-strictly. Exit rule: after block b the final layer is applied directly; there are no extra heads.
+Exit rule: the final layer follows directly after block b; there are no extra heads. Layers come
+from timm, parameter names from the official code, so released weights load strictly.
 
 Shapes: N batch, T tokens, D width, C/H/W image, P patch side.
 """
@@ -19,12 +19,13 @@ from schedsearch.backbones.layers import (
     time_features,
     unpatchify,
 )
+from schedsearch.config.backbone_arguments import DitArguments, check_arguments
 
 NORM_EPS = 1e-6
-"""Epsilon of every LayerNorm (the released model's setting)."""
+"""Epsilon of every LayerNorm (official code)."""
 
 TIME_FREQUENCIES = 256
-"""Width of the sinusoidal time embedding (the released model's setting)."""
+"""Number of sinusoidal time features (official code)."""
 
 
 class TimeEmbedder(nn.Module):
@@ -45,7 +46,7 @@ class TimeEmbedder(nn.Module):
 
 
 class LabelEmbedder(nn.Module):
-    """One row per class and, where labels may be dropped, a last row for "no class"."""
+    """One row per class, and a last row for "no class" with label dropout."""
 
     def __init__(self, num_rows: int, width: int) -> None:
         super().__init__()
@@ -80,7 +81,7 @@ class DiTBlock(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """adaLN and a linear layer to pixels; every exit goes through it."""
+    """adaLN and a linear layer to pixels; all exits share it."""
 
     def __init__(self, width: int, num_outputs: int) -> None:
         super().__init__()
@@ -89,16 +90,16 @@ class FinalLayer(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """Tokens (N, T, D) and condition (N, D) -> pixels of each patch, (N, T, P * P * C)."""
+        """Map tokens (N, T, D) and condition (N, D) to pixels (N, T, P*P*C)."""
         shift, scale = self.adaLN_modulation(c)[:, None].chunk(2, -1)
         pixels: Tensor = self.linear(self.norm_final(x) * (1 + scale) + shift)
         return pixels
 
 
 class DiT(nn.Module):
-    """Diffusion transformer whose depth is chosen per call or per sample.
+    """Diffusion transformer with one exit depth per call or per sample.
 
-    The arguments have their official names. Label dropout is left to the trainer: the label
+    Arguments have their official names. The trainer applies label dropout; the label
     ``num_classes`` means "no class".
 
     Args:
@@ -108,16 +109,16 @@ class DiT(nn.Module):
         hidden_size: Width D of a token; a multiple of 4 and of ``num_heads``.
         depth: Number of blocks.
         num_heads: Attention heads.
-        mlp_ratio: Hidden width of the MLP over D.
-        class_dropout_prob: Only whether it is 0 matters here: above 0 the label table has a
-            row for "no class".
+        mlp_ratio: Hidden width of the MLP, as a multiple of D.
+        class_dropout_prob: Above 0 the label table has a row for "no class". The value itself
+            is not used.
         num_classes: Number of classes; 0 builds an unconditional model.
-        learn_sigma: Predict a variance beside the noise, so 2C output channels.
+        learn_sigma: Predict noise and variance, in 2C output channels.
 
     Attributes:
         num_classes: Number of classes, or None for an unconditional model.
-        null_label: The label that means "no class", or None where no row does.
-        num_exit_blocks: All blocks, ``depth``.
+        null_label: The label that means "no class", or None without such a row.
+        num_exit_blocks: Number of blocks, equal to ``depth``.
         gradient_checkpointing: Recompute the blocks in the backward pass of training.
 
     Raises:
@@ -139,8 +140,8 @@ class DiT(nn.Module):
         num_classes: int = 1000,
         learn_sigma: bool = True,
     ) -> None:
+        check_arguments(DitArguments, locals())
         super().__init__()
-        _check_sizes(input_size, patch_size, hidden_size, depth, num_heads, num_classes)
         self.num_exit_blocks = depth
         self.in_shape = (in_channels, input_size, input_size)
         self.num_classes = num_classes or None
@@ -163,12 +164,12 @@ class DiT(nn.Module):
         self.initialize_weights()
 
     def initialize_weights(self) -> None:
-        """Xavier layers, small embeddings, and zeros where adaLN-zero asks for them (Sec. 3.2)."""
+        """Initialise as the official code does: Xavier, and zeros for adaLN-zero (Sec. 3.2)."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        # A patch embedding is a linear layer in the shape of a convolution.
+        # NOTE: The patch embedding is a linear layer stored as a convolution, hence the flatten.
         nn.init.xavier_uniform_(self.x_embedder.proj.weight.flatten(1))
         nn.init.zeros_(self.x_embedder.proj.bias)
         nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02)
@@ -184,8 +185,8 @@ class DiT(nn.Module):
     ) -> Tensor:
         """Predict the noise, running ``exit_depth`` blocks.
 
-        With one depth per sample a block runs only on the samples that still need it; the
-        result is the one of running each sample on its own.
+        With one depth per sample, a block runs only on the samples that have not exited. The
+        result equals running each sample alone.
 
         Args:
             x: Noisy inputs, (N, C, H, W).
@@ -207,10 +208,11 @@ class DiT(nn.Module):
         return unpatchify(pixels, self.patch_size, self.out_channels)
 
     def _run_blocks(self, tokens: Tensor, c: Tensor, exits: Exits) -> Tensor:
-        """Run the blocks on sorted tokens, (N, T, D), dropping samples as they exit."""
+        """Run the blocks on sorted tokens, (N, T, D), removing samples as they exit."""
         recompute = self.gradient_checkpointing and self.training
         exited: list[Tensor] = []
-        for block, num_alive in zip(self.blocks, exits.alive, strict=False):  # up to the deepest
+        # NOTE: ``alive`` ends at the deepest exit, so zip skips the blocks that nobody runs.
+        for block, num_alive in zip(self.blocks, exits.alive, strict=False):
             if num_alive < len(tokens):
                 tokens, leaving = tokens.tensor_split((num_alive,))
                 c = c[:num_alive]
@@ -227,19 +229,3 @@ class DiT(nn.Module):
                 f'the label {self.null_label} means "no class".'
             )
         return torch.zeros(len(x), dtype=torch.long, device=x.device)
-
-
-def _check_sizes(
-    input_size: int, patch_size: int, width: int, depth: int, num_heads: int, num_classes: int
-) -> None:
-    if input_size % patch_size:
-        raise ValueError(f"patch_size={patch_size} must divide input_size={input_size}.")
-    if width % 4 or width % num_heads:
-        raise ValueError(
-            f"hidden_size={width} must be a multiple of 4 and of num_heads={num_heads}."
-        )
-    if depth < 1 or num_classes < 0:
-        raise ValueError(
-            f"A DiT needs depth >= 1 and num_classes >= 0, got depth={depth}, "
-            f"num_classes={num_classes}."
-        )

@@ -1,4 +1,4 @@
-"""Predictions of one batch at several exits, with the blocks that they share run once."""
+"""Predictions of one batch at several exits, sharing the blocks they have in common."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ from schedsearch.protocols import Backbone
 def predict_at_exits(
     net: Backbone | nn.Module, x: Tensor, t: Tensor, y: Tensor | None, depths: Sequence[int]
 ) -> Iterator[Tensor]:
-    """What a network predicts at each exit depth, as calls with that depth would.
+    """Predict at each exit depth; equal to one call per depth.
 
-    Our own networks run every block once for all exits: 28 blocks instead of 406 for the exits
-    of a DiT-XL. Any other network is called once per depth.
+    A DiT or U-ViT runs every block once for all exits: 28 blocks instead of 406 for a DiT-XL.
+    Any other network is called once per depth.
 
     Args:
-        net: The network, fed what its process says.
+        net: The network.
         x: Noisy inputs, (N, C, H, W).
-        t: Times as the network is fed them, (N,).
+        t: Network times, (N,).
         y: Labels, (N,) int64, or None.
-        depths: Exit depths, rising.
+        depths: Exit depths in increasing order.
 
     Yields:
-        The predictions, (N, C, H, W) or with a variance half (N, 2C, H, W), in the order of
-        ``depths``.
+        One prediction per depth: (N, C, H, W), or (N, 2C, H, W) with learned variances.
 
     Raises:
-        ValueError: If the depths do not rise, or the network does not have one of them.
+        ValueError: If the depths do not increase, or the network lacks one of them.
     """
     exits = set(depths)
     if not depths or list(depths) != sorted(exits):
         raise ValueError(f"predict_at_exits needs rising depths, got {tuple(depths)}.")
-    # Exact types: a class derived from them may have a forward of its own.
+    # NOTE: Exact types, because a subclass may override forward.
     if type(net) is DiT and exits.issubset(range(1, net.num_exit_blocks + 1)):
         yield from _dit(net, x, t, y, exits)
     elif type(net) is UViT and exits.issubset(range(net.num_exit_blocks + 1)):
@@ -49,7 +48,7 @@ def predict_at_exits(
 
 
 def _dit(net: DiT, x: Tensor, t: Tensor, y: Tensor | None, depths: set[int]) -> Iterator[Tensor]:
-    """The final layer after each block that is an exit (ASE, Sec. 3.2)."""
+    """Apply the final layer after each exit block (ASE, Sec. 3.2)."""
     tokens = net.x_embedder(x) + net.pos_embed  # (N, T, D)
     c = net.t_embedder(t) + net.y_embedder(net._labels(y, x))  # (N, D)
     for depth, block in enumerate(net.blocks[: max(depths)], start=1):
@@ -59,13 +58,13 @@ def _dit(net: DiT, x: Tensor, t: Tensor, y: Tensor | None, depths: set[int]) -> 
 
 
 def _uvit(net: UViT, x: Tensor, t: Tensor, y: Tensor | None, depths: set[int]) -> Iterator[Tensor]:
-    """After the whole decoder blocks the others take in their long skips, nothing else."""
+    """Run decoder blocks up to each exit; later blocks only merge their long skips."""
     tokens = net._tokens(x, t, y)  # (N, T, D)
     skips: list[Tensor] = []
     for block in (*net.in_blocks, net.mid_block):
         tokens = block(tokens)
         skips.append(tokens)
-    skips = skips[-2::-1]  # those of the encoder, in the order in which the decoder needs them
+    skips = skips[-2::-1]  # encoder outputs, reversed into the order of the decoder
     for depth in range(max(depths) + 1):
         if depth in depths:
             exited = tokens

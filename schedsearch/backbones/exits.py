@@ -1,4 +1,4 @@
-"""Which samples of a batch still run a block, for one exit depth or one per sample."""
+"""Plans which samples of a batch run each block."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Exits:
-    """A batch in the order of its exit depths, deepest first.
+    """The order of a batch by exit depth, deepest first.
 
-    The samples that run a block are then the first ones of the batch: a slice, no copy. With
-    one depth for all, the order is the one of the batch.
+    In this order the samples that run a block come first, so selecting them is a slice.
 
     Args:
-        alive: Samples that run each block that may be skipped, as far as somebody runs it.
-        order: Place in the batch of each sorted sample, (N,); None if nothing moves.
+        alive: Number of samples that run each skippable block, up to the deepest exit.
+        order: Index in the batch of each sorted sample, (N,); None keeps the order.
     """
 
     alive: tuple[int, ...]
@@ -31,15 +30,15 @@ class Exits:
         """Plan a batch.
 
         Args:
-            exit_depth: Blocks to run: an int for all, or (N,) integers. On the CPU it costs no
-                wait for the device.
+            exit_depth: Blocks to run: an int for all, or (N,) integers. A tensor on the CPU
+                avoids waiting for the device.
             num_samples: Samples N in the batch.
-            allowed: The depths of the model.
-            device: Where the batch is.
+            allowed: Exit depths of the model.
+            device: Device of the batch.
 
         Raises:
-            ValueError: If a depth lies outside ``allowed``, or there is not one integer per
-                sample.
+            ValueError: If a depth lies outside ``allowed``, or the tensor does not hold one
+                integer per sample.
         """
         if not isinstance(exit_depth, Tensor):
             _check_depths([exit_depth], allowed)
@@ -51,7 +50,7 @@ class Exits:
                 f"but got {kind} of shape {tuple(exit_depth.shape)}."
             )
         depths, order = torch.sort(exit_depth, descending=True, stable=True)
-        depth_list: list[int] = depths.tolist()  # the only wait for the device
+        depth_list: list[int] = depths.tolist()  # NOTE: the only wait for the device
         _check_depths(depth_list[:1] + depth_list[-1:], allowed)
         alive, num_alive = [], num_samples
         for block in range(depth_list[0] if depth_list else 0):
@@ -61,15 +60,15 @@ class Exits:
         return cls(tuple(alive), order.to(device))
 
     def num_alive(self, block: int) -> int:
-        """Samples that run a block, counted from 0."""
+        """Number of samples that run a block; blocks count from 0."""
         return self.alive[block] if block < len(self.alive) else 0
 
     def sort(self, batch: Tensor) -> Tensor:
-        """Bring a batch, (N, ...), into the order of its depths."""
+        """Sort a batch, (N, ...), by exit depth."""
         return batch if self.order is None else batch[self.order]
 
     def restore(self, batch: Tensor) -> Tensor:
-        """Bring a sorted batch, (N, ...), back into its own order."""
+        """Undo :meth:`sort` on a batch, (N, ...)."""
         return batch if self.order is None else batch[torch.argsort(self.order)]
 
 

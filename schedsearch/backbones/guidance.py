@@ -1,4 +1,4 @@
-"""Binds a backbone to a process, a schedule, labels and guidance: what a solver calls."""
+"""The denoiser that a solver calls: backbone, process, schedule, labels and guidance."""
 
 from __future__ import annotations
 
@@ -13,39 +13,38 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
 def null_label_of(net: nn.Module | Backbone) -> int | None:
-    """The label that means "no class", or None when the model has no such row.
+    """Return the label that means "no class", or None if the model has none.
 
-    By contract it is ``num_classes``; a model that was built without it says so with the
-    attribute ``null_label = None``.
+    The protocol fixes it to ``num_classes``. A model without this label sets the attribute
+    ``null_label = None``.
     """
     label = getattr(net, "null_label", net.num_classes)
     return None if label is None else int(cast(int, label))
 
 
 def learns_variance(net: nn.Module | Backbone) -> bool:
-    """Whether the model says, with ``learn_sigma``, that it predicts variances too."""
+    """Whether the model also predicts variances (attribute ``learn_sigma``)."""
     return bool(getattr(net, "learn_sigma", False))
 
 
 class ScheduledDenoiser:
-    """Denoiser that runs as many blocks as its schedule says for the time it is asked at.
+    """Denoiser that runs the number of blocks its schedule gives for each time.
 
     Args:
-        net: Backbone, fed what its process says.
+        net: Backbone.
         schedule: Blocks to run per interval.
         labels: Classes of the batch, (N,) int64; None for an unconditional model.
-        process: Turns times into what the network is fed, and predictions into noise.
+        process: Converts clock times to network times, and predictions to noise.
         cfg_scale: Scale s of classifier-free guidance,
             ``eps = eps_null + s (eps_label - eps_null)`` (Ho and Salimans 2022, Eq. 6, with
-            s = 1 + w); at 1 the model is called without guidance, at half the cost.
-        cfg_channels: Guide only this many channels and take the others from the prediction
-            with labels (3 of 4 in DiT's code); None guides all.
-        keep_variance: Hand on a learned variance, the half of the output behind the noise;
-            it is never guided.
+            s = 1 + w). At 1 guidance is off, which halves the cost.
+        cfg_channels: Guide only the first channels (3 of 4 in DiT's code). The others keep the
+            prediction with labels. None guides all.
+        keep_variance: Return the learned variance too, behind the noise. It is not guided.
 
     Raises:
-        ConfigError: If guidance is asked of a model without labels or "no class", or of more
-            channels than there are.
+        ConfigError: If guidance needs labels, a "no class" label or channels that the model
+            lacks.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class ScheduledDenoiser:
         inputs = x if self._dtype is None else x.to(self._dtype)
         if guided:
             inputs = torch.cat([inputs, inputs])
-        # Filled on the device: float32 holds every timestep exactly.
+        # NOTE: Filled on the device to avoid a copy; float32 holds every timestep exactly.
         clock = torch.full((len(inputs),), t, dtype=torch.float32, device=x.device)
         output: Tensor = self._net(
             inputs,
@@ -106,7 +105,16 @@ class ScheduledDenoiser:
         return eps
 
     def _guide(self, prediction: Tensor) -> Tensor:
-        """Guidance commutes with the change from v or x0 to eps, which is affine in both."""
+        """Combine the predictions with and without labels.
+
+        Guiding v or x0 equals guiding eps, because the conversion to eps is affine.
+
+        Args:
+            prediction: Predictions with labels, then without, (2N, C, H, W).
+
+        Returns:
+            The guided prediction, (N, C, H, W).
+        """
         with_label, without = prediction.chunk(2)
         guided = without + self._cfg_scale * (with_label - without)
         if self._cfg_channels is None:

@@ -1,4 +1,4 @@
-"""What networks share: time and position features, patches to images, recomputed blocks.
+"""Shared parts of the networks: time and position features, unpatchify, block recomputation.
 
 Shapes: N batch, T tokens, D width, C/H/W image, P patch side.
 """
@@ -16,22 +16,22 @@ from torch.utils.checkpoint import checkpoint
 
 
 def time_features(t: Tensor, width: int) -> Tensor:
-    """Sinusoidal features of times (ADM's embedding, which DiT and U-ViT were trained with).
+    """Sinusoidal features of times (ADM's embedding, used by DiT and U-ViT).
 
-    The features hold ``cos`` before ``sin`` and divide by the half width itself, where other
-    libraries put ``sin`` first or divide by one less: released weights need exactly this.
+    ``cos`` comes before ``sin``, and the exponent is divided by the half width. Other libraries
+    differ in both; released weights need this form.
 
     Args:
-        t: Times as the network is fed them, (N,), integers or floats.
-        width: Number of features; an odd one ends in a zero.
+        t: Network times, (N,), integers or floats.
+        width: Number of features. If it is odd, the last feature is 0.
 
     Returns:
-        Features, (N, width) float32. They are rebuilt at every call, because a buffer would
-        lose digits in a bfloat16 model.
+        Features, (N, width) float32.
     """
+    # NOTE: Computed at every call, because a buffer would lose digits in a bfloat16 model.
     half = width // 2
-    # Multiplied before it is divided: the other order differs in the last digit of float32,
-    # which times of several hundred turn into an error of 1e-5.
+    # NOTE: Multiply before dividing. The other order changes the last float32 digit, which
+    # grows to an error of 1e-5 at times of several hundred.
     exponent = -math.log(10_000.0) * torch.arange(half, dtype=torch.float32, device=t.device)
     angle = t.float()[:, None] * torch.exp(exponent / half)  # (N, width // 2)
     features = torch.cat([torch.cos(angle), torch.sin(angle)], dim=-1)
@@ -41,15 +41,15 @@ def time_features(t: Tensor, width: int) -> Tensor:
 def sincos_position_embedding(width: int, side: int) -> Tensor:
     """Fixed position embedding of a square grid of patches.
 
-    The first half of the channels encodes the column and the second half the row, each as
-    ``sin`` then ``cos`` (the order in released checkpoints).
+    The first half of the channels encodes the column, the second half the row. In each half
+    ``sin`` comes before ``cos``, as in released checkpoints.
 
     Args:
         width: Width D, a multiple of 4.
         side: Patches per side.
 
     Returns:
-        Embedding, (side * side, D) float32, rows first.
+        Embedding, (side * side, D) float32, in row-major order.
     """
     quarter = width // 4
     omega = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
@@ -61,7 +61,7 @@ def sincos_position_embedding(width: int, side: int) -> Tensor:
 
 
 def unpatchify(pixels: Tensor, patch_size: int, num_channels: int) -> Tensor:
-    """Lay the patches of a square image side by side: (N, T, P * P * C) -> (N, C, H, W)."""
+    """Assemble patches (N, T, P*P*C) to square images (N, C, H, W)."""
     side = math.isqrt(pixels.shape[1])
     grid = pixels.reshape(len(pixels), side, side, patch_size, patch_size, num_channels)
     return grid.permute(0, 5, 1, 3, 2, 4).reshape(
@@ -70,17 +70,17 @@ def unpatchify(pixels: Tensor, patch_size: int, num_channels: int) -> Tensor:
 
 
 def run_block(block: nn.Module, *inputs: Any, recompute: bool) -> Tensor:
-    """Run a block, keeping its activations or computing them again in the backward pass.
+    """Run a block, optionally with gradient checkpointing.
 
     Args:
         block: A block without randomness (no dropout).
-        inputs: What it is called with.
-        recompute: Keep only the inputs, as far as gradients are wanted at all; the result and
-            its gradients are the same.
+        inputs: Arguments of the block.
+        recompute: Keep only the inputs and recompute the activations in the backward pass.
+            Result and gradients do not change.
     """
     if recompute and torch.is_grad_enabled():
         run = cast(Callable[..., Tensor], checkpoint)
-        # Without randomness there is no state of generators to keep and set back.
+        # NOTE: Blocks draw no random numbers, so no generator state needs restoring.
         return run(block, *inputs, use_reentrant=False, preserve_rng_state=False)
     output: Tensor = block(*inputs)
     return output

@@ -1,4 +1,4 @@
-"""Builds backbones from their settings: by registry name, family, or import string."""
+"""Builds a backbone from a registry name, a family or an import string."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from schedsearch.settings import BackboneSettings
 __all__ = ["FAMILIES", "INIT_SEED", "REGISTRY", "build_backbone", "family_of"]
 
 INIT_SEED = 0
-"""Seed of weights that no checkpoint replaces, so that every worker starts from the same."""
+"""Seed of random weights, so that all workers start from the same ones."""
 
 
 def build_backbone(settings: BackboneSettings) -> nn.Module:
-    """A backbone with random weights, the same ones in every process.
+    """Build a backbone with random weights, equal in every process.
 
     Raises:
-        ConfigError: If the settings name no backbone, or one that cannot be built or does not
-            meet the Backbone protocol.
+        ConfigError: If the settings name no backbone, the backbone cannot be built, or it does
+            not meet the Backbone protocol.
     """
     family, config = _family_and_config(settings)
     build = _constructor(family)
@@ -46,7 +46,7 @@ def build_backbone(settings: BackboneSettings) -> nn.Module:
 
 
 def family_of(settings: BackboneSettings) -> str:
-    """Family of a backbone, also when it is given by a registry name."""
+    """Return the family of a backbone given by family or by registry name."""
     return _family_and_config(settings)[0]
 
 
@@ -105,10 +105,10 @@ def _constructor(family: str) -> Callable[..., Any]:
 
 
 def _check_arguments(build: Callable[..., Any], config: Mapping[str, Any], family: str) -> None:
-    """Name an unknown argument before Python does, with the nearest known one."""
+    """Report an unknown argument together with the nearest known one."""
     try:
         parameters = inspect.signature(build).parameters
-    except (TypeError, ValueError):  # built in C; its own error has to do
+    except (TypeError, ValueError):  # NOTE: a class written in C has no signature to check
         return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
@@ -120,7 +120,7 @@ def _check_arguments(build: Callable[..., Any], config: Mapping[str, Any], famil
 
 
 def _checked(net: object, family: str) -> nn.Module:
-    """Check the attributes of the Backbone protocol, which Python would miss only later."""
+    """Check the attributes of the Backbone protocol early, with clear messages."""
     rule = f"backbone.family {family!r} must give"
     if not isinstance(net, nn.Module):
         raise ConfigError(f"{rule} a torch.nn.Module, not a {type(net).__name__}.")

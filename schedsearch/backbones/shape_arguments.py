@@ -1,4 +1,4 @@
-"""What the shapes of weights say about the network: arguments by their official names."""
+"""Reads constructor arguments of a network from the shapes of its weights."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 from torch import Tensor
 
 LABEL_ROWS = "rows of the label table"
-"""Key of DiT's label table: its classes and, with label dropout, one row for "no class"."""
+"""Key for the number of rows, which may include one for "no class"."""
 
 
 def arguments_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of the DiT or U-ViT that weights in the official layout belong to.
+    """Return the arguments of the DiT or U-ViT that these weights belong to.
 
-    Shapes say nothing about the number of heads. What a damaged state leaves open is missing.
+    The number of heads is never included, because shapes do not show it. Arguments that a
+    damaged state does not determine are missing too.
 
     Args:
-        state: Weights, official names.
+        state: Weights with official names.
 
     Returns:
-        ``family`` and arguments; empty for another kind of network.
+        ``family`` and arguments by their official names; empty for any other network.
     """
     if (proj := _patches(state, "x_embedder.proj.weight")) is not None:
         return _dit(state, proj)
@@ -31,11 +32,14 @@ def arguments_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def differences(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str:
-    """Which arguments would make a model fit a file, as a sentence; empty if shapes do not say.
+    """Say which arguments of the model differ from those of the file.
 
     Args:
-        file: Weights of the file, official names.
+        file: Weights of the file, with official names.
         model: State of the model.
+
+    Returns:
+        A sentence for an error message; empty if the shapes show no difference.
     """
     theirs, ours = arguments_of(file), arguments_of(model)
     if not theirs or not ours:
@@ -107,7 +111,7 @@ def _uvit(state: Mapping[str, Tensor], proj: Tensor) -> dict[str, Any]:
 
 
 def _patches(state: Mapping[str, Tensor], name: str) -> Tensor | None:
-    """The convolution that embeds patches: (D, C, P, P)."""
+    """Return the convolution that embeds patches, (D, C, P, P)."""
     weight = state.get(name)
     return weight if weight is not None and weight.ndim == 4 else None
 

@@ -1,9 +1,8 @@
-"""U-ViT with early exits: a transformer with long skips whose decoder can be cut short.
+"""U-ViT with early exits in its decoder (ASE, Sec. 3.2).
 
-Official parameter names, so that released weights load strictly; text tokens, as in the
-text-to-image models, are left out. Exit rule (ASE, Sec. 3.2): encoder and middle block always
-run; exit depth b keeps the first b decoder blocks whole, and of each later one only the layer
-that takes in the long skip.
+Exit rule: the encoder and the middle block always run. Exit depth b runs the first b decoder
+blocks; each later one runs only the layer that merges its long skip. Parameter names are the
+official ones, so released weights load strictly. Text tokens are not supported.
 
 Shapes: N batch, T tokens (label, time, patches), D width, C/H/W image, P patch side.
 """
@@ -17,10 +16,11 @@ from torch.nn import functional as F
 
 from schedsearch.backbones.exits import Exits
 from schedsearch.backbones.layers import run_block, time_features, unpatchify
+from schedsearch.config.backbone_arguments import UvitArguments, check_arguments
 
 
 class Attention(nn.Module):
-    """Self-attention whose scale may be chosen."""
+    """Self-attention with an optional scale."""
 
     def __init__(self, width: int, num_heads: int, qkv_bias: bool, scale: float | None) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
 
 class UViTBlock(nn.Module):
-    """Pre-norm transformer block; one of the decoder first takes in its long skip."""
+    """Pre-norm transformer block; a decoder block first merges its long skip."""
 
     def __init__(
         self,
@@ -67,8 +67,8 @@ class UViTBlock(nn.Module):
         Args:
             x: Tokens, (N, T, D).
             skip: Tokens of the encoder, (N, T, D), for a block with ``skip_linear``.
-            num_alive: Run only the first samples whole, the others through ``skip_linear``
-                alone; None runs all.
+            num_alive: Samples at the front of the batch that run the whole block. The others
+                run only ``skip_linear``. None runs all.
         """
         if self.skip_linear is not None:
             assert skip is not None
@@ -88,33 +88,33 @@ class UViTBlock(nn.Module):
 class UViT(nn.Module):
     """U-shaped vision transformer (Bao et al. 2023) with exits per batch or per sample.
 
-    The arguments have their official names and defaults, except for ``null_class``, which is
-    ours: the official code leaves it to the sampling script which label means "no class".
+    Arguments have their official names and defaults. Only ``null_class`` is new: in the official
+    code the sampling script decides which label means "no class".
 
     Args:
         img_size: Height and width of the input.
         patch_size: Side of a patch; divides ``img_size``.
         in_chans: Channels of the input: 4 for latents, 1 or 3 for pixels.
         embed_dim: Width D of a token; a multiple of ``num_heads``.
-        depth: Blocks of encoder and decoder together, at least 2; half each, and the middle
-            block is not counted. As in the official code, an odd number counts one less.
+        depth: Blocks of encoder and decoder together, half each, at least 2. The middle block
+            is not counted. An odd number is rounded down, as in the official code.
         num_heads: Attention heads.
-        mlp_ratio: Hidden width of the MLP over D.
+        mlp_ratio: Hidden width of the MLP, as a multiple of D.
         qkv_bias: Whether queries, keys and values have a bias.
         qk_scale: Scale of the attention; None takes ``(D / num_heads) ** -0.5``.
-        mlp_time_embed: Put an MLP on the time features; else they are the time token.
-        num_classes: Rows of the label table; at most 0 builds an unconditional model.
+        mlp_time_embed: Apply an MLP to the time features before they become the time token.
+        num_classes: Rows of the label table; 0 or less builds an unconditional model.
         use_checkpoint: Initial value of the attribute ``gradient_checkpointing``.
-        conv: End in a 3 x 3 convolution.
-        skip: Long skips; without them a decoder block that is dropped is passed over.
-        null_class: The last row of the label table means "no class". The ImageNet models with
-            1001 rows need it; without it every row is a class.
+        conv: Add a final 3 x 3 convolution.
+        skip: Use long skips. Without them a decoder block after the exit does nothing.
+        null_class: The last row of the label table means "no class", as in the ImageNet models
+            with 1001 rows. If False, every row is a class.
 
     Attributes:
-        num_classes: Real classes, which is one less than the rows with ``null_class``; None for
-            an unconditional model.
-        null_label: The label that means "no class", or None where no row does.
-        num_exit_blocks: Decoder blocks, ``depth // 2``.
+        num_classes: Number of real classes, without the "no class" row; None for an
+            unconditional model.
+        null_label: The label that means "no class", or None without such a row.
+        num_exit_blocks: Number of decoder blocks, ``depth // 2``.
         gradient_checkpointing: Recompute the blocks in the backward pass of training.
 
     Raises:
@@ -139,13 +139,8 @@ class UViT(nn.Module):
         skip: bool = True,
         null_class: bool = False,
     ) -> None:
+        check_arguments(UvitArguments, locals())
         super().__init__()
-        _check_sizes(img_size, patch_size, embed_dim, depth, num_heads)
-        if null_class and num_classes < 2:
-            raise ValueError(
-                "null_class=True makes the last row of the labels mean 'no class', which needs "
-                f"num_classes >= 2, got {num_classes}; add 1 to num_classes or drop null_class."
-            )
         self.num_exit_blocks = depth // 2
         self.in_shape = (in_chans, img_size, img_size)
         self.num_classes = num_classes - null_class if num_classes > 0 else None
@@ -183,7 +178,7 @@ class UViT(nn.Module):
         self.initialize_weights()
 
     def initialize_weights(self) -> None:
-        """Truncated normal of width 0.02 for linear layers and positions, as officially."""
+        """Initialise linear layers and positions with std 0.02, as the official code does."""
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -194,14 +189,14 @@ class UViT(nn.Module):
     def forward(
         self, x: Tensor, t: Tensor, y: Tensor | None = None, *, exit_depth: int | Tensor
     ) -> Tensor:
-        """Predict the noise, running ``exit_depth`` decoder blocks whole.
+        """Predict the noise, running ``exit_depth`` decoder blocks.
 
-        With one depth per sample a block runs whole only on the samples that still need it; the
-        result is the one of running each sample on its own.
+        With one depth per sample, a decoder block runs only on the samples that have not exited.
+        The result equals running each sample alone.
 
         Args:
             x: Noisy inputs, (N, C, H, W).
-            t: Times, (N,), integers or floats: 999 s for continuous time s in [0, 1].
+            t: Network times, (N,), integers or floats: 999 s for continuous time s in [0, 1].
             y: Labels, (N,) int64; None for an unconditional model.
             exit_depth: Decoder blocks to run, 0..depth // 2: an int, or (N,) integers.
 
@@ -209,12 +204,12 @@ class UViT(nn.Module):
             The prediction, (N, C, H, W).
 
         Raises:
-            ValueError: If a depth lies outside 0..depth // 2, or labels are missing or not
-                wanted.
+            ValueError: If a depth lies outside 0..depth // 2, labels are missing, or an
+                unconditional model gets labels.
         """
         recompute = self.gradient_checkpointing and self.training
         exits = Exits.of(exit_depth, len(x), range(self.num_exit_blocks + 1), x.device)
-        # Sorted before the encoder, so that the long skips need no sorting.
+        # NOTE: Sort before the encoder, so that the long skips are sorted too.
         x, t = exits.sort(x), exits.sort(t)
         tokens = self._tokens(x, t, None if y is None else exits.sort(y))  # (N, T, D)
         skips: list[Tensor] = []
@@ -229,7 +224,7 @@ class UViT(nn.Module):
         return exits.restore(image)
 
     def _tokens(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        """Label, time and patches with their positions: (N, T, D)."""
+        """Build the tokens of label, time and patches, (N, T, D)."""
         if (y is None) != (self.num_classes is None):
             raise ValueError(
                 "This model is unconditional and takes no labels y."
@@ -237,22 +232,9 @@ class UViT(nn.Module):
                 else f"This model is conditioned on {self.num_classes} classes and needs labels y"
                 + ("." if self.null_label is None else "; the last row means 'no class'.")
             )
-        # In the dtype of the weights: autocast would cost the time its last digits.
+        # NOTE: In the dtype of the weights, because autocast would round the time.
         features = time_features(t, self.pos_embed.shape[-1]).to(self.pos_embed.dtype)
         tokens = [self.time_embed(features)[:, None], self.patch_embed(x)]
         if y is not None:
             tokens.insert(0, self.label_emb(y)[:, None])
         return torch.cat(tokens, dim=1) + self.pos_embed
-
-
-def _check_sizes(
-    img_size: int, patch_size: int, embed_dim: int, depth: int, num_heads: int
-) -> None:
-    if img_size % patch_size:
-        raise ValueError(f"patch_size={patch_size} must divide img_size={img_size}.")
-    if embed_dim % num_heads:
-        raise ValueError(f"num_heads={num_heads} must divide embed_dim={embed_dim}.")
-    if depth < 2:
-        raise ValueError(
-            f"A U-ViT needs depth >= 2, a block in encoder and decoder, got {depth=}."
-        )

@@ -25,7 +25,7 @@ INTERNAL_ERROR = 1
 """Exit code of a bug: what the interpreter itself uses for an unhandled exception."""
 
 BROKEN_PIPE = 141
-"""Exit code after the reader of a pipe went away: 128 + SIGPIPE, as a shell reports it."""
+"""Exit code after the reader of a pipe went away: 128 + SIGPIPE."""
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 

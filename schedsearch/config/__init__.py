@@ -1,4 +1,8 @@
-"""Reads search space files strictly, with line numbers; imports neither torch nor Ray."""
+"""Reads search space files strictly, with line numbers; imports neither torch nor Ray.
+
+What a file may say, and the rules between its sections. The keys and the rules of one section are
+in ``settings``; reading YAML is in ``files``. Read first: ``reading``, ``rules``.
+"""
 
 from schedsearch.config.backbone_rules import num_exit_blocks_of
 from schedsearch.config.reading import (

@@ -1,26 +1,54 @@
-"""The networks that ship: their arguments, their registry names, and what both say about them.
+"""The networks that ship: their arguments, their registry names and the rules for both.
 
-The one source for the rules of search space files and for building; imports no torch.
+Search space files, the registry and the network classes all use these rules; no torch here.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from schedsearch.files.problems import Findings, Mistake
+from schedsearch.files.validation import rules, validate
 from schedsearch.settings import Count, Positive
 
-SizeMistake = tuple[tuple[str, ...], str, str | None]
-"""Arguments that do not fit together, the rule with their values, and a remedy."""
+
+class _Shape:
+    """Input and sizes, under the argument names of the family."""
+
+    __slots__ = ()
+    shape_keys: ClassVar[tuple[str, str]]
+    """The arguments that hold the channels and the side of an input."""
+    width_key: ClassVar[str]
+    null_class_remedy: ClassVar[str]
+    """Arguments that give the model a label for "no class"."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of one input."""
+        channels, side = (getattr(self, key) for key in self.shape_keys)
+        return channels, side, side
+
+    @rules
+    def _sizes(self) -> Iterator[Mistake]:
+        for part, whole in (("patch_size", self.shape_keys[1]), ("num_heads", self.width_key)):
+            divisor, size = getattr(self, part), getattr(self, whole)
+            if size % divisor:
+                yield whole, f"{part} must divide {whole}, got {divisor} and {size}", None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DitArguments:
+class DitArguments(_Shape):
     """Arguments of a DiT by their official names, with the official defaults (DiT-XL/2)."""
+
+    shape_keys: ClassVar = ("in_channels", "input_size")
+    width_key: ClassVar = "hidden_size"
+    null_class_remedy: ClassVar = "num_classes and class_dropout_prob above 0"
 
     input_size: Count = 32
     patch_size: Count = 2
@@ -32,16 +60,6 @@ class DitArguments:
     class_dropout_prob: Annotated[float, Field(ge=0, lt=1)] = 0.1
     num_classes: Annotated[int, Field(ge=0)] = 1000
     learn_sigma: bool = True
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one input."""
-        return self.in_channels, self.input_size, self.input_size
-
-    @property
-    def shape_keys(self) -> tuple[str, str]:
-        """The arguments that hold the channels and the side of an input."""
-        return "in_channels", "input_size"
 
     @property
     def num_exit_blocks(self) -> int:
@@ -58,31 +76,20 @@ class DitArguments:
         """Whether a label means "no class", as guidance and label dropout need."""
         return self.num_classes > 0 and self.class_dropout_prob > 0
 
-    @property
-    def null_class_remedy(self) -> str:
-        """Arguments that give the model a label for "no class"."""
-        return "num_classes and class_dropout_prob above 0"
-
-    @property
-    def learns_variance(self) -> bool:
-        """Whether the model predicts a variance beside the noise."""
-        return self.learn_sigma
-
-    def size_mistakes(self) -> Iterator[SizeMistake]:
-        """The sizes that do not fit together."""
-        yield from _not_dividing("patch_size", self.patch_size, "input_size", self.input_size)
-        yield from _not_dividing("num_heads", self.num_heads, "hidden_size", self.hidden_size)
+    @rules
+    def _width(self) -> Iterator[Mistake]:
         if self.hidden_size % 4:
-            yield (
-                ("hidden_size",),
-                f"hidden_size must be divisible by 4, got {self.hidden_size}",
-                "the position embedding holds sine and cosine for each of two axes",
-            )
+            reason = f"hidden_size must be divisible by 4, got {self.hidden_size}"
+            yield "hidden_size", reason, "positions need a sine and a cosine for each of two axes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UvitArguments:
+class UvitArguments(_Shape):
     """Arguments of a U-ViT by their official names and defaults; ``null_class`` is ours."""
+
+    shape_keys: ClassVar = ("in_chans", "img_size")
+    width_key: ClassVar = "embed_dim"
+    null_class_remedy: ClassVar = "null_class: true and its row counted in num_classes"
 
     img_size: Count = 224
     patch_size: Count = 16
@@ -100,15 +107,7 @@ class UvitArguments:
     skip: bool = True
     null_class: bool = False
 
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one input."""
-        return self.in_chans, self.img_size, self.img_size
-
-    @property
-    def shape_keys(self) -> tuple[str, str]:
-        """The arguments that hold the channels and the side of an input."""
-        return "in_chans", "img_size"
+    learn_sigma: ClassVar = False
 
     @property
     def num_exit_blocks(self) -> int:
@@ -118,38 +117,21 @@ class UvitArguments:
     @property
     def real_classes(self) -> int:
         """Classes without "no class"; 0 for an unconditional model."""
-        return max(0, self.num_classes) - self.has_null_class
+        return max(0, self.num_classes) - self.null_class
 
     @property
     def has_null_class(self) -> bool:
         """Whether a label means "no class", as guidance and label dropout need."""
         return self.null_class
 
-    @property
-    def null_class_remedy(self) -> str:
-        """Arguments that give the model a label for "no class"."""
-        return "null_class: true and its row counted in num_classes"
-
-    @property
-    def learns_variance(self) -> bool:
-        """Whether the model predicts a variance beside the noise."""
-        return False
-
-    def size_mistakes(self) -> Iterator[SizeMistake]:
-        """The sizes that do not fit together."""
-        yield from _not_dividing("patch_size", self.patch_size, "img_size", self.img_size)
-        yield from _not_dividing("num_heads", self.num_heads, "embed_dim", self.embed_dim)
+    @rules
+    def _rows(self) -> Iterator[Mistake]:
         if self.null_class and self.num_classes < 2:
-            yield (
-                ("null_class",),
-                f"needs num_classes >= 2, because one row is 'no class', got {self.num_classes}",
-                "set num_classes to the number of classes + 1, or remove null_class",
+            reason = (
+                f"needs num_classes >= 2, because one row is 'no class', got {self.num_classes}"
             )
-
-
-def _not_dividing(small: str, part: int, large: str, whole: int) -> Iterator[SizeMistake]:
-    if whole % part:
-        yield (small, large), f"{small} must divide {large}, got {part} and {whole}", None
+            remedy = "set num_classes to the number of classes + 1, or remove null_class"
+            yield "null_class", reason, remedy
 
 
 Arguments = DitArguments | UvitArguments
@@ -209,22 +191,39 @@ RELEASED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "U-ViT-H/4": {"img_size": 64, **_IMAGENET_LATENTS, "conv": False},
     }
 )
-"""What a name stands for where ``config`` is silent: the weights that U-ViT's authors released.
+"""Arguments of the weights that U-ViT's authors released, for keys that ``config`` leaves out.
 
 The released ImageNet-64 model of size L/4 needs ``img_size: 64, in_chans: 3, num_classes: 1000``.
 """
 
 
+def check_arguments(kind: type[Arguments], given: Mapping[str, Any]) -> None:
+    """Check arguments that come from Python as those of a file are.
+
+    Args:
+        kind: The dataclass of the family.
+        given: A value per argument; other names are ignored, so that ``locals()`` will do.
+
+    Raises:
+        ValueError: With every mistake.
+    """
+    findings = Findings("")
+    names = (field.name for field in dataclasses.fields(kind))
+    validate(kind, {name: given[name] for name in names}, (), findings)
+    if findings.problems:
+        raise ValueError("; ".join(f"{p.key}: {p.reason}" for p in findings.problems) + ".")
+
+
 def merged_arguments(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a registry name: what it fixes, ``config``, and the released model's."""
+    """All arguments of a registry name: fixed by it, given in ``config``, or as released."""
     defaults = dict(RELEASED.get(name, {}))
     if config.get("num_classes", defaults.get("num_classes")) != defaults.get("num_classes"):
-        # Another label table says itself whether its last row is "no class".
+        # NOTE: For another label table the user says whether its last row is "no class".
         defaults.pop("null_class", None)
     return {**defaults, **config, **REGISTRY[name][1]}
 
 
 def overridden(name: str, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Keys of ``config`` that a registry name fixes, each with the rule that they break."""
+    """Keys of ``config`` that a registry name fixes, each with a message."""
     fixed = REGISTRY[name][1]
     return [(key, f"{name} fixes {key} to {fixed[key]}") for key in config if key in fixed]

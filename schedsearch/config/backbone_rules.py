@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
 
 from schedsearch.config.backbone_arguments import (
@@ -12,27 +13,39 @@ from schedsearch.config.backbone_arguments import (
     overridden,
 )
 from schedsearch.config.checkpoint_paths import locate_weights, split_choice
-from schedsearch.config.import_strings import looks_like_import_string, why_not_importable
-from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
+from schedsearch.config.paths import (
+    FROM_FOLDER,
+    PACKAGE_PREFIX,
+    is_import_string,
+    why_not_a_file,
+    why_not_importable,
+)
 from schedsearch.exceptions import CheckpointError
-from schedsearch.files.problems import Findings, nearest, nearest_or_list
+from schedsearch.files.problems import Findings, Mistake, nearest, nearest_or_list
 from schedsearch.files.validation import validate
 from schedsearch.settings import BackboneSettings
 
-PACKAGE_PREFIX = "package:"
-"""Marks a checkpoint that ships in ``schedsearch/pretrained``."""
+__all__ = [
+    "PACKAGE_PREFIX",
+    "check_network",
+    "known_arguments",
+    "missing_class",
+    "missing_weights",
+    "num_exit_blocks_of",
+    "shipped_family",
+]
 
 
 def shipped_family(backbone: BackboneSettings) -> str | None:
-    """``dit`` or ``uvit``, also by a registry name; None for a class of someone else."""
+    """``dit`` or ``uvit``, also by a registry name; None for a custom class."""
     family = backbone.family if backbone.name is None else REGISTRY[backbone.name][0]
     return family if family in FAMILIES else None
 
 
 def known_arguments(backbone: BackboneSettings) -> Arguments | None:
-    """All arguments of a network that ships, or None for a class of someone else.
+    """All arguments of a network that ships, or None for a custom class.
 
-    The section must have passed :func:`check_backbone`, here and in the functions below.
+    The section must have passed :func:`check_network`.
     """
     family = shipped_family(backbone)
     if family is None:
@@ -43,117 +56,69 @@ def known_arguments(backbone: BackboneSettings) -> Arguments | None:
 
 
 def num_exit_blocks_of(backbone: BackboneSettings) -> int | None:
-    """Blocks that a schedule may skip; None where only the class itself can tell."""
+    """Blocks that a schedule may skip; None for a custom class."""
     arguments = known_arguments(backbone)
     return None if arguments is None else arguments.num_exit_blocks
 
 
-def input_shape_of(backbone: BackboneSettings) -> tuple[int, int, int] | None:
-    """Shape (C, H, W) of one input; None where only the class itself can tell."""
-    arguments = known_arguments(backbone)
-    return None if arguments is None else arguments.input_shape
+def check_network(backbone: BackboneSettings, findings: Findings) -> bool:
+    """Check the choice of the network and its arguments; return whether both are valid."""
+    before = len(findings.problems)
+    findings.add_all(_choice(backbone), ("backbone",))
+    if len(findings.problems) == before and (family := shipped_family(backbone)) is not None:
+        config = dict(backbone.config)
+        if backbone.name is not None:
+            config = merged_arguments(backbone.name, config)
+        validate(FAMILIES[family], config, ("backbone", "config"), findings)
+    return len(findings.problems) == before
 
 
-def num_classes_of(backbone: BackboneSettings) -> int | None:
-    """Classes, 0 for an unconditional network; None where only the class itself can tell."""
-    arguments = known_arguments(backbone)
-    return None if arguments is None else arguments.real_classes
-
-
-def has_null_class_of(backbone: BackboneSettings) -> bool | None:
-    """Whether a label means "no class"; None where only the class itself can tell."""
-    arguments = known_arguments(backbone)
-    return None if arguments is None else arguments.has_null_class
-
-
-def learns_variance_of(backbone: BackboneSettings) -> bool | None:
-    """Whether the network predicts variances; None where only the class itself can tell."""
-    arguments = known_arguments(backbone)
-    return None if arguments is None else arguments.learns_variance
-
-
-def check_backbone(backbone: BackboneSettings, findings: Findings, paths: Paths) -> None:
-    """Check that the section names one network, fitting arguments and existing weights."""
-    if _check_choice(backbone, findings, paths):
-        _check_arguments(backbone, findings)
-    _check_checkpoint(backbone, findings, paths)
-
-
-def _check_choice(backbone: BackboneSettings, findings: Findings, paths: Paths) -> bool:
+def _choice(backbone: BackboneSettings) -> Iterator[Mistake]:
     name, family = backbone.name, backbone.family
-    if (name is None) == (family is None):
-        findings.add(
-            ("backbone",) if name is None else ("backbone", "family"),
-            "needs exactly one of name and family, got "
-            + ("neither" if name is None else f"name {name!r} and family {family!r}"),
-            "write name: DiT-XL/2, or family: dit with config",
-        )
-        return False
-    if name is not None:
-        if name not in REGISTRY:
-            remedy = nearest_or_list(name, list(REGISTRY))
-            findings.add(("backbone", "name"), f"unknown backbone {name!r}", remedy)
-            return False
+    if name is None and family is None:
+        remedy = "write name: DiT-XL/2, or family: dit with config"
+        yield "", "needs exactly one of name and family, got neither", remedy
+    elif name is not None and family is not None:
+        reason = f"needs exactly one of name and family, got name {name!r} and family {family!r}"
+        yield "family", reason, "remove one of them"
+    elif name is not None and name not in REGISTRY:
+        yield "name", f"unknown backbone {name!r}", nearest_or_list(name, list(REGISTRY))
+    elif name is not None:
+        remedy = f"remove the key, or use family: {REGISTRY[name][0]} instead of name"
         for key, rule in overridden(name, backbone.config):
-            findings.add(
-                ("backbone", "config", key),
-                rule,
-                f"remove the key, or use family: {REGISTRY[name][0]} instead of name",
-            )
-        return True
-    assert family is not None
-    if family in FAMILIES:
-        return True
-    if not looks_like_import_string(family):
-        remedy = nearest(family, FAMILIES) or (
-            f"write {', '.join(FAMILIES)}, or package.module:Class"
-        )
-        findings.add(("backbone", "family"), f"unknown family {family!r}", remedy)
-        return False
-    if paths.check_disk and (broken := why_not_importable(family)) is not None:
-        findings.add(("backbone", "family"), *broken)
-    return True
+            yield f"config.{key}", rule, remedy
+    elif family not in FAMILIES and not is_import_string(str(family)):
+        known = f"write {', '.join(FAMILIES)}, or package.module:Class"
+        yield "family", f"unknown family {family!r}", nearest(family, FAMILIES) or known
 
 
-def _check_arguments(backbone: BackboneSettings, findings: Findings) -> None:
-    """Check the arguments of a network that ships, one by one and then together."""
-    at = ("backbone", "config")
-    family = shipped_family(backbone)
-    if family is None:
+def missing_class(backbone: BackboneSettings) -> Iterator[Mistake]:
+    """The module of a custom class exists."""
+    family = backbone.family
+    if family is None or family in FAMILIES:
         return
-    valid, _ = validate(FAMILIES[family], dict(backbone.config), at, findings)
-    if not valid or findings.touches(at):
-        return
-    arguments = known_arguments(backbone)
-    assert arguments is not None
-    for names, reason, remedy in arguments.size_mistakes():
-        # Where the mistake stands: at the first of the arguments that the file sets.
-        key = next((name for name in names if name in backbone.config), "")
-        findings.add((*at, key), reason, remedy)
+    if (broken := why_not_importable(family)) is not None:
+        yield "backbone.family", *broken
 
 
-def _check_checkpoint(backbone: BackboneSettings, findings: Findings, paths: Paths) -> None:
-    checkpoint, at = backbone.checkpoint, ("backbone", "checkpoint")
-    if checkpoint is None or not paths.check_disk:
+def missing_weights(backbone: BackboneSettings) -> Iterator[Mistake]:
+    """The checkpoint exists."""
+    checkpoint, at = backbone.checkpoint, "backbone.checkpoint"
+    if checkpoint is None:
         return
     if checkpoint.startswith(PACKAGE_PREFIX):
         name = checkpoint.removeprefix(PACKAGE_PREFIX)
-        if name not in (shipped := shipped_weights()):
-            remedy = nearest_or_list(name, shipped) if shipped else None
-            findings.add(at, f"no weights named {name!r} ship with schedsearch", remedy)
+        folder = resources.files("schedsearch") / "pretrained"
+        shipped = sorted(f.name for f in folder.iterdir() if f.name.endswith(".safetensors"))
+        if name not in shipped:
+            reason = f"no weights named {name!r} ship with schedsearch"
+            yield at, reason, nearest_or_list(name, shipped)
         return
-    path, _ = split_choice(str(paths.absolute(at, checkpoint)))
-    if not path.is_dir():
-        if (reason := why_not_a_file(path)) is not None:
-            findings.add(at, reason, FROM_FOLDER)
-        return
-    try:
-        locate_weights(paths.absolute(at, checkpoint))
-    except CheckpointError as error:
-        findings.add(at, str(error).removesuffix("."))
-
-
-def shipped_weights() -> list[str]:
-    """Names of the weights in ``schedsearch/pretrained``."""
-    folder = resources.files("schedsearch") / "pretrained"
-    return sorted(p.name for p in folder.iterdir() if p.name.endswith(".safetensors"))
+    path = split_choice(checkpoint)[0]
+    if path.is_dir():
+        try:
+            locate_weights(checkpoint)
+        except CheckpointError as error:
+            yield at, str(error).removesuffix("."), None
+    elif (missing := why_not_a_file(path)) is not None:
+        yield at, missing, FROM_FOLDER

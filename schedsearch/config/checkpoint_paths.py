@@ -1,8 +1,7 @@
 """The file of weights behind a checkpoint setting.
 
 A checkpoint is a file, a U-ViT training folder or a diffusers folder. A file or folder that holds
-several sets of weights takes a suffix: ``net.pt#model``. No torch here, so that ``check`` finds
-what is missing without it.
+several sets of weights takes a suffix: ``net.pt#model``. No torch here, so ``check`` stays fast.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ from pathlib import Path
 from schedsearch.exceptions import CheckpointError
 
 CHOICES = ("ema", "model", "state_dict")
-"""Suffixes, and the keys under which training scripts keep weights; the first one found is
-taken: EMA weights are what samples."""
+"""Suffixes, and keys of training scripts. The first one found is used: EMA samples better."""
 
 UVIT_FILES = {"ema": "nnet_ema.pth", "model": "nnet.pth"}
 """Weights in a training folder of U-ViT (``N.ckpt``); its code writes the EMA last."""
@@ -34,7 +32,7 @@ class WeightsLocation:
     diffusers_config: Path | None = None
     """``config.json`` of a diffusers folder."""
     note: str | None = None
-    """What was chosen where a folder left a choice."""
+    """Which file was loaded where a folder holds several."""
 
 
 def split_choice(checkpoint: str) -> tuple[Path, str | None]:

@@ -1,13 +1,19 @@
-"""Rules for data and features: files that exist, shapes and classes that fit."""
+"""Rules for data and features: keys, files, shapes and classes."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
-from schedsearch.config.backbone_rules import input_shape_of, known_arguments
-from schedsearch.config.import_strings import looks_like_import_string, why_not_importable
-from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
-from schedsearch.files.problems import Findings, nearest, shown
+from schedsearch.config.backbone_rules import known_arguments
+from schedsearch.config.paths import (
+    FROM_FOLDER,
+    is_import_string,
+    why_not_a_file,
+    why_not_importable,
+)
+from schedsearch.files.problems import Mistake, nearest, shown
 from schedsearch.settings import BackboneSettings, DataSettings, EvaluationSettings
 
 KNOWN_SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
@@ -16,9 +22,6 @@ KNOWN_SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32
 KNOWN_CLASSES = 10
 """Classes of each of them."""
 
-LENET_SHAPE = (1, 28, 28)
-_GREY = "1 x 28 x 28"
-
 NO_FLIP = {
     "digits": "a mirrored digit is not a digit",
     "mnist": "a mirrored digit is not a digit",
@@ -26,208 +29,138 @@ NO_FLIP = {
 }
 """Sources that are not mirrored, and why."""
 
-DIGEST_SUFFIX = re.compile(r"#sha256=[0-9a-fA-F]{64}\Z")
-"""After a features_path: the digest of a file that is trusted instead of the pinned one."""
-
 FEATURES = ("digits", "digits_mlp", "mnist_cnn", "lenet", "inception")
 """Feature extractors that need no import string."""
 
-
-def check_data(data: DataSettings, findings: Findings, paths: Paths) -> None:
-    """Check that the source has the keys it needs and no others, and that its files exist."""
-    if data.flip and (reason := NO_FLIP.get(data.source)) is not None:
-        remedy = "remove the key"
-        if data.source == "latents":
-            remedy += ", and encode the mirrored images too"
-        findings.add(("data", "flip"), f"{data.source} cannot be mirrored: {reason}", remedy)
-    if data.max_damaged and data.source != "image_folder":
-        findings.add(
-            ("data", "max_damaged"),
-            f"only image_folder skips images, got {data.max_damaged} with {data.source}",
-            "remove the key",
-        )
-    _check_path(data, findings, paths)
-    _check_vae(data, findings, paths)
+_DIGEST = re.compile(r"#sha256=[0-9a-fA-F]{64}\Z")  # the user trusts another file than ours
 
 
-def _check_path(data: DataSettings, findings: Findings, paths: Paths) -> None:
-    at = ("data", "path")
-    if data.source == "digits":
-        if data.path is not None:
-            findings.add(at, "digits ships with scikit-learn and has no path", "remove the key")
-        return
-    if data.path is None:
-        findings.add(("data",), f"source {data.source} needs a path", "add data.path")
-        return
-    if not paths.check_disk:
-        return
-    path = paths.absolute(at, data.path)
-    if data.source == "npz":
-        if (reason := why_not_a_file(path)) is not None:
-            findings.add(at, reason, FROM_FOLDER)
-    elif data.source == "latents":
-        if not path.exists():
-            findings.add(at, f"there is no file or folder {path}", FROM_FOLDER)
-    elif not path.is_dir():
-        findings.add(at, f"the folder {path} does not exist", FROM_FOLDER)
-
-
-def _check_vae(data: DataSettings, findings: Findings, paths: Paths) -> None:
-    at = ("data", "vae")
-    if data.source != "latents":
-        if data.vae is not None:
-            findings.add(at, f"only latents are decoded, got source {data.source}", "remove it")
-        return
-    if data.vae is None:
+def data_keys(data: DataSettings) -> Iterator[Mistake]:
+    """The source has the keys that it needs and no others."""
+    # NOTE: Not a validator: ``sample`` reads the section for its autoencoder alone.
+    source = data.source
+    if data.flip and (why := NO_FLIP.get(source)) is not None:
+        too = ", and encode the mirrored images too" if source == "latents" else ""
+        yield "data.flip", f"{source} cannot be mirrored: {why}", f"remove the key{too}"
+    if data.max_damaged and source != "image_folder":
+        reason = f"only image_folder skips images, got {data.max_damaged} with {source}"
+        yield "data.max_damaged", reason, "remove the key"
+    if source == "digits" and data.path is not None:
+        yield "data.path", "digits ships with scikit-learn and has no path", "remove the key"
+    if source != "digits" and data.path is None:
+        yield "data", f"source {source} needs a path", "add data.path"
+    if source != "latents" and data.vae is not None:
+        yield "data.vae", f"only latents are decoded, got source {source}", "remove it"
+    if source == "latents" and data.vae is None:
         remedy = "set it to the folder of the diffusers AutoencoderKL that made the latents"
-        findings.add(at, "latents need the autoencoder that decodes them", remedy)
-    elif paths.check_disk:
-        config = paths.absolute(at, data.vae) / "config.json"
-        if (reason := why_not_a_file(config)) is not None:
-            remedy = (
-                "name the folder of a diffusers AutoencoderKL, in a pipeline its subfolder vae"
-            )
-            findings.add(at, reason, remedy)
+        yield "data.vae", "latents need the autoencoder that decodes them", remedy
 
 
-def check_features(
-    evaluation: EvaluationSettings,
-    data: DataSettings | None,
-    findings: Findings,
-    paths: Paths,
-    backbone: BackboneSettings | None = None,
-) -> None:
-    """Check that extractor and auditor are known, fit the data and find their weights.
-
-    Args:
-        evaluation: Names the extractors.
-        data: The images; None if the section has mistakes of its own.
-        findings: Receives the mistakes.
-        paths: Where relative paths start.
-        backbone: Sets the size of images that have none of their own; None if unknown.
-    """
-    _check_extractor("features", evaluation, data, findings, paths, backbone)
-    if evaluation.auditor is None:
-        if evaluation.auditor_path is not None:
-            findings.add(
-                ("evaluation", "auditor_path"),
-                "there is no auditor whose weights these are",
-                "name it in evaluation.auditor, or remove the key",
-            )
+def data_files(data: DataSettings) -> Iterator[Mistake]:
+    """The files and folders of the source exist."""
+    if data.path is not None and data.source != "digits":
+        path = Path(data.path)
+        if data.source == "npz":
+            reason = why_not_a_file(path)
+        elif data.source == "latents":
+            reason = None if path.exists() else f"there is no file or folder {path}"
+        else:
+            reason = None if path.is_dir() else f"the folder {path} does not exist"
+        if reason is not None:
+            yield "data.path", reason, FROM_FOLDER
+    if data.source != "latents" or data.vae is None:
         return
-    _check_extractor("auditor", evaluation, data, findings, paths, backbone)
-    same_files = evaluation.auditor_path == evaluation.features_path
-    if evaluation.auditor == evaluation.features and same_files:
-        findings.add(
-            ("evaluation", "auditor"),
-            f"the auditor must be independent of evaluation.features, got "
-            f"{shown(evaluation.auditor)} for both",
-            "name another extractor, or remove the key",
-        )
+    if (reason := why_not_a_file(Path(data.vae, "config.json"))) is not None:
+        remedy = "name the folder of an AutoencoderKL, in a pipeline its subfolder vae"
+        yield "data.vae", reason, remedy
 
 
-def _check_extractor(
-    key: str,
+def extractors(
     evaluation: EvaluationSettings,
-    data: DataSettings | None,
-    findings: Findings,
-    paths: Paths,
-    backbone: BackboneSettings | None,
-) -> None:
-    """One extractor, ``features`` or ``auditor``, and the path that goes with it."""
-    path_key = f"{key}_path"
-    features: str = getattr(evaluation, key)
-    weights: str | None = getattr(evaluation, path_key)
-    at = ("evaluation", key)
-    if features in ("digits", "digits_mlp"):
-        if data is not None and data.source != "digits":
-            findings.add(
-                at,
-                f"{features} features were trained on digits, but data.source is {data.source}",
-                f"use inception with {path_key}, or package.module:Class",
-            )
-    elif features in ("lenet", "mnist_cnn"):
-        _check_mnist(key, evaluation, data, backbone, findings)
-    elif features == "inception":
-        if weights is None:
-            findings.add(
-                at,
-                f"inception needs evaluation.{path_key}",
-                "weights are never downloaded; see the README for where to get them",
-            )
-    elif not looks_like_import_string(features):
-        remedy = nearest(features, FEATURES)
-        known = f"known are {', '.join(FEATURES)}, or write package.module:Class"
-        findings.add(at, f"unknown features {shown(features)}", remedy or known)
-    elif paths.check_disk and (broken := why_not_importable(features)) is not None:
-        findings.add(at, *broken)
-    if weights is not None and paths.check_disk:
-        at = ("evaluation", path_key)
-        path = paths.absolute(at, DIGEST_SUFFIX.sub("", weights))
-        # An extractor may take a folder; inception finds its file in it.
-        may_be_folder = features != "lenet" and path.is_dir()
-        if not may_be_folder and (reason := why_not_a_file(path)) is not None:
-            findings.add(at, reason, FROM_FOLDER)
+    data: DataSettings | None = None,
+    backbone: BackboneSettings | None = None,
+) -> Iterator[Mistake]:
+    """Features and auditor are known, fit the data, and name the weights they need."""
+    for key, name, weights in _extractors(evaluation):
+        at, path_key = f"evaluation.{key}", f"{key}_path"
+        other = f"use inception with {path_key}, or package.module:Class"
+        images = _images(data, backbone)
+        if name in ("digits", "digits_mlp"):
+            if data is not None and data.source != "digits":
+                reason = (
+                    f"{name} features were trained on digits, but data.source is {data.source}"
+                )
+                yield at, reason, other
+        elif name in ("lenet", "mnist_cnn") and images not in (None, "1 x 28 x 28"):
+            reason = f"{name} features were trained on MNIST, 1 x 28 x 28, but the images are"
+            yield at, f"{reason} {images}", other
+        elif name in ("lenet", "inception") and weights is None:
+            reason = f"{name} needs evaluation.{path_key}"
+            yield at, reason, "weights are never downloaded; see the README for where to get them"
+        elif name not in FEATURES and not is_import_string(name):
+            known = f"known are {', '.join(FEATURES)}, or write package.module:Class"
+            yield at, f"unknown features {shown(name)}", nearest(name, FEATURES) or known
 
 
-def _check_mnist(
-    key: str,
-    evaluation: EvaluationSettings,
-    data: DataSettings | None,
-    backbone: BackboneSettings | None,
-    findings: Findings,
-) -> None:
-    """They see 28x28 grey images only."""
-    at, features = ("evaluation", key), getattr(evaluation, key)
-    if data is not None:
-        shape = KNOWN_SHAPES.get(data.source)
-        if shape is None and backbone is not None and data.source != "latents":
-            shape = input_shape_of(backbone)
-        if data.source == "latents" or shape not in (None, LENET_SHAPE):
-            images = "decoded latents" if shape is None else " x ".join(map(str, shape))
-            findings.add(
-                at,
-                f"{features} features were trained on MNIST, {_GREY}, but the images are {images}",
-                f"use inception with {key}_path, or package.module:Class",
-            )
-            return
-    if features == "lenet" and getattr(evaluation, f"{key}_path") is None:
-        findings.add(
-            at,
-            f"lenet needs evaluation.{key}_path",
-            "name the state dict of a LeNet-5; weights are never downloaded",
-        )
+def extractor_files(evaluation: EvaluationSettings) -> Iterator[Mistake]:
+    """Modules and weights of features and auditor exist."""
+    for key, name, weights in _extractors(evaluation):
+        if is_import_string(name) and (broken := why_not_importable(name)) is not None:
+            yield f"evaluation.{key}", *broken
+        if weights is not None:
+            path = Path(_DIGEST.sub("", weights))
+            # NOTE: An extractor may take a folder; inception finds its file in it.
+            may_be_folder = name != "lenet" and path.is_dir()
+            if not may_be_folder and (reason := why_not_a_file(path)) is not None:
+                yield f"evaluation.{key}_path", reason, FROM_FOLDER
 
 
-def check_shape(backbone: BackboneSettings, data: DataSettings, findings: Findings) -> None:
-    """Check that the images of a known source fit the network."""
+def image_shape(backbone: BackboneSettings, data: DataSettings) -> Iterator[Mistake]:
+    """The images of a known source fit the network."""
     arguments = known_arguments(backbone)
     if arguments is None:
         return
-    if data.source == "image_folder" and arguments.input_shape[0] not in (1, 3):
-        findings.add(
-            ("data", "source"),
-            f"image_folder gives 1 or 3 channels, but the backbone wants "
-            f"{arguments.input_shape[0]}",
-            "a model on latents needs source: latents",
-        )
-    if data.source not in KNOWN_SHAPES:
+    channels = arguments.input_shape[0]
+    if data.source == "image_folder" and channels not in (1, 3):
+        reason = f"image_folder gives 1 or 3 channels, but the backbone wants {channels}"
+        yield "data.source", reason, "a model on latents needs source: latents"
+    if (wanted := KNOWN_SHAPES.get(data.source)) is None:
         return
-    wanted = KNOWN_SHAPES[data.source]
-    # One side: the networks that ship take squares.
-    for name, found, value in zip(
-        arguments.shape_keys, arguments.input_shape, wanted, strict=False
-    ):
-        if found != value:
-            findings.add(
-                ("backbone", "config", name),
-                f"{data.source} images are {' x '.join(map(str, wanted))}, so {name} must be "
-                f"{value}, got {found}",
+    # NOTE: The networks that ship take squares, so one side is enough.
+    for name, value in zip(arguments.shape_keys, wanted, strict=False):
+        if (found := getattr(arguments, name)) != value:
+            images = f"{data.source} images are {_by(wanted)}"
+            yield (
+                f"backbone.config.{name}",
+                f"{images}, so {name} must be {value}, got {found}",
+                None,
             )
     if arguments.real_classes not in (0, KNOWN_CLASSES):
         rows = KNOWN_CLASSES + arguments.num_classes - arguments.real_classes
-        findings.add(
-            ("backbone", "config", "num_classes"),
-            f"{data.source} has {KNOWN_CLASSES} classes, got {arguments.real_classes}",
-            f"set it to {rows}, or to 0 for an unconditional model",
-        )
+        reason = f"{data.source} has {KNOWN_CLASSES} classes, got {arguments.real_classes}"
+        remedy = f"set it to {rows}, or to 0 for an unconditional model"
+        yield "backbone.config.num_classes", reason, remedy
+
+
+def _extractors(evaluation: EvaluationSettings) -> Iterator[tuple[str, str, str | None]]:
+    """Key, name and weights of each extractor."""
+    yield "features", evaluation.features, evaluation.features_path
+    if evaluation.auditor is not None:
+        yield "auditor", evaluation.auditor, evaluation.auditor_path
+
+
+def _images(data: DataSettings | None, backbone: BackboneSettings | None) -> str | None:
+    """The images that an extractor sees, or None if that is not known."""
+    if data is None:
+        return None
+    if data.source == "latents":
+        return "decoded latents"
+    shape = KNOWN_SHAPES.get(data.source)
+    if shape is None and backbone is not None:
+        arguments = known_arguments(backbone)
+        shape = None if arguments is None else arguments.input_shape
+    return None if shape is None else _by(shape)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -51,7 +51,7 @@ def _parse(option: str) -> tuple[KeyPath, Any, Findings]:
         findings.add((), "not of the form KEY=VALUE", "write for example -o search.n_trials=50")
         return (), None, findings
     value = parse_document(text, findings).data
-    # The value has no lines of its own; what it says stands for the option as a whole.
+    # NOTE: A value has no line in the file, so its mistakes belong to the option as a whole.
     findings.problems = [
         type(p)(findings.file, None, None, key, p.reason, p.remedy) for p in findings.problems
     ]
@@ -59,11 +59,7 @@ def _parse(option: str) -> tuple[KeyPath, Any, Findings]:
 
 
 def _replaced(data: Any, path: KeyPath, value: Any) -> Any:
-    """A copy of nested sections with one key replaced; missing sections are created.
-
-    Where a key leads through something that is no section, the section wins; what stood
-    there would have been reported as wrong anyway.
-    """
+    """A copy of nested sections with one key replaced; missing sections are created."""
     if not path:
         return value
     section = dict(data) if isinstance(data, dict) else {}

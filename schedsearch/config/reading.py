@@ -1,24 +1,25 @@
-"""From a search space file to settings, or to all of its mistakes at once."""
+"""Reads a search space file into settings, or reports all of its mistakes at once."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from schedsearch.config.backbone_rules import PACKAGE_PREFIX, check_backbone
+from schedsearch.config.backbone_rules import check_network, missing_class, missing_weights
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
 from schedsearch.config.recipes import with_recipe_base
-from schedsearch.config.rules import check_rules, without_table_seeds
-from schedsearch.config.sections import validate_sections
-from schedsearch.config.warm_starts import absolute_entries
+from schedsearch.config.rules import check_rules
+from schedsearch.config.warm_starts import WARM_START, check_entries
 from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import Findings, KeyPath, nearest_or_list
+from schedsearch.files.problems import Findings, nearest_or_list
 from schedsearch.files.strict_yaml import Document, parse_document, read_limited
+from schedsearch.files.validation import validate
 from schedsearch.settings import (
     BackboneSettings,
     DataSettings,
@@ -40,8 +41,7 @@ class ModelSettings:
     solver: SolverSettings
     evaluation: EvaluationSettings
     data: DataSettings | None = None
-    """Says how latents become pixels. None where the section is missing or wrong, since a
-    model needs no data."""
+    """Turns latents into pixels; None where the section is missing or wrong."""
 
 
 def read_settings(path_or_name: str | Path, overrides: Sequence[str] = ()) -> StudySettings:
@@ -60,7 +60,7 @@ def read_settings(path_or_name: str | Path, overrides: Sequence[str] = ()) -> St
     """
     path = find_space(path_or_name)
     document, findings = _parse(read_limited(path), str(path), overrides)
-    return _settings(document, findings, Paths(path.parent.absolute(), findings.overrides))
+    return _settings(document, findings, path.parent.absolute(), check_disk=True)
 
 
 def settings_from_text(
@@ -71,20 +71,20 @@ def settings_from_text(
     Args:
         text: YAML with absolute paths.
         file: Name for messages.
-        check_disk: Also check that files and classes exist. Without it a run whose weights
-            have moved can still be looked at.
+        check_disk: Also check that files and classes exist. Without it a run can be read even
+            after its weights have moved.
 
     Raises:
         InvalidFileError: With every mistake.
     """
     document, findings = _parse(text, file, ())
-    return _settings(document, findings, Paths(Path.cwd(), check_disk=check_disk))
+    return _settings(document, findings, Path.cwd(), check_disk=check_disk)
 
 
 def read_model_settings(
     source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> ModelSettings:
-    """Read only what building a backbone and sampling need; ignore the other sections.
+    """Read only the sections that build a backbone and sample; ignore the others.
 
     Args:
         source: A file, the name of a space that ships, or a dict: a whole file, or its
@@ -105,29 +105,24 @@ def read_model_settings(
         folder = path.parent.absolute()
         document, findings = _parse(read_limited(path), str(path), overrides)
     wanted = [field.name for field in dataclasses.fields(ModelSettings) if field.name != "data"]
-    # Marks of the other sections are of no interest, and neither are mistakes inside them.
+    # Drop the mistakes of other sections.
     findings.problems = [
         p for p in findings.problems if not p.key or p.key.partition(".")[0] in wanted
     ]
-    sections = validate_sections(document.data, findings, only=wanted)
-    paths = Paths(folder, findings.overrides)
-    if "backbone" in sections:
-        check_backbone(sections["backbone"], findings, paths)
+    data = Paths(folder, findings.overrides).make_absolute(document.data)
+    sections = validate_sections(data, findings, only=wanted)
+    if (backbone := sections.get("backbone")) is not None:
+        check_network(backbone, findings)
+        findings.add_all([*missing_class(backbone), *missing_weights(backbone)])
     findings.raise_if_any()
-    data = _data_if_valid(document, paths)
-    settings = ModelSettings(**sections, data=data)
-    return dataclasses.replace(settings, **_absolute(settings, paths))
-
-
-def _data_if_valid(document: Document, paths: Paths) -> DataSettings | None:
-    if not isinstance(document.data, Mapping) or "data" not in document.data:
-        return None
-    valid = validate_sections(document.data, Findings("data"), only=["data"])
-    return _absolute_data(valid["data"], paths) if "data" in valid else None
+    sections["data"] = None
+    if "data" in data:
+        sections |= validate_sections(data, Findings("data"), only=["data"])
+    return ModelSettings(**sections)
 
 
 def read_sections(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Sections from Python, checked as those of a file; no rule reads another section.
+    """Check sections from Python like those of a file, each on its own.
 
     Raises:
         InvalidFileError: With every mistake.
@@ -179,50 +174,68 @@ def _parse(content: bytes | str, file: str, overrides: Sequence[str]) -> tuple[D
         findings.raise_if_any()  # without data there is nothing else to find
     document, origins = apply_overrides(document, overrides)
     findings.marks, findings.overrides = document.marks, origins
-    # What an option replaces may have been wrong in the file.
+    # Drop the mistakes that an option repairs.
     replaced = {".".join(map(str, path)) for path in origins}
     findings.problems = [p for p in findings.problems if p.key not in replaced]
     return document, findings
 
 
-def _settings(document: Document, findings: Findings, paths: Paths) -> StudySettings:
-    document = with_recipe_base(document, findings, paths)
-    sections = validate_sections(document.data, findings)
-    check_rules(sections, findings, paths)
+def _settings(
+    document: Document, findings: Findings, folder: Path, *, check_disk: bool
+) -> StudySettings:
+    paths = Paths(folder, findings.overrides)
+    data = paths.make_absolute(with_recipe_base(document.data, findings, paths))
+    sections = validate_sections(_without_table_seeds(data), findings)
+    check_rules(sections, findings, check_disk=check_disk)
     findings.raise_if_any()
-    settings = StudySettings(**sections)
-    return dataclasses.replace(
-        settings,
-        **_absolute(settings, paths),
-        data=_absolute_data(settings.data, paths),
-        search=without_table_seeds(settings),
-        warm_start=absolute_entries(settings.warm_start, paths),
-    )
+    return StudySettings(**sections)
 
 
-def _absolute_data(data: DataSettings, paths: Paths) -> DataSettings:
-    return dataclasses.replace(
-        data,
-        path=_absolute_or_none(("data", "path"), data.path, paths),
-        vae=_absolute_or_none(("data", "vae"), data.vae, paths),
-    )
+def _without_table_seeds(data: Any) -> Any:
+    """Default ``dp_seeds`` to 0 where there is no error table."""
+    if not isinstance(data, Mapping) or data.get("profile", ...) is not None:
+        return data
+    search = data.get("search")
+    return {**data, "search": {"dp_seeds": 0, **search}} if isinstance(search, Mapping) else data
 
 
-def _absolute(settings: StudySettings | ModelSettings, paths: Paths) -> dict[str, Any]:
-    """The sections that both kinds of settings share, with absolute paths."""
-    checkpoint = settings.backbone.checkpoint
-    if checkpoint is not None and not checkpoint.startswith(PACKAGE_PREFIX):
-        checkpoint = _absolute_or_none(("backbone", "checkpoint"), checkpoint, paths)
-    evaluation = settings.evaluation
-    features = _absolute_or_none(("evaluation", "features_path"), evaluation.features_path, paths)
-    auditor = _absolute_or_none(("evaluation", "auditor_path"), evaluation.auditor_path, paths)
-    return {
-        "backbone": dataclasses.replace(settings.backbone, checkpoint=checkpoint),
-        "evaluation": dataclasses.replace(
-            evaluation, features_path=features, auditor_path=auditor
-        ),
-    }
+def validate_sections(
+    data: Any, findings: Findings, only: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Validate the sections one by one, so that no mistake hides another.
+
+    Args:
+        data: The file as plain data.
+        findings: Receives the mistakes.
+        only: Sections to read; the others are then ignored, known or not. None reads all.
+
+    Returns:
+        The sections without a mistake, by name, defaults filled in.
+    """
+    if not isinstance(data, Mapping):
+        remedy = "the file is empty" if data is None else None
+        findings.add((), "the file must hold sections ('key: value' lines)", remedy)
+        return {}
+    hints = _section_types()
+    if only is None:
+        for key in (key for key in data if key not in hints):
+            findings.add((key,), "unknown key", nearest_or_list(key, list(hints)))
+    valid: dict[str, Any] = {}
+    for field in dataclasses.fields(StudySettings):
+        name = field.name
+        if only is not None and name not in only:
+            continue
+        if name not in data and field.default is dataclasses.MISSING:
+            findings.add((name,), "required key is missing", None)
+        elif name not in data:
+            valid[name] = field.default
+        elif name != WARM_START or check_entries(data[name], findings):
+            ok, value = validate(hints[name], data[name], (name,), findings)
+            if ok:
+                valid[name] = value
+    return valid
 
 
-def _absolute_or_none(key: KeyPath, text: str | None, paths: Paths) -> str | None:
-    return None if text is None else str(paths.absolute(key, text))
+@lru_cache(maxsize=1)
+def _section_types() -> dict[str, Any]:
+    return get_type_hints(StudySettings, include_extras=True)

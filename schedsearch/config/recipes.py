@@ -1,8 +1,7 @@
 """Named recipe files: ``recipe: {base: ase_dit, num_steps: 100}``.
 
-A base holds keys of the section ``recipe``; the keys beside ``base`` override them. It is
-merged before anything is checked, so the settings, and the file kept with a run, hold every
-number and no base.
+A base holds keys of the section ``recipe``; the keys beside ``base`` override them. The two are
+merged before any check, so the settings hold every number and no base.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from schedsearch.config.paths import FROM_FOLDER, Paths, why_not_a_file
-from schedsearch.config.warm_starts import looks_like_file
+from schedsearch.config.paths import FROM_FOLDER, Paths, names_a_file, why_not_a_file
+from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, KeyPath, nearest_or_list, shown
-from schedsearch.files.strict_yaml import MAX_BYTES, Document, parse_document
+from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.files.validation import validate
 from schedsearch.settings import RecipeSettings
 
@@ -26,25 +25,23 @@ TRAINERS_PACKAGE = "trainers"
 """Its folder ``recipes`` holds the recipes that ship; found without importing it."""
 
 PLACEHOLDERS = {"num_steps": 1, "batch_size": 1, "lr": 1.0}
-"""Stand for required keys, so that a base may lack them, and so that a broken base is reported
-as that and not as missing keys."""
+"""Stand for required keys, which a base may lack."""
 
 
-def with_recipe_base(document: Document, findings: Findings, paths: Paths) -> Document:
-    """Merge the base that the section ``recipe`` names into it.
+def with_recipe_base(data: Any, findings: Findings, paths: Paths) -> Any:
+    """Merge the file that ``recipe.base`` names into the section.
 
     Args:
-        document: The file, options already applied.
+        data: The sections as plain data, options already applied.
         findings: Receives the mistakes; those inside the base name its file and lines.
         paths: Where a relative path starts.
 
     Returns:
-        The document without ``recipe.base``; the same one where there is no base.
+        The sections without ``recipe.base``.
     """
-    data = document.data
     section = data.get(RECIPE) if isinstance(data, Mapping) else None
     if not isinstance(section, Mapping) or BASE not in section:
-        return document
+        return data
     own = {key: value for key, value in section.items() if key != BASE}
     name = section[BASE]
     before = len(findings.problems)
@@ -57,7 +54,7 @@ def with_recipe_base(document: Document, findings: Findings, paths: Paths) -> Do
         findings.add((RECIPE, BASE), f"must be the name of a recipe or a file, got {shown(name)}")
     if len(findings.problems) > before:
         base = {**PLACEHOLDERS, **base}
-    return Document({**data, RECIPE: _merged(base, own)}, document.marks)
+    return {**data, RECIPE: _merged(base, own)}
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -73,7 +70,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 def _find(name: str, findings: Findings, paths: Paths) -> Path | None:
     at: KeyPath = (RECIPE, BASE)
-    if looks_like_file(name):
+    if names_a_file(name):
         path = paths.absolute(at, name)
         if (reason := why_not_a_file(path)) is None:
             return path
@@ -81,8 +78,8 @@ def _find(name: str, findings: Findings, paths: Paths) -> Path | None:
         return None
     shipped = shipped_recipes()
     if name not in shipped:
-        known = nearest_or_list(name, list(shipped)) if shipped else "none ships here"
-        findings.add(at, f"unknown recipe {name!r}", f"{known}; a file of yours ends in .yaml")
+        known = nearest_or_list(name, list(shipped)) if shipped else "none are installed"
+        findings.add(at, f"unknown recipe {name!r}", f"{known}; your own file ends in .yaml")
     return shipped.get(name)
 
 
@@ -90,12 +87,11 @@ def _read(path: Path, findings: Findings) -> dict[str, Any]:
     """The keys of a base that are valid."""
     inside = Findings(str(path))
     try:
-        with path.open("rb") as handle:
-            document = parse_document(handle.read(MAX_BYTES + 1), inside)
-    except OSError as error:
-        findings.add((RECIPE, BASE), f"cannot read {path}: {error.strerror or error}")
+        document = parse_document(read_limited(path), inside)
+    except ConfigError as error:
+        findings.add((RECIPE, BASE), str(error).removesuffix("."))
         return {}
-    # Keys are named as in a search space, and lines are those of the base.
+    # Name keys as in a search space, with the lines of the base.
     inside.marks = {(RECIPE, *key): mark for key, mark in document.marks.items()}
     inside.problems = [
         replace(problem, key=f"{RECIPE}.{problem.key}" if problem.key else "")

@@ -1,16 +1,11 @@
-"""Rules for the solver: options that it knows, and how it fits the process and the network."""
+"""Rules for the solver: its options, the process and the network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from schedsearch.config.backbone_rules import (
-    input_shape_of,
-    known_arguments,
-    learns_variance_of,
-)
-from schedsearch.files.problems import Findings, shown
+from schedsearch.config.backbone_rules import known_arguments
+from schedsearch.files.problems import Mistake, shown
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 
 OWN_OPTIONS = {
@@ -25,22 +20,13 @@ OWN_OPTIONS = {
 DEFAULTS = SolverSettings()
 
 FEWEST_STEPS = {1: 1, 2: 2, 3: 4}
-"""Network calls for one singlestep update of this order; order 3 ends with a lower one."""
-
-
-@dataclass(frozen=True, slots=True)
-class SolverMistake:
-    """A wrong value in the section ``solver``."""
-
-    key: str
-    reason: str
-    remedy: str
+"""Least network calls of a singlestep solver, by order."""
 
 
 def solver_mistakes(
     solver: SolverSettings, *, continuous: bool, learned_variance: bool | None = None
-) -> Iterator[SolverMistake]:
-    """What is wrong with a solver for a process.
+) -> Iterator[Mistake]:
+    """Find options that do not fit the solver or the process.
 
     Args:
         solver: Section ``solver``, of valid types and ranges.
@@ -48,112 +34,75 @@ def solver_mistakes(
         learned_variance: Whether the network predicts variances; None if that is not known.
     """
     if continuous and solver.name in ("ddpm", "ddim"):
-        yield SolverMistake(
-            "name",
-            f"{solver.name} steps through timesteps, which diffusion.betas: vp has not",
-            "set it to dpm_solver or euler_maruyama, or diffusion.betas to linear or cosine",
-        )
-        return
-    if not continuous and solver.name == "euler_maruyama":
-        yield SolverMistake(
-            "name",
-            "euler_maruyama needs the continuous process",
-            "set it to ddpm, or diffusion.betas to vp",
-        )
-        return
-    yield from _foreign_options(solver)
-    yield from _time_mistakes(solver, continuous=continuous)
-    if solver.variance == "learned" and learned_variance is False:
-        yield SolverMistake(
-            "variance",
-            "learned needs a backbone that predicts variances (learn_sigma)",
-            "set it to auto, fixed_small or fixed_large",
-        )
+        reason = f"{solver.name} steps through timesteps, but diffusion.betas: vp has none"
+        remedy = "set it to dpm_solver or euler_maruyama, or diffusion.betas to linear or cosine"
+        yield "solver.name", reason, remedy
+    elif not continuous and solver.name == "euler_maruyama":
+        reason = "euler_maruyama needs the continuous process"
+        yield "solver.name", reason, "set it to ddpm, or diffusion.betas to vp"
+    else:
+        yield from _options_of_others(solver)
+        yield from _times(solver, continuous=continuous)
+        if solver.name == "ddpm" and solver.variance == "learned" and learned_variance is False:
+            reason = "learned needs a backbone that predicts variances (learn_sigma)"
+            yield "solver.variance", reason, "set it to auto, fixed_small or fixed_large"
 
 
-def check_solver(solver: SolverSettings, diffusion: DiffusionSettings, findings: Findings) -> None:
-    """Check the options of the solver, and that it can run on the process."""
-    for mistake in solver_mistakes(solver, continuous=diffusion.betas == "vp"):
-        findings.add(("solver", mistake.key), mistake.reason, mistake.remedy)
-
-
-def check_guidance(backbone: BackboneSettings, solver: SolverSettings, findings: Findings) -> None:
-    """Check that the network knows "no class" where guidance needs it."""
-    arguments = known_arguments(backbone)
-    if arguments is None or solver.cfg_scale == 1 or arguments.has_null_class:
-        return
-    findings.add(
-        ("solver", "cfg_scale"),
-        f"classifier-free guidance needs a backbone with {arguments.null_class_remedy}, "
-        f"got a scale of {solver.cfg_scale:g}",
-        "set it to 1",
+def solver_options(
+    solver: SolverSettings, diffusion: DiffusionSettings, backbone: BackboneSettings | None = None
+) -> Iterator[Mistake]:
+    """The solver has fitting options and can run on the process."""
+    arguments = None if backbone is None else known_arguments(backbone)
+    learned = None if arguments is None else arguments.learn_sigma
+    yield from solver_mistakes(
+        solver, continuous=diffusion.betas == "vp", learned_variance=learned
     )
 
 
-def check_outputs(backbone: BackboneSettings, solver: SolverSettings, findings: Findings) -> None:
-    """Check that the network has the channels and variances that the solver takes."""
-    shape = input_shape_of(backbone)
-    if shape is not None and solver.cfg_channels is not None and solver.cfg_channels > shape[0]:
-        findings.add(
-            ("solver", "cfg_channels"),
-            f"the backbone has {shape[0]} channels, got {solver.cfg_channels}",
-            "remove the key to guide all of them",
+def guidance(backbone: BackboneSettings, solver: SolverSettings) -> Iterator[Mistake]:
+    """The network has the channels and the label for "no class" that guidance needs."""
+    arguments = known_arguments(backbone)
+    if arguments is None:
+        return
+    if solver.cfg_scale != 1 and not arguments.has_null_class:
+        reason = (
+            f"classifier-free guidance needs a backbone with {arguments.null_class_remedy}, "
+            f"got a scale of {solver.cfg_scale:g}"
         )
-    if (
-        solver.name == "ddpm"
-        and solver.variance == "learned"
-        and learns_variance_of(backbone) is False
-    ):
-        findings.add(
-            ("solver", "variance"),
-            "learned needs a backbone that predicts variances (learn_sigma)",
-            "set it to auto, fixed_small or fixed_large",
-        )
+        yield "solver.cfg_scale", reason, "set it to 1"
+    channels = arguments.input_shape[0]
+    if solver.cfg_channels is not None and solver.cfg_channels > channels:
+        reason = f"the backbone has {channels} channels, got {solver.cfg_channels}"
+        yield "solver.cfg_channels", reason, "remove the key to guide all of them"
 
 
-def _foreign_options(solver: SolverSettings) -> Iterator[SolverMistake]:
+def _options_of_others(solver: SolverSettings) -> Iterator[Mistake]:
     for key, owner in OWN_OPTIONS.items():
         value = getattr(solver, key)
         if solver.name != owner and value != getattr(DEFAULTS, key):
-            yield SolverMistake(
-                key,
-                f"is an option of {owner}, got {shown(value)} with {solver.name}",
-                f"remove the key, or set name to {owner}",
-            )
+            reason = f"is an option of {owner}, got {shown(value)} with {solver.name}"
+            yield f"solver.{key}", reason, f"remove the key, or set name to {owner}"
 
 
-def _time_mistakes(solver: SolverSettings, *, continuous: bool) -> Iterator[SolverMistake]:
+def _times(solver: SolverSettings, *, continuous: bool) -> Iterator[Mistake]:
     singlestep = solver.name == "dpm_solver" and solver.method == "singlestep"
     if solver.spacing != DEFAULTS.spacing and (continuous or singlestep):
+        which = f"{solver.name} with betas: vp" if continuous else "singlestep dpm_solver"
         spaced = "in time" if solver.name == "euler_maruyama" else "in logSNR"
-        which = "singlestep dpm_solver" if not continuous else f"{solver.name} with betas: vp"
-        yield SolverMistake(
-            "spacing",
-            f"{which} always takes equal steps {spaced}, got {shown(solver.spacing)}",
-            "remove the key",
-        )
+        reason = f"{which} always takes equal steps {spaced}, got {shown(solver.spacing)}"
+        yield "solver.spacing", reason, "remove the key"
     if solver.end_time is not None and not continuous:
-        yield SolverMistake(
-            "end_time",
-            f"belongs to the continuous process, got {solver.end_time:g} with timesteps",
-            "remove the key, or set diffusion.betas to vp",
-        )
-    if singlestep and solver.num_steps < FEWEST_STEPS[solver.order]:
-        yield SolverMistake(
-            "num_steps",
-            f"singlestep dpm_solver of order {solver.order} needs at least "
-            f"{FEWEST_STEPS[solver.order]} network calls, got {solver.num_steps}",
-            "take more steps or a lower order",
-        )
-    if solver.name == "dpm_solver" and not singlestep and not continuous:
-        most = _most_steps(solver)
-        if solver.num_steps > most:
-            yield SolverMistake(
-                "num_steps",
-                f"{solver.algorithm} with {solver.spacing} spacing takes at most {most} steps on "
-                f"1000 timesteps, got {solver.num_steps}",
-                "take fewer steps, or use ddim",
-            )
+        reason = f"belongs to the continuous process, got {solver.end_time:g} with timesteps"
+        yield "solver.end_time", reason, "remove the key, or set diffusion.betas to vp"
+    steps, least, most = solver.num_steps, FEWEST_STEPS[solver.order], _most_steps(solver)
+    if singlestep and steps < least:
+        which = f"singlestep dpm_solver of order {solver.order}"
+        reason = f"{which} needs at least {least} network calls, got {steps}"
+        yield "solver.num_steps", reason, "take more steps or a lower order"
+    if solver.name == "dpm_solver" and not singlestep and not continuous and steps > most:
+        which = f"{solver.algorithm} with {solver.spacing} spacing"
+        reason = f"{which} takes at most {most} steps on 1000 timesteps, got {steps}"
+        yield "solver.num_steps", reason, "take fewer steps, or use ddim"
 
 
 def _most_steps(solver: SolverSettings) -> int:

@@ -1,4 +1,4 @@
-"""From settings back to text, and what differs between two of them."""
+"""Writes settings as text, and compares two of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays in a NumPy archive, without pickle."""
+"""Reads arrays from a NumPy archive without pickle."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from schedsearch.exceptions import ConfigError
 def read_arrays(
     path: Path, one_of: Sequence[str], optional: Sequence[str]
 ) -> dict[str, NDArray[np.generic]]:
-    """Those arrays of an npz file that have one of the given keys.
+    """Read the arrays with the given keys from an npz file.
 
     Args:
         path: The archive.
-        one_of: At least one of these must be there.
-        optional: These need not be.
+        one_of: Keys of which at least one must exist.
+        optional: Further keys.
 
     Raises:
-        ConfigError: If the file is missing or damaged, lacks its key, or holds objects.
+        ConfigError: If the file is missing or damaged, has none of the keys, or holds objects.
     """
     if not path.is_file():
         raise ConfigError(f"data.path {path} is not a file.")

@@ -1,7 +1,7 @@
-"""CIFAR-10 from the files that torchvision keeps; read in place, never downloaded.
+"""Reads CIFAR-10 from torchvision's files, in place and without a download.
 
-The published files are pickles, which may run code when they are loaded. Here a file must have
-the published digest, and even then only the names that build its arrays are allowed.
+The published files are pickles, which can run code. So a file must have the published digest,
+and only the names that build its arrays are allowed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from schedsearch.data.sources import ImagesInMemory
 from schedsearch.exceptions import ConfigError
 
 FOLDER = "cifar-10-batches-py"
-"""Where torchvision unpacks the archive below its root."""
+"""Folder of the unpacked archive below torchvision's root."""
 
 ARCHIVE = "cifar-10-python.tar.gz"
 
@@ -32,7 +32,7 @@ CONTENTS = {
     "data_batch_4": "634d18415352ddfa80567beed471001a",
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
 }
-"""md5 of the training batches, as torchvision lists them (``CIFAR10.train_list``)."""
+"""md5 of the training batches, from torchvision's ``CIFAR10.train_list``."""
 
 REMEDY = (
     'On a machine with a network, python -c "import torchvision; torchvision.datasets.CIFAR10('
@@ -44,16 +44,16 @@ _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
-"""All that the published files name; numpy has since moved the first."""
+"""All names in the published files. numpy has moved the first one since then."""
 
 
 def load_cifar10(root: Path) -> ImagesInMemory:
-    """The 50,000 training images, 32x32 RGB, in ten classes (Krizhevsky, 2009).
+    """Load the 50,000 training images, 32x32 RGB, in ten classes (Krizhevsky, 2009).
 
-    They are both training data and reference of FID, as in the papers' figures for CIFAR-10.
+    They are both training data and FID reference, as in the papers.
 
     Args:
-        root: torchvision's root folder: the unpacked batches, or the archive as it is.
+        root: torchvision's root folder, with the unpacked batches or the archive.
 
     Raises:
         ConfigError: If a file is missing or not the published one.
@@ -75,7 +75,7 @@ def load_cifar10(root: Path) -> ImagesInMemory:
 
 
 def _contents(root: Path) -> dict[str, bytes]:
-    """Bytes of the training batches by name, from the folder or from the archive."""
+    """Return the training batches by name, from the folder or the archive."""
     folder, archive = root / FOLDER, root / ARCHIVE
     try:
         if folder.is_dir() or not archive.is_file():
@@ -93,7 +93,7 @@ def _contents(root: Path) -> dict[str, bytes]:
 
 
 def _unpacked(archive: Path) -> dict[str, bytes]:
-    """The training batches in the archive; nothing is written."""
+    """Read the training batches from the archive without writing files."""
     contents: dict[str, bytes] = {}
     with tarfile.open(archive) as tar:
         for name in CONTENTS:
@@ -106,7 +106,7 @@ def _unpacked(archive: Path) -> dict[str, bytes]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Builds plain data and NumPy arrays; any other name in the file is refused."""
+    """Unpickles plain data and NumPy arrays, and refuses any other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:

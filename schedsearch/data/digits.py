@@ -1,4 +1,4 @@
-"""Handwritten digits that ship with scikit-learn: real images without a download."""
+"""Handwritten digits from scikit-learn: real images without a download."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from schedsearch.data.sources import ImagesInMemory
 
 
 def load_digits() -> ImagesInMemory:
-    """The 1,797 scans of 8x8 pixels in ten classes (UCI, Alpaydin and Kaynak 1998).
+    """Load 1,797 scans of 8x8 pixels in ten classes (UCI, Alpaydin and Kaynak 1998).
 
-    Their 17 grey levels 0..16 become uint8 by ``round(255 / 16 * v)``.
+    The grey levels 0..16 become uint8 by ``round(255 / 16 * v)``.
     """
     from sklearn.datasets import load_digits as load_from_sklearn
 

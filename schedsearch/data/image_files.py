@@ -1,4 +1,4 @@
-"""One image file -> pixels in the shape that a model wants."""
+"""Reads one image file into pixels of the model's input shape."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 Mode = Literal["L", "RGB"]
 
 _DAMAGE = (
-    OSError,  # missing, cut off, not an image
-    SyntaxError,  # what Pillow's PNG reader raises
+    OSError,  # missing, truncated, not an image
+    SyntaxError,  # raised by Pillow's PNG reader
     ValueError,
     EOFError,
     IndexError,
@@ -26,32 +26,32 @@ _DAMAGE = (
     MemoryError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,  # derives from Exception alone
+    Image.DecompressionBombError,  # a direct subclass of Exception
 )
-"""What Pillow raises for damaged or hostile files, format by format."""
+"""Errors that Pillow raises for damaged or hostile files."""
 
 
 class UnreadableImageError(Exception):
-    """An image file is damaged, too large, or of a kind without a known range of values."""
+    """An image file is damaged, too large, or has an unknown value range."""
 
 
 def read_image(file: Path, mode: Mode, height: int, width: int) -> Tensor:
     """Read, convert, crop and resize one image.
 
-    16-bit grey becomes 8-bit, CMYK and palettes become RGB, and what is transparent lies on
-    white. Orientation tags are ignored, as the reference codes do.
+    16-bit grey becomes 8-bit, CMYK and palettes become RGB, and transparent areas become white.
+    Orientation tags are ignored, as in the reference code.
 
     Args:
-        file: The image.
-        mode: Pillow's mode, which sets the number of channels C: ``L`` 1, ``RGB`` 3.
-        height: H of the result.
-        width: W of the result.
+        file: The image file.
+        mode: Pillow mode, which sets the number of channels C: 1 for ``L``, 3 for ``RGB``.
+        height: Height H of the result.
+        width: Width W of the result.
 
     Returns:
-        (C, H, W) uint8.
+        Pixels, (C, H, W) uint8.
 
     Raises:
-        UnreadableImageError: If it cannot be read; the message says why, not which.
+        UnreadableImageError: If the image cannot be read; the message omits the file name.
     """
     try:
         with Image.open(file) as image:
@@ -65,14 +65,14 @@ def read_image(file: Path, mode: Mode, height: int, width: int) -> Tensor:
 
 
 def centre_crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Resize an image to cover the target, then cut out its centre.
+    """Resize an image to cover the target, then crop the centre (ADM's code).
 
-    As ADM does it for the figures of the papers (Dhariwal and Nichol, 2021; DiT and U-ViT
-    follow): halve with a box filter while twice the target still fits, then one bicubic step.
-    The target is a square there; a rectangle is the same rule per side.
+    Halve with a box filter while the image has twice the target size, then resize once with a
+    bicubic filter. DiT and U-ViT use the same code. ADM's target is square; for rectangles the
+    rule applies to each side.
 
     Raises:
-        ValueError: If the image is so elongated that the resized one would be a bomb.
+        ValueError: If the image is so elongated that the resized image would be too large.
     """
     while image.width >= 2 * width and image.height >= 2 * height:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
@@ -86,7 +86,7 @@ def centre_crop(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def _converted(image: Image.Image, mode: Mode) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow itself would clip at 255
+    if image.mode.startswith("I;16"):  # NOTE: Pillow's own conversion clips at 255
         levels = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8)).convert(mode)
     if image.mode in ("I", "F"):
@@ -95,5 +95,5 @@ def _converted(image: Image.Image, mode: Mode) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if image.mode not in ("1", "L"):
-        image = image.convert("RGB")  # not every mode knows the way to grey
+        image = image.convert("RGB")  # NOTE: some modes cannot convert to grey directly
     return image.convert(mode)

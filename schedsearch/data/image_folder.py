@@ -1,4 +1,4 @@
-"""Images in a folder, read on demand: one subfolder per class, or a flat folder."""
+"""Reads images from a flat folder, or from one subfolder per class, on demand."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from schedsearch.exceptions import ConfigError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 MODES: dict[int, Mode] = {1: "L", 3: "RGB"}
-"""Pillow's mode by number of channels."""
+"""Pillow mode by number of channels."""
 
 READ_THREADS = 4
-"""Images decoded at once; Pillow lets go of the interpreter while it decodes."""
+"""Images decoded in parallel; Pillow releases the GIL while decoding."""
 
 _NAMED = 3
-"""Damaged files that a message names."""
+"""Largest number of damaged files that a message names."""
 
 _log = logging.getLogger(__name__)
 
 
 class ImageFolder:
-    """Image files, centre-cropped and resized as ADM does (:func:`.image_files.centre_crop`).
+    """Image files, cropped and resized as in ADM (:func:`.image_files.centre_crop`).
 
-    Classes are the sorted names of the subfolders; without subfolders there are no labels. An
-    unreadable image is replaced by another draw in training and left out of the reference;
-    every process counts those that it met.
+    Classes are the sorted names of the subfolders; a flat folder has no labels. Training
+    replaces an unreadable image by another draw, and the FID reference skips it. Every process
+    counts the unreadable images it finds.
 
     Args:
         path: The folder.
-        in_shape: Shape (C, H, W) that the model wants; C is 1 (grey) or 3 (RGB).
-        max_damaged: Unreadable images that are put up with; one more is an error.
+        in_shape: Input shape (C, H, W) of the model; C is 1 (grey) or 3 (RGB).
+        max_damaged: Number of unreadable images to tolerate.
 
     Raises:
-        ConfigError: If the folder is missing, a class is empty, or C is another number.
+        ConfigError: If the folder is missing, a class is empty, or C is not 1 or 3.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ImageFolder:
 
     @property
     def num_images(self) -> int:
-        """Number of images, unreadable ones included."""
+        """Number of images, including unreadable ones."""
         return len(self._files)
 
     @property
@@ -74,12 +74,12 @@ class ImageFolder:
 
     @property
     def damaged(self) -> tuple[Path, ...]:
-        """The unreadable images that this process has met, in the order of finding them."""
+        """The unreadable images found by this process, in order of discovery."""
         return tuple(self._damaged)
 
     @property
     def fingerprint(self) -> str:
-        """Digest of names, file sizes and how images are brought to their size."""
+        """Digest of file names, file sizes and the resizing rule."""
         digest = hashlib.sha256(f"adm {self._mode} {self._height}x{self._width}\n".encode())
         for file in self._files:
             name = file.relative_to(self._root).as_posix()
@@ -90,7 +90,7 @@ class ImageFolder:
         """Draw images with replacement, (N, C, H, W) float32 in [-1, 1], and labels (N,).
 
         Raises:
-            ConfigError: If more images than allowed turned out to be unreadable.
+            ConfigError: If more images are unreadable than allowed.
         """
         chosen = torch.randint(len(self._files), (size,), generator=generator)
         images = self._read_all(chosen.tolist())
@@ -103,10 +103,10 @@ class ImageFolder:
         return to_float(pixels), None if self._labels is None else self._labels[chosen]
 
     def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Every readable image once, in order of class and name: (n, C, H, W) uint8.
+        """Yield every readable image once, by class and name: (n, C, H, W) uint8.
 
         Raises:
-            ConfigError: If more images than allowed turned out to be unreadable.
+            ConfigError: If more images are unreadable than allowed.
         """
         for start in range(0, len(self._files), batch_size):
             numbers = range(start, min(start + batch_size, len(self._files)))
@@ -115,17 +115,17 @@ class ImageFolder:
                 yield torch.stack(readable)
 
     def decode(self, samples: Tensor) -> Tensor:
-        """The samples themselves, which are pixels, see :class:`ImageSource`."""
+        """Return the samples, which are pixels; see :class:`ImageSource`."""
         return as_pixels(samples)
 
     def verify(self) -> tuple[str, ...]:
         """Read some images of every class.
 
         Returns:
-            A sentence about those that are skipped, if any were met so far.
+            A warning about skipped images, if any.
 
         Raises:
-            ConfigError: If more cannot be read than allowed; the message names some.
+            ConfigError: If more images are unreadable than allowed; the message names some.
         """
         picks = spread_over_classes(self._labels, len(self._files))
         for start in range(0, len(picks), 64):
@@ -133,7 +133,7 @@ class ImageFolder:
         return (self._shown(),) if self._damaged else ()
 
     def _read_all(self, numbers: Sequence[int]) -> list[Tensor | None]:
-        """Images by their numbers, each (C, H, W) uint8; None for an unreadable one."""
+        """Read images by index, each (C, H, W) uint8; None if unreadable."""
         with ThreadPoolExecutor(READ_THREADS) as pool:
             results = list(pool.map(self._read, [self._files[number] for number in numbers]))
         for number, result in zip(numbers, results, strict=True):
@@ -142,7 +142,8 @@ class ImageFolder:
         return [None if isinstance(result, str) else result for result in results]
 
     def _read(self, file: Path) -> Tensor | str:
-        """One image, or why it cannot be read; asked once per file, so that draws repeat."""
+        """Read one image, or return the reason why it is unreadable."""
+        # NOTE: Remembering failures keeps the random draws reproducible.
         if file in self._damaged:
             return self._damaged[file]
         try:
@@ -161,7 +162,7 @@ class ImageFolder:
         _log.warning("The image %s cannot be read (%s); it is skipped.", file, reason)
 
     def _shown(self) -> str:
-        """How many were met, and which came first."""
+        """Describe the number of unreadable images, and name the first ones."""
         names = [f"{file} ({reason})" for file, reason in list(self._damaged.items())[:_NAMED]]
         more = ", ..." if len(self._damaged) > _NAMED else ""
         return (
@@ -171,7 +172,8 @@ class ImageFolder:
 
 
 def _scan(path: Path) -> tuple[list[Path], Tensor | None, list[str]]:
-    """Files in order, their labels, and the names of the classes."""
+    """Return the files in order, their labels, and the class names."""
+    # Flat folder.
     entries = sorted(path.iterdir())
     folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     if not folders:
@@ -181,6 +183,7 @@ def _scan(path: Path) -> tuple[list[Path], Tensor | None, list[str]]:
                 f"data.path {path} holds no images ({', '.join(sorted(EXTENSIONS))})."
             )
         return files, None, []
+    # Class folders.
     if loose := _images_among(entry for entry in entries if entry.is_file()):
         raise ConfigError(
             f"data.path {path} holds class folders and {len(loose)} loose images such as "

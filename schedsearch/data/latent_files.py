@@ -1,4 +1,4 @@
-"""Files of latents: one npz or safetensors file, or a folder of such shards."""
+"""Reads latents from one npz or safetensors file, or a folder of shards."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ SUFFIXES = (".safetensors", ".npz")
 
 @dataclass(frozen=True)
 class LatentShard:
-    """One file of latents; a safetensors file stays on disk until its rows are read."""
+    """One file of latents; rows of a safetensors file are read on demand."""
 
     path: Path
     values: Tensor
-    """(n, C, h, w) scaled latents, or (n, 2C, h, w) mean and log variance, unscaled."""
+    """Scaled latents (n, C, h, w), or unscaled moments (n, 2C, h, w)."""
     labels: Tensor | None
-    """(n,) int64."""
+    """Classes, (n,) int64, or None."""
     moments: bool
+    """Whether ``values`` holds mean and log variance."""
 
     @property
     def channels(self) -> int:
@@ -35,18 +36,18 @@ class LatentShard:
 
 
 def load_shards(path: Path, in_shape: tuple[int, int, int]) -> list[LatentShard]:
-    """Open all shards, in order of their names.
+    """Open all shards, sorted by name.
 
-    A shard holds ``latents``, (n, C, h, w), already times the autoencoder's scaling factor, or
-    ``moments``, (n, 2C, h, w): the posterior's mean and log variance, not scaled. float16,
-    bfloat16 and float32 will do. ``labels``, (n,) integers, are optional.
+    A shard holds ``latents``, (n, C, h, w), already times the autoencoder's scaling factor; or
+    ``moments``, (n, 2C, h, w), the unscaled mean and log variance of the posterior. Both may be
+    float16, bfloat16 or float32. ``labels``, (n,) integers, are optional.
 
     Args:
         path: A file, or a folder of shards.
-        in_shape: Shape (C, h, w) that the model wants.
+        in_shape: Input shape (C, h, w) of the model.
 
     Raises:
-        ConfigError: If there is none, or a shard is damaged or does not fit the model or the
+        ConfigError: If there is no shard, or one is damaged or does not fit the model or the
             other shards.
     """
     shards = [_load_shard(file, in_shape) for file in _shard_files(path)]
@@ -90,14 +91,15 @@ def _load_shard(file: Path, in_shape: tuple[int, int, int]) -> LatentShard:
     _check_values(values, moments, in_shape, file)
     labels = tensors.get(LABELS)
     if labels is not None:
-        plain = labels.float() if labels.is_floating_point() else labels  # NumPy has no bfloat16
+        # NOTE: NumPy has no bfloat16.
+        plain = labels.float() if labels.is_floating_point() else labels
         labels = torch.from_numpy(checked_labels(plain.numpy(), len(values), file))
     return LatentShard(file, values, labels, moments)
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
-        with safe_open(file, framework="pt") as archive:  # its tensors map the file
+        with safe_open(file, framework="pt") as archive:  # NOTE: tensors are memory-mapped
             names = set(archive.keys()) & {LATENTS, MOMENTS, LABELS}
             return {name: archive.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:

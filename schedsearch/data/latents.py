@@ -1,4 +1,4 @@
-"""Latents of images, made once by an autoencoder: training data of latent diffusion models."""
+"""Latents as training data of latent diffusion models."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from schedsearch.data.vae import LatentDecoder
 from schedsearch.exceptions import ConfigError
 
 _USUAL_STD = (0.3, 3.0)
-"""Latents of Stable Diffusion have a standard deviation of about 5 before and 1 after scaling."""
+"""Plausible range; Stable Diffusion's latents have about 5 unscaled and 1 scaled."""
 
 
 class LatentSource:
-    """Latents in shards; a batch holds latents, the reference of FID their decoded images.
+    """Latents for training, and their decoded images as the FID reference.
 
-    The reference is thus the reconstructions of the images, which are what a perfect model
-    could reach; its FID against the images themselves is not in the figures. Moments give a
-    fresh sample of the posterior in every batch, and their mean to the reference.
+    The reference holds reconstructions, the best images a perfect model can produce. So FID
+    leaves out the error of the autoencoder. With moments, every batch holds new samples of the
+    posterior, and the reference uses the mean.
 
     Args:
-        shards: At least one; all labelled or none.
-        decoder: The autoencoder that made them.
+        shards: One or more shards, all with labels or all without.
+        decoder: Decoder of the autoencoder that made the latents.
 
     Raises:
-        ConfigError: If the decoder has another number of channels than the latents.
+        ConfigError: If latents and decoder differ in their number of channels.
     """
 
     def __init__(self, shards: list[LatentShard], decoder: LatentDecoder) -> None:
@@ -53,7 +53,7 @@ class LatentSource:
 
     @property
     def num_classes(self) -> int | None:
-        """The largest label and one, or None without labels."""
+        """The largest label plus one, or None without labels."""
         return None if self._labels is None else int(self._labels.max()) + 1
 
     @cached_property
@@ -68,34 +68,36 @@ class LatentSource:
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draw latents with replacement, (N, C, h, w) float32, scaled, and labels (N,).
 
-        The noise of moments is drawn after the choice, from the same generator.
+        For moments, the noise is drawn after the rows, from the same generator.
         """
         chosen = torch.randint(self.num_images, (size,), generator=generator)
         latents = self._rows(chosen, generator)
         return latents, None if self._labels is None else self._labels[chosen]
 
     def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
-        """The decoded image of every latent once, in order: (n, 3, H, W) uint8."""
+        """Yield the decoded image of every latent once, in order: (n, 3, H, W) uint8."""
         for numbers in torch.split(torch.arange(self.num_images), batch_size):
             yield to_uint8(self.decode(self._rows(numbers)))
 
     def decode(self, samples: Tensor) -> Tensor:
-        """Pixels of scaled latents, see :class:`ImageSource`."""
+        """Decode scaled latents to pixels; see :class:`ImageSource`."""
         return self._decoder(samples)
 
     def verify(self) -> tuple[str, ...]:
-        """Read some latents of every class and both ends of every shard; decode one.
+        """Check latents of every class and both ends of every shard; decode one.
 
         Returns:
-            A sentence if their scale is unusual.
+            A warning if the scale of the latents is unusual.
 
         Raises:
-            ConfigError: If one is not finite, before or after decoding.
+            ConfigError: If a latent or the decoded image is not finite.
         """
+        # Read a sample.
         ends = {*self._starts[:-1].tolist(), *(self._starts[1:] - 1).tolist()}
         numbers = torch.tensor(
             sorted({*spread_over_classes(self._labels, self.num_images), *ends})
         )
+        # Look for damage.
         broken = numbers[~self._stored(numbers).isfinite().flatten(1).all(1)].tolist()
         if broken:
             path = self._shards[self._shard_of(broken[0])].path
@@ -106,6 +108,7 @@ class LatentSource:
         latents = self._rows(numbers)
         if not self.decode(latents[:1]).isfinite().all():
             raise ConfigError("data.vae decodes a latent to values that are not finite.")
+        # Check the scale.
         std = float(latents.std())
         if _USUAL_STD[0] < std < _USUAL_STD[1]:
             return ()
@@ -116,19 +119,22 @@ class LatentSource:
         )
 
     def _rows(self, numbers: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Scaled latents by number, (n, C, h, w) float32; of moments the mean, or a sample."""
+        """Return scaled latents by index, (n, C, h, w) float32.
+
+        For moments, return samples of the posterior, or its mean without a generator.
+        """
         values = self._stored(numbers)
         if not self._shards[0].moments:
             return values
         mean, log_variance = values.chunk(2, dim=1)
         if generator is not None:
             noise = torch.randn(mean.shape, generator=generator)
-            # The bounds of diffusers' posterior, so that a stray value cannot overflow.
+            # NOTE: diffusers' bounds, so that an outlier cannot overflow.
             mean = mean + (0.5 * log_variance.clamp(-30.0, 20.0)).exp() * noise
         return mean * self._decoder.scaling_factor
 
     def _stored(self, numbers: Tensor) -> Tensor:
-        """What the files hold, by number, as float32."""
+        """Return rows of the files by index, as float32."""
         rows = []
         for number in numbers.tolist():
             shard = self._shard_of(number)

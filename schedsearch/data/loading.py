@@ -1,4 +1,4 @@
-"""Opens the source that a search space names."""
+"""Opens the image source of a search space."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 def load_source(
     settings: DataSettings, in_shape: tuple[int, int, int], device: torch.device | str = "cpu"
 ) -> ImageSource:
-    """The real images of a search space, in the shape (C, H, W) that the model wants.
+    """Open the real images of a search space.
 
     Args:
-        settings: The section ``data``.
-        in_shape: Input of the model.
-        device: Where latents are decoded; nothing else of a source runs there.
+        settings: Section ``data``.
+        in_shape: Input shape (C, H, W) of the model.
+        device: Device that decodes latents; everything else stays on the CPU.
 
     Raises:
-        ConfigError: If the source is missing, damaged, of another shape or not to be mirrored.
+        ConfigError: If the source is missing or damaged, has another shape, or cannot be
+            flipped.
     """
     if settings.flip and settings.source in NO_FLIP:
         raise ConfigError(
@@ -44,11 +45,11 @@ def load_source(
 def load_decoder(
     settings: DataSettings | None, device: torch.device | str = "cpu"
 ) -> Callable[[Tensor], Tensor]:
-    """What turns a solver's output into pixels, without opening the images.
+    """Return the function from samples to pixels, without opening the images.
 
     Args:
-        settings: The section ``data``; None where a file has none, which means pixels.
-        device: Where latents are decoded.
+        settings: Section ``data``; None means a model of pixels.
+        device: Device that decodes latents.
 
     Returns:
         A function (n, C, h, w) -> (n, C', H, W) float32 on the CPU, nominally in [-1, 1].
@@ -106,7 +107,7 @@ def _open_source(
 def _of_shape(
     source: ImagesInMemory, settings: DataSettings, in_shape: tuple[int, int, int]
 ) -> ImagesInMemory:
-    """Refuse a known data set that the model has another input for; nothing is resized."""
+    """Refuse a data set whose shape differs from the model's input; never resize."""
     shape = tuple(source.images.shape[1:])
     if shape != in_shape:
         raise ConfigError(
@@ -118,10 +119,10 @@ def _of_shape(
 
 
 def check_labels_fit(source: ImageSource, backbone: Backbone) -> None:
-    """Refuse data whose classes the backbone does not have.
+    """Check that the backbone has a label for every class of the data.
 
     Raises:
-        ConfigError: If a conditional backbone gets unlabelled data, or too many classes.
+        ConfigError: If a conditional backbone gets unlabelled data or too many classes.
     """
     if backbone.num_classes is None:
         return

@@ -1,4 +1,4 @@
-"""Random mirroring of training images, around any source of pixels."""
+"""Random horizontal flips of training images, for any source of pixels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from schedsearch.data.sources import ImageSource
 
 
 class Mirrored:
-    """A source whose training batches hold every second image mirrored, left to right.
+    """A source that flips each training image with probability 1/2.
 
-    The coins are tossed after the draws of the source, from the same generator. The reference
-    of FID stays as it is, and so does the fingerprint.
+    The flips are drawn after the images, from the same generator. FID reference and fingerprint
+    do not change.
 
     Args:
-        source: Pixels; the mirror image of a latent does not decode to a mirrored image.
+        source: Source of pixels. Latents must not be flipped, because a flipped latent does not
+            decode to a flipped image.
     """
 
     def __init__(self, source: ImageSource) -> None:
@@ -25,7 +26,7 @@ class Mirrored:
 
     @property
     def num_images(self) -> int:
-        """Number of images, not counting mirror images."""
+        """Number of images, without their flipped copies."""
         return self._source.num_images
 
     @property
@@ -35,7 +36,7 @@ class Mirrored:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the images as they are."""
+        """Digest of the images without flips."""
         return self._source.fingerprint
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -45,13 +46,13 @@ class Mirrored:
         return torch.where(coins[:, None, None, None], images.flip(3), images), labels
 
     def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Every image once, unmirrored, in order: (n, C, H, W) uint8."""
+        """Yield every image once, in order and not flipped: (n, C, H, W) uint8."""
         return self._source.uint8_batches(batch_size)
 
     def decode(self, samples: Tensor) -> Tensor:
-        """Pixels of a solver's output, see :class:`ImageSource`."""
+        """Convert samples to pixels; see :class:`ImageSource`."""
         return self._source.decode(samples)
 
     def verify(self) -> tuple[str, ...]:
-        """Read enough to find damage, see :class:`ImageSource`."""
+        """Check for damage; see :class:`ImageSource`."""
         return self._source.verify()

@@ -1,7 +1,7 @@
-"""MNIST from the four files that torchvision keeps; read in place, never downloaded.
+"""Reads MNIST from torchvision's four files, in place and without a download.
 
-torchvision's own class wants the files unpacked beside the archives, so it would write into a
-folder that may be shared and read-only. What is read here must have the published digest.
+torchvision's class unpacks the archives next to them, which fails in a read-only folder. All
+files must have the published digest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from schedsearch.data.sources import ImagesInMemory
 from schedsearch.exceptions import ConfigError
 
 FOLDER = "MNIST/raw"
-"""Where torchvision puts the files below its root."""
+"""Folder of the files below torchvision's root."""
 
 CONTENTS = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -27,7 +27,7 @@ CONTENTS = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""sha256 of the unpacked files, taken from archives with the md5 that torchvision lists."""
+"""SHA-256 of the unpacked files, from archives with torchvision's published md5."""
 
 REMEDY = (
     'On a machine with a network, python -c "import torchvision; torchvision.datasets.MNIST('
@@ -36,13 +36,14 @@ REMEDY = (
 
 
 def load_mnist(root: Path, *, train: bool = True) -> ImagesInMemory:
-    """The images, 28x28 grey, in ten classes (LeCun, Cortes and Burges).
+    """Load the images, 28x28 grey, in ten classes (LeCun, Cortes and Burges).
 
-    The 60,000 training images are both training data and reference of FID.
+    The 60,000 training images are both training data and FID reference.
 
     Args:
-        root: torchvision's root folder, packed (``.gz``) or unpacked files in ``MNIST/raw``.
-        train: The training images; else the 10,000 test images, for checks of extractors.
+        root: torchvision's root folder, with packed (``.gz``) or unpacked files in
+            ``MNIST/raw``.
+        train: Load the training images; else the 10,000 test images, which check extractors.
 
     Raises:
         ConfigError: If a file is missing or not the published one.
@@ -54,7 +55,7 @@ def load_mnist(root: Path, *, train: bool = True) -> ImagesInMemory:
 
 
 def _content(root: Path, name: str) -> bytes:
-    """Unpacked bytes of a file, checked against its digest."""
+    """Return the unpacked bytes of a file after checking its digest."""
     plain = root / FOLDER / name
     packed = plain.with_name(f"{name}.gz")
     found = plain if plain.is_file() else packed
@@ -77,7 +78,7 @@ def _content(root: Path, name: str) -> bytes:
 
 
 def _array(content: bytes, num_axes: int) -> Tensor:
-    """The idx format: 4 bytes of magic, a big-endian size per axis, then the bytes."""
+    """Parse the idx format: 4 magic bytes, big-endian sizes, then the values."""
     shape = np.frombuffer(content, dtype=">u4", count=num_axes, offset=4).astype(int)
     values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * num_axes)
     return torch.from_numpy(values.reshape(shape).copy())

@@ -1,4 +1,4 @@
-"""Images in a NumPy archive."""
+"""Reads images from a NumPy archive."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from schedsearch.exceptions import ConfigError
 
 IMAGE_KEYS = ("images", "x", "arr_0")
 LABEL_KEYS = ("labels", "y", "arr_1")
-"""``arr_0`` and ``arr_1`` are those of ADM's sample and reference batches."""
+"""``arr_0`` and ``arr_1`` are the keys of ADM's sample and reference batches."""
 
 
 def load_npz(path: Path, in_shape: tuple[int, int, int]) -> ImagesInMemory:
-    """Read ``images`` (``x``, ``arr_0``), uint8 (N, H, W, C), and ``labels`` (``y``, ``arr_1``).
+    """Read images, uint8 (N, H, W, C), and optional labels, (N,) integers.
 
-    Labels, (N,), are optional, and grey images may come without the last axis. Nothing is
-    pickled or resized.
+    Keys are ``images`` (or ``x``, ``arr_0``) and ``labels`` (or ``y``, ``arr_1``). Grey images
+    may omit the last axis. Images are not resized, and pickles are refused.
 
     Args:
         path: The archive.
-        in_shape: Shape (C, H, W) that the model wants.
+        in_shape: Input shape (C, H, W) of the model.
 
     Raises:
         ConfigError: If the file is damaged or its arrays do not fit.
@@ -61,10 +61,10 @@ def _checked_images(
 
 
 def checked_labels(labels: NDArray[np.generic], num_images: int, path: Path) -> NDArray[np.int64]:
-    """Labels as int64, (num_images,).
+    """Return labels as int64, (num_images,).
 
     Raises:
-        ConfigError: If they are not integers from 0, one per image.
+        ConfigError: If they are not one integer >= 0 per image.
     """
     if labels.shape != (num_images,) or not np.issubdtype(labels.dtype, np.integer):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Image sources: what every source offers, and images held in memory."""
+"""The protocol of image sources, and images in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schedsearch.data.pixels import as_pixels, to_float
 
 
 class ImageSource(Protocol):
-    """Real images, for training and as the reference of FID."""
+    """Real images, for training and as the FID reference."""
 
     @property
     def num_images(self) -> int:
@@ -28,11 +28,11 @@ class ImageSource(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Digest that changes when the images do; part of what makes two FIDs comparable."""
+        """Digest of the images; two FIDs are comparable only if it is equal."""
         ...
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Draw with replacement what a model is trained on.
+        """Draw a training batch with replacement.
 
         Returns:
             Images, (N, C, H, W) float32 in [-1, 1], or scaled latents; and labels (N,) int64
@@ -41,26 +41,26 @@ class ImageSource(Protocol):
         ...
 
     def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Every image once, in order: (n, C, H, W) uint8."""
+        """Yield every image once, in order: (n, C, H, W) uint8."""
         ...
 
     def decode(self, samples: Tensor) -> Tensor:
-        """Pixels of a solver's output.
+        """Convert samples of a model to pixels.
 
         Args:
-            samples: In the shape of ``batch``, (n, C, H, W) float, on any device.
+            samples: Solver output shaped like ``batch``, (n, C, H, W) float, on any device.
 
         Returns:
-            (n, C', H', W') float32 on the CPU, nominally in [-1, 1], not clamped: the samples
-            themselves where a model works on pixels, the decoded ones where it has latents.
+            Pixels, (n, C', H', W') float32 on the CPU, nominally in [-1, 1], not clamped.
+            Pixel models return the samples, latent models the decoded samples.
         """
         ...
 
     def verify(self) -> tuple[str, ...]:
-        """Read enough to find damage before the first trial.
+        """Check for damage before the first trial, by reading some images.
 
         Returns:
-            Sentences that the user should see, for example how many images are skipped.
+            Warnings for the user, for example the number of skipped images.
 
         Raises:
             ConfigError: If there is more damage than the settings allow.
@@ -69,11 +69,11 @@ class ImageSource(Protocol):
 
 
 VERIFIED_PER_CLASS, VERIFIED_IN_ALL = 4, 64
-"""Images that the preflight reads: so many of every class, and of few classes more."""
+"""Least number of images that the preflight reads, per class and in total."""
 
 
 def spread_over_classes(labels: Tensor | None, num_images: int) -> list[int]:
-    """Numbers of some images of every class: the first, the last and evenly between.
+    """Return indices of some images per class, evenly spaced from first to last.
 
     Args:
         labels: Classes, (N,) int64; None counts as one class.
@@ -130,13 +130,13 @@ class ImagesInMemory:
         return to_float(self.images[chosen]), None if self.labels is None else self.labels[chosen]
 
     def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Every image once, in order: (n, C, H, W) uint8."""
+        """Yield every image once, in order: (n, C, H, W) uint8."""
         yield from torch.split(self.images, batch_size)
 
     def decode(self, samples: Tensor) -> Tensor:
-        """The samples themselves, which are pixels, see :class:`ImageSource`."""
+        """Return the samples, which are pixels; see :class:`ImageSource`."""
         return as_pixels(samples)
 
     def verify(self) -> tuple[str, ...]:
-        """Nothing left to find: the images are in memory."""
+        """Return no warnings, because the images are already in memory."""
         return ()

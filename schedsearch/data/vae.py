@@ -1,4 +1,4 @@
-"""The autoencoder of a latent diffusion model: latents -> pixels."""
+"""The decoder of a latent diffusion model: latents to pixels."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from schedsearch.exceptions import CheckpointError, ConfigError
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 CONFIG_FILE = "config.json"
 DECODED_AT_ONCE = 8
-"""Latents per call of the decoder, whose activations are far larger than the network's."""
+"""Latents per decoder call; its activations are far larger than those of the network."""
 
 
 class LatentDecoder:
-    """A diffusers ``AutoencoderKL``; latents are multiplied by its ``scaling_factor``.
+    """Decoder of a diffusers ``AutoencoderKL`` for latents times its ``scaling_factor``.
 
-    The factor of Stable Diffusion's, which DiT and U-ViT use, is 0.18215. Nothing is
-    downloaded, and only safetensors are read.
+    Stable Diffusion's factor, used by DiT and U-ViT, is 0.18215. Nothing is downloaded, and
+    only safetensors are read.
 
     Args:
-        folder: With ``config.json`` and ``diffusion_pytorch_model.safetensors``.
-        device: Where the decoder runs.
+        folder: Folder with ``config.json`` and ``diffusion_pytorch_model.safetensors``.
+        device: Device of the decoder.
 
     Raises:
         ConfigError: If the folder is incomplete, or the model shifts its latents.
@@ -55,7 +55,7 @@ class LatentDecoder:
             digest = hashlib.file_digest(file, "sha256")
         digest.update(json.dumps(config, sort_keys=True).encode())
         self.sha256 = digest.hexdigest()
-        """Digest of weights and configuration."""
+        """Digest of weights and config."""
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Decode scaled latents, (n, C, h, w) on any device.
@@ -96,12 +96,12 @@ def _load(folder: Path) -> Any:
             folder,
             local_files_only=True,
             use_safetensors=True,
-            low_cpu_mem_usage=False,  # True wants accelerate
+            low_cpu_mem_usage=False,  # NOTE: True needs the package accelerate
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"data.vae {folder} cannot be loaded: {error}") from error
-    # diffusers fills what is missing with random numbers and goes on.
+    # NOTE: diffusers fills missing weights with random numbers without an error.
     for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if found := report.get(what):
             raise CheckpointError(

@@ -1,1 +1,6 @@
-"""The forward process, losses and solvers."""
+"""The forward process, training losses and solvers.
+
+Mathematics of diffusion belongs here; networks, images and files do not. All times are on the
+clock [0, 1000] of exit schedules. Read first: ``process.py``, then ``solvers/base.py`` and
+``solvers/ddim.py``.
+"""

@@ -1,4 +1,4 @@
-"""Training losses, one value per sample so that a recipe can weight them by time."""
+"""Training losses per sample, so that a recipe can weight them by time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from schedsearch.protocols import NoiseProcess
 
 
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of a prediction; of the noise it is L_simple (DDPM, Eq. 14).
+    """Mean squared error; for noise predictions it is L_simple (DDPM, Eq. 14).
 
     Args:
-        prediction: Output of the network, (N, C, H, W), or (N, 2C, H, W) with a variance half,
-            which this loss does not train.
-        target: What it should be, (N, C, H, W), from ``NoiseProcess.target``.
+        prediction: Output of the network, (N, C, H, W). With a variance half it is
+            (N, 2C, H, W), and this loss ignores that half.
+        target: Prediction target, (N, C, H, W), from ``NoiseProcess.target``.
 
     Returns:
         Loss per sample, (N,).
@@ -25,24 +25,22 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 class TrainingLoss:
-    """The loss that ``recipe.loss`` names, as terms that are added up.
+    """The loss set by ``recipe.loss``, as a sum of terms.
 
-    ``mse`` is the squared error of what the process says is predicted. ``hybrid`` is L_hybrid =
-    L_simple + lambda L_vlb (Improved DDPM, Eq. 16), whose second term trains a learned variance
-    alone. L_vlb is a sum over the T timesteps; its term at one timestep drawn uniformly
-    estimates L_vlb / T, so adding that term as it is, in bits per dimension, means lambda =
-    1 / T = 0.001, the paper's value. The released DiT does exactly that: ``create_diffusion``
-    leaves the loss at plain MSE, which adds the term without a factor. (Improved DDPM's own
-    variant multiplies by T / 1000, which is 1 here.)
+    ``mse`` is the squared error of the prediction. ``hybrid`` is L_hybrid = L_simple + lambda
+    L_vlb (Improved DDPM, Eq. 16); its second term trains only the variance. One uniformly drawn
+    term of L_vlb estimates L_vlb / T. Adding it without a factor therefore gives the paper's
+    lambda = 1 / T = 0.001. The released DiT does the same.
 
     Args:
-        kind: ``auto``, ``mse`` or ``hybrid``; ``auto`` is ``hybrid`` exactly when the network
+        kind: ``auto``, ``mse`` or ``hybrid``. ``auto`` is ``hybrid`` exactly if the network
             learns variances.
-        process: Adds the noise and says what is predicted.
+        process: Forward process and prediction target.
         learns_variance: Whether the network has a variance half.
 
     Raises:
-        ConfigError: If ``hybrid`` is asked of a network or a process without learned variance.
+        ConfigError: If ``hybrid`` meets a network without learned variance, or a continuous
+            process.
     """
 
     def __init__(self, kind: str, process: NoiseProcess, *, learns_variance: bool) -> None:
@@ -56,13 +54,13 @@ class TrainingLoss:
         self._bound = VariationalBound(process) if hybrid else None
 
     def __call__(self, output: Tensor, x0: Tensor, t: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """The terms of the loss.
+        """Compute the terms of the loss.
 
         Args:
-            output: Output of the network for the noisy inputs, (N, C, H, W) or (N, 2C, H, W).
+            output: Network output for the noisy inputs, (N, C, H, W) or (N, 2C, H, W).
             x0: Data, (N, C, H, W).
-            t: Times on the clock, (N,).
-            noise: Noise that made the inputs, (N, C, H, W).
+            t: Clock times, (N,).
+            noise: Noise in the inputs, (N, C, H, W).
 
         Returns:
             ``mse`` and, with a learned variance, ``vlb``, (N,) each; the loss is their sum.

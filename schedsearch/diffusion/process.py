@@ -1,6 +1,6 @@
-"""The forward process: how noise is added to data, and what a network predicts of it.
+"""The forward process and the prediction target of the network.
 
-All times are on the clock [0, 1000] of exit schedules: 0 is the data, 1000 pure noise.
+All times are on the clock [0, 1000] of exit schedules: 0 is data, 1000 is pure noise.
 """
 
 from __future__ import annotations
@@ -31,57 +31,57 @@ MAX_COSINE_BETA = 0.999
 """Largest beta of the cosine schedule (Improved DDPM, Sec. 3.2)."""
 
 U_VIT_TIME_SCALE = 999.0
-"""What a continuous model is fed at s in [0, 1] is 999 s (U-ViT's code)."""
+"""Time input of a continuous model: 999 s for s in [0, 1] (U-ViT's code)."""
 
 
 class NoiseProcess(ABC):
     """Variance-preserving process ``x_t = alpha_t x_0 + sigma_t eps``.
 
-    ``alpha_t^2 + sigma_t^2 = 1``. Everything is computed in float64: near the noise alpha^2
-    falls below 1e-4, and near the data sigma does, where float32 differences lose digits.
+    ``alpha_t^2 + sigma_t^2 = 1``. All scales are computed in float64. In float32 they would
+    lose digits at both ends of the clock, where alpha^2 or sigma is below 1e-4.
 
     Args:
-        prediction: What the network predicts: ``eps``; ``x0``; or ``v = alpha eps - sigma x0``
+        prediction: Prediction target: ``eps``, ``x0``, or ``v = alpha eps - sigma x0``
             (Salimans and Ho 2022, App. D).
     """
 
     start_time: float
-    """The noisiest time on the clock, where sampling starts."""
+    """Clock time where sampling starts, the noisiest one."""
 
     def __init__(self, prediction: Prediction = "eps") -> None:
         self.prediction = prediction
 
     @abstractmethod
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
-        """Times to train at, (num,), drawn uniformly on the CPU."""
+        """Draw training times, (num,), uniformly on the CPU."""
 
     @abstractmethod
     def network_time(self, t: Tensor) -> Tensor:
-        """What the network is fed at times ``t``, (N,)."""
+        """Convert clock times ``t``, (N,), to the network's time input."""
 
     @abstractmethod
     def log_alpha_bars(self, t: Tensor) -> Tensor:
-        """``log alpha_t^2`` at times of any shape, float64; fractional times are allowed."""
+        """Return ``log alpha_t^2``, float64, at whole or fractional times of any shape."""
 
     @abstractmethod
     def time_at(self, log_alpha_bar: float) -> float:
-        """The time with this ``log alpha_t^2``; inverts :meth:`log_alpha_bars`."""
+        """Return the time with this ``log alpha_t^2``; inverts :meth:`log_alpha_bars`."""
 
     def half_log_snr(self, t: float) -> float:
-        """``lambda_t = log(alpha_t / sigma_t)`` (DPM-Solver, Sec. 3.1)."""
+        """Return ``lambda_t = log(alpha_t / sigma_t)`` (DPM-Solver, Sec. 3.1)."""
         log_bar = float(self.log_alpha_bars(torch.tensor(t, dtype=torch.float64)))
         return 0.5 * (log_bar - math.log(-math.expm1(log_bar)))
 
     def time_at_half_log_snr(self, value: float) -> float:
-        """The time where ``lambda_t`` is ``value``; inverts :meth:`half_log_snr`."""
+        """Return the time where ``lambda_t`` is ``value``; inverts :meth:`half_log_snr`."""
         return self.time_at(-math.log1p(math.exp(-2.0 * value)))
 
     def alpha_bar(self, t: float) -> float:
-        """Share of the variance that is still data at time ``t``."""
+        """Return the data's share of the variance at time ``t``."""
         return math.exp(float(self.log_alpha_bars(torch.tensor(t, dtype=torch.float64))))
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) at times of any shape, float64 on the device of ``t``."""
+        """Return (alpha, sigma) at times of any shape, float64 on the device of ``t``."""
         log_bar = self.log_alpha_bars(t)
         return torch.exp(0.5 * log_bar), torch.sqrt(-torch.expm1(log_bar))
 
@@ -90,7 +90,7 @@ class NoiseProcess(ABC):
 
         Args:
             x0: Data, (N, C, H, W).
-            t: Times on the clock, (N,).
+            t: Clock times, (N,).
             noise: Standard normal noise, (N, C, H, W).
 
         Returns:
@@ -100,7 +100,7 @@ class NoiseProcess(ABC):
         return alpha * x0 + sigma * noise
 
     def target(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """What the network should predict; arguments and result as in :meth:`q_sample`."""
+        """Return the prediction target; arguments and shapes as in :meth:`q_sample`."""
         if self.prediction == "eps":
             return noise
         if self.prediction == "x0":
@@ -109,15 +109,15 @@ class NoiseProcess(ABC):
         return alpha * noise - sigma * x0
 
     def eps_from(self, output: Tensor, x: Tensor, t: float) -> Tensor:
-        """The noise that a prediction implies.
+        """Convert a prediction to noise.
 
         Args:
             output: Prediction of the network, (N, C, H, W), without a variance half.
             x: Noisy inputs, (N, C, H, W).
-            t: Time of the whole batch, on the clock.
+            t: Clock time of the whole batch.
 
         Raises:
-            ValueError: If the network predicts x0 and there is no noise at ``t``.
+            ValueError: If the network predicts x0 and the inputs at ``t`` hold no noise.
         """
         if self.prediction == "eps":
             return output
@@ -143,7 +143,7 @@ class DDPMProcess(NoiseProcess):
 
     Args:
         betas: ``linear`` (DDPM, Sec. 4) or ``cosine`` (Improved DDPM, Eq. 17).
-        prediction: What the network predicts.
+        prediction: Prediction target, as for :class:`NoiseProcess`.
     """
 
     num_timesteps = NUM_TIMESTEPS
@@ -153,19 +153,19 @@ class DDPMProcess(NoiseProcess):
         super().__init__(prediction)
         self.betas = cosine_betas() if betas == "cosine" else linear_betas()
         self.alpha_bars = torch.cumprod(1.0 - self.betas, dim=0)
-        # One copy per device, so that a training step uploads nothing.
+        # NOTE: One copy per device, so that a training step copies nothing to the device.
         self._log_bars = {torch.device("cpu"): torch.cumsum(torch.log1p(-self.betas), dim=0)}
 
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
-        """Timesteps, (num,) int64, uniform in 0..T-1."""
+        """Draw timesteps, (num,) int64, uniformly from 0..T-1."""
         return torch.randint(self.num_timesteps, (num,), generator=generator)
 
     def network_time(self, t: Tensor) -> Tensor:
-        """The timestep itself."""
+        """Return the timesteps unchanged."""
         return t
 
     def log_alpha_bars(self, t: Tensor) -> Tensor:
-        """``log alpha_bar`` at timesteps, interpolated between them."""
+        """Return ``log alpha_bar`` at timesteps, interpolated between them."""
         table = self._log_bars.get(t.device)
         if table is None:
             table = self._log_bars[t.device] = self._log_bars[torch.device("cpu")].to(t.device)
@@ -176,50 +176,52 @@ class DDPMProcess(NoiseProcess):
         return torch.lerp(table[lower], table[lower + 1], time - lower)
 
     def time_at(self, log_alpha_bar: float) -> float:
-        """The timestep, usually between two; the ends of the clock beyond the table."""
+        """Return a fractional timestep, clamped to 0..T-1."""
         falling = self._log_bars[torch.device("cpu")].numpy()
         return float(np.interp(-log_alpha_bar, -falling, np.arange(self.num_timesteps)))
 
 
 class VPProcess(NoiseProcess):
-    """Continuous variance-preserving SDE with beta(s) = 0.1 + 19.9 s (Song et al. 2021, Eq. 33).
+    """Continuous variance-preserving SDE (Song et al. 2021, Eq. 33).
 
-    The clock is 1000 s for s in [0, 1]; the network is fed 999 s, as U-ViT was trained.
+    beta(s) = 0.1 + 19.9 s for s in [0, 1]. The clock is 1000 s. The network's time input is
+    999 s, as in U-ViT's training.
     """
 
     start_time = CLOCK_END
 
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
-        """Times, (num,) float32, uniform on the clock."""
+        """Draw times, (num,) float32, uniformly on the clock."""
         return CLOCK_END * torch.rand(num, generator=generator)
 
     def network_time(self, t: Tensor) -> Tensor:
-        """999 s."""
+        """Convert clock times to 999 s."""
         return t * (U_VIT_TIME_SCALE / CLOCK_END)
 
     def log_alpha_bars(self, t: Tensor) -> Tensor:
-        """Minus the integral of beta from 0 to s."""
+        """Return minus the integral of beta from 0 to s."""
         s = t.double() / CLOCK_END
         return -(BETA_MIN * s + 0.5 * (BETA_MAX - BETA_MIN) * s**2)
 
     def time_at(self, log_alpha_bar: float) -> float:
-        """The root s of the quadratic equation, in the form that does not cancel near 0."""
+        """Solve the quadratic equation of :meth:`log_alpha_bars` for the time."""
+        # NOTE: This form of the root avoids cancellation near 0.
         twice = -2.0 * log_alpha_bar
         root = math.sqrt(BETA_MIN**2 + (BETA_MAX - BETA_MIN) * twice)
         return CLOCK_END * twice / (BETA_MIN + root)
 
     def beta(self, t: float) -> float:
-        """Rate beta at a time on the clock, per unit of s."""
+        """Return the rate beta at a clock time, per unit of s."""
         return BETA_MIN + (BETA_MAX - BETA_MIN) * t / CLOCK_END
 
 
 def linear_betas() -> Tensor:
-    """Betas of DDPM, (1000,) float64."""
+    """Return the linear betas of DDPM, (1000,) float64."""
     return torch.linspace(BETA_START, BETA_END, NUM_TIMESTEPS, dtype=torch.float64)
 
 
 def cosine_betas() -> Tensor:
-    """Betas of Improved DDPM, (1000,) float64."""
+    """Return the cosine betas of Improved DDPM, (1000,) float64."""
     time = torch.arange(NUM_TIMESTEPS + 1, dtype=torch.float64) / NUM_TIMESTEPS
     angle = (time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * (math.pi / 2)
     bars = torch.cos(angle) ** 2
@@ -227,7 +229,7 @@ def cosine_betas() -> Tensor:
 
 
 def build_process(settings: DiffusionSettings) -> NoiseProcess:
-    """The forward process that the section ``diffusion`` of a search space names."""
+    """Build the forward process of the section ``diffusion``."""
     if settings.betas == "vp":
         return VPProcess(settings.prediction)
     return DDPMProcess(settings.betas, settings.prediction)

@@ -1,4 +1,4 @@
-"""The variational bound that trains a learned variance (Improved DDPM, Sec. 3.1)."""
+"""The variational bound, which trains a learned variance (Improved DDPM, Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -12,34 +12,29 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import NoiseProcess
 
 HALF_BIN = 1.0 / 255.0
-"""Half the distance of two grey levels of an image in [-1, 1]."""
+"""Half the distance between two grey levels of an image in [-1, 1]."""
 
 EDGE = 0.999
-"""Data beyond this is the first or the last grey level, whose bin is open to one side."""
+"""Beyond this value, data is the darkest or brightest level, with a one-sided bin."""
 
 MIN_PROBABILITY = 1e-12
-"""A bin far from the mean counts as this probable (Improved DDPM's code)."""
+"""Smallest probability of a bin (Improved DDPM's code)."""
 
 
 class VariationalBound:
-    """One term of the bound per sample, in bits per dimension; trains the variance only.
+    """One term of the bound per sample, in bits per dimension (Improved DDPM, Eq. 4-7).
 
-    For t > 0 the term is KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), for t = 0 it is
-    -log p(x_0 | x_1) of a Gaussian over the bins of 8-bit images (Improved DDPM, Eq. 4-7),
-    divided by log 2 and averaged over the dimensions. The variance half v of a network's
-    output, in [-1, 1] after training, interpolates the logarithms of the two extreme choices
-    (Eq. 15)::
+    t > 0: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)). t = 0: -log p(x_0 | x_1) over the bins
+    of 8-bit images. The mean is detached, because it learns from L_simple only (Sec. 3.1). The
+    variance half v of the output sets the variance (Eq. 15; beta~_1 replaces beta~_0 = 0)::
 
         log variance = f log beta_t + (1 - f) log beta~_t,   f = (v + 1) / 2
 
-    where beta~_0 = 0 is replaced by beta~_1. The mean is detached: it learns from L_simple
-    alone (Sec. 3.1).
-
     Args:
-        process: Process whose reverse step is bounded; any prediction.
+        process: Discrete process with any prediction target.
 
     Raises:
-        ConfigError: If the process is continuous: it has no step to bound.
+        ConfigError: If the process is continuous, so that it has no steps.
     """
 
     def __init__(self, process: NoiseProcess) -> None:
@@ -57,17 +52,17 @@ class VariationalBound:
         table = torch.stack(
             [betas.log(), posterior.log(), betas * previous.sqrt() / (1.0 - bars)], dim=1
         )
-        # One copy per device, so that a training step uploads nothing.
+        # NOTE: One copy per device, so that a training step copies nothing to the device.
         self._tables = {torch.device("cpu"): table}
 
     def __call__(self, output: Tensor, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """The bound's terms.
+        """Compute one term of the bound per sample.
 
         Args:
             output: Output of the network, (N, 2C, H, W): the prediction, then the variance.
             x0: Data, (N, C, H, W), in [-1, 1] for images.
             t: Timesteps, (N,), integers.
-            noise: Noise that made the inputs, (N, C, H, W).
+            noise: Noise in the inputs, (N, C, H, W).
 
         Returns:
             Bits per dimension, (N,).
@@ -88,18 +83,18 @@ class VariationalBound:
             table = self._tables[t.device] = self._tables[torch.device("cpu")].to(t.device)
         log_beta, log_posterior, x0_weight = table[t].to(output.dtype).T[..., None, None, None]
         log_variance = log_posterior + 0.5 * (v + 1.0) * (log_beta - log_posterior)
-        # x_0 minus the x_0 that the prediction implies, without a detour over x_t, in which
-        # it would be a small difference of large numbers.
+        # NOTE: The error of x_0 is scaled from the prediction error. Computed through x_t it
+        # would be a small difference of large numbers.
         error = (prediction - self._process.target(x0, t, noise)).detach()
         x0_error = self._x0_per_prediction(t, output.dtype) * error
         kl = _gaussian_kl(x0_weight * x0_error, log_posterior, log_variance)
-        # At t = 0 the mean of the step is the implied x_0 itself.
+        # NOTE: At t = 0 the mean of the step is the predicted x_0 itself.
         nll = _binned_gaussian_nll(x0, x0_error, log_variance)
         nats = torch.where(t == 0, nll.flatten(1).mean(1), kl.flatten(1).mean(1))
         return nats / math.log(2.0)
 
     def _x0_per_prediction(self, t: Tensor, dtype: torch.dtype) -> Tensor:
-        """Factor from an error of the prediction to one of the implied x_0, (N, 1, 1, 1)."""
+        """Return the factor from prediction error to x_0 error, (N, 1, 1, 1)."""
         alpha, sigma = self._process.scales(t)
         kind = self._process.prediction
         if kind == "eps":
@@ -114,7 +109,7 @@ class VariationalBound:
 def _gaussian_kl(
     mean_difference: Tensor, log_variance_q: Tensor, log_variance_p: Tensor
 ) -> Tensor:
-    """KL(q || p) of Gaussians per dimension, in nats."""
+    """Compute KL(q || p) of Gaussians per dimension, in nats."""
     ratio = log_variance_q - log_variance_p
     return 0.5 * (
         ratio.exp() - 1.0 - ratio + mean_difference.square() * torch.exp(-log_variance_p)
@@ -122,15 +117,15 @@ def _gaussian_kl(
 
 
 def _binned_gaussian_nll(x0: Tensor, difference: Tensor, log_variance: Tensor) -> Tensor:
-    """-log of the probability of each grey level's bin, in nats.
+    """Compute the negative log probability of each grey level's bin, in nats.
 
     Args:
-        x0: Data, the middle of its bin.
+        x0: Data, the centre of its bin.
         difference: x_0 minus the mean of the Gaussian.
-        log_variance: Its log variance.
+        log_variance: Log variance of the Gaussian.
     """
     inverse_std = torch.exp(-0.5 * log_variance)
-    # Both ends mirrored into the lower tail, where float32 can tell probabilities apart.
+    # NOTE: Both ends are mirrored into the lower tail, where float32 resolves probabilities.
     distance = difference.abs()
     inside = _normal_cdf((HALF_BIN - distance) * inverse_std) - _normal_cdf(
         (-HALF_BIN - distance) * inverse_std
@@ -142,7 +137,7 @@ def _binned_gaussian_nll(x0: Tensor, difference: Tensor, log_variance: Tensor) -
 
 
 def _normal_cdf(z: Tensor) -> Tensor:
-    # torch's own ndtr is 0 below -5.5 in float32. (Improved DDPM's code approximates by tanh,
-    # which is off by up to 2e-4.)
+    # NOTE: erfc, because torch's ndtr is 0 below -5.5 in float32, and the tanh approximation
+    # of Improved DDPM's code has errors up to 2e-4.
     cdf: Tensor = 0.5 * torch.special.erfc(z * -math.sqrt(0.5))
     return cdf

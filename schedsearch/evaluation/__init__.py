@@ -1,1 +1,6 @@
-"""FID, KID and latency, measured by the tool and never by a trainer."""
+"""Measurements: FID, KID, latency, FLOPs and the error table.
+
+The tool measures; a trainer never does. Everything that turns a network and a schedule into
+numbers belongs here, statistics over several numbers in ``statistics``. Read first:
+``quality.py`` (one FID), ``sampling.py``, ``latency_rounds.py``.
+"""

@@ -1,4 +1,4 @@
-"""Clocks that wait until work on a device is done."""
+"""Clocks that wait for the device to finish."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Clock(Protocol):
     """Times work on one kind of device."""
 
     num_warmups: int
-    """Untimed warm-up runs; with interleaved steps only the first step is run."""
+    """Number of untimed warm-up runs. With interleaved steps only the first step runs."""
     interleaves_steps: bool
-    """Whether runs are interleaved step by step, instead of timed as a whole."""
+    """Whether runs are interleaved step by step instead of timed as a whole."""
 
     def time_ms(self, work: Callable[[], object]) -> float:
         """Run ``work`` to its end and return the milliseconds it took."""
@@ -23,7 +23,7 @@ class Clock(Protocol):
 
 
 class CpuClock:
-    """Wall clock; work on a CPU is done when the call returns."""
+    """Wall clock; CPU work is finished when the call returns."""
 
     num_warmups = 1
     interleaves_steps = True
@@ -36,14 +36,14 @@ class CpuClock:
 
 
 class CudaClock:
-    """Events on the device; the gaps while it waits for the host count too.
+    """CUDA events; gaps in which the device waits for the host count too.
 
     Args:
         device: The CUDA device.
     """
 
-    num_warmups = 3  # lazy kernels, cuBLAS handles and the clock ramp
-    # NOTE: The host runs ahead of the device; waiting at every step would change the latency.
+    num_warmups = 3  # NOTE: for lazy kernels, cuBLAS handles and the clock ramp
+    # NOTE: The host runs ahead of the device. Waiting at every step would change the latency.
     interleaves_steps = False
 
     def __init__(self, device: torch.device) -> None:
@@ -63,5 +63,5 @@ class CudaClock:
 
 
 def build_clock(device: torch.device) -> Clock:
-    """The clock for a device: events on CUDA, the wall clock on the CPU."""
+    """Return the clock of a device: events on CUDA, else the wall clock."""
     return CudaClock(device) if device.type == "cuda" else CpuClock()

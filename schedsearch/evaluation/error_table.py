@@ -1,4 +1,4 @@
-"""Measures the error table: weighted loss per interval of diffusion time and exit depth."""
+"""Measures the error table: weighted loss per diffusion interval and exit depth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 MAX_SNR = 5.0
-"""Largest weight of an error of x0 (gamma; Hang et al. 2023, Sec. 3.4)."""
+"""Largest loss weight for x0 predictions (gamma; Hang et al. 2023, Sec. 3.4)."""
 
 
 @torch.inference_mode()
@@ -37,24 +37,23 @@ def measure_error_table(
     exits: str,
     num_steps: int,
 ) -> ErrorTable:
-    """Loss of a network at every interval and exit depth of a space.
+    """Measure the loss of a network at every interval and exit depth of a space.
 
     The loss is alpha_t times the squared error of the noise, see :func:`loss_weights`. All
-    depths of an interval see the same images, times and noise, so that differences along the
-    depth are paired. Times are stratified over the interval. No source of images keeps some
-    back, so the images are those that the network was trained on; that shifts all losses of a
-    network that knows them by heart, but hardly their differences.
+    depths of an interval share images, times and noise, so their differences are paired. Times
+    are stratified over the interval. The images are training images. Memorised images lower all
+    losses, but hardly change the differences.
 
     Args:
-        net: The network, in eval mode; labels are given to it, never "no class".
+        net: The network, in eval mode. It gets the images' labels, never "no class".
         data: Images and labels, drawn with replacement.
-        process: Adds the noise and says what is predicted.
+        process: Forward process and prediction target.
         space: Its intervals and depths are the rows and columns.
         num_images: Images per interval.
-        batch_size: Images at once; another number draws others.
-        seed: Of images, times and noise.
-        exits: How the network was tuned; kept in the table.
-        num_steps: Steps of that fine-tune; kept in the table.
+        batch_size: Images at once; changing it changes the draws.
+        seed: Seed of images, times and noise.
+        exits: How the network was fine-tuned; stored in the table.
+        num_steps: Steps of that fine-tune; stored in the table.
 
     Raises:
         TrialError: If a loss is not finite.
@@ -65,9 +64,9 @@ def measure_error_table(
     depths = tuple(range(space.min_depth, space.max_depth + 1))
     losses, errors = [], []
     for interval in range(space.num_intervals):
+        # Measure all depths.
         times = stratified_times(process, interval, space.num_intervals, num_images, generator)
-        # (num_images, num_depths) float64
-        samples = torch.cat(
+        samples = torch.cat(  # (num_images, num_depths) float64
             [
                 _losses(net, data, process, batch, depths, generator)
                 for batch in torch.split(times, batch_size)
@@ -79,6 +78,7 @@ def measure_error_table(
                 "shared fine-tune has diverged; lower recipe.lr or set recipe.grad_clip.",
                 stage="error table",
             )
+        # Average over images.
         differences = samples - samples[:, -1:]
         losses.append(tuple(samples.mean(0).tolist()))
         spread = differences.std(0, correction=min(1, num_images - 1))
@@ -96,15 +96,12 @@ def measure_error_table(
 
 
 def loss_weights(process: NoiseProcess, t: Tensor) -> Tensor:
-    """What the squared error of the prediction is multiplied by, (N,).
+    """Return the weight of the squared prediction error, (N,).
 
-    ``alpha_t |eps - eps_theta|^2`` whatever the network predicts, with ``x_t = alpha_t x_0 +
-    sigma_t eps``. A short fine-tune repairs errors near the noise more easily than errors near
-    the data, so the plain squared error of the noise (L_simple; DDPM, Eq. 14) counts the first
-    too much. The factor alpha_t is our choice: with it sums rank one model's schedules far better
-    than plain ones, another's as well (benchmarks/table_ranking.py). For a network that predicts
-    x0 the error of the noise is infinite at the data, and its factor SNR is cut at 5 (Hang et al.
-    2023, Eq. 8).
+    The weighted loss is ``alpha_t |eps - eps_theta|^2`` for every prediction target. The factor
+    alpha_t is our choice. A short fine-tune repairs errors near the noise more easily, so
+    L_simple (DDPM, Eq. 14) weights them too much; see ``benchmarks/README.md``. The factor SNR
+    of x0 predictions is infinite at the data, so it is clamped (Hang et al. 2023, Eq. 8).
     """
     alpha, sigma = process.scales(t)
     if process.prediction == "eps":
@@ -121,14 +118,14 @@ def stratified_times(
     num: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Times in one interval of the clock, one drawn from each of ``num`` equal parts, (num,).
+    """Draw one time from each of ``num`` equal parts of an interval, (num,).
 
-    They have the dtype of the process's own training times: a discrete process gets timesteps.
+    The dtype is that of the process's training times, so a discrete process gets timesteps.
     """
     width = CLOCK_END / num_intervals
     low, high = interval * width, (interval + 1) * width
     like = process.draw_times(0, generator)
-    if not like.is_floating_point():  # the whole numbers in [low, high), cut down from floats
+    if not like.is_floating_point():  # NOTE: ceilings, so that truncation stays in [low, high)
         low, high = float(-(-low // 1)), float(-(-high // 1))
     parts = torch.arange(num, dtype=torch.float64)
     parts += torch.rand(num, dtype=torch.float64, generator=generator)
@@ -143,7 +140,7 @@ def _losses(
     depths: tuple[int, ...],
     generator: torch.Generator,
 ) -> Tensor:
-    """Losses of one batch, (N, num_depths) float64 on the CPU."""
+    """Compute the losses of one batch, (N, num_depths) float64 on the CPU."""
     device = device_of(net)
     x0, labels = data.batch(len(times), generator)
     noise = torch.randn(x0.shape, generator=generator)

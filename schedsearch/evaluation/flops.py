@@ -1,10 +1,9 @@
-"""FLOPs of one network call per exit depth, what a schedule saves of them, and parameters.
+"""Counts FLOPs per exit depth, FLOPs saved by a schedule, and parameters.
 
-Counted by torch on the meta device, so that no size is too large and no kernel is missed (fused
-attention becomes plain matrix products there). One multiply-accumulate is two FLOPs. Counted are
-matrix products and convolutions; norms, activations, softmax, biases and embedding look-ups are
-not, as in the papers. "GFLOPs" of a paper are often multiply-accumulates: 118.6 of DiT-XL/2
-(DiT, Table 4) are.
+torch counts on the meta device, so that any model size works and fused attention is included.
+One multiply-accumulate is two FLOPs. Only matrix products and convolutions count, as in the
+papers. Papers often call multiply-accumulates FLOPs, for example the 118.6 GFLOPs of DiT-XL/2
+(DiT, Table 4).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from schedsearch.protocols import Backbone
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 _ATTENTION = ("bmm", "baddbmm", "scaled_dot_product")
-"""Operators that multiply activations with activations; a linear layer is ``mm`` or ``addmm``."""
+"""Operators between activations; linear layers use ``mm`` and ``addmm`` instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +29,9 @@ class CallFlops:
     """FLOPs of one network call for one image."""
 
     weights: int
-    """Products with weights: linear layers and convolutions."""
+    """FLOPs of linear layers and convolutions."""
     attention: int
-    """Products of activations: queries with keys, attention with values."""
+    """FLOPs of queries times keys and of attention times values."""
 
     @property
     def total(self) -> int:
@@ -47,22 +46,22 @@ class CallFlops:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlopTable:
-    """Cost of one network call by exit depth."""
+    """FLOPs of one network call by exit depth."""
 
     calls: Mapping[int, CallFlops]
     full_depth: int
     """Exit depth that runs every block."""
 
     def mean_total(self, schedule: ExitSchedule, times: Iterable[float] | None = None) -> float:
-        """FLOPs of a schedule's average network call for one image.
+        """Return the mean FLOPs of a schedule's network calls for one image.
 
         Args:
             schedule: Blocks to run per interval.
-            times: Where a solver calls the network, on the schedules' clock; None weighs all
-                intervals alike, as many uniform steps do.
+            times: Clock times of the solver's network calls. None weights all intervals
+                equally, like many uniform steps.
 
         Raises:
-            KeyError: If the schedule visits a depth that was not counted.
+            KeyError: If the schedule visits a depth without a count.
             ValueError: If ``times`` is empty.
         """
         depths = schedule.depths if times is None else schedule.visited(times)
@@ -71,9 +70,9 @@ class FlopTable:
         return sum(self.calls[depth].total for depth in depths) / len(depths)
 
     def saving(self, schedule: ExitSchedule, times: Iterable[float] | None = None) -> float:
-        """Fraction of FLOPs that a schedule saves against full depth.
+        """Return the fraction of FLOPs saved against full depth.
 
-        Guidance runs every call on twice the batch and changes nothing here.
+        Guidance doubles the batch of every call, so it does not change the fraction.
         """
         return 1.0 - self.mean_total(schedule, times) / self.calls[self.full_depth].total
 
@@ -82,11 +81,11 @@ def count_flops(net: nn.Module | Backbone, depths: Sequence[int] | None = None) 
     """Count a backbone's FLOPs for one image at every exit.
 
     Args:
-        net: The backbone, on any device, the meta device included; changed in nothing.
-        depths: Exit depths to count besides full depth; None counts 1..num_exit_blocks.
+        net: The backbone, on any device including meta; not changed.
+        depths: Exit depths to count in addition to full depth; None counts all from 1.
 
     Raises:
-        ValueError: If the forward pass needs the values of tensors, which a count has not.
+        ValueError: If the forward pass needs values of tensors, which meta tensors lack.
     """
     full_depth = cast(Backbone, net).num_exit_blocks
     wanted = range(1, full_depth + 1) if depths is None else depths
@@ -97,15 +96,16 @@ def count_flops(net: nn.Module | Backbone, depths: Sequence[int] | None = None) 
 
 
 def count_call(net: nn.Module | Backbone, exit_depth: int) -> CallFlops:
-    """FLOPs of one call for one image at one exit depth.
+    """Count the FLOPs of one call for one image at one exit depth.
 
     Args:
-        net: The backbone, on any device; changed in nothing.
+        net: The backbone, on any device; not changed.
         exit_depth: Blocks to run.
 
     Raises:
-        ValueError: If the forward pass needs the values of tensors, which a count has not.
+        ValueError: If the forward pass needs values of tensors, which meta tensors lack.
     """
+    # Build meta inputs.
     backbone, module = cast(Backbone, net), cast(nn.Module, net)
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
@@ -115,6 +115,7 @@ def count_call(net: nn.Module | Backbone, exit_depth: int) -> CallFlops:
     y = None
     if backbone.num_classes is not None:
         y = torch.empty(1, dtype=torch.long, device="meta")
+    # Run one call.
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.no_grad():
@@ -125,6 +126,7 @@ def count_call(net: nn.Module | Backbone, exit_depth: int) -> CallFlops:
             f"run on the meta device ({error}). Keep values of tensors, and tensors that are "
             "neither parameters nor buffers, out of it."
         ) from error
+    # Split by operator.
     by_operator: Mapping[Any, int] = counter.get_flop_counts()["Global"]
     attention = sum(
         flops
@@ -136,5 +138,5 @@ def count_call(net: nn.Module | Backbone, exit_depth: int) -> CallFlops:
 
 
 def count_parameters(net: nn.Module | Backbone) -> int:
-    """Number of parameters; buffers, such as fixed position embeddings, are none."""
+    """Count the parameters, without buffers such as fixed position embeddings."""
     return sum(parameter.numel() for parameter in cast(nn.Module, net).parameters())

@@ -1,7 +1,7 @@
 """Frechet distance between feature distributions (FID; Heusel et al., 2017, Eq. 6).
 
-Computed here and not by clean-fid: ``scipy.linalg.sqrtm`` hangs for ever on a NaN matrix of
-128 rows or more, and the symmetric form below is four times as fast at 2,048 features.
+clean-fid is not used, because ``scipy.linalg.sqrtm`` hangs on a large NaN matrix. The symmetric
+form below is faster too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schedsearch.exceptions import TrialError
 
 @dataclass(frozen=True, slots=True)
 class FeatureStatistics:
-    """Mean, (D,), and unbiased covariance, (D, D), float64, of ``num_images`` features."""
+    """Mean (D,) and unbiased covariance (D, D) of features, float64."""
 
     mean: Tensor
     cov: Tensor
@@ -25,16 +25,16 @@ class FeatureStatistics:
 
 
 def feature_statistics(batches: Tensor | Iterable[Tensor]) -> FeatureStatistics:
-    """Mean and covariance of features, in float64 and in one pass.
+    """Compute mean and covariance of features, in float64 and one pass.
 
-    Batches are merged by their means and scatter matrices (Chan et al., 1983), so nothing
-    cancels and a million images need no more memory than a batch.
+    Batches are merged by their means and scatter matrices (Chan et al., 1983). This avoids
+    cancellation and needs memory for one batch only.
 
     Args:
         batches: Features, (N, D), or batches of them.
 
     Raises:
-        TrialError: If a feature is not a finite number (stage ``fid``).
+        TrialError: If a feature is not finite (stage ``fid``).
         ValueError: If there are fewer than two images.
     """
     count = 0
@@ -62,10 +62,10 @@ def feature_statistics(batches: Tensor | Iterable[Tensor]) -> FeatureStatistics:
 
 
 def pooled_statistics(parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
-    """Statistics of all images of several parts together.
+    """Combine the statistics of several sets of images.
 
     Args:
-        parts: One or more, of one extractor.
+        parts: Statistics of one or more sets, by one extractor.
     """
     count = sum(part.num_images for part in parts)
     mean = torch.stack([part.mean * part.num_images for part in parts]).sum(0) / count
@@ -77,12 +77,11 @@ def pooled_statistics(parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2) (Heusel et al., Eq. 6).
+    """Compute FID, the squared Frechet distance (Heusel et al., Eq. 6).
 
-    This squared distance is what is called FID. The matrix under the root is symmetric and
-    positive semidefinite, so its eigenvalues give the trace directly; rank-deficient covariances
-    need no regularisation. Rounding may turn an eigenvalue of zero, or the distance of equal
-    statistics, slightly negative: both are cut off at zero.
+    It is ``|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2)``. The matrix under the
+    root is symmetric and positive semidefinite, so its eigenvalues give the trace. Singular
+    covariances need no regularisation.
 
     Raises:
         TrialError: If the statistics are not finite (stage ``fid``).
@@ -99,6 +98,7 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     root = _symmetric_root(a.cov)
     product = root @ b.cov @ root
     eigenvalues = torch.linalg.eigvalsh((product + product.T) / 2)
+    # NOTE: Rounding can make eigenvalues, and the final distance, slightly negative.
     cross = eigenvalues.clamp(min=0).sqrt().sum()
     delta = a.mean - b.mean
     value = float(delta @ delta + torch.trace(a.cov) + torch.trace(b.cov) - 2 * cross)
@@ -106,10 +106,10 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
 
 
 def check_finite(values: Tensor) -> None:
-    """Refuse NaN and infinity before any linear algebra sees them.
+    """Check for NaN and infinity before any linear algebra.
 
     Raises:
-        TrialError: With stage ``fid`` and the number of bad rows.
+        TrialError: If a value is not finite; it has stage ``fid`` and the number of bad rows.
     """
     finite = torch.isfinite(values)
     if not bool(finite.all()):
@@ -121,7 +121,7 @@ def check_finite(values: Tensor) -> None:
 
 
 def _symmetric_root(matrix: Tensor) -> Tensor:
-    """Square root of a symmetric positive semidefinite matrix, (D, D) -> (D, D)."""
+    """Return the square root of a positive semidefinite matrix, (D, D)."""
     eigenvalues, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     root: Tensor = (vectors * eigenvalues.clamp(min=0).sqrt()) @ vectors.T
     return root

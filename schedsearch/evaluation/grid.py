@@ -1,4 +1,4 @@
-"""A picture of samples: the same noise in the same place for every schedule."""
+"""Draws a grid of samples; equal cells of two grids share their noise."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _WANTED_PIXELS = 640
 
 
 def save_grid(images: Tensor, path: Path, columns: int = 10) -> None:
-    """Write images as one PNG, small ones enlarged by whole factors.
+    """Write images as one PNG, enlarging small images by a whole factor.
 
     Args:
-        images: (N, C, H, W) uint8 with one or three channels.
-        path: Where the PNG goes; replaced at once.
+        images: Images, (N, C, H, W) uint8, with one or three channels.
+        path: Target; replaced atomically.
         columns: Images per row.
 
     Raises:
-        ValueError: If the images have another number of channels, as latents do.
+        ValueError: If the number of channels is not 1 or 3, as for latents.
     """
     from PIL import Image
     from torchvision.utils import make_grid

@@ -1,6 +1,6 @@
 """Kernel distance between feature distributions (KID; Binkowski et al., 2018).
 
-Unlike FID it is unbiased in the number of images, so it stays honest at small n.
+Unlike FID it is unbiased, so it is reliable for few images too.
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ from torch import Tensor
 from schedsearch.evaluation.frechet import check_finite
 
 MAX_FULL = 5000
-"""Up to this many rows on both sides every pair is used: exact, and the least noisy."""
+"""Largest number of rows per side for which all pairs are used."""
 
 SUBSET_SIZE = 1000
 NUM_SUBSETS = 100
-"""Beyond it: mean over 100 random subsets of 1,000 (Binkowski et al., 2018, Sec. 4)."""
+"""Number and size of random subsets for more rows (Binkowski et al., 2018, Sec. 4)."""
 
 _CHUNK = 1024
 """Rows of the kernel matrix in memory at once."""
 
 
 def kernel_distance(x: Tensor, y: Tensor, *, seed: int = 0, max_full: int = MAX_FULL) -> float:
-    """Unbiased squared MMD with the kernel (x.y / D + 1)^3; may be negative near zero.
+    """Compute KID, the unbiased squared MMD with the kernel (x.y / D + 1)^3.
+
+    The value can be slightly negative.
 
     Args:
         x: Features, (N, D).
         y: Features, (M, D).
-        seed: Of the subsets; with an equal seed and equal sizes every trial gets the same
-            rows, which keeps the comparison of two trials paired.
+        seed: Seed of the subsets. Trials with equal seed and sizes use the same rows, so their
+            comparison is paired.
         max_full: Largest N and M for which all pairs are used.
 
     Raises:
@@ -53,7 +55,7 @@ def kernel_distance(x: Tensor, y: Tensor, *, seed: int = 0, max_full: int = MAX_
 
 
 def _unbiased_mmd(x: Tensor, y: Tensor) -> float:
-    """The U-statistic of Gretton et al. (2012, Eq. 3); same-row pairs are left out."""
+    """Compute the U-statistic of Gretton et al. (2012, Eq. 3), without same-row pairs."""
     n, m = len(x), len(y)
     within_x = (_kernel_sum(x, x) - float(_kernel(x * x).sum())) / (n * (n - 1))
     within_y = (_kernel_sum(y, y) - float(_kernel(y * y).sum())) / (m * (m - 1))
@@ -68,5 +70,5 @@ def _kernel_sum(x: Tensor, y: Tensor) -> float:
 
 
 def _kernel(products: Tensor) -> Tensor:
-    """Kernel of each row with itself from elementwise products, (N, D) -> (N,)."""
+    """Compute the kernel of each row with itself from its squares, (N, D) -> (N,)."""
     return (products.sum(1) / products.shape[1] + 1).pow(3)

@@ -1,4 +1,4 @@
-"""Measured latency: milliseconds to sample one batch with the space's solver.
+"""Measures latency: milliseconds to sample one batch with the solver of the space.
 
 Sampling runs are timed in rounds; see :mod:`schedsearch.evaluation.latency_rounds`.
 """
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from schedsearch.settings import EvaluationSettings, SolverSettings, StudySettings
 
 BASELINE = "full"
-"""Name of the schedule that savings are measured against."""
+"""Name of the schedule against which savings are measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyProtocol:
-    """How a latency was measured; only latencies of equal protocols compare."""
+    """How a latency was measured; only latencies with equal protocols compare."""
 
     device: str
     """Name of the processor or GPU."""
@@ -53,25 +53,25 @@ class LatencyProtocol:
     num_steps: int
     spacing: str
     cfg_scale: float
-    """Above 1 every network call runs twice the batch; the latency includes this."""
+    """Guidance scale. Guided calls run twice the batch, which the latency includes."""
     cfg_channels: int | None = None
     compile: bool = False
-    """Whether the blocks are compiled by ``torch.compile``."""
+    """Whether ``torch.compile`` compiles the blocks."""
 
     @property
     def arithmetic(self) -> str:
-        """Data type for people, and whether the blocks are compiled."""
+        """Data type and compilation, as text for people."""
         return f"{self.dtype}, compiled" if self.compile else self.dtype
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Convert to plain data."""
         return asdict(self)
 
 
 def latency_protocol(
     net: Backbone, solver: SolverSettings, evaluation: EvaluationSettings, threads: int
 ) -> LatencyProtocol:
-    """The protocol of a search space, on the device of ``net``."""
+    """Return the protocol of a search space on the device of ``net``."""
     return LatencyProtocol(
         device=device_name(device_of(net)),
         dtype=evaluation.latency_dtype,
@@ -92,7 +92,7 @@ def measure_schedules(
     solver: Solver,
     schedules: Mapping[str, ExitSchedule],
 ) -> dict[str, LatencyMeasurement]:
-    """Measure sampling runs of several schedules, by the protocol of a study."""
+    """Measure sampling runs of several schedules with the protocol of a study."""
     protocol = latency_protocol(
         net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
     )
@@ -116,20 +116,20 @@ def measure_interleaved(
     seed: int = 0,
     clock: Clock | None = None,
 ) -> dict[str, LatencyMeasurement]:
-    """Measure sampling runs of several schedules, interleaved.
+    """Measure interleaved sampling runs of several schedules.
 
     Args:
-        net: The network, on the device to measure; stays unchanged.
-        schedules: Schedules by name. ``full`` is the baseline of all savings; full depth is
-            added under that name when it is missing.
+        net: The network, on the device to measure; not changed.
+        schedules: Schedules by name. ``full`` is the baseline of all savings; it is added if
+            missing.
         solver: The solver of the space.
-        protocol: Batch, data type, threads and guidance to measure with.
-        repeats: Rounds, >= 1; each times every schedule once.
-        seed: Of the random orders.
-        clock: Times the work; None takes the one for the network's device.
+        protocol: Batch, data type, threads and guidance of the measurement.
+        repeats: Number of rounds, >= 1; each times every schedule once.
+        seed: Seed of the random orders.
+        clock: Clock for the measurement; None chooses one for the network's device.
 
     Returns:
-        A measurement per name, in the order of ``schedules``.
+        One measurement per name, in the order of ``schedules``.
     """
     named = dict(schedules)
     named.setdefault(BASELINE, ExitSchedule.flat(net.num_exit_blocks))
@@ -140,14 +140,14 @@ def measure_interleaved(
 
 
 class LatencyBench(contextlib.ExitStack):
-    """A network set up for timing; leaving the ``with`` block restores it.
+    """A network prepared for timing; leaving the ``with`` block restores it.
 
-    Sets torch's threads and eval mode. Half precision and compiled blocks use a copy.
+    It sets torch's threads and eval mode. Half precision and compiled blocks use a copy.
 
     Args:
         net: The network, on the device to measure.
         solver: The solver of the space.
-        protocol: Batch, data type, threads and guidance to measure with.
+        protocol: Batch, data type, threads and guidance of the measurement.
     """
 
     def __init__(self, net: Backbone, solver: Solver, protocol: LatencyProtocol) -> None:
@@ -165,7 +165,7 @@ class LatencyBench(contextlib.ExitStack):
     def __enter__(self) -> LatencyBench:
         try:
             self._set_up()
-        except BaseException:  # __exit__ is not called when __enter__ fails
+        except BaseException:  # NOTE: __exit__ is not called if __enter__ fails
             self.close()
             raise
         return self
@@ -185,14 +185,14 @@ class LatencyBench(contextlib.ExitStack):
             self._compile(module)
 
     def _compile(self, module: nn.Module) -> None:
-        """Compile the blocks and call them once, since torch fails only at the first call."""
-        torch.compiler.reset()  # graphs of other batch sizes count towards torch's limit
+        """Compile the blocks and call them once, because torch fails at the first call."""
+        torch.compiler.reset()  # NOTE: graphs of other batch sizes count towards torch's limit
         compile_blocks(module)
         try:
             self.denoiser(ExitSchedule.flat(self._net.num_exit_blocks))(self._noise, self._middle)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # the type depends on the backend
+        except Exception as error:  # NOTE: the type depends on the backend
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
                 "Latencies of compiled blocks need a working torch.compile, which failed here "
@@ -201,7 +201,7 @@ class LatencyBench(contextlib.ExitStack):
             ) from error
 
     def denoiser(self, schedule: ExitSchedule) -> Denoiser:
-        """The network as a solver calls it: guided, with exits, float32 in and out."""
+        """Return the denoiser of a schedule, with guidance and float32 in and out."""
         return ScheduledDenoiser(
             self._net,
             schedule,
@@ -213,7 +213,7 @@ class LatencyBench(contextlib.ExitStack):
         )
 
     def sampling_run(self, schedule: ExitSchedule) -> Work:
-        """Work that samples the batch once, step by step."""
+        """Return the work of sampling the batch once, step by step."""
         denoiser = self.denoiser(schedule)
         # NOTE: Step noise is drawn on the device, as users of stochastic solvers do.
         return lambda: self.solver.trajectory(
@@ -221,13 +221,13 @@ class LatencyBench(contextlib.ExitStack):
         )
 
     def network_calls(self, depth: int, num: int) -> Work:
-        """Work that calls the network ``num`` times at one exit depth, step by step."""
+        """Return the work of ``num`` network calls at one exit depth."""
         denoiser = self.denoiser(ExitSchedule.flat(depth))
         return lambda: (denoiser(self._noise, self._middle) for _ in range(num))
 
 
 def device_name(device: torch.device) -> str:
-    """Name of the GPU, or ``cpu`` with the processor's name where the system tells it."""
+    """Return the name of the GPU, or ``cpu`` with the processor's name if known."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":

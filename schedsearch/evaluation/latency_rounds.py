@@ -1,7 +1,7 @@
-"""Latency from rounds of runs: every round runs every schedule once, in random order.
+"""Latency from rounds: each round runs every schedule once, in random order.
 
-Clock speed and other processes change a time by more than schedules differ. So only ratios to
-full depth of the same round count. On a CPU the runs of a round are interleaved step by step.
+Clock speed and other processes change times by more than schedules differ. So only the ratio to
+full depth in the same round is used. On a CPU the runs are interleaved step by step.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ if TYPE_CHECKING:
     from schedsearch.evaluation.clocks import Clock
 
 Work = Callable[[], Iterable[object]]
-"""Starts a piece of work, such as sampling a batch. Iterating over the result runs its steps."""
+"""Starts work, such as sampling a batch. Iterating the result runs its steps."""
 
 RUNS_PER_ROUND = 2
-"""Runs of each schedule in an interleaved round: one is timed, one warms the caches."""
+"""Runs per schedule in an interleaved round: one is timed, one warms the caches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyMeasurement:
-    """Latency of one schedule; half-widths are 95 % by Student's t, and 0 for one round."""
+    """Latency of one schedule, with half-widths of 95 % t intervals."""
 
     median_ms: float
-    """Median ratio to full depth, times full depth's median milliseconds."""
+    """Median ratio to full depth, times the median milliseconds of full depth."""
     half_width_ms: float
-    """Of ``median_ms``; takes full depth's median as known."""
+    """Half-width of ``median_ms``, without the error of full depth; 0 for one round."""
     repeats: int
-    """Rounds."""
+    """Number of rounds."""
     acceleration: float
     """Fraction of time saved against full depth: 1 - median ratio."""
     acceleration_half_width: float
+    """Half-width of ``acceleration``; 0 for one round."""
 
 
 def summarise(
     times: Mapping[str, Sequence[float]], baseline: str
 ) -> dict[str, LatencyMeasurement]:
-    """Latency and saving of every schedule, from its ratios to full depth.
+    """Compute latency and saving of every schedule from its ratios to full depth.
 
     Args:
         times: Milliseconds of whole runs by name, one per round.
-        baseline: Full depth's name.
+        baseline: Name of full depth.
     """
     full = times[baseline]
     full_ms = statistics.median(full)
@@ -68,8 +69,8 @@ def summarise(
 
 
 def t_half_width(values: Sequence[float]) -> float:
-    """Half-width of the 95 % interval by Student's t; 0 for a single value."""
-    from scipy.special import stdtrit  # scipy.stats takes a second to import
+    """Return the half-width of the 95 % t interval; 0 for a single value."""
+    from scipy.special import stdtrit  # NOTE: scipy.stats takes a second to import
 
     num = len(values)
     if num < 2:
@@ -84,9 +85,9 @@ def time_rounds(
 
     Args:
         work: Pieces of work by name.
-        clock: Times the work, and says whether its steps are interleaved.
-        repeats: Rounds, >= 1.
-        seed: Of the random orders.
+        clock: Times the work, and defines whether steps are interleaved.
+        repeats: Number of rounds, >= 1.
+        seed: Seed of the random orders.
 
     Returns:
         Milliseconds of the whole work by name, one per round.
@@ -107,7 +108,7 @@ def time_rounds(
 def _time_runs(
     work: Mapping[str, Work], clock: Clock, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Time one run after the other."""
+    """Time one whole run after the other."""
     return {name: clock.time_ms(partial(_run, work[name])) for name in _shuffled(work, rng)}
 
 
@@ -128,7 +129,7 @@ def _time_steps(
 
 
 class _SteppedRun:
-    """A run to be timed, and an untimed copy of it that is one step behind."""
+    """A timed run, and an untimed copy of it one step behind."""
 
     def __init__(self, start: Work) -> None:
         self._steps = _steps_of(start)
@@ -136,7 +137,7 @@ class _SteppedRun:
         self.ended = False
 
     def repeat_previous_step(self) -> None:
-        """Warm the caches: other schedules ran since."""
+        """Warm the caches, because other schedules ran in between."""
         next(self._behind)
 
     def take_step(self) -> None:
@@ -147,7 +148,7 @@ _END = object()
 
 
 def _steps_of(start: Work) -> Iterator[object]:
-    # NOTE: The work starts at its first step, so that its start is timed too.
+    # NOTE: A generator delays the start of the work to its first step, so it is timed too.
     yield from start()
 
 

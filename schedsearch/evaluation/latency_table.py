@@ -1,7 +1,7 @@
-"""Latency predicted from a table per exit depth: T = c0 + sum over steps of (a + b depth).
+"""Predicts latency from measured costs: T = c0 + sum of (a + b depth).
 
-All blocks cost the same, so one network call is affine in its exit depth. A sampling run is
-the sum of its calls and a constant for the solver. Calls and runs are timed interleaved.
+The sum is over network calls. All blocks cost the same, so the time of one call is affine in its
+exit depth. The solver adds a constant per run. Calls and runs are timed interleaved.
 """
 
 from __future__ import annotations
@@ -20,61 +20,65 @@ from schedsearch.protocols import Backbone, Solver
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 MAX_DEPTHS = 16
-"""Up to this many exit depths are all measured."""
+"""Largest number of exit depths that are all measured."""
 
 SPACED_DEPTHS = 12
-"""Evenly spaced depths that are measured of more than ``MAX_DEPTHS``."""
+"""Number of evenly spaced depths to measure beyond ``MAX_DEPTHS``."""
 
 CALLS = 5
-"""Calls per round at each depth."""
+"""Network calls per round at each depth."""
 
 GOOD_FIT, ROUGH_FIT = 0.05, 0.10
-"""Largest mean relative errors of a good and of a rough fit."""
+"""Largest mean relative error of a good and of a rough fit."""
 
 Trust = Literal["good", "rough", "not to be trusted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTable:
-    """Cost of one network call per exit depth, and of a whole sampling run."""
+    """Cost of a network call per exit depth, and of a sampling run."""
 
     depth_ms: dict[int, float]
     """Median milliseconds of one call for one batch, by exit depth."""
     run_ms: dict[int, float]
-    """Median milliseconds of a whole sampling run at some flat schedules, by depth."""
+    """Median milliseconds of a sampling run with a flat schedule, by depth."""
     a_ms: float
-    """Cost of a call that runs no block: embedding, final layer, guidance."""
+    """Milliseconds of a call without blocks: embedding, final layer, guidance."""
     b_ms: float
-    """Cost of one block in one call."""
+    """Milliseconds of one block in one call."""
     c0_ms: float
-    """Cost of a run outside the network."""
+    """Milliseconds of a run outside the network."""
     max_residual: float
-    """Largest relative error of the fit over the measured calls and runs."""
+    """Largest relative error of the fit over measured calls and runs."""
     mean_residual: float
-    """Mean relative error of the fit over the measured calls and runs."""
+    """Mean relative error of the fit over measured calls and runs."""
     num_calls: int
     """Network calls of one run."""
     repeats: int
     protocol: LatencyProtocol
 
     def predict(self, schedule: ExitSchedule, times: Iterable[float]) -> float:
-        """Predicted milliseconds to sample one batch.
+        """Predict the milliseconds to sample one batch.
 
         Args:
             schedule: Blocks to run per interval.
-            times: Diffusion times at which the solver calls the network.
+            times: Clock times of the solver's network calls.
         """
         return self.c0_ms + sum(self.a_ms + self.b_ms * depth for depth in schedule.visited(times))
 
     def trust(self, deviation: float) -> Trust:
-        """Verdict on predictions, given their mean relative error on mixed schedules."""
+        """Judge the predictions by the fit and their mean error on real schedules.
+
+        Args:
+            deviation: Mean relative error of predictions against measured schedules.
+        """
         worst = max(self.mean_residual, deviation)
         if worst <= GOOD_FIT:
             return "good"
         return "rough" if worst <= ROUGH_FIT else "not to be trusted"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that JSON can hold."""
+        """Convert to plain data for JSON."""
         data = asdict(self)
         for name in ("depth_ms", "run_ms"):
             data[name] = {str(depth): ms for depth, ms in data[name].items()}
@@ -99,16 +103,16 @@ def measure_table(
     seed: int = 0,
     clock: Clock | None = None,
 ) -> LatencyTable:
-    """Measure network calls at every exit and sampling runs at three flat schedules.
+    """Measure network calls at the exits and sampling runs of three flat schedules.
 
     Args:
-        net: The network, on the device to measure; stays unchanged.
+        net: The network, on the device to measure; not changed.
         solver: The solver of the space.
-        protocol: Batch, data type, threads and guidance to measure with.
-        repeats: Rounds; each times everything once.
+        protocol: Batch, data type, threads and guidance of the measurement.
+        repeats: Number of rounds; each times everything once.
         min_depth: Smallest exit depth of the space, or of the schedules to predict.
-        seed: Of the random orders.
-        clock: Times the work; None takes the one for the network's device.
+        seed: Seed of the random orders.
+        clock: Clock for the measurement; None chooses one for the network's device.
     """
     with LatencyBench(net, solver, protocol) as bench:
         work = table_work(bench, min_depth, net.num_exit_blocks)
@@ -117,7 +121,7 @@ def measure_table(
 
 
 def table_work(bench: LatencyBench, min_depth: int, num_exit_blocks: int) -> dict[str, Work]:
-    """The calls (``call 3``) and runs (``run 10``) that a table needs."""
+    """Return the calls (named ``call 3``) and runs (``run 10``) of a table."""
     calls = table_depths(min_depth, num_exit_blocks)
     runs = sorted({calls[0], (calls[0] + num_exit_blocks + 1) // 2, num_exit_blocks})
     work = {f"call {depth}": bench.network_calls(depth, CALLS) for depth in calls}
@@ -127,7 +131,7 @@ def table_work(bench: LatencyBench, min_depth: int, num_exit_blocks: int) -> dic
 def table_from_times(
     times: Mapping[str, Sequence[float]], solver: Solver, protocol: LatencyProtocol
 ) -> LatencyTable:
-    """Fit a table to the times of :func:`table_work`; ignores other names."""
+    """Fit a table to the times of :func:`table_work`; other names are ignored."""
 
     def medians(kind: str) -> dict[int, float]:
         return {
@@ -157,19 +161,22 @@ def fit_table(
 
     Args:
         depth_ms: Milliseconds of one network call, by exit depth.
-        run_ms: Milliseconds of a sampling run at a flat schedule, by depth.
+        run_ms: Milliseconds of a sampling run with a flat schedule, by depth.
         num_calls: Network calls of one run.
-        repeats: Rounds behind the medians.
-        protocol: How they were measured.
+        repeats: Number of rounds behind the medians.
+        protocol: Protocol of the measurement.
     """
+    # Fit the calls.
     depths, call_ms = np.array(list(depth_ms)), np.array(list(depth_ms.values()))
     if len(depths) > 1:
         b, a = np.polyfit(depths, call_ms, 1).tolist()
     else:  # a network of one block
         a, b = 0.0, float(call_ms[0] / depths[0])
+    # Fit the runs.
     sums = num_calls * (a + b * np.array(list(run_ms)))
     measured = np.array(list(run_ms.values()))
     c0 = float(np.median(measured - sums))
+    # Compute relative errors.
     fit = np.concatenate([a + b * depths, c0 + sums])
     errors = np.abs(fit / np.concatenate([call_ms, measured]) - 1.0)
     return LatencyTable(
@@ -187,9 +194,9 @@ def fit_table(
 
 
 def table_depths(min_depth: int, max_depth: int) -> list[int]:
-    """Exit depths to measure: all of up to 16, else 12 evenly spaced ones."""
+    """Return the exit depths to measure: all up to 16, else 12 evenly spaced."""
     if min_depth == max_depth:
-        return sorted({1, max_depth})  # a line needs two points
+        return sorted({1, max_depth})  # NOTE: a line needs two points
     if max_depth - min_depth + 1 <= MAX_DEPTHS:
         return list(range(min_depth, max_depth + 1))
     spaced = np.linspace(min_depth, max_depth, SPACED_DEPTHS).tolist()

@@ -1,4 +1,4 @@
-"""Quality of one network with one schedule: FID, KID and figures that expose a broken FID."""
+"""Quality of one network with one schedule: FID, KID and sanity checks."""
 
 from __future__ import annotations
 
@@ -32,31 +32,34 @@ GRID_IMAGES = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How good the samples of one network with one schedule are."""
+    """Quality of the samples of one network with one schedule."""
 
     fid: float
     kid: float
     sample_std: float
-    """Standard deviation of the samples' pixels, before clipping to [-1, 1]. With few
-    solver steps errors can cancel in FID; then this leaves the reference's ``pixel_std``."""
+    """Standard deviation of the pixels before clipping to [-1, 1].
+
+    With few solver steps errors can cancel in FID. Then this value differs from the reference's
+    ``pixel_std``.
+    """
     num_samples: int
     class_accuracy: float | None
-    """Share of samples that the extractor recognises as their label, where it can tell."""
+    """Share of samples that the extractor classifies as their label; None if it cannot."""
     samples: Tensor
     """The first images for a grid, (<= 80, C, H, W) uint8."""
     audit_fid: float | None = None
-    """FID of the same images by the auditor, where there is one."""
+    """FID of the same images by the auditor, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """A second, independent extractor, and the real images as it sees them."""
+    """A second, independent extractor with its reference."""
 
     extractor: FeatureExtractor
     reference: Reference
 
     def fid(self, images: Tensor, batch_size: int) -> float:
-        """FID of images, (N, C, H, W) uint8."""
+        """Compute the FID of images, (N, C, H, W) uint8."""
         features = extract_features(self.extractor, iterate_batches(images, batch_size))
         return frechet_distance(feature_statistics(features), self.reference.statistics)
 
@@ -76,25 +79,25 @@ def measure_quality(
     decode: Callable[[Tensor], Tensor] = as_pixels,
     auditor: Auditor | None = None,
 ) -> Quality:
-    """Sample ``num_samples`` images and compare them with the real ones.
+    """Sample images and compare them with the real ones.
 
-    Equal seeds give equal noise and labels to every schedule (common random numbers), which
-    halves the noise of the difference between similar schedules.
+    Equal seeds give every schedule the same noise and labels (common random numbers). This
+    reduces the noise of the difference between similar schedules.
 
     Args:
         net: The network, in eval mode.
         schedule: Blocks to run per interval.
         solver: Integrates the reverse process.
-        seed: Of the starting noise.
-        num_samples: Images; FID is biased in it, so only equal numbers compare.
-        batch_size: Images at once, for the network and the extractor.
-        extractor: The one that made ``reference``.
+        seed: Evaluation seed.
+        num_samples: Number of images. FID depends on it, so only equal numbers compare.
+        batch_size: Images at once, for network and extractor.
+        extractor: The extractor of ``reference``.
         reference: Statistics of the real images.
-        cfg_scale: Classifier-free guidance; 1 is off.
-        cfg_channels: Guided channels; None guides all.
-        decode: Turns samples into pixels in [-1, 1], ``decode`` of the data's source; the
-            default is for models on pixels.
-        auditor: Also judges the images; None leaves that out.
+        cfg_scale: Scale of classifier-free guidance; 1 is off.
+        cfg_channels: Number of guided channels; None guides all.
+        decode: Converts samples to pixels in [-1, 1], as the image source does. The default is
+            for models of pixels.
+        auditor: Second extractor; None leaves it out.
 
     Raises:
         TrialError: If samples (stage ``sample``) or features (stage ``fid``) are not finite.
@@ -105,6 +108,7 @@ def measure_quality(
             f"The reference was made by {reference.extractor}, not by {extractor.name} with "
             "these weights; the distance would mean nothing."
         )
+    # Sample.
     noise = starting_noise(seed, num_samples, net.in_shape)
     labels = balanced_labels(num_samples, net.num_classes)
     raw = generate(
@@ -119,6 +123,7 @@ def measure_quality(
         seed=seed,
     )
     _check_finite(raw)
+    # Measure.
     images, sample_std = _decoded(raw, decode, batch_size)
     features = extract_features(extractor, iterate_batches(images, batch_size))
     return Quality(
@@ -141,7 +146,7 @@ def protocol_digest(
     diffusion: DiffusionSettings,
     seed: int,
 ) -> str:
-    """Digest of all that must agree for two qualities to compare, 16 hex digits."""
+    """Digest of everything that must agree for two FIDs to compare, 16 hex digits."""
     protocol = {
         "extractor": extractor_sha256,
         "reference": reference_digest,
@@ -166,10 +171,8 @@ def _check_finite(samples: Tensor) -> None:
 def _decoded(
     samples: Tensor, decode: Callable[[Tensor], Tensor], batch_size: int
 ) -> tuple[Tensor, float]:
-    """Images, (N, C, H, W) uint8, and their standard deviation before they were clipped.
-
-    In batches, because float pixels of latents would take 64 times the room of the samples.
-    """
+    """Decode to images, (N, C, H, W) uint8, and return their std before clipping."""
+    # NOTE: In batches, because decoded float pixels take 48 times the memory of latents.
     images: list[Tensor] = []
     sums = torch.zeros(3, dtype=torch.float64)  # count, sum, sum of squares
     for batch in iterate_batches(samples, batch_size):

@@ -1,4 +1,4 @@
-"""Statistics of the real images that samples are compared with, cached on disk."""
+"""Feature statistics of the real images, cached on disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class RealImages(Protocol):
-    """What a reference needs of a data source."""
+    """The part of a data source that a reference uses."""
 
     @property
     def num_images(self) -> int:
@@ -39,51 +39,52 @@ class RealImages(Protocol):
         ...
 
     def uint8_batches(self, batch_size: int) -> Iterable[Tensor]:
-        """All images once, in a fixed order, as batches (N, C, H, W) uint8."""
+        """Yield all images once in a fixed order, in batches (N, C, H, W) uint8."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Features of the real images, by one extractor."""
+    """Features of the real images by one extractor."""
 
     mean: Tensor
-    """(D,) float64."""
+    """Mean feature, (D,) float64."""
     cov: Tensor
-    """(D, D) float64, unbiased."""
+    """Unbiased covariance, (D, D) float64."""
     features: Tensor
-    """(M, D) float32 for KID: all rows, or evenly spaced ones if there are over 5,000."""
+    """Features for KID, (M, D) float32: all, or 5,000 at most, evenly spaced."""
     num_images: int
-    """Images behind ``mean`` and ``cov``."""
+    """Number of images in ``mean`` and ``cov``."""
     pixel_std: float
-    """Pixel standard deviation in the range [-1, 1]; compare with that of samples."""
+    """Standard deviation of the pixels in [-1, 1], to compare with samples."""
     extractor: str
     extractor_sha256: str
     data_fingerprint: str
 
     @property
     def statistics(self) -> FeatureStatistics:
-        """The side of the Frechet distance that never changes."""
+        """The real side of the Frechet distance."""
         return FeatureStatistics(self.mean, self.cov, self.num_images)
 
     @property
     def digest(self) -> str:
-        """Identity: the data and the extractor, never values, which differ across machines."""
+        """Identity of data and extractor, for comparing results."""
+        # NOTE: Feature values stay out, because they differ between machines.
         return _digest(self.data_fingerprint, self.extractor_sha256)
 
 
 def load_or_compute_reference(
     source: RealImages, extractor: FeatureExtractor, cache_dir: Path
 ) -> Reference:
-    """Take the reference from the cache, or compute it and leave it there.
+    """Load the reference from the cache, or compute and store it.
 
-    Safe with several processes: a file appears whole or not at all. A damaged one is noted in
-    the log and computed again.
+    Several processes may do this at once, because files are written atomically. A damaged file
+    is logged and computed again.
 
     Args:
         source: The real images.
         extractor: The feature extractor.
-        cache_dir: Folder of ``reference-<digest>.safetensors``; made if missing.
+        cache_dir: Folder of ``reference-<digest>.safetensors``; created if missing.
 
     Raises:
         TrialError: If a feature is not finite.
@@ -101,8 +102,8 @@ def load_or_compute_reference(
 
 
 def compute_reference(source: RealImages, extractor: FeatureExtractor) -> Reference:
-    """Statistics of all images of ``source``, read once."""
-    stride = -(-source.num_images // MAX_FULL)
+    """Compute the statistics of all images of ``source`` in one pass."""
+    stride = -(-source.num_images // MAX_FULL)  # rounded up
     kept: list[Tensor] = []
     pixel_sums = torch.zeros(3, dtype=torch.float64)  # count, sum, sum of squares
 
@@ -140,7 +141,7 @@ def _digest(data_fingerprint: str, extractor_sha256: str) -> str:
 
 
 def tensor_digest(tensors: dict[str, Tensor]) -> str:
-    """Digest of names and values, to tell a damaged file."""
+    """Digest of names and values, to detect a damaged file."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
@@ -161,7 +162,7 @@ def _save(reference: Reference, path: Path) -> None:
         "extractor": reference.extractor,
         "extractor_sha256": reference.extractor_sha256,
         "data_fingerprint": reference.data_fingerprint,
-        "tensors_sha256": tensor_digest(tensors),  # safetensors itself has no checksum
+        "tensors_sha256": tensor_digest(tensors),  # NOTE: safetensors has no checksum
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

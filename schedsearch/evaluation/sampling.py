@@ -1,4 +1,4 @@
-"""Seeded sampling: the noise of an image depends on its number and nothing else."""
+"""Seeded sampling: an image's noise depends only on the seed and its index."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
 def starting_noise(seed: int, num: int, in_shape: tuple[int, int, int]) -> Tensor:
-    """Gaussian noise to sample from.
+    """Draw the starting noise, with one generator per image (as in NVlabs/edm2).
 
-    Every image has a generator of its own (as in NVlabs/edm2), so the first images of a large
-    evaluation are those of a small one, and no batch size changes a result.
+    So results do not depend on the batch size, and a larger evaluation starts with the images
+    of a smaller one.
 
     Args:
         seed: Evaluation seed, >= 0.
@@ -25,7 +25,7 @@ def starting_noise(seed: int, num: int, in_shape: tuple[int, int, int]) -> Tenso
         in_shape: Shape (C, H, W) of one input.
 
     Returns:
-        (num, C, H, W) float32 on the CPU.
+        Noise, (num, C, H, W) float32 on the CPU.
     """
     noise = np.empty((num, *in_shape), dtype=np.float32)
     for index in range(num):
@@ -36,12 +36,12 @@ def starting_noise(seed: int, num: int, in_shape: tuple[int, int, int]) -> Tenso
 
 
 def balanced_labels(num: int, num_classes: int | None) -> Tensor | None:
-    """Class of each image, (num,) int64: ``index % num_classes``; None if unconditional."""
+    """Return labels ``index % num_classes``, (num,) int64; None if unconditional."""
     return None if num_classes is None else torch.arange(num) % num_classes
 
 
 def device_of(net: Backbone) -> torch.device:
-    """Device of the network's weights; the CPU for a network without any."""
+    """Return the device of the network's weights; the CPU if it has none."""
     weight = next(cast(nn.Module, net).parameters(), None)
     return torch.device("cpu") if weight is None else weight.device
 
@@ -67,13 +67,13 @@ def generate(
         solver: Integrates the reverse process.
         noise: Starting noise, (N, C, H, W).
         labels: Class labels, (N,), or None for an unconditional model.
-        batch_size: Images at once; changes the result only by float rounding.
-        cfg_scale: Classifier-free guidance; 1 is off.
-        cfg_channels: Guided channels; None guides all.
-        seed: Of the noise that a stochastic solver adds in its steps.
+        batch_size: Images sampled at once; changes the result only by float rounding.
+        cfg_scale: Scale of classifier-free guidance; 1 is off.
+        cfg_channels: Number of guided channels; None guides all.
+        seed: Seed of the noise that a stochastic solver adds.
 
     Returns:
-        The solver's output, (N, C, H, W) float32 on the CPU, in the range of the data.
+        Samples, (N, C, H, W) float32 on the CPU, in the range of the data.
     """
     device = device_of(net)
     samples = []
@@ -96,11 +96,11 @@ def generate(
 
 
 class SeededStepNoise:
-    """Noise of a stochastic solver's steps: image i gets its own, whatever the batch.
+    """Step noise of a stochastic solver, with one generator per image.
 
     Args:
         seed: Evaluation seed.
-        first: Number of the batch's first image.
+        first: Index of the first image in the batch.
         batch: The batch, for its shape, dtype and device.
     """
 
@@ -110,8 +110,8 @@ class SeededStepNoise:
         self._generators: list[np.random.Generator] = []
 
     def __call__(self) -> Tensor:
-        """Standard normal noise for the next step, (N, C, H, W)."""
-        if not self._generators:  # a deterministic solver never asks
+        """Draw standard normal noise for the next step, (N, C, H, W)."""
+        if not self._generators:  # NOTE: deterministic solvers never get here
             self._generators = [np.random.default_rng(key) for key in self._keys]
         shape = tuple(self._like.shape[1:])
         noise = [rng.standard_normal(shape, dtype=np.float32) for rng in self._generators]

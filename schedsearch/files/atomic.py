@@ -1,4 +1,4 @@
-"""Writing files so that a crash or a full disk leaves the old content or the new, never a part."""
+"""Writes files in one step, so no crash leaves half a file."""
 
 from __future__ import annotations
 

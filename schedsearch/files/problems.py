@@ -1,4 +1,4 @@
-"""What is wrong with a file: where, which rule, and what to do about it."""
+"""Mistakes in a file: the place, the rule and the remedy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from schedsearch.exceptions import ConfigError
 
 KeyPath = tuple[str | int, ...]
 """Keys from the top of a file to a value; list items by their index."""
+
+Mistake = tuple[str, str, str | None]
+"""A dotted key, the rule with the value that breaks it, and a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,19 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, path: KeyPath, reason: str, remedy: str | None = None) -> None:
-        """Record a mistake at ``path``, or at the nearest key above it that the file has.
+        """Record a mistake at ``path``, or at the nearest key above it in the file.
 
-        Of several mistakes at one key the first is kept: the others follow from it.
+        Only the first mistake at a key is kept, because the others follow from it.
         """
         if path and any(problem.key == dotted(path) for problem in self.problems):
             return
         file, line, column = self._locate(path)
         self.problems.append(Problem(file, line, column, dotted(path), reason, remedy))
+
+    def add_all(self, mistakes: Iterable[Mistake], path: KeyPath = ()) -> None:
+        """Record mistakes whose keys count from ``path``."""
+        for key, reason, remedy in mistakes:
+            self.add((*path, *key.split(".")) if key else path, reason, remedy)
 
     def touches(self, *paths: KeyPath) -> bool:
         """Whether a mistake was recorded at, above or below one of ``paths``."""

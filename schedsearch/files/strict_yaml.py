@@ -1,7 +1,7 @@
 """Strict YAML: YAML 1.2 scalars, no duplicates, no aliases, no tags, and every key's line.
 
-PyYAML follows YAML 1.1, where ``1e-5`` is a string, ``010`` is 8, ``1:30`` is 90 and ``yes``
-is true, and it lets the last of two equal keys win in silence.
+PyYAML follows YAML 1.1: ``1e-5`` is a string, ``010`` is 8, ``1:30`` is 90 and ``yes`` is true.
+It also keeps the last of two equal keys without a warning.
 """
 
 from __future__ import annotations

@@ -1,18 +1,48 @@
-"""Checks plain data against a type. pydantic's errors become sentences with a remedy."""
+"""Checks plain data against a type; pydantic's errors become sentences with a remedy."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, cast, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from schedsearch.files.problems import Findings, KeyPath, nearest, nearest_or_list, shown
+from schedsearch.files.problems import (
+    Findings,
+    KeyPath,
+    Mistake,
+    nearest,
+    nearest_or_list,
+    shown,
+)
+
+
+class RuleError(ValueError):
+    """Values of one section break its rules.
+
+    Args:
+        mistakes: Keys count from the section.
+    """
+
+    def __init__(self, *mistakes: Mistake) -> None:
+        super().__init__("; ".join(f"{key}: {reason}" for key, reason, _ in mistakes))
+        self.mistakes = mistakes
+
+
+def rules(find: Callable[[Any], Iterator[Mistake]]) -> Any:
+    """Make a method that yields mistakes a pydantic validator of its dataclass."""
+
+    def check(section: Any) -> Any:
+        if mistakes := list(find(section)):
+            raise RuleError(*mistakes)
+        return section
+
+    return model_validator(mode="after")(check)
 
 
 def validate(kind: Any, value: Any, path: KeyPath, findings: Findings) -> tuple[bool, Any]:
@@ -66,7 +96,9 @@ def _report(
             continue  # the branch of a union that was not meant
         reasons = list(dict.fromkeys(_rule(details) for details in all_details))
         first = all_details[0]
-        if first["type"] in _UNKNOWN:
+        if isinstance(broken := first.get("ctx", {}).get("error"), RuleError):
+            findings.add_all(broken.mistakes, (*path, *at))
+        elif first["type"] in _UNKNOWN:
             known = _sibling_keys(kind, at)
             findings.add((*path, *at), "unknown key", nearest_or_list(at[-1], known))
         elif first["type"] == "missing" and isinstance(at[-1], int):

@@ -21,7 +21,7 @@ class _CoreDumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # PyYAML itself quotes what is special to YAML 1.1; "1e5" is special to 1.2 only.
+    # NOTE: PyYAML quotes for YAML 1.1 only; "1e5" is a number in YAML 1.2.
     style = "'" if resolve_scalar(text) != _TEXT else None
     return dumper.represent_scalar(_TEXT, text, style=style)
 
@@ -35,7 +35,7 @@ def dump_yaml(data: Any, *, block_levels: int = 2) -> str:
     Args:
         data: Dicts, lists and scalars.
         block_levels: Levels that get a line per key, so that people can compare two files;
-            what lies deeper, and lists of numbers, stand on one line.
+            deeper levels and lists of numbers stay on one line.
     """
     node = _CoreDumper(io.StringIO(), sort_keys=False).represent_data(data)
     _set_style(node, block_levels)

@@ -1,4 +1,4 @@
-"""The cells of an error table that a search uses: those of its depths, where the solver calls."""
+"""Selects the cells of an error table that a search space uses."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Floats = NDArray[np.float64]
 
 
 def visited_excess(table: ErrorTable, space: SearchSpace, weights: Sequence[int]) -> Floats:
-    """Loss above that of the space's deepest exit, (num_intervals, num_levels).
+    """Return the loss minus that of the deepest exit, (num_intervals, num_levels).
 
     Depths between two columns of the table are interpolated. Rows of intervals without network
-    calls (weight 0) are zero, since nothing is lost where no network runs.
+    calls (weight 0) are zero.
 
     Args:
         table: The error table.
         space: The space of schedules; column j of the result is depth ``min_depth + j``.
-        weights: Network calls per interval, data -> noise.
+        weights: Network calls per interval, from data to noise.
 
     Raises:
         ValueError: If the table does not cover the space.

@@ -1,7 +1,7 @@
-"""The error table: validation loss per interval of diffusion time and exit depth.
+"""The error table: loss per interval of diffusion time and exit depth.
 
-Summed over the intervals of a schedule it is an additive proxy of how much quality the schedule
-loses, and the best schedule under a sum is found exactly (``dynamic_programming``).
+The sum over the intervals of a schedule is an additive proxy of its quality loss. Dynamic
+programming finds the exact optimum of such a sum.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorTable:
-    """Mean validation loss of a network by interval and exit depth.
+    """Mean loss of a network by interval and exit depth.
 
-    All cells of an interval share images, noise and times, so differences along the depth are
-    paired and far more certain than a cell by itself.
+    All cells of an interval share images, noise and times. So differences along the depth are
+    paired, and much more precise than single cells.
     """
 
     depths: tuple[int, ...]
-    """Exit depths of the columns, rising."""
+    """Exit depths of the columns, in increasing order."""
     losses: tuple[tuple[float, ...], ...]
-    """One row per interval, data -> noise; one loss per depth."""
+    """One row per interval, from data to noise; one loss per depth."""
     standard_errors: tuple[tuple[float, ...], ...]
     """Standard errors of ``losses - losses[:, -1:]``, the paired difference to full depth."""
     exits: str
-    """How the network was tuned: ``uniform``, ``schedules`` or ``pretrained`` (not at all)."""
+    """Exits of the shared fine-tune: ``uniform``, ``schedules``, or ``pretrained`` for none."""
     num_steps: int
-    """Steps of that shared fine-tune."""
+    """Steps of the shared fine-tune."""
     num_images: int
-    """Images behind each cell."""
+    """Images per cell."""
     seed: int
     seconds: float
-    """What fine-tune and table took on their worker."""
+    """Seconds of fine-tune and measurement."""
 
     def __post_init__(self) -> None:
         if list(self.depths) != sorted(set(self.depths)) or not self.depths:
@@ -58,22 +58,28 @@ class ErrorTable:
 
     @property
     def num_intervals(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return len(self.losses)
 
     def excess(self) -> Floats:
-        """Loss above that of the deepest column, (num_intervals, num_depths)."""
+        """Return the loss minus that of the deepest exit, (num_intervals, num_depths)."""
         losses = np.array(self.losses)
         excess: Floats = losses - losses[:, -1:]
         return excess
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, atomically."""
+        """Write the table as JSON, atomically."""
         write_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what ``asdict`` gave; ValueError or TypeError when it is no error table."""
+        """Build a table from the output of ``asdict``.
+
+        Raises:
+            KeyError: If the depths, losses or standard errors are missing.
+            TypeError: If another field is missing, or a value has the wrong type.
+            ValueError: If the values are no error table.
+        """
         values = dict(data)
         values["depths"] = tuple(int(depth) for depth in values["depths"])
         for name in ("losses", "standard_errors"):
@@ -82,11 +88,11 @@ class ErrorTable:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a file of :meth:`save`.
+        """Read a file written by :meth:`save`.
 
         Raises:
-            OSError: If there is no such file.
-            ValueError: If it is no error table.
+            OSError: If the file cannot be read.
+            ValueError: If the file holds no error table.
         """
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))

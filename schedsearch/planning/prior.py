@@ -1,4 +1,4 @@
-"""What is expected of every schedule before its FID is measured: means and covariances."""
+"""The prior of the surrogate: mean and covariance of log FID before trials."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 POWERS = (0.5, 1.0)
-"""Powers of the error table's cells; a square root tames cells that explode."""
+"""Candidate powers of the error table's cells; a root reduces very large cells."""
 
 PRIOR_SHAPE = (1.8, 0.2)
-"""Prior weights of the first and the last interval without an error table, relative to their
-mean: a missing block costs less towards the noise (ASE, Fig. 1). The numbers are ours.
+"""Prior weights of the first and last interval, relative to their mean.
+
+A missing block costs less near the noise (ASE, Fig. 1). The numbers are ours.
 """
 
 SLOPE_SD = 0.5
-"""Relative uncertainty of the common scale, which is estimated before anything else."""
+"""Relative standard deviation of the common scale."""
 
 DEPTH_LENGTH = 0.35
 SCHEDULE_LENGTH = 0.3
-"""Lengths over which the residual along the depth and the interaction vary, in shares of the
-missing blocks (the second as a root mean square over the intervals). These and the lists in
-``surrogate`` were chosen by predicting some of 108 measured schedules of the digits space from
-the others, and by replays on made-up spaces; so results on digits flatter them a little.
+"""Length scales of the residual along the depth, and of the interaction.
+
+The unit is the share of missing blocks; the second is a root mean square over intervals. They
+were chosen on measured schedules of the digits, like the lists in ``surrogate``.
 """
 
 INTERCEPT_SD = 2.0
-"""Of the level of log FID, around the best trial; hardly informative."""
+"""Standard deviation of the mean log FID around the best trial; weakly informative."""
 
 
 def prior_table(
@@ -45,19 +46,18 @@ def prior_table(
     *,
     power: float = POWERS[0],
 ) -> Floats:
-    """What each depth is expected to cost, (num_intervals, num_levels); the shallowest sums to 1.
+    """Return the prior cost of each depth, (num_intervals, num_levels).
 
-    Without an error table: the squared share of the missing blocks, since the first blocks that
-    an interval loses cost little, times a weight that falls towards the noise. With one, the
-    mean of that and of a power of the table: losses alone give the intervals near the noise
-    hardly any weight, but FID does. Intervals that the solver never visits cost nothing.
+    The shallowest schedule has the sum 1, and unvisited intervals cost nothing. Without an error
+    table the cost is the squared share of missing blocks times a decreasing weight. With one it
+    is the mean of that and a power of the table, because losses alone underrate the noise end.
     """
     costs = np.linspace(*PRIOR_SHAPE, space.num_intervals)[:, None] * missing_shares(space) ** 2
     costs[np.array(weights) == 0] = 0.0
     costs = _normalised(costs)
     if table is None:
         return costs
-    # Noise of the table may let a shallow exit win; as a prior it should not.
+    # NOTE: Noise can make a shallow exit better in the table; the prior must be monotone.
     excess = np.maximum(visited_excess(table, space, weights), 0.0)
     excess = np.maximum.accumulate(excess[:, ::-1], axis=1)[:, ::-1]
     return _normalised(_normalised(excess**power) + costs)
@@ -69,45 +69,50 @@ def _normalised(costs: Floats) -> Floats:
 
 
 def missing_shares(space: SearchSpace) -> Floats:
-    """Share of the blocks that each level leaves out, (num_levels,): from 1 down to 0."""
+    """Return the share of missing blocks of each level, (num_levels,), from 1 to 0."""
     return np.linspace(1.0, 0.0, space.num_levels) if space.num_levels > 1 else np.zeros(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """Mean and covariances of the model before the trials, for one choice of its constants."""
+    """Mean and covariance of log FID, for one choice of the hyperparameters.
+
+    Shapes: n intervals, L levels, N and M schedules.
+    """
 
     shape: Floats
     """Prior table, (n, L)."""
     visited: NDArray[np.bool_]
+    """Whether the solver calls the network in an interval, (n,)."""
     missing: Floats
+    """Share of missing blocks by level, (L,)."""
     slope: float
-    """log FID of the shallowest schedule above full depth's."""
+    """Log FID of the shallowest schedule, minus that of full depth."""
     relative_sd: float
     residual_sd: float
     interaction_sd: float
 
     @property
     def scales(self) -> Floats:
-        """(n, L): what one standard deviation of an interval's weight changes."""
+        """Change of each cell by one standard deviation of its interval's weight, (n, L)."""
         peaks = self.shape.max(axis=1, keepdims=True)
         unit = np.divide(self.shape, peaks, out=np.zeros_like(self.shape), where=peaks > 0)
-        # Half the own weight, half the mean weight: an interval that the table thinks harmless
-        # may matter, and an important one has more to be wrong about.
+        # NOTE: The mean of the interval's weight and the average weight. An interval with a
+        # small prior weight may matter, and a large weight has a larger error.
         share = (peaks + 1.0 / max(1, int(self.visited.sum()))) / 2
         scales: Floats = self.slope * self.relative_sd * share * unit
         return scales
 
     @property
     def along_depth(self) -> Floats:
-        """(L, L): covariance of the residual of an interval; none at full depth."""
+        """Covariance of an interval's residual, (L, L); zero at full depth."""
         gaps = (self.missing[:, None] - self.missing[None]) / DEPTH_LENGTH
         sd = self.slope * self.residual_sd / max(1, int(self.visited.sum()))
         cov: Floats = sd**2 * np.outer(self.missing, self.missing) * np.exp(-(gaps**2) / 2)
         return cov
 
     def additive(self, first: Indices, second: Indices) -> Floats:
-        """Covariance of the sums over the intervals, intercept included: (N, n), (M, n)."""
+        """Covariance of the additive part with the intercept, (N, n), (M, n) -> (N, M)."""
         scales, residual = self.scales, self.along_depth
         cov = INTERCEPT_SD**2 + SLOPE_SD**2 * np.outer(self.mean(first), self.mean(second))
         for i in np.flatnonzero(self.visited):
@@ -116,13 +121,13 @@ class Prior:
         return cov
 
     def interaction(self, first: Indices, second: Indices) -> Floats:
-        """Covariance of the part that does not add up: (N, n), (M, n)."""
+        """Covariance of the interaction, (N, n), (M, n) -> (N, M)."""
         a, b = (self.missing[levels][:, self.visited] for levels in (first, second))
         squares = ((a[:, None] - b[None]) ** 2).mean(axis=2)
         cov: Floats = self.interaction_sd**2 * np.exp(-squares / (2 * SCHEDULE_LENGTH**2))
         return cov
 
     def mean(self, levels: Indices) -> Floats:
-        """Prior log FID above full depth's of schedules, (N, n), before any interaction."""
+        """Prior mean of log FID minus full depth's, (N, n) -> (N,)."""
         sums: Floats = self.shape[np.arange(levels.shape[1]), levels].sum(axis=1)
         return self.slope * sums

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -13,19 +13,24 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
 HIGHEST_SHARE = 0.9
-"""Where seeds end, as a share of the way from the shallowest schedule to the deepest: above,
-hardly anything is saved. Our choice; no paper gives one.
+"""Dearest seed, as a share of the way from the shallowest schedule to the deepest.
+
+Above, hardly any latency is saved. Our choice; no paper gives one.
 """
 
 WORST_SHARE = 0.3
-"""Excess loss, as a share of the shallowest schedule's, beyond which a schedule is no seed.
+"""Largest excess loss of a seed, as a share of the shallowest schedule's.
 
-Sums of losses are too greedy at the cheap end: there they rank schedules worse than chance.
+Beyond, sums of losses rank schedules worse than chance.
 """
 
 
 def seed_schedules(
-    table: ErrorTable, space: SearchSpace, weights: Sequence[int], count: int
+    table: ErrorTable,
+    space: SearchSpace,
+    weights: Sequence[int],
+    count: int,
+    known: Collection[ExitSchedule] = (),
 ) -> list[ExitSchedule]:
     """Optimal schedules of the table, evenly spread along its front, dearest first.
 
@@ -37,11 +42,18 @@ def seed_schedules(
         weights: Network calls per interval, data -> noise; with them as weights the blocks of
             a schedule are what its latency is affine in.
         count: Schedules wanted. Fewer come back only if the useful range holds fewer optima.
+        known: Schedules that are measured anyway, such as warm starts; none of them is a seed.
 
     Raises:
         ValueError: If the table does not cover the space.
     """
-    left = useful_front(table, space, weights)
+    visited = [i for i, weight in enumerate(weights) if weight]
+    taken = {tuple(schedule.depths[i] for i in visited) for schedule in known}
+    left = [
+        planned
+        for planned in useful_front(table, space, weights)
+        if tuple(planned.schedule.depths[i] for i in visited) not in taken
+    ]
     if count >= len(left):
         return [planned.schedule for planned in reversed(left)]
     places = _along_the_front(left, table, space, weights)
@@ -58,10 +70,10 @@ def seed_schedules(
 def _along_the_front(
     front: Sequence[PlannedSchedule], table: ErrorTable, space: SearchSpace, weights: Sequence[int]
 ) -> Floats:
-    """Place of every optimum: latency gone up, plus the root of the excess loss gone down.
+    """Place of every optimum: its share of latency less the root of its share of loss.
 
-    Latency alone would put most seeds where nothing happens: a front is steep where it is cheap.
-    The root tames losses that explode there, as in the surrogate's prior.
+    A front is steep where it is cheap, so latency alone would leave that end without seeds. The
+    root tames losses that explode there, as in the surrogate's prior.
     """
     excess = visited_excess(table, space, weights)
     total = float(excess[:, 0].sum())
@@ -76,8 +88,8 @@ def useful_front(
 ) -> list[PlannedSchedule]:
     """Optima of the table that are worth measuring, by rising blocks.
 
-    They end at :data:`HIGHEST_SHARE` and lose at most :data:`WORST_SHARE`; where that leaves
-    nothing, in a space with few levels, all optima but full depth remain.
+    They end at :data:`HIGHEST_SHARE` and lose at most :data:`WORST_SHARE`. Where a space with
+    few levels has none of these, all optima but full depth remain.
     """
     excess = visited_excess(table, space, weights)
     optima = optimal_front(excess, space, weights)

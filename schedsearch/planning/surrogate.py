@@ -1,7 +1,8 @@
 """The surrogate: a Gaussian process on log FID, fitted to all trials.
 
-Its additive part is a table of contributions per interval and depth. So its mean and every draw
-are cost tables, on which dynamic programming is exact. A smaller interaction does not add up.
+The additive part is a table of contributions per interval and depth. So its mean and every
+posterior draw are cost tables, and dynamic programming finds their exact optima. A smaller
+interaction term is not additive.
 """
 
 from __future__ import annotations
@@ -29,34 +30,34 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
 NOISE_LEVELS = (0.01, 0.02, 0.04, 0.08, 0.16)
-"""Candidate standard deviations of a measured log FID; the evidence chooses."""
+"""Candidate standard deviations of a measured log FID; the marginal likelihood chooses."""
 
 RELATIVE_SDS = (0.3, 1.0)
-"""Candidate spreads of the intervals' weights, relative to the mean weight."""
+"""Candidate standard deviations of interval weights, relative to the mean weight."""
 
 RESIDUAL_SDS = (0.1, 0.3)
-"""Candidate spreads of an interval's shape along the depth, likewise."""
+"""Candidate standard deviations of the residual along the depth, relative likewise."""
 
 INTERACTION_SDS = (0.03, 0.1)
 """Candidate standard deviations of the interaction between intervals."""
 
 TYPICAL_LOSS = float(np.log(3.0))
-"""Expected log FID of the shallowest schedule above full depth's, before any trial."""
+"""Prior log FID of the shallowest schedule, minus that of full depth."""
 
 WORST_GAP = float(np.log(10.0))
-"""Largest log FID above the best that counts; ruined trials must not bend the model."""
+"""Largest log FID above the best; failed schedules are clipped to it."""
 
 _JITTER = 1e-6
-"""Added to variances of log FID, so that near-duplicates can be drawn together."""
+"""Added to variances of log FID, for joint draws of near-duplicates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surrogate:
     """Posterior of ``log FID = c + sum_i theta[i, d_i] + interaction + noise``.
 
-    The prior of theta is the error table's excess times a scale. Trials correct it by a weight
-    per interval and a smooth residual along the depth. The marginal likelihood over a small grid
-    chooses all standard deviations. Build it with :meth:`fit`.
+    The prior mean of theta is the excess of the error table times a scale. Trials correct it by
+    a weight per interval and a smooth residual along the depth. The marginal likelihood chooses
+    all standard deviations from a small grid. Build it with :meth:`fit`.
     """
 
     space: SearchSpace
@@ -81,14 +82,15 @@ class Surrogate:
 
         Args:
             space: The space of schedules.
-            weights: Network calls per interval, data -> noise.
-            schedules: What was measured, one at least.
+            weights: Network calls per interval, from data to noise.
+            schedules: Measured schedules, at least one.
             fids: Their FIDs, > 0.
             table: The error table, if there is one.
 
         Raises:
             ValueError: If there is no trial, or an FID is not a positive number.
         """
+        # Check the FIDs.
         values = np.array(fids, dtype=float)
         if not len(values) or len(values) != len(schedules) or not np.isfinite(values).all():
             raise ValueError(f"A surrogate needs finite FIDs, one per schedule, got {fids}.")
@@ -97,6 +99,7 @@ class Surrogate:
         levels = np.array([s.depths for s in schedules], dtype=np.int64) - space.min_depth
         log_fids = np.minimum(np.log(values), np.log(values.min()) + WORST_GAP)
         offset = float(log_fids.min())
+        # Choose the prior.
         best: tuple[float, float, Prior] | None = None
         for power in POWERS if table is not None else (1.0,):
             shape = prior_table(space, weights, table, power=power)
@@ -107,6 +110,7 @@ class Surrogate:
                 if best is None or evidence > best[0]:
                     best = evidence, noise, prior
         assert best is not None
+        # Factorise the covariance.
         _, noise, prior = best
         cov = prior.additive(levels, levels) + prior.interaction(levels, levels)
         factor = np.linalg.cholesky(cov + noise**2 * np.eye(len(levels))).astype(np.float64)
@@ -117,18 +121,19 @@ class Surrogate:
         return np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, right))
 
     def table(self, rng: np.random.Generator | None = None) -> tuple[float, Floats]:
-        """The additive part as (intercept, costs).
+        """Return the additive part as (intercept, costs).
 
-        The costs have shape (num_intervals, num_levels). Intercept and the cells of a schedule
-        add up to its log FID.
+        The costs have shape (num_intervals, num_levels). The intercept plus the cells of a
+        schedule is its log FID.
 
         Args:
-            rng: Draw from the posterior; None gives its mean.
+            rng: Random generator for a posterior draw; None gives the mean.
         """
         prior, levels = self._prior, self._levels
         drawn, intercept = np.zeros_like(prior.shape), 0.0
         fake = np.zeros(len(levels))
-        # Draw from the prior; Matheron's rule corrects the draw like the mean.
+        # Draw from the prior.
+        # NOTE: Matheron's rule then conditions the draw in the same way as the mean.
         if rng is not None:
             num_intervals, num_levels = drawn.shape
             jitter = 1e-12 * np.eye(num_levels)
@@ -153,7 +158,7 @@ class Surrogate:
         return self._offset + intercept + INTERCEPT_SD**2 * float(weights.sum()), costs
 
     def predict(self, schedules: Sequence[ExitSchedule]) -> tuple[Floats, Floats]:
-        """Expected log FID of schedules, (M,), and its covariance without noise, (M, M)."""
+        """Predict log FIDs: mean (M,) and covariance without noise (M, M)."""
         levels = np.array([s.depths for s in schedules], dtype=np.int64) - self.space.min_depth
         prior = self._prior
         cross = prior.additive(levels, self._levels) + prior.interaction(levels, self._levels)
@@ -163,11 +168,11 @@ class Surrogate:
         return mean, own - half.T @ half
 
     def draw(self, schedules: Sequence[ExitSchedule], rng: np.random.Generator) -> Floats:
-        """One joint draw of the log FIDs of schedules, without noise, (M,).
+        """Draw the log FIDs of schedules jointly, without noise, (M,).
 
         Args:
             schedules: Members of the space.
-            rng: Source of randomness.
+            rng: Random generator.
         """
         mean, cov = self.predict(schedules)
         factor = np.linalg.cholesky(cov + _JITTER * np.eye(len(mean)))
@@ -178,16 +183,16 @@ class Surrogate:
 def surrogate_front(
     surrogate: Surrogate, weights: Sequence[int]
 ) -> list[tuple[ExitSchedule, float]]:
-    """The best schedules that the surrogate knows, with the FIDs it expects of them.
+    """Return the best front by the surrogate, with expected FIDs.
 
-    Exact for the additive part of the model, and as good as the model is.
+    The front is exact for the additive part of the model.
 
     Args:
-        surrogate: Fitted to all trials.
-        weights: Network calls per interval, data -> noise.
+        surrogate: The model, fitted to all trials.
+        weights: Network calls per interval, from data to noise.
 
     Returns:
-        (schedule, expected FID), by rising latency and falling FID.
+        (schedule, expected FID), by increasing latency and decreasing FID.
     """
     intercept, costs = surrogate.table()
     front = optimal_front(costs, surrogate.space, weights)
@@ -195,19 +200,19 @@ def surrogate_front(
 
 
 def _slope(shares: Floats, log_fids: Floats) -> float:
-    """Log FID of the shallowest schedule above full depth's, by ridge regression.
+    """Estimate the log FID of the shallowest schedule minus full depth's, by ridge regression.
 
     Args:
         shares: Prior cost of each trial, as a share of the shallowest schedule's.
-        log_fids: What was measured.
+        log_fids: Measured log FIDs.
     """
     x, y = shares - shares.mean(), log_fids - log_fids.mean()
-    certainty = 0.01  # of TYPICAL_LOSS: that of one trial with noise 0.1 at the shallow end
+    certainty = 0.01  # NOTE: TYPICAL_LOSS counts like one shallow trial with noise 0.1
     return max(float((x @ y + certainty * TYPICAL_LOSS) / (x @ x + certainty)), 0.05)
 
 
 def _evidence(prior: Prior, levels: Indices, log_fids: Floats) -> tuple[float, float]:
-    """The largest log marginal likelihood over the noise levels, and that level."""
+    """Return the largest log marginal likelihood over noise levels, and its level."""
     cov = prior.additive(levels, levels) + prior.interaction(levels, levels)
     values, vectors = np.linalg.eigh(cov)
     squares = (vectors.T @ (log_fids - prior.mean(levels))) ** 2

@@ -1,7 +1,7 @@
-"""The default proposer: the schedule that promises to add most hypervolume to the front.
+"""The default proposer: the schedule with the largest expected hypervolume gain.
 
-The FID of a schedule is, to a good approximation, the exponential of a sum over the intervals.
-So a draw from the surrogate is a cost table, and dynamic programming finds its exact front.
+Log FID is approximately a sum over the intervals. So a draw from the surrogate is a cost table,
+and dynamic programming finds its exact front.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ from schedsearch.schedules.space import SearchSpace
 Floats = NDArray[np.float64]
 
 MAX_OPTIMA = 120
-"""Optima per table that are compared; on longer fronts neighbours hardly differ."""
+"""Largest number of optima per table; on longer fronts neighbours hardly differ."""
 
 MIN_TRIALS = 2
-"""Results that the surrogate needs: a level and a slope."""
+"""Results that the surrogate needs, for a level and a slope."""
 
 
 class AdditiveSampler(StratifiedSampler):
     """Thompson sampling of whole fronts.
 
-    Each proposal fits the surrogate to all results and draws one cost table from it. The
-    member of that table's front that adds most hypervolume is measured next. Before there are
-    two results, the prior's optimum of the next latency stratum is.
+    Each proposal fits the surrogate to all results and draws one cost table. Among the optima of
+    this table and the mean table, the schedule that adds most hypervolume to the measured front
+    comes next. With fewer than two results, it is the prior's optimum of the next latency
+    stratum.
 
     Args:
         space: The space of schedules.
         seed: Seed of the study.
-        weights: Network calls of the solver per interval, data -> noise.
-        fixed_blocks: What a solver run costs besides the exit blocks, in blocks: embeddings,
-            and in a U-ViT the encoder.
-        error_table: The prior of the surrogate, if there is one.
+        weights: Network calls of the solver per interval, from data to noise.
+        fixed_blocks: Cost of a solver run outside the exit blocks, in blocks: embeddings, and
+            the encoder of a U-ViT.
+        error_table: Prior of the surrogate, if there is one.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class AdditiveSampler(StratifiedSampler):
         self._error_table = error_table
 
     def draw(self, study: optuna.Study, rng: np.random.Generator) -> ExitSchedule:
-        """The schedule to measure next."""
+        """Choose the schedule to measure next."""
+        # Collect the results.
         trials = study.get_trials(deepcopy=False)
         asked = dict.fromkeys(s for trial in trials if (s := _schedule_of(trial)) is not None)
         known = {
@@ -70,10 +72,12 @@ class AdditiveSampler(StratifiedSampler):
             for trial in trials
             if (schedule := _schedule_of(trial)) is not None and _is_measured(trial)
         }
+        # Start from the prior.
         low, high = self.stratum(self.num_drawn(study))
         if len(known) < MIN_TRIALS:
             costs = prior_table(self._space, self._weights, self._error_table)
             return self._best(costs, low, high, asked, rng)
+        # Ask the surrogate.
         surrogate = Surrogate.fit(
             self._space, self._weights, list(known), list(known.values()), self._error_table
         )
@@ -87,8 +91,8 @@ class AdditiveSampler(StratifiedSampler):
         asked: Collection[ExitSchedule],
         rng: np.random.Generator,
     ) -> ExitSchedule | None:
-        """What adds most hypervolume under a draw, or None when nothing new adds any."""
-        # Candidates: new optima of a drawn table and of the mean table.
+        """Return the schedule that adds most hypervolume, or None if none adds any."""
+        # Find new optima.
         taken = {self._key(schedule) for schedule in asked}
         tables = (surrogate.table(rng)[1], surrogate.table()[1])
         optima = dict.fromkeys(s for costs in tables for s in self._optima(costs))
@@ -96,18 +100,19 @@ class AdditiveSampler(StratifiedSampler):
         if not new:
             return None
 
-        # What they must improve on.
+        # Collect known points.
         measured = [(fid, float(s.num_blocks(self._weights))) for s, fid in known.items()]
         front = non_dominated(measured)
-        # NOTE: running schedules count, or two workers would propose the same gain. Measured
-        # ones count with what the draw gives them: a lucky FID would hide its neighbourhood.
+        # NOTE: Running schedules count, or two workers would propose the same gain. Measured
+        # schedules count with their drawn FID, because a lucky FID would hide its neighbours.
         others = [list(known)[i] for i in front] + [s for s in asked if s not in known]
 
-        # One joint draw of all their FIDs.
+        # Draw FIDs jointly.
         ends = self._ends()
         schedules = [*ends, *new, *others]
         fids = np.exp(surrogate.draw(schedules, rng))
         points = np.column_stack([fids, [s.num_blocks(self._weights) for s in schedules]])
+        # Compare the gains.
         candidates = points[len(ends) : len(ends) + len(new)]
         reference = self._reference(full_fid=fids[0], shallow_fid=fids[1])
         gains = hypervolume_gains(points[len(ends) + len(new) :], candidates, reference)
@@ -116,18 +121,18 @@ class AdditiveSampler(StratifiedSampler):
         return new[int(gains.argmax())] if gains.max() > 0 else None
 
     def _ends(self) -> tuple[ExitSchedule, ExitSchedule]:
-        """Full depth and the shallowest schedule."""
+        """Return full depth and the shallowest schedule."""
         deep, shallow = self._space.max_depth, self._space.min_depth
         count = self._space.num_intervals
         return ExitSchedule.flat(deep, count), ExitSchedule.flat(shallow, count)
 
     def _reference(self, full_fid: float, shallow_fid: float) -> Point:
-        """Reference point of the hypervolume, its latency in exit blocks."""
+        """Return the reference point of the hypervolume, with latency in exit blocks."""
         latency = REFERENCE[1] * (self.deepest + self._fixed_blocks) - self._fixed_blocks
         return min(shallow_fid, REFERENCE[0] * full_fid), latency
 
     def _optima(self, costs: Floats) -> list[ExitSchedule]:
-        """The front of a cost table, evenly thinned to :data:`MAX_OPTIMA`."""
+        """Return the front of a cost table, evenly thinned to :data:`MAX_OPTIMA`."""
         front = optimal_front(costs, self._space, self._weights)
         places = np.linspace(0, len(front) - 1, min(len(front), MAX_OPTIMA))
         return [front[int(place)].schedule for place in places.round()]
@@ -140,7 +145,7 @@ class AdditiveSampler(StratifiedSampler):
         asked: Collection[ExitSchedule],
         rng: np.random.Generator,
     ) -> ExitSchedule:
-        """The table's best new schedule of a stratum, which grows downwards while it is full."""
+        """Return the best new schedule of a stratum; lower its end while none is new."""
         while high >= self.shallowest:
             found = best_between(costs, self._space, self._weights, low, high, asked)
             if found is not None:
@@ -148,20 +153,20 @@ class AdditiveSampler(StratifiedSampler):
             if low <= 0:
                 break
             low -= max(1, (high - low) // 2)
-        return self._space.sample(rng)  # maybe a duplicate, which the study answers at no cost
+        return self._space.sample(rng)  # NOTE: the study answers a duplicate at no cost
 
     def _key(self, schedule: ExitSchedule) -> tuple[int, ...]:
-        """The depths where the solver calls the network: equal keys are one schedule."""
+        """Return the visited depths; schedules with equal keys give equal samples."""
         pairs = zip(schedule.depths, self._weights, strict=True)
         return tuple(depth for depth, weight in pairs if weight)
 
 
 def _schedule_of(trial: FrozenTrial) -> ExitSchedule | None:
-    """The schedule of a trial, or None before the study has noted it."""
+    """Return the schedule of a trial, or None before the study has set it."""
     depths = trial.user_attrs.get("depths")
     return None if depths is None else ExitSchedule(tuple(depths))
 
 
 def _is_measured(trial: FrozenTrial) -> bool:
-    """Whether a trial has an FID that a logarithm can be taken of."""
+    """Whether a trial has a positive FID, as the logarithm needs."""
     return trial.state is TrialState.COMPLETE and trial.values[0] > 0

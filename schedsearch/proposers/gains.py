@@ -1,4 +1,4 @@
-"""Gain in hypervolume of single points, and their chance to be on the measured front."""
+"""Hypervolume gain of single points, and their probability to be on the front."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Floats = NDArray[np.float64]
 
 
 def hypervolume_gains(points: Floats, candidates: Floats, reference: Point) -> Floats:
-    """Hypervolume that each candidate alone would add, (M,).
+    """Compute the hypervolume that each candidate alone would add, (M,).
 
     Args:
         points: (quality, cost) of known points, both minimised, (N, 2); N may be 0.
-        candidates: The same of the candidates, (M, 2).
-        reference: Bounds the hypervolume.
+        candidates: (quality, cost) of the candidates, (M, 2).
+        reference: Reference point of the hypervolume.
     """
     quality, cost = reference
     front = points[non_dominated([(float(q), float(c)) for q, c in points])].reshape(-1, 2)
-    # NOTE: between two neighbours of the front, the cheaper one sets the quality to beat.
+    # NOTE: Between two neighbours on the front, the cheaper one sets the quality to beat.
     starts = np.concatenate([[-np.inf], front[:, 1]])
     stops = np.minimum(np.concatenate([front[:, 1], [np.inf]]), cost)
     ceilings = np.minimum(np.concatenate([[np.inf], front[:, 0]]), quality)
@@ -33,15 +33,15 @@ def hypervolume_gains(points: Floats, candidates: Floats, reference: Point) -> F
 
 
 def chances_on_front(front: Floats, candidates: Floats, noise: float) -> Floats:
-    """Probability that a candidate will be on the measured front, (M,).
+    """Compute the probability that a candidate joins the measured front, (M,).
 
-    It must be measured below everything that costs no more. So a cheap point with a lucky
-    measurement keeps dearer ones out, however good they are.
+    Its measurement must be better than every measurement at the same or lower cost. So one
+    lucky measurement at low cost can exclude better candidates at higher cost.
 
     Args:
         front: (measured quality > 0, cost) of the front, (N, 2).
         candidates: (expected quality > 0, cost), (M, 2).
-        noise: Standard deviation of the logarithm of a measured quality.
+        noise: Standard deviation of the log of a measured quality.
     """
     chances = np.ones(len(candidates))
     for i, (quality, cost) in enumerate(candidates):

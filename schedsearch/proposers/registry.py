@@ -1,4 +1,4 @@
-"""Proposers by name: ours, the baselines, and Optuna's."""
+"""Builds proposers by name: ours, the baselines, and Optuna's samplers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schedsearch.proposers.uniform import UniformSampler
 from schedsearch.schedules.space import SearchSpace
 
 NAMES = ("additive", "stratified", "uniform", "tpe", "nsga2", "gp")
-"""What ``search.sampler`` may be."""
+"""Valid values of ``search.sampler``."""
 
 
 def build_sampler(
@@ -27,17 +27,17 @@ def build_sampler(
     num_asked: int = 0,
     error_table: ErrorTable | None = None,
 ) -> optuna.samplers.BaseSampler:
-    """The proposer that ``search.sampler`` names.
+    """Build the proposer set by ``search.sampler``.
 
     Args:
         name: One of :data:`NAMES`.
         space: The space of schedules.
         seed: Seed of the study.
-        weights: Network calls of the solver per interval, data -> noise.
-        fixed_blocks: Cost of a solver run besides the exit blocks, in blocks.
-        num_asked: Trials that the study holds already. Optuna's samplers start their random
-            stream anew in every process, so without it a resumed study would repeat itself.
-        error_table: Prior knowledge for ``additive``; the others cannot use any.
+        weights: Network calls of the solver per interval, from data to noise.
+        fixed_blocks: Cost of a solver run outside the exit blocks, in blocks.
+        num_asked: Number of trials in the study. It changes the seed of Optuna's samplers, so
+            that a resumed study does not repeat its proposals.
+        error_table: Prior of ``additive``; the others ignore it.
 
     Raises:
         ConfigError: If no sampler has this name.
@@ -52,12 +52,12 @@ def build_sampler(
     if name == "uniform":
         return UniformSampler(space, seed)
     if name == "tpe":
-        # Independent TPE, Optuna's multi-objective default, ignores how intervals interact.
+        # NOTE: Univariate TPE, Optuna's default, ignores interactions between intervals.
         return optuna.samplers.TPESampler(seed=seed + num_asked, multivariate=True)
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed + num_asked, population_size=20)
     if name == "gp":
-        # Expected hypervolume improvement over Gaussian processes, one per objective.
+        # NOTE: Expected hypervolume improvement, with one Gaussian process per objective.
         return optuna.samplers.GPSampler(seed=seed + num_asked)
     raise ConfigError(
         f"search.sampler must be {', '.join(NAMES[:-1])} or {NAMES[-1]}, not {name!r}."

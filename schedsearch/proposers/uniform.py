@@ -1,4 +1,4 @@
-"""Exactly uniform proposals, and what all samplers of our own share."""
+"""Exactly uniform proposals; the base class of our samplers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from schedsearch.schedules.space import SearchSpace
 
 
 class UniformSampler(optuna.samplers.BaseSampler):
-    """Draws schedules exactly uniformly from a space; independent of what was measured.
+    """Draws schedules exactly uniformly from a space.
 
-    Optuna's own random sampler draws ten integers, which the sorting encoding turns into a
-    biased draw with 12-27 % duplicates.
+    Optuna's random sampler draws the intervals independently. Sorted to a monotone schedule,
+    such draws are not uniform and repeat often.
 
     Args:
         space: The space of schedules.
-        seed: Seed of the study; with the trial number it fixes the draw, so that a resumed
-            study proposes what an undisturbed one would.
+        seed: Seed of the study. Together with the trial number it fixes the draw, so a resumed
+            study proposes the same schedules.
     """
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
@@ -32,14 +32,14 @@ class UniformSampler(optuna.samplers.BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """All intervals are drawn together."""
+        """Return all parameters, so that they are drawn together."""
         bounds = IntDistribution(self._space.min_depth, self._space.max_depth)
         return dict.fromkeys(self._space.param_names(), bounds)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """One schedule as canonical parameters."""
+        """Draw one schedule as canonical parameters."""
         rng = np.random.default_rng([self._seed, trial.number])
         return self._space.to_params(self.draw(study, rng))
 
@@ -50,9 +50,9 @@ class UniformSampler(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Refuse: a parameter outside the space is a mistake of the caller."""
+        """Raise an error, because no parameter lies outside the space."""
         raise ValueError(f"{param_name!r} is no parameter of this space of schedules.")
 
     def draw(self, study: optuna.Study, rng: np.random.Generator) -> ExitSchedule:
-        """One schedule of the space."""
+        """Draw one schedule of the space."""
         return self._space.sample(rng)

@@ -1,4 +1,4 @@
-"""What a run found, how sure that is, and what to do next: at most four sentences."""
+"""The sentences below the tables: what a run found, how sure, and what next."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def conclusions(found: RunFindings, run_dir: str, costs: Costs | None = None) ->
         run_dir: The run folder as people type it.
         costs: Where the time went.
     """
-    lines = [*_what_beats_what(found), *_what_is_not_sure(found)]
+    lines = [*_what_beats_what(found), *_warnings(found)]
     if costs is not None and costs.device_seconds:
         lines.append(_where_the_time_went(costs))
     lines.append(f"Next: schedsearch pick {run_dir} --knee")
@@ -40,50 +40,43 @@ def conclusions(found: RunFindings, run_dir: str, costs: Costs | None = None) ->
 
 
 def _what_beats_what(found: RunFindings) -> list[str]:
-    better = _titles(found.comparisons, "better")
-    worse = _titles(found.comparisons, "worse")
-    if not better and not worse:
-        return []
     parts = []
-    if better:
-        parts.append(f"Searched schedules beat {_joined(better)} at no higher latency")
-    if worse:
+    if better := _titles(found.comparisons, "better"):
+        parts.append(f"searched schedules beat {_joined(better)} at no higher latency")
+    if worse := _titles(found.comparisons, "worse"):
         parts.append(f"{_joined(worse)} {'beat' if len(worse) > 1 else 'beats'} the search")
-    return [f"{'; '.join(parts)} ({_judges(found)})."]
-
-
-def _what_is_not_sure(found: RunFindings) -> list[str]:
-    parts = []
     if unsure := _titles(found.comparisons, "no difference"):
         parts.append(f"not sure against {_joined(unsure)}")
-    disagreeing = [
-        comparison.preset.title
-        for comparison in found.comparisons
-        if comparison.difference is not None
-        and comparison.audit is not None
-        and {comparison.difference.verdict, comparison.audit.verdict} == {"better", "worse"}
-    ]
-    if disagreeing:
-        parts.append(f"the auditor says the opposite on {_joined(disagreeing)}")
-    if found.ranks_badly:
-        parts.append(
-            "the search's FIDs rank the confirmed schedules badly (Kendall's tau "
-            f"{found.tau:.2f}), so run with more steps or images"
-        )
-    if not found.comparisons:
-        return [f"{_sentence(parts)}."] if parts else []
-    if all(comparison.num_training_seeds == 0 for comparison in found.comparisons):
+    return [f"{_sentence(parts)} ({_judges(found)})."] if parts else []
+
+
+def _warnings(found: RunFindings) -> list[str]:
+    parts = []
+    judged = [comparison for comparison in found.comparisons if comparison.difference is not None]
+    if judged and not any(comparison.num_training_seeds for comparison in judged):
         parts.append(_fine_tunes(found))
+    disagreeing = [c.preset.title for c in judged if _auditor_disagrees(c)]
+    if disagreeing:
+        parts.append(f"the auditor disagrees on {_joined(disagreeing)}")
+    if found.ranks_badly:
+        parts.append(f"the search ranked badly (Kendall's tau {found.tau:.2f}): use more steps")
     return [f"{_sentence(parts)}."] if parts else []
 
 
+def _auditor_disagrees(comparison: Comparison) -> bool:
+    """Whether one calls better what the other calls worse."""
+    found = (comparison.difference, comparison.audit)
+    return {side.verdict for side in found if side is not None} == {"better", "worse"}
+
+
 def _fine_tunes(found: RunFindings) -> str:
+    """How much training the comparison rests on."""
     recipe = found.results.settings.recipe
     if recipe.weights == "shared":
         return "all schedules share one set of tuned weights"
     if not recipe.num_steps:
         return "no schedule was fine-tuned"
-    return "each schedule was fine-tuned once, and another training seed may shift this"
+    return "each was fine-tuned once, so other training seeds may differ"
 
 
 def _judges(found: RunFindings) -> str:

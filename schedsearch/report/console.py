@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 _PIPE_WIDTH = 150
-"""Columns of a table that goes to a file or a pipe, where no window sets a width."""
+"""Columns of a table that goes to a file or a pipe."""
 
 
 def result_console() -> Console:

@@ -26,7 +26,7 @@ def print_report(
     costs: Costs | None = None,
     whole_front: bool = False,
 ) -> None:
-    """Print what a run found and how sure that is; nothing for a run without results.
+    """Print what a run found; nothing for a run without results.
 
     Args:
         console: Where to.
@@ -43,6 +43,10 @@ def print_report(
     width = min(console.width, WIDTH)
     console.print(front_table(found, None if whole_front else SCREEN_ROWS), width=width)
     if found.comparisons:
+        console.print()
         console.print(preset_table(found), width=width)
-    for line in conclusions(found, run_dir, costs):
-        console.print(line, soft_wrap=True, highlight=False)
+    console.print()
+    *sentences, command = conclusions(found, run_dir, costs)
+    for line in sentences:
+        console.print(line, width=width, highlight=False)
+    console.print(command, soft_wrap=True, highlight=False)  # to be copied in one piece

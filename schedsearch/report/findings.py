@@ -1,4 +1,4 @@
-"""What the final report says of a run: the rows that it shows and its comparisons."""
+"""What the final report shows of a run: its rows and comparisons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIN_RANKED = 5
 """With fewer schedules a rank correlation says nothing."""
 
 BAD_TAU = 0.3
-"""Kendall's tau below which the search ranks schedules badly: 65 % of all pairs in order."""
+"""Kendall's tau below which the search ranks badly: 65 % of pairs in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a live view on a terminal, plain lines elsewhere."""
+"""The progress of a run: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Hypervolume = Callable[[Sequence["TrialRecord"]], float | None]
 
 
 class RunView:
-    """Follows a run; meets ``search.seam.Observer`` and is a context manager.
+    """Follows a run; meets ``runners.contracts.Observer`` and is a context manager.
 
     Args:
         console: Where to write; standard error, so that results alone go to standard output.
@@ -140,23 +140,13 @@ class RunView:
             self._console.print(Text(text, style=style), soft_wrap=True)
 
     def _eta(self) -> str:
-        """What is left of the stage: by the estimate at first, by its own jobs later."""
-        elapsed = time.monotonic() - self._began
-        done = self._done - self._first_done
-        # NOTE: jobs that run count as half done, so that two workers are not taken for one.
-        finished = done + 0.5 * len(self._running)
-        wanted = (self._total or 0) - self._first_done
-        seen = elapsed * (wanted - finished) / finished if done and finished else None
-        expected = None
-        if self._expected is not None:
-            share = max(0.0, 1.0 - finished / wanted) if wanted > 0 and done else 1.0
-            expected = self._expected * share if done else self._expected - elapsed
-        if seen is None:
-            left = expected
-        elif expected is None:
-            left = seen
-        else:
-            left = (expected + done * seen) / (1 + done)
+        left = time_left(
+            elapsed=time.monotonic() - self._began,
+            done=self._done - self._first_done,
+            running=len(self._running),
+            wanted=(self._total or 0) - self._first_done,
+            expected=self._expected,
+        )
         return f", about {duration(left)} left" if left is not None and left > 0.5 else ""
 
     def _render(self) -> RenderableType:
@@ -213,6 +203,32 @@ class RunView:
                 f"{e.latency_ms:.1f}",
             )
         return table
+
+
+def time_left(
+    *, elapsed: float, done: int, running: int, wanted: int, expected: float | None
+) -> float | None:
+    """Seconds left in a stage: by the estimate first, by its own jobs later.
+
+    Args:
+        elapsed: Seconds since the stage began.
+        done: Jobs that ended since then.
+        running: Jobs that run now; they count as half done.
+        wanted: Jobs of the stage.
+        expected: Estimated seconds of the whole stage, where there is one.
+
+    Returns:
+        None where nothing is known yet.
+    """
+    if not done:
+        return None if expected is None else expected - elapsed
+    # NOTE: without those that run, the first result of two workers would halve the speed.
+    finished = done + 0.5 * running
+    seen = elapsed * (wanted - finished) / finished
+    if expected is None:
+        return seen
+    by_estimate = expected * max(0.0, 1.0 - finished / wanted)
+    return (by_estimate + done * seen) / (1 + done)
 
 
 def _title(job: TrialJob) -> str:

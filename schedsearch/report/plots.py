@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _SEARCHED, _PRESET, _FULL, _BOUND = "#1f77b4", "#d62728", "#222222", "#2ca02c"
 
+LOG_ABOVE = 4.0
+"""Ratio of the largest to the smallest FID above which the axis is logarithmic."""
+
 MIN_TRIALS = 8
 """Trials below which no surrogate is drawn."""
 
@@ -92,6 +95,11 @@ def _draw_points(axes: Any, results: RunResults) -> None:
     _label_marks(axes, held_out=alike and bool(results.confirmations))
     axes.set_xlabel(f"latency, ms per batch of {settings.latency_batch}")
     axes.set_ylabel(results.entries[0].fid_title)
+    fids = [entry.fid for entry in results.entries]
+    if min(fids) > 0 and max(fids) > LOG_ABOVE * min(fids):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_title(results.settings.name)
     axes.margins(x=0.12, y=0.1)  # room for the names
     axes.grid(alpha=0.25)

@@ -87,18 +87,14 @@ def plot_error_table(profile: Profile, path: Path) -> None:
     """
     errors = profile.errors
     settings = profile.settings
-    tuned = (
-        f"{errors.num_steps} steps with {errors.exits} exits"
-        if errors.num_steps
-        else "none (pretrained weights)"
-    )
+    tuned = f"shared, tuned for {errors.num_steps} steps" if errors.num_steps else "pretrained"
     _plot(
         profile,
         1000 * errors.excess(),
         errors.depths,
         path,
         title=f"{settings.name}: weighted loss above that of the deepest exit, in thousandths",
-        note=f"shared fine-tune: {tuned}; n={errors.num_images} per cell",
+        note=f"weights: {tuned}; n={errors.num_images} per cell",
         colours="magma",
         label="1000 x excess loss",
         y_label="exit depth, blocks",
@@ -218,7 +214,7 @@ def _mark_cells(axes, values, depths, mesh) -> None:  # type: ignore[no-untyped-
 
 
 def _draw_plans(axes, plans: Sequence[ProfiledSchedule], num_intervals: int) -> None:  # type: ignore[no-untyped-def]
-    """Up to three plans as staircases along the upper edge of the blocks that they run."""
+    """Up to three plans as staircases above the blocks that they run."""
     import matplotlib.patheffects as effects
 
     chosen = [plans[i] for i in sorted({0, len(plans) // 2, len(plans) - 1})] if plans else []

@@ -61,7 +61,9 @@ def error_table(profile: Profile) -> Table:
     errors = profile.errors
     excess, spread = errors.excess(), np.array(errors.standard_errors)
     columns = shown_columns(len(errors.depths))
-    tuned = f"{errors.num_steps} steps, {errors.exits} exits" if errors.num_steps else "untuned"
+    tuned = (
+        f"shared weights, {errors.num_steps} steps" if errors.num_steps else "pretrained weights"
+    )
     shown = Table(
         title=f"error table: 1000 x excess loss by interval and exit depth ({tuned}, "
         f"n={errors.num_images})"
@@ -113,7 +115,7 @@ def block_values(profile: Profile) -> NDArray[np.float64]:
 
 
 def shown_columns(num_depths: int) -> list[int]:
-    """Columns of a table for the terminal: all of few, else evenly spaced ones with both ends."""
+    """Columns of a table: all of few, else evenly spaced ones with both ends."""
     if num_depths <= MAX_COLUMNS:
         return list(range(num_depths))
     return sorted({round(x) for x in np.linspace(0, num_depths - 1, MAX_COLUMNS).tolist()})

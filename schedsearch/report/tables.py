@@ -34,31 +34,28 @@ def front_table(found: RunFindings, max_searched: int | None = None) -> Table:
             spread; None shows all.
     """
     shown = _shortened(found.shown, max_searched)
-    title = f"Pareto front of {found.results.settings.name} and its baselines"
-    table = _table(title)
-    if left_out := len(found.shown) - len(shown):
-        table.caption = f"{left_out} more: schedsearch front"
-        table.caption_justify = "left"
-    batch = found.results.settings.evaluation.latency_batch
+    table = _table(f"Pareto front of {found.results.settings.name} and its baselines")
+    table.caption = "\n".join(_legend(found, left_out=len(found.shown) - len(shown)))
     table.add_column("schedule", no_wrap=True)
-    table.add_column("blocks, data → noise", no_wrap=True)
-    table.add_column(found.shown[0].fid_title, justify="right", max_width=12)
-    table.add_column(found.held_out_title or "held-out seeds", justify="right", max_width=16)
-    table.add_column(f"ms per batch of {batch}", justify="right", max_width=12)
-    table.add_column("saved", justify="right", no_wrap=True)
+    table.add_column("blocks, data → noise")  # alone wraps where there are many intervals
+    for title in _number_titles(found):
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("front", no_wrap=True)
     front = {entry.trial for entry in found.front}
     for entry in shown:
-        bold = entry.trial in front and entry.name is None
+        numbers = [
+            rounded(entry.fid),
+            *([_held_out(entry)] if found.held_out_title else []),
+            _latency(entry),
+            f"{entry.latency.acceleration:.1%}",
+        ]
+        on_front = entry.trial in front
         table.add_row(
             entry.title,
             " ".join(map(str, entry.depths)),
-            rounded(entry.fid),
-            _held_out(entry),
-            _latency(entry),
-            f"{entry.latency.acceleration:.1%}",
-            _front(found, entry, on_front=entry.trial in front),
-            style="bold" if bold else None,
+            *numbers,
+            _front(found, entry, on_front=on_front),
+            style="bold" if on_front and entry.name is None else None,
         )
     return table
 
@@ -66,15 +63,18 @@ def front_table(found: RunFindings, max_searched: int | None = None) -> Table:
 def preset_table(found: RunFindings) -> Table:
     """Every preset against the best searched schedule that is no slower."""
     table = _table("Against the hand-made schedules, at no higher latency")
+    auditor = found.results.settings.evaluation.auditor
+    table.caption = "FID difference: searched - preset, 95 % interval"
+    if auditor is not None:
+        table.caption += f"; auditor: {auditor}"
     table.add_column("preset", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
     table.add_column("searched", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
-    table.add_column("FID difference, 95 %", justify="right", no_wrap=True)
-    table.add_column("searched is", no_wrap=True)
-    auditor = found.results.settings.evaluation.auditor
+    table.add_column("FID difference", justify="right", no_wrap=True)
+    table.add_column("verdict")
     if auditor is not None:
-        table.add_column(f"by auditor {auditor}", max_width=14)
+        table.add_column("auditor says")
     table.add_column("")
     for comparison in found.comparisons:
         table.add_row(*_preset_row(comparison, audited=auditor is not None))
@@ -82,7 +82,35 @@ def preset_table(found: RunFindings) -> Table:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    return Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+
+
+def _number_titles(found: RunFindings) -> list[str]:
+    return ["FID", *(["held-out FID"] if found.held_out_title else []), "ms", "saved"]
+
+
+def _legend(found: RunFindings, *, left_out: int) -> list[str]:
+    """What the columns hold, a line each."""
+    batch = found.results.settings.evaluation.latency_batch
+    predicted = any(entry.latency.source != "measured" for entry in found.shown)
+    lines = [f"{found.shown[0].fid_title}; ms per batch of {batch}"]
+    if predicted:
+        lines.append("~: not measured after the last trial")
+    if found.held_out_title:
+        lines += [
+            f"held-out FID: {found.held_out_title}, 95 % interval",
+            "front: ● in the search, then at how many of the held-out seeds",
+        ]
+    if left_out:
+        lines.append(f"{left_out} more: schedsearch front")
+    return lines
 
 
 def _shortened(entries: tuple[FrontEntry, ...], max_searched: int | None) -> list[FrontEntry]:
@@ -133,7 +161,7 @@ def _latency(entry: FrontEntry) -> str:
 
 
 def _front(found: RunFindings, entry: FrontEntry, *, on_front: bool) -> str:
-    """A dot by the search's FID, then at how many held-out seeds it is on the front."""
+    """A dot by the search's FID, then the held-out seeds on the front."""
     text = "● " if on_front else "  "
     if (seeds := found.seeds_on_front.get(entry.trial)) is None:
         return text

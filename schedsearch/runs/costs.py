@@ -1,4 +1,4 @@
-"""``costs.json``: where the time of a run went, stage by stage, over all of its starts."""
+"""``costs.json``: where the time of a run went, stage by stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FINAL_LATENCY = "final latency"
 CONFIRMATION = "confirmation"
 INTERRUPTED = "interrupted"
 STAGES = (CHECKS, PROFILE, TRIALS, FAILED_TRIALS, FINAL_LATENCY, CONFIRMATION, INTERRUPTED)
-"""In the order in which they are shown; ``interrupted`` are jobs of drivers that ended early."""
+"""In the order of the report; ``interrupted`` are jobs of drivers that ended early."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Costs:
         return self.stages.setdefault(stage, StageCost())
 
     def lines(self) -> list[str]:
-        """A line per stage for people, ``name: what it took``, and one for all of them."""
+        """A line per stage for people, and one for all of them."""
         total = self.device_seconds
         kept = [(name, self.stages[name]) for name in STAGES if name in self.stages]
         jobs = sum(cost.jobs for _, cost in kept)
@@ -105,7 +105,7 @@ def _line(name: str, cost: StageCost, share: float) -> str:
 
 
 def used_budget(costs: Costs, wall_clock: float | None, device_hours: float | None) -> str:
-    """What is used of a budget, in words; limits that are not set are left out."""
+    """What is used of a budget, in words."""
     wall = duration(costs.wall_seconds)
     device = f"{costs.device_seconds / 3600:.2f}"
     return ", ".join(

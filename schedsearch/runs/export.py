@@ -10,18 +10,18 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from schedsearch.files.atomic import replacing
 from schedsearch.backbones.weights.checkpoint import fingerprint_of
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.files.atomic import replacing
+from schedsearch.runs.entry import FrontEntry
+from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import RunResults
 from schedsearch.schedules.schedule_file import (
     ScheduledBackbone,
     ScheduleFile,
     read_schedule_file,
     write_schedule_file,
 )
-from schedsearch.runs.entry import FrontEntry
-from schedsearch.runs.results import RunResults
-from schedsearch.runs.folder import RunFolder
 from schedsearch.settings import SolverSettings, StudySettings
 
 

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schedsearch.files.atomic import write_text
 from schedsearch.exceptions import ConfigError, StorageError
-
+from schedsearch.files.atomic import write_text
 
 STATE_FILE = "progress.pt"
 """Name of a job's saved state in its folder."""
@@ -70,7 +69,7 @@ class RunFolder:
 
     @classmethod
     def existing(cls, name: str) -> RunFolder:
-        """The folder of a run that was started before, by path or by name below ``runs/``.
+        """The folder of an earlier run, by path or by name below ``runs/``.
 
         Raises:
             ConfigError: If it is no run folder.

@@ -1,4 +1,4 @@
-"""The schedule that a command line option means."""
+"""Parses the schedule given as a command line option."""
 
 from __future__ import annotations
 
@@ -9,50 +9,66 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import nearest
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
-from schedsearch.schedules.schedule_file import read_schedule_file
+from schedsearch.schedules.schedule_file import ScheduleFile, lowest_depth, read_schedule_file
+
+
+def read_schedule_for(
+    path: str | Path, num_exit_blocks: int | None, family: str | None
+) -> ScheduleFile:
+    """Read a schedule file that belongs to a model.
+
+    Args:
+        path: The file.
+        num_exit_blocks: Exit blocks of the model; None if unknown.
+        family: ``dit`` or ``uvit``; None for a custom class, which takes any schedule.
+
+    Raises:
+        InvalidFileError: With every mistake of the file.
+        ConfigError: If it cannot be read or belongs to another model.
+    """
+    file = read_schedule_file(path)
+    theirs = file.backbone
+    if num_exit_blocks is not None and theirs.num_exit_blocks != num_exit_blocks:
+        reason = f"{theirs.num_exit_blocks} exit blocks, but the backbone has {num_exit_blocks}"
+    elif family is not None and theirs.family != family:
+        reason = f"the family {theirs.family}, but the backbone is a {family}"
+    else:
+        return file
+    raise ConfigError(
+        f"{path}: the schedule is for {reason}; use a schedule found for this backbone, or a "
+        "preset."
+    )
 
 
 def resolve_schedule(
-    spec: str, *, num_exit_blocks: int, num_intervals: int = 10, min_depth: int = 1
+    spec: str, *, num_exit_blocks: int, num_intervals: int = 10, family: str | None = None
 ) -> ExitSchedule:
-    """The schedule that a command line option means.
+    """Parse the schedule given as a command line option.
 
     Args:
         spec: A schedule file, a preset (scaled to the model), ``full``, or depths separated
-            by commas or spaces, data -> noise; a single depth stands for every interval.
+            by commas or spaces, from data to noise. A single depth applies to every interval.
         num_exit_blocks: Exit blocks of the model.
         num_intervals: Intervals of ``full`` and number of depths in a list.
-        min_depth: Smallest depth that the model runs, see
-            :func:`~schedsearch.schedules.schedule_file.lowest_depth`. Presets keep
-            at least one block whatever it is, as in the paper (ASE, Table 5).
+        family: ``dit``, ``uvit``, or None for a custom class. It decides whether the model may
+            run no block at all; presets keep one block, as in the paper (ASE, Table 5).
 
     Raises:
-        ConfigError: If there is no such schedule or it does not fit the model.
+        ConfigError: If the schedule does not exist or does not fit the model.
     """
     if spec == FULL:
         return ExitSchedule.flat(num_exit_blocks, num_intervals)
     if spec in HAND_MADE:
-        return preset_for(spec, num_exit_blocks, min_depth=max(1, min_depth))
+        return preset_for(spec, num_exit_blocks)
     if re.fullmatch(r"[-\d\s,\[\]]+", spec):
-        return _from_list(spec, num_exit_blocks, num_intervals, min_depth)
+        return _from_list(spec, num_exit_blocks, num_intervals, lowest_depth(family))
     path = Path(spec).expanduser()
     if not path.is_file():
         advice = nearest(spec, [FULL, *HAND_MADE]) or (
             f"presets are {', '.join([FULL, *HAND_MADE])}"
         )
         raise ConfigError(f"There is no schedule file or preset {spec!r}; {advice}.")
-    file = read_schedule_file(path)
-    if file.backbone.num_exit_blocks != num_exit_blocks:
-        raise ConfigError(
-            f"{spec}: the schedule is for {file.backbone.num_exit_blocks} exit blocks, but the "
-            f"backbone has {num_exit_blocks}; use a schedule found for this backbone, or a preset."
-        )
-    if (lowest := min(file.depths)) < min_depth:
-        raise ConfigError(
-            f"{spec}: the schedule runs {lowest} blocks, but the backbone at least {min_depth}; "
-            "use a schedule found for this backbone, or a preset."
-        )
-    return file.schedule
+    return read_schedule_for(path, num_exit_blocks, family).schedule
 
 
 def _from_list(

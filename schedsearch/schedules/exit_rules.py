@@ -1,6 +1,6 @@
-"""Where the samples of a training batch exit: by a schedule, or at random.
+"""Exit rules of training batches: by one schedule, or by random schedules.
 
-Shared weights that serve many schedules come from the same trainer with another rule.
+Shared weights come from the same trainer, with the second rule.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
 
 class ScheduleExits:
-    """Each sample exits at the depth of its own time (ASE, Sec. 3.2); draws nothing."""
+    """Each sample exits at its schedule's depth for its time (ASE, Sec. 3.2)."""
 
     def __init__(self, schedule: ExitSchedule) -> None:
         self.schedule = schedule
 
     def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
-        """Exit depths, (N,) int64, for times ``t`` on the clock [0, 1000]."""
+        """Return exit depths, (N,) int64, for clock times ``t``; draw no numbers."""
         return self.schedule.depths_at(t)
 
 
 class RandomScheduleExits:
-    """Each sample follows its own schedule, drawn uniformly from a space."""
+    """Each sample follows another schedule, drawn uniformly from a space."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        # The schedule whose depth in every interval is the number of the interval.
+        # NOTE: The depth of interval i is i, so depths_at returns the index of the interval.
         self._numbers = ExitSchedule(tuple(range(space.num_intervals)))
 
     def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
-        """Exit depths, (N,) int64, for times ``t`` on the clock [0, 1000]."""
+        """Return exit depths, (N,) int64, for clock times ``t``."""
         interval = self._numbers.depths_at(t)
         depths = self._draw(len(t), generator).to(t.device)  # (N, num_intervals)
         return depths.gather(1, interval[:, None])[:, 0]
 
     def _draw(self, num: int, generator: torch.Generator) -> Tensor:
-        """Schedules, (num, num_intervals) int64, exactly uniform and all at once.
+        """Draw schedules, (num, num_intervals) int64, exactly uniformly.
 
-        As ``SearchSpace.sample`` draws one: a monotone schedule is a choice of
-        ``num_intervals`` among ``num_levels + num_intervals - 1`` places (stars and bars).
+        A monotone schedule is a choice of ``num_intervals`` among
+        ``num_levels + num_intervals - 1`` places (stars and bars).
         """
         import torch
 

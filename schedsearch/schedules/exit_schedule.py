@@ -1,4 +1,4 @@
-"""Exit schedules: how many blocks run in each tenth of diffusion time (ASE, Sec. 3.2)."""
+"""Exit schedules: blocks to run per tenth of diffusion time (ASE, Sec. 3.2)."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CLOCK_END = 1000.0
-"""End of the clock that schedules use: 0 is the data, 1000 is pure noise."""
+"""End of the schedules' clock: 0 is data, 1000 is pure noise."""
 
 CLOCK_SLACK = 1e-3
-"""Rounding of float32 solvers that the clock forgives at both ends."""
+"""Tolerance at both ends of the clock, for rounding in float32 solvers."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExitSchedule:
     """Number of blocks to run per interval of diffusion time.
 
-    The clock [0, 1000] is the model's own time and never the index of a solver step, so a
-    schedule means the same for every solver and step count. It is cut into as many equal
-    intervals as there are depths; interval 0 is next to the data (ASE, Sec. 3.2 and Table 5).
-    The depths may have any shape: monotonicity belongs to the search space.
+    The clock [0, 1000] is the model's time, never the index of a solver step. So a schedule
+    means the same for every solver and number of steps. The clock is split into equal
+    intervals, one per depth; interval 0 is next to the data (ASE, Sec. 3.2 and Table 5). Depths
+    need not be monotone; that is a rule of the search space.
 
     Args:
-        depths: Blocks to run per interval, data -> noise. Counted from the first block in a
-            DiT; in a U-ViT the number of decoder blocks that run whole.
+        depths: Blocks to run per interval, from data to noise. In a DiT they count from the
+            first block, in a U-ViT they count decoder blocks.
 
     Raises:
         ValueError: If ``depths`` is empty or holds anything but integers >= 0.
@@ -48,7 +48,7 @@ class ExitSchedule:
 
     @classmethod
     def flat(cls, depth: int, num_intervals: int = 10) -> ExitSchedule:
-        """The schedule that runs ``depth`` blocks at every time."""
+        """Return the schedule that runs ``depth`` blocks at every time."""
         return cls((depth,) * num_intervals)
 
     @property
@@ -58,17 +58,17 @@ class ExitSchedule:
 
     @property
     def is_nonincreasing(self) -> bool:
-        """Whether depth never grows from the data to the noise ("noise-easy", ASE, Fig. 1)."""
+        """Whether depth never increases towards the noise ("noise-easy", ASE, Fig. 1)."""
         return all(a >= b for a, b in zip(self.depths, self.depths[1:], strict=False))
 
     def interval_of(self, t: float) -> int:
-        """Interval of a time on the clock.
+        """Return the interval of a clock time.
 
         Args:
-            t: Time in [0, 1000]; 1e-3 of rounding is forgiven at both ends.
+            t: Time in [0, 1000], with a tolerance of 1e-3 at both ends.
 
         Returns:
-            ``min(n - 1, floor(t / (1000 / n)))``; a time just below 0 counts as 0.
+            ``min(n - 1, floor(t / (1000 / n)))``, at least 0.
 
         Raises:
             ValueError: If ``t`` lies outside the clock or is not a number.
@@ -82,19 +82,19 @@ class ExitSchedule:
         return min(last, max(0, math.floor(t / (CLOCK_END / len(self.depths)))))
 
     def depth_at(self, t: float) -> int:
-        """Blocks to run at time ``t``, a number on the clock [0, 1000]."""
+        """Return the number of blocks to run at clock time ``t``."""
         return self.depths[self.interval_of(t)]
 
     def num_blocks(self, visits: Sequence[int]) -> int:
-        """Blocks that one solver run executes.
+        """Count the blocks that one solver run executes.
 
         Args:
-            visits: Network calls of the solver per interval, data -> noise.
+            visits: Network calls of the solver per interval, from data to noise.
         """
         return sum(calls * depth for calls, depth in zip(visits, self.depths, strict=True))
 
     def depths_at(self, t: Tensor) -> Tensor:
-        """Blocks to run at each time of a batch.
+        """Return the number of blocks to run at each time of a batch.
 
         Args:
             t: Times on the clock [0, 1000], (N,), any dtype and device.
@@ -111,15 +111,15 @@ class ExitSchedule:
         inside = (clock >= -CLOCK_SLACK) & (clock <= CLOCK_END + CLOCK_SLACK)
         if not bool(inside.all()):
             first = float(clock[~inside].flatten()[0])
-            self.interval_of(first)  # raises with the explanation
+            self.interval_of(first)  # NOTE: raises the ValueError with its explanation
         interval = torch.floor(clock / (CLOCK_END / len(self.depths))).long()
         interval = interval.clamp(0, len(self.depths) - 1)
         return torch.tensor(self.depths, dtype=torch.long, device=t.device)[interval]
 
     def visited(self, times: Iterable[float]) -> tuple[int, ...]:
-        """Depths at the times where a solver calls the network.
+        """Return the depths at the times where a solver calls the network.
 
-        Two schedules that visit the same depths give the same samples at the same cost.
+        Schedules with equal visited depths give the same samples at the same cost.
         """
         return tuple(self.depth_at(t) for t in times)
 

@@ -1,4 +1,4 @@
-"""The papers' hand-made exit schedules (ASE, Table 5) and their scaling to other depths."""
+"""Hand-made exit schedules of the paper (ASE, Table 5), scaled to any depth."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from types import MappingProxyType
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 FULL = "full"
-"""Name of the schedule that runs every block at every time."""
+"""Name of the schedule that always runs every block."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandMade:
-    """One hand-made schedule of a paper.
+    """One hand-made schedule of the paper.
 
     Args:
-        schedule: Depths, data -> noise.
-        num_exit_blocks: Blocks that the paper's model could skip: 28 in DiT-XL/2, the 6
-            decoder blocks in U-ViT-S/4.
-        reported_acceleration: Fraction of wall-clock time saved, as the paper reports it.
+        schedule: Depths from data to noise.
+        num_exit_blocks: Exit blocks of the paper's model: 28 in DiT-XL/2, the 6 decoder blocks
+            in U-ViT-S/4.
+        reported_acceleration: Fraction of wall-clock time saved, as reported.
     """
 
     schedule: ExitSchedule
@@ -49,11 +49,11 @@ HAND_MADE: Mapping[str, HandMade] = MappingProxyType(
 presets: Mapping[str, ExitSchedule] = MappingProxyType(
     {name: row.schedule for name, row in HAND_MADE.items()}
 )
-"""The hand-made schedules by the paper's name, at the paper's depth."""
+"""The hand-made schedules by their name in the paper, unscaled."""
 
 
 def scale_depth(depth: int, *, old: int, new: int) -> int:
-    """``floor(depth * new / old + 1/2)``: a depth of ``old`` blocks as one of ``new`` blocks."""
+    """Scale a depth from ``old`` to ``new`` blocks: ``floor(depth * new / old + 1/2)``."""
     return (2 * depth * new + old) // (2 * old)
 
 
@@ -64,10 +64,10 @@ def scale_schedule(
 
     Args:
         schedule: Schedule for ``old`` exit blocks.
-        old: Exit blocks of the model it was made for.
-        new: Exit blocks of the model it is wanted for.
-        min_depth: Smallest depth that the result may have.
-        max_depth: Largest depth that the result may have; None means ``new``.
+        old: Exit blocks of the original model.
+        new: Exit blocks of the target model.
+        min_depth: Smallest depth in the result.
+        max_depth: Largest depth in the result; None means ``new``.
     """
     top = new if max_depth is None else max_depth
     scaled = (scale_depth(depth, old=old, new=new) for depth in schedule.depths)
@@ -77,7 +77,7 @@ def scale_schedule(
 def preset_for(
     name: str, num_exit_blocks: int, *, min_depth: int = 1, max_depth: int | None = None
 ) -> ExitSchedule:
-    """A preset (or ``"full"``) for a model with ``num_exit_blocks`` exit blocks.
+    """Scale a preset (or ``"full"``) to a model with ``num_exit_blocks`` exit blocks.
 
     Raises:
         KeyError: If no preset has this name.

@@ -1,4 +1,4 @@
-"""Schedule files: one exit schedule, what it was measured to do, and where it came from."""
+"""Schedule files: one exit schedule with its measurements and its origin."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from schedsearch.files.yaml_writer import dump_yaml
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 SCHEMA = "schedsearch.schedule/1"
-"""First key of a schedule file; the number grows when old readers could misread a file."""
+"""Value of the key ``schema``; the number changes when old readers would misread a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledBackbone:
-    """The model that a schedule is for."""
+    """The model of a schedule."""
 
     family: str
-    """``dit``, or the import string of its class."""
+    """``dit``, ``uvit``, or the import string of a class."""
     num_exit_blocks: Annotated[int, Field(ge=1)]
     fingerprint: str | None = None
-    """``sha256:...`` of the weights it was measured with, if any."""
+    """``sha256:...`` of the measured weights, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class ScheduleFile:
     name: Annotated[str, Field(min_length=1)]
     backbone: ScheduledBackbone
     depths: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-    """Blocks run per equal interval of diffusion time, data -> noise."""
+    """Blocks to run per equal interval of diffusion time, from data to noise."""
     measured: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
@@ -49,18 +49,18 @@ class ScheduleFile:
 
     @property
     def schedule(self) -> ExitSchedule:
-        """The schedule itself."""
+        """The exit schedule with these depths."""
         return ExitSchedule(self.depths)
 
 
 def lowest_depth(family: str | None) -> int:
-    """Smallest exit depth of a family's models.
+    """Return the smallest exit depth of a family: 1 for DiT, else 0.
 
-    A DiT runs at least one block. A U-ViT always runs its encoder and middle block, so that no
-    decoder block at all is a depth too; a class of someone else may be like that.
+    A U-ViT always runs its encoder and middle block, so it can run without decoder blocks. The
+    same may hold for a custom class.
 
     Args:
-        family: ``dit``, ``uvit``, or None or an import string for any other class.
+        family: ``dit``, ``uvit``, an import string, or None.
     """
     return int(family == "dit")
 
@@ -68,15 +68,15 @@ def lowest_depth(family: str | None) -> int:
 # ---- writing ----------------------------------------------------------------------------------
 
 ABSOLUTE = re.compile(r"(?:^|[\s=:,'\"(])(?:~?/|[A-Za-z]:[\\/])[\w.]")
-"""Text that holds an absolute path, and with it perhaps a user's name."""
+"""Matches text with an absolute path, which may contain a user's name."""
 
 
 def write_schedule_file(path: str | Path, content: ScheduleFile) -> None:
-    """Write a schedule file, keys in the contract's order, in one step.
+    """Write a schedule file atomically, with keys in fixed order.
 
     Args:
         path: File to write or replace.
-        content: What it holds: plain data with finite numbers and no absolute paths.
+        content: Plain data with finite numbers and without absolute paths.
 
     Raises:
         ValueError: If ``content`` breaks one of these rules.
@@ -133,10 +133,10 @@ def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[str, Any]]:
 
 
 def read_schedule_file(path: str | Path) -> ScheduleFile:
-    """Read a schedule file strictly.
+    """Read and validate a schedule file.
 
     Raises:
-        InvalidFileError: With every mistake and its line.
+        InvalidFileError: If the file has mistakes; it lists all of them with their lines.
         ConfigError: If the file cannot be read.
     """
     findings = Findings(str(path))
@@ -157,7 +157,7 @@ def read_schedule_file(path: str | Path) -> ScheduleFile:
 
 
 def load_schedule(path: str | Path) -> ExitSchedule:
-    """The exit schedule of a schedule file.
+    """Read the exit schedule from a schedule file.
 
     Raises:
         ConfigError: If the file cannot be read or is not valid.

@@ -1,7 +1,7 @@
-"""The space of exit schedules: counting, exact sampling and the encoding.
+"""The space of exit schedules: counting, exactly uniform sampling, encoding for Optuna.
 
-Sampling at random and repairing is hopeless here (1.2e-6 of all sequences over 28 blocks are
-monotone) and sorting random integers is biased, so everything below counts exactly.
+Sampling uses exact counts. Rejection would accept only 1.2e-6 of the sequences over 28 blocks,
+and sorting random integers is not uniform.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Monotone = Literal["nonincreasing", "free"]
 
 
 class SuggestsInt(Protocol):
-    """What the space needs of an Optuna trial."""
+    """The part of an Optuna trial that the space uses."""
 
     def suggest_int(self, name: str, low: int, high: int) -> int:
         """Suggest an integer in [low, high]."""
@@ -35,12 +35,12 @@ class SearchSpace:
     Args:
         min_depth: Smallest depth of an interval.
         max_depth: Largest depth of an interval.
-        num_intervals: Equal intervals of diffusion time.
-        monotone: ``"nonincreasing"`` lets depth only fall from the data to the noise;
-            ``"free"`` allows any shape.
+        num_intervals: Number of equal intervals of diffusion time.
+        monotone: With ``"nonincreasing"`` depth never increases from data to noise; ``"free"``
+            allows any depths.
 
     Raises:
-        ValueError: If the range is empty or there is no interval.
+        ValueError: If the range of depths is empty or there is no interval.
     """
 
     min_depth: int
@@ -61,11 +61,14 @@ class SearchSpace:
 
     @property
     def num_levels(self) -> int:
-        """Number of depths that an interval may have."""
+        """Number of possible depths of an interval."""
         return self.max_depth - self.min_depth + 1
 
     def size(self) -> int:
-        """Exact number of schedules: C(k + n - 1, n) monotone ones, or k ** n free ones."""
+        """Return the exact number of schedules.
+
+        It is C(k + n - 1, n) if monotone, else k ** n, for k levels and n intervals.
+        """
         if self.monotone == "free":
             return int(self.num_levels**self.num_intervals)
         return math.comb(self.num_levels + self.num_intervals - 1, self.num_intervals)
@@ -74,7 +77,7 @@ class SearchSpace:
         return self.why_not(schedule) is None
 
     def why_not(self, schedule: ExitSchedule) -> str | None:
-        """The first rule that a schedule breaks, in words, or None when it belongs here."""
+        """Describe the first rule that a schedule breaks; None if it breaks none."""
         if schedule.num_intervals != self.num_intervals:
             return f"has {schedule.num_intervals} intervals, the space {self.num_intervals}"
         for interval, depth in enumerate(schedule.depths):
@@ -88,7 +91,7 @@ class SearchSpace:
         return None
 
     def enumerate(self) -> Iterator[ExitSchedule]:
-        """Every schedule once, deepest first; meant for small spaces (see :meth:`size`)."""
+        """Yield every schedule once, deepest first; for small spaces (see :meth:`size`)."""
         levels = range(self.max_depth, self.min_depth - 1, -1)
         if self.monotone == "free":
             rows: Iterator[tuple[int, ...]] = itertools.product(levels, repeat=self.num_intervals)
@@ -99,7 +102,7 @@ class SearchSpace:
     # ---- sampling -------------------------------------------------------------------------
 
     def sample(self, rng: np.random.Generator) -> ExitSchedule:
-        """Draw one schedule exactly uniformly (stars and bars in the monotone case)."""
+        """Draw one schedule exactly uniformly (stars and bars if monotone)."""
         if self.monotone == "free":
             free = rng.integers(self.min_depth, self.max_depth + 1, self.num_intervals)
             return ExitSchedule(tuple(int(depth) for depth in free))
@@ -111,21 +114,21 @@ class SearchSpace:
     def sample_with_blocks(
         self, rng: np.random.Generator, low: int, high: int, weights: Sequence[int]
     ) -> ExitSchedule | None:
-        """Draw uniformly among the schedules whose block count lies in [low, high].
+        """Draw uniformly among the schedules with block counts in [low, high].
 
-        The block count of a schedule is ``sum(weights[i] * depths[i])``; with the number of a
-        solver's network calls per interval as weights it is what its latency is affine in, so
-        a range of block counts is a latency stratum.
+        The block count is ``sum(weights[i] * depths[i])``. Latency is affine in it if the
+        weights are network calls per interval. So a range of block counts is a latency stratum.
 
         Args:
-            rng: Source of randomness.
+            rng: Random generator.
             low: Smallest block count.
             high: Largest block count.
-            weights: Network calls per interval, data -> noise, integers >= 0.
+            weights: Network calls per interval, from data to noise, integers >= 0.
 
         Returns:
-            A schedule, or None when the stratum is empty.
+            A schedule, or None if the stratum is empty.
         """
+        # Draw a rank.
         tables = self._completions(tuple(weights))
         top = self.max_depth
         counts = tables[0][top]
@@ -134,10 +137,12 @@ class SearchSpace:
         if size == 0:
             return None
         rank = _random_below(rng, size)
+        # Find its block count.
         for remaining in totals:
             if rank < counts[remaining]:
                 break
             rank -= counts[remaining]
+        # Find its depths.
         depths: list[int] = []
         for interval, weight in enumerate(weights):
             for depth in range(self.min_depth, top + 1):
@@ -160,9 +165,10 @@ class SearchSpace:
         return {}
 
     def _completions(self, weights: tuple[int, ...]) -> list[dict[int, dict[int, int]]]:
-        """Exact counts: ``tables[i][top][total]`` ways to fill intervals i.. with depths <= top.
+        """Count the ways to complete a schedule, with exact Python integers.
 
-        ``total`` is the block count of those intervals. Python integers, so nothing overflows.
+        ``tables[i][top][total]`` is the number of ways to fill the intervals from i on with
+        depths <= ``top`` and the block count ``total``.
         """
         if len(weights) != self.num_intervals:
             raise ValueError(f"Expected {self.num_intervals} weights, got {len(weights)}.")
@@ -173,7 +179,7 @@ class SearchSpace:
         for weight in reversed(weights):
             following, current = tables[0], {}
             running: dict[int, int] = {}
-            for top in levels:  # depths <= top = depths <= top - 1, and those that are top
+            for top in levels:  # NOTE: first depth <= top means <= top - 1, or equal to top
                 after = following[top if self._ordered else self.max_depth]
                 running = dict(running)
                 for total, ways in after.items():
@@ -184,28 +190,26 @@ class SearchSpace:
         self._completion_cache[weights] = tables
         return tables
 
-    # ---- local moves ----------------------------------------------------------------------
-
     # ---- encoding for Optuna --------------------------------------------------------------
 
     def param_names(self) -> list[str]:
-        """Optuna parameters, one per interval, each an integer in [min_depth, max_depth]."""
+        """Return Optuna parameter names, one integer in [min_depth, max_depth] per interval."""
         return [f"depth_{interval}" for interval in range(self.num_intervals)]
 
     def decode(self, params: Mapping[str, int]) -> ExitSchedule:
-        """The schedule that parameters stand for: sorted, deepest first, unless free.
+        """Convert parameters to a schedule, sorted deepest first unless free.
 
-        The ranges are static, because dynamic ranges turn NSGA-II into random search. Sorting
-        makes the encoding many-to-one; :meth:`to_params` gives the canonical one.
+        Static ranges with sorting are used, because dynamic ranges turn NSGA-II into random
+        search. Several parameter sets give one schedule; :meth:`to_params` is canonical.
         """
         depths = [int(params[name]) for name in self.param_names()]
         return ExitSchedule(tuple(sorted(depths, reverse=True) if self._ordered else depths))
 
     def to_params(self, schedule: ExitSchedule) -> dict[str, int]:
-        """Canonical parameters: ``decode(to_params(s)) == s`` for every schedule of the space.
+        """Convert a schedule to its canonical parameters; :meth:`decode` inverts it.
 
         Raises:
-            ValueError: If the schedule lies outside the space.
+            ValueError: If the schedule is not in the space.
         """
         if (reason := self.why_not(schedule)) is not None:
             raise ValueError(f"The schedule ({schedule}) is not in the space: it {reason}.")
@@ -222,9 +226,9 @@ class SearchSpace:
 
 
 def _random_below(rng: np.random.Generator, bound: int) -> int:
-    """Uniform integer in [0, bound) for bounds beyond 64 bits."""
+    """Draw a uniform integer in [0, bound), for bounds of more than 64 bits too."""
     bits = bound.bit_length()
-    while True:  # accepts with probability > 1/2, so it ends
+    while True:  # NOTE: rejection, accepting with probability >= 1/2
         value = int.from_bytes(rng.bytes((bits + 7) // 8), "little") >> (-bits % 8)
         if value < bound:
             return value

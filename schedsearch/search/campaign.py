@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from schedsearch.settings import StudySettings
 
 PlotFront = Callable[[RunResults, Path], None]
-"""Draws the front into a PNG. The command line gives it, since pictures belong to ``report``."""
+"""Draws the front into a PNG; given by the command line, since pictures belong to ``report``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +74,7 @@ def run_search(
     with opened_run(settings, folder, observer) as (ready, meter):
         runner = build_runner(settings, folder, address)
         with explaining_failures(settings.name):
-            run = RunStages(ready, folder, meter, observer)
-            run.prepare()
+            run = RunStages.open(ready, folder, meter, observer)
             costs = Costs.load(folder)
             has_work = run.has_work()
             if has_work:

@@ -38,7 +38,7 @@ class TrialPublisher:
     def __init__(
         self, study: optuna.Study, store: FileSystemArtifactStore, folder: RunFolder
     ) -> None:
-        self._study = study
+        self.study = study
         self._store = store
         self._folder = folder
 
@@ -53,7 +53,7 @@ class TrialPublisher:
             self._upload(trial, self._folder.trial(record.number) / "schedule.yaml", "text/plain")
             link = ""
             if picture is not None:
-                path = f"/artifacts/{self._study._study_id}/{trial._trial_id}/{picture}"
+                path = f"/artifacts/{self.study._study_id}/{trial._trial_id}/{picture}"
                 link = f"\n\nSamples, the same noise in every trial:\n\n![samples]({path})"
             save_note(trial, _note(record) + link)
         except (OSError, optuna.exceptions.OptunaError) as error:
@@ -79,15 +79,15 @@ class TrialPublisher:
         from optuna_dashboard import save_note
 
         for key, value in attributes.items():
-            self._study.set_user_attr(key, value)
+            self.study.set_user_attr(key, value)
         try:
             links = []
             for picture in pictures:
-                artifact = self._upload(self._study, picture)
+                artifact = self._upload(self.study, picture)
                 if artifact is not None:
-                    path = f"/artifacts/{self._study._study_id}/{artifact}"
+                    path = f"/artifacts/{self.study._study_id}/{artifact}"
                     links.append(f"\n\n![{picture.stem}]({path})")
-            save_note(self._study, note + "".join(links))
+            save_note(self.study, note + "".join(links))
         except (OSError, optuna.exceptions.OptunaError) as error:
             _log.warning("study note not saved: %s", error)
 

@@ -1,4 +1,4 @@
-"""Counts what a run costs while it goes on, and ends its trials when the budget is spent."""
+"""Counts what a run costs, and ends its trials when the budget is spent."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 GRACE_SHARE = 0.1
 GRACE_SECONDS = 30.0
-"""How far jobs that run may overrun the budget: a tenth of it, or this if it is more."""
+"""How far trials may overrun the budget: a tenth of it, or this if more."""
 
 _SAVE_EVERY = 30.0
 
 
 class BudgetSpentError(SchedSearchError):
-    """The budget is spent and trials did not end in time; the same command resumes them."""
+    """The budget is spent and trials did not end in time."""
 
     exit_code = ExitCode.TIME_UP
 
 
 class Meter:
-    """The clock of a run: adds up costs, keeps them on disk, and knows the budget.
+    """Adds up the costs of a run, keeps them on disk, and knows the budget.
 
     Args:
         folder: The run folder.

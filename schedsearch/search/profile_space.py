@@ -125,7 +125,8 @@ def _profile(ready: Preflight, errors: ErrorTable) -> Profile:
     settings, space = ready.settings, ready.settings.space.build()
     costs = visited_excess(errors, space, ready.visits)
     count = settings.search.dp_seeds or NUM_PLANS
-    planned = seed_schedules(errors, space, ready.visits, count)
+    known = [warm.schedule for warm in ready.warm_starts]
+    planned = seed_schedules(errors, space, ready.visits, count, known)
     plans = {f"plan {number}": s for number, s in enumerate(planned, start=1)}
     full = ExitSchedule.flat(ready.bench.backbone.num_exit_blocks, space.num_intervals)
     warm = {w.label: w.schedule for w in ready.warm_starts if w.schedule != full}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.proposers.registry import build_sampler
@@ -31,17 +31,23 @@ if TYPE_CHECKING:
 
 
 class RunStages:
-    """The stages of a run over what they share.
+    """The stages of a run over what they share; see :meth:`open`.
 
     Args:
         ready: What the checks made.
         folder: The run folder, locked.
         meter: Counts what the stages take.
         observer: Is told what happens.
+        publisher: Shows the study in the dashboard.
     """
 
     def __init__(
-        self, ready: Preflight, folder: RunFolder, meter: Meter, observer: Observer
+        self,
+        ready: Preflight,
+        folder: RunFolder,
+        meter: Meter,
+        observer: Observer,
+        publisher: TrialPublisher,
     ) -> None:
         settings = ready.settings
         self.ready, self.folder, self.observer = ready, folder, observer
@@ -49,10 +55,9 @@ class RunStages:
         self._estimate = estimate_run(ready)
         self._confirmations = Journal(folder.confirmation_file, ConfirmRecord.from_json)
         self._latency = ready.latency
-        study = open_study(open_storage(folder, settings.search.storage), settings.name)
-        self.publisher = TrialPublisher(study, open_artifacts(folder), folder)
+        self.publisher = publisher
         self.study = ScheduleStudy(
-            study,
+            publisher.study,
             settings=settings,
             settings_text=ready.settings_text,
             folder=folder,
@@ -65,10 +70,20 @@ class RunStages:
             on_result=self.write_front,
         )
 
-    def prepare(self) -> None:
-        """Repair what a crash left."""
-        self.study.prepare()
-        self._confirmations.repair()
+    @classmethod
+    def open(cls, ready: Preflight, folder: RunFolder, meter: Meter, observer: Observer) -> Self:
+        """Open the study of a run and repair what a crash left.
+
+        Raises:
+            StorageError: If the study or a record cannot be read.
+        """
+        settings = ready.settings
+        study = open_study(open_storage(folder, settings.search.storage), settings.name)
+        publisher = TrialPublisher(study, open_artifacts(folder), folder)
+        stages = cls(ready, folder, meter, observer, publisher)
+        stages.study.prepare()
+        stages._confirmations.repair()
+        return stages
 
     def results(self) -> RunResults:
         """Everything measured so far."""
@@ -146,7 +161,9 @@ class RunStages:
         # Enqueue what is measured first.
         seeds = []
         if table is not None and settings.search.dp_seeds:
-            seeds = seed_schedules(table, space, ready.visits, settings.search.dp_seeds)
+            known = [warm.schedule for warm in ready.warm_starts]
+            count = settings.search.dp_seeds
+            seeds = seed_schedules(table, space, ready.visits, count, known)
         self.study.enqueue_first(seeds)
         # Run the trials.
         missing = 1.0 - self.study.finished.num_complete / settings.search.n_trials

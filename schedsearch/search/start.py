@@ -28,7 +28,7 @@ MAY_CHANGE = ("search.n_trials", "search.budget", "resources")
 def opened_run(
     settings: StudySettings, folder: RunFolder, observer: Observer
 ) -> Iterator[tuple[Preflight, Meter]]:
-    """Lock a run folder, check everything that can be checked, and bind the folder to the space.
+    """Lock a run folder, run all checks, and bind the folder to the space.
 
     Args:
         settings: The search space.

@@ -1,4 +1,4 @@
-"""What an error in a worker means for the run: a stage, one line, and whether to try again."""
+"""What an error in a worker means for the run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _stage_of(error: BaseException, now: str) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that led to it: torch hides the system's error behind its own."""
+    """An error and those that led to it; torch hides the system's error."""
     link: BaseException | None = error
     while link is not None:
         yield link

@@ -1,4 +1,4 @@
-"""What a worker is given and what it returns: plain frozen data that can be pickled."""
+"""What a worker is given and what it returns: plain frozen data."""
 
 from __future__ import annotations
 

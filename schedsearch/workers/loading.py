@@ -48,7 +48,7 @@ def load_trainer(target: str) -> Trainer:
     except Exception as error:
         raise ConfigError(
             f"trainer: {target!r} must be created without arguments, but that failed with "
-            f"{type(error).__name__}: {error}. Settings of its own belong in recipe.extra."
+            f"{type(error).__name__}: {error}. Its settings belong in recipe.extra."
         ) from error
     if not callable(getattr(trainer, "finetune", None)):
         raise ConfigError(

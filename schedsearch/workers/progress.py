@@ -25,7 +25,7 @@ class FileProgress:
         self.last_loss: float | None = None
 
     def take_over(self, folder: Path | None) -> None:
-        """Move the saved state of an interrupted trial of the same schedule here, if it left one.
+        """Move the saved state of an interrupted trial here, if it left one.
 
         It is moved, so that it is continued only once.
         """

@@ -139,7 +139,7 @@ def test_import_string() -> None:
         (BackboneSettings(family="uvit", config={"null_class": True}), "num_classes >= 2"),
         (BackboneSettings(family="ditt"), "did you mean 'dit'"),
         (BackboneSettings(family="dit", config={"hiden_size": 8}), "did you mean 'hidden_size'"),
-        (BackboneSettings(family="dit", config={**TINY, "patch_size": 3}), "patch_size=3 must"),
+        (BackboneSettings(family="dit", config={**TINY, "patch_size": 3}), "must divide"),
         (BackboneSettings(family="dit", config={**TINY, "depth": "2"}), "cannot be built"),
         (BackboneSettings(family="no_such_package:Net"), "no_such_package.*cannot be imported"),
         (BackboneSettings(family=f"{__name__}:Foreing"), "did you mean 'Foreign'"),

@@ -6,12 +6,10 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from benchmarks.schedulebench import digits
 from benchmarks.schedulebench.levels import snapped
@@ -29,12 +27,11 @@ from benchmarks.schedulebench.tables import Table
 from schedsearch.config import dump_settings
 from schedsearch.evaluation.latency import LatencyProtocol
 from schedsearch.evaluation.latency_table import fit_table
-from schedsearch.exceptions import ConfigError
-from schedsearch.schedules.exit_rules import ScheduleExits
+from schedsearch.exceptions import ConfigError, TrialError
+from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.settings import ProfileSettings, StudySettings
+from schedsearch.settings import RecipeSettings, StudySettings
 from schedsearch.workers.jobs import ProfileJob
-from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import Workbench, open_workbench
 
 LEVELS, NUM_INTERVALS = (1, 10), 10
@@ -57,46 +54,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     return open_workbench(dump_settings(quick(digits.study(), num_steps=4)), str(folder))
 
 
-def finetune(
-    bench: Workbench, depths: tuple[int, ...], progress: digits.RungProgress
-) -> nn.Module:
-    return cast(
-        nn.Module,
-        load_trainer(bench.settings.trainer).finetune(
-            bench.fresh_backbone(),
-            ScheduleExits(ExitSchedule(depths)),
-            bench.source,
-            bench.process,
-            bench.settings.recipe,
-            progress,
-            0,
-        ),
-    )
-
-
-def test_the_rung_keeps_the_averaged_weights_of_its_step(bench: Workbench) -> None:
-    end, half = digits.RungProgress(4), digits.RungProgress(2)
-    net = finetune(bench, (10,) * 10, end)
-    finetune(bench, (10,) * 10, half)
-    weights = net.state_dict()
-    assert weights.keys() == end.weights.keys() == half.weights.keys()
-    assert all(torch.equal(end.weights[name], weights[name]) for name in weights)
-    assert any(not torch.equal(half.weights[name], weights[name]) for name in weights)
-    fresh = cast(nn.Module, bench.fresh_backbone())
-    fresh.load_state_dict(half.weights)
-    assert half.seconds > 0
-
-
-def test_a_row_holds_every_seed_and_the_rung(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(digits, "RUNG_STEP", 2)
+def test_a_row_holds_every_seed(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "NUM_SAMPLES", 8)
     row = digits.measure_row(bench, (10, 7, 7, 4, 4, 1, 1, 1, 1, 1))
     assert row["key"] == "10-7-7-4-4-1-1-1-1-1"
     assert len(set(row["fid"])) == 3
-    assert row["rung_fid"] not in row["fid"]
-    assert {"fine_tune", "sample_0", "sample_1", "sample_2", "sample_rung"} <= set(row["seconds"])
+    assert {"fine_tune", "sample_0", "sample_1", "sample_2"} == set(row["seconds"])
     json.dumps(row)
 
 
@@ -114,30 +77,30 @@ def test_side_tables_are_measured_once_and_charge_cpu_seconds(
     monkeypatch.setattr("benchmarks.schedulebench.side_tables.COST_TRIALS", 2)
     lines: list[str] = []
     study = quick(digits.study(), num_steps=1)
-    variants = [Variant("uniform", "uniform", 1)]
+    variants = [Variant("schedules", 1)]
     make_side_tables(tmp_path, study, variants, SCHEDULES, fine_tunes=True, note=lines.append)
     assert len(lines) == 3
-    variants.append(Variant("as-is", "uniform", 0))
+    variants.append(Variant("as-is", 0))
     make_side_tables(tmp_path, study, variants, SCHEDULES, fine_tunes=True, note=lines.append)
     assert len(lines) == 4  # only what was missing
     side = read_side_tables(tmp_path, (1, 4, 10), variants)
     assert side["costs"]["trial"] == pytest.approx(
         side["costs"]["fine_tune"] + side["costs"]["sample"]
     )
-    errors = side["error_tables"]["uniform"]
+    errors = side["error_tables"]["schedules"]
     assert (errors.depths, errors.num_intervals) == ((1, 2, 3), 10)
-    kept = json.loads((tmp_path / FILE).read_text())["errors/uniform"]
+    kept = json.loads((tmp_path / FILE).read_text())["errors/schedules"]
     assert errors.losses[0] == tuple(kept["losses"][0][i] for i in (0, 3, 9))
     assert side["error_tables"]["as-is"].exits == "pretrained"
 
 
-VARIANTS = (Variant("pretrained", "uniform", 0), Variant("uniform", "uniform", 4))
+VARIANTS = (Variant("pretrained", 0), Variant("schedules", 4))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Rows of 11 schedules at two of three seeds, and side tables, as if measured."""
-    rows = RowFolder(tmp_path)
+    rows = RowFolder.open(tmp_path)
     rows.bind(
         {"table": "toy", "levels": LEVELS, "num_intervals": NUM_INTERVALS, "seeds": (0, 1, 2)}
     )
@@ -156,13 +119,13 @@ def folder(tmp_path: Path) -> Path:
     )
     errors = {
         "depths": [1, 5, 10], "losses": [[0.3, 0.2, 0.1]] * 10,
-        "standard_errors": [[0.0] * 3] * 10, "exits": "uniform", "num_steps": 4,
+        "standard_errors": [[0.0] * 3] * 10, "exits": "schedules", "num_steps": 4,
         "num_images": 8, "seed": 0, "seconds": 3.5,
     }  # fmt: skip
     side = {
         "costs": {"trial": 2.0, "fine_tune": 1.5, "sample": 0.5},
         "latency": {"table": latency.to_dict(), "cpu_seconds": 1.5},
-        "errors/uniform": errors,
+        "errors/schedules": errors,
         "errors/pretrained": {**errors, "exits": "pretrained", "num_steps": 0},
         "errors/tried-once": errors,
     }
@@ -186,10 +149,9 @@ def test_rows_become_a_table_of_the_seeds_that_are_complete(folder: Path) -> Non
         "sample": 0.5,
         "latency": pytest.approx(1.5 * 7 / 15),  # a run measures 7 repeats by default
     }
-    assert list(table.error_tables) == ["pretrained", "uniform"]  # not in the file's order
+    assert list(table.error_tables) == ["pretrained", "schedules"]  # not in the file's order
     assert table.protocol["shared_seconds"] == 60.0
-    assert table.error_tables["uniform"].losses[0] == (0.3, 0.1)
-    assert table.rung_fid.shape == (0,)
+    assert table.error_tables["schedules"].losses[0] == (0.3, 0.1)
     assert " checkpoint:" not in table.protocol["study"]  # may be a path of this machine
     assert "num_steps: 20" in table.protocol["study"]
     table.save(folder / "toy.npz")
@@ -212,30 +174,29 @@ def test_half_made_side_tables_are_not_packed(missing: str, folder: Path) -> Non
     with pytest.raises(ConfigError, match=f"lacks {missing}; run the command `tables`"):
         pack(folder, digits.study(), VARIANTS, {})
     (folder / FILE).unlink()
-    with pytest.raises(ConfigError, match="lacks costs, latency, errors/pretrained, errors/un"):
+    with pytest.raises(ConfigError, match="lacks costs, latency, errors/pretrained, errors/sc"):
         pack(folder, digits.study(), VARIANTS, {})
 
 
-def test_the_product_s_default_error_table_is_that_of_the_replays() -> None:
-    default = ProfileSettings()
-    assert digits.VARIANTS[0].num_steps == default.num_steps == 0
-    assert [variant.key for variant in digits.VARIANTS] == ["pretrained", "uniform", "schedules"]
+def test_the_table_of_a_run_is_that_of_the_replays() -> None:
+    assert digits.VARIANTS[0] == Variant("pretrained", 0)
+    assert RecipeSettings(num_steps=1, batch_size=1, lr=1.0).weights == "own"
 
 
-def test_a_measurement_that_was_stopped_is_made_and_charged_anew(
+def test_a_measurement_that_was_stopped_is_made_and_charged_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the worker takes up what lies there, and the table costs nothing."""
-    left = tmp_path / "profile-uniform" / "table.json"
+    """Otherwise the worker would continue from what lies there, and the table cost nothing."""
+    left = tmp_path / "profile-schedules" / "table.json"
     left.parent.mkdir()
     left.write_text("kept by a process that was killed")
     seen: list[bool] = []
 
-    def run_profile(job: ProfileJob) -> dict[str, str]:
+    def run_profile(job: ProfileJob) -> ErrorTable | None:
         seen.append(left.exists())
-        return {"error": "stop here", "stage": "profile"}
+        raise TrialError("stop here")
 
     monkeypatch.setattr("benchmarks.schedulebench.side_tables.run_profile", run_profile)
-    with pytest.raises(ConfigError, match="stop here"):
+    with pytest.raises(TrialError, match="stop here"):
         _errors(tmp_path, digits.study(), VARIANTS[1])
     assert seen == [False]

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from toy_table import make_table
 
-from benchmarks.schedulebench import digits, kept_scores
+from benchmarks.schedulebench import digits, kept_scores, runner
 from benchmarks.schedulebench.__main__ import main
 from benchmarks.schedulebench.kept_scores import KeptScores
 from benchmarks.schedulebench.problems import TableProblem
@@ -102,6 +102,20 @@ def test_ours_measures_as_many_seeds_of_the_error_table_as_asked(tmp_path: Path)
     assert evaluations(none, "ours", 0, [8])[8][:2] != seeds
 
 
+def test_no_seed_repeats_a_warm_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    make_table().save(tmp_path / "toy.npz")
+    spec = ProblemSpec(space=str(tmp_path / "toy.npz"), warm_starts="presets", dp_seeds=2)
+    problem = open_problem(spec)
+    errors = problem.error_table(0)
+    (optimum,) = seed_schedules(errors, problem.space, problem.weights, 1)
+    monkeypatch.setattr(runner, "warm_starts", lambda *_: [("D7", optimum)])
+    seeds = seed_schedules(errors, problem.space, problem.weights, 2, [optimum])
+    for proposer in ("ours", "dp_seeds"):
+        found = evaluations(spec, proposer, 0, [6])[6]
+        assert found[:3] == [optimum, *seeds]
+        assert len(set(found)) == 3
+
+
 def test_results_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     make_table().save(tmp_path / "toy.npz")
     spec = ProblemSpec(space=str(tmp_path / "toy.npz"))
@@ -117,7 +131,7 @@ def test_kept_searches_are_not_repeated(tmp_path: Path) -> None:
     said: list[str] = []
 
     def scores(seeds: int, jobs: int) -> Scores:
-        kept = KeptScores(tmp_path / "kept", open_problem(spec), {})
+        kept = KeptScores.open(tmp_path / "kept", open_problem(spec), {})
         return run_all(spec, ["tpe"], seeds, [3, 5], jobs=jobs, note=said.append, kept=kept)
 
     first = scores(1, jobs=1)
@@ -170,7 +184,7 @@ def test_warm_starts_are_the_presets_of_the_network_without_doubles() -> None:
 
 
 def test_presets_are_scaled_to_depths_not_to_numbers_of_levels() -> None:
-    """On the levels of the digits, D7 is 64 blocks, as in the table's own order; not 49."""
+    """On the levels of the digits, D7 runs 64 blocks and not 49."""
     problem = _Levels()
     named = {
         name: tuple(problem.levels[number - 1] for number in schedule.depths)

@@ -58,7 +58,7 @@ def test_shared_prefixes_give_the_fid_of_plain_sampling_bit_for_bit(bench: Workb
 
 
 def test_calls_that_are_left_are_those_of_the_prefix_tree(bench: Workbench) -> None:
-    """The calls of one interval per distinct prefix, which is what walking a tree would cost."""
+    """The calls of one interval per distinct prefix."""
     schedules = noisy_end_first(
         s.depths for s in uvit_weights.SPACE.enumerate() if s.depths[0] <= 2 or s.depths[-1] == 6
     )
@@ -116,19 +116,19 @@ def test_digits_start_with_full_depth_presets_and_flat_ones_and_hold_all() -> No
 
 
 def test_a_stopped_table_goes_on_and_shards_share_a_folder(tmp_path: Path) -> None:
-    first = RowFolder(tmp_path, 0, 2)
+    first = RowFolder.open(tmp_path, 0, 2)
     first.append(key=key_of((3, 2)), fid=1.0)
-    RowFolder(tmp_path, 1, 2).append(key=key_of((2, 2)), fid=2.0)
+    RowFolder.open(tmp_path, 1, 2).append(key=key_of((2, 2)), fid=2.0)
     with (tmp_path / "rows-0of2.jsonl").open("a") as handle:
         handle.write('{"key": "1-1", "fi')  # killed while it wrote
-    again = RowFolder(tmp_path, 0, 2)
+    again = RowFolder.open(tmp_path, 0, 2)
     assert again.done() == {"3-2", "2-2"}
     again.append(key="1-1", fid=3.0)
     assert [row.values["fid"] for row in again.rows()] == [1.0, 3.0, 2.0]
 
 
 def test_a_folder_that_does_not_say_all_names_what_to_add(tmp_path: Path) -> None:
-    rows = RowFolder(tmp_path)
+    rows = RowFolder.open(tmp_path)
     rows.bind({"num_samples": 500, "levels": (1, 2)})
     new = {"num_samples": 500, "levels": (1, 2), "study_digest": "12ab", "pretrained": "sha256:5"}
     with pytest.raises(ConfigError, match="does not say study_digest and pretrained") as caught:
@@ -191,7 +191,7 @@ def test_the_sunk_cost_is_what_the_weights_say(bench: Workbench, tmp_path: Path)
 
 
 def test_rows_of_two_protocols_never_meet(tmp_path: Path) -> None:
-    rows = RowFolder(tmp_path)
+    rows = RowFolder.open(tmp_path)
     rows.bind({"num_samples": 500, "seeds": (0, 1)})
     rows.bind({"num_samples": 500, "seeds": (0, 1)})
     with pytest.raises(ConfigError, match="num_samples"):
@@ -214,7 +214,7 @@ def test_a_wrong_shard_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]"])
 def test_a_damaged_protocol_is_an_error_and_no_traceback(tmp_path: Path, text: str) -> None:
-    rows = RowFolder(tmp_path)
+    rows = RowFolder.open(tmp_path)
     (tmp_path / "protocol.json").write_text(text)
     with pytest.raises(StorageError, match="Choose another folder"):
         rows.bind({"table": "toy"})

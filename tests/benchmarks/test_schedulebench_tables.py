@@ -48,7 +48,6 @@ def test_an_incomplete_or_foreign_table_is_refused(tmp_path: Path) -> None:
             table,
             depths=table.depths[1:],
             fid=table.fid[1:],
-            rung_fid=table.rung_fid[1:],
             latency_ms=table.latency_ms[1:],
         )
     with pytest.raises(ValueError, match="fid needs positive values"):

@@ -35,7 +35,6 @@ def make_table(**changes: object) -> Table:
         "weights": WEIGHTS,
         "depths": np.array(order, dtype=np.int8),
         "fid": np.stack([truth - 0.1, truth + 0.1], axis=1).astype(np.float32),
-        "rung_fid": (2 * truth).astype(np.float32),
         "latency_ms": np.array(
             [10 + sum(w * d for w, d in zip(WEIGHTS, row, strict=True)) for row in order],
             dtype=np.float32,

@@ -67,3 +67,30 @@ def test_presets_scaled(capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("10 10  9  9  7  7  6  6  4  4", "7.2", "72%", "30.5%"):
         assert text in d3
     assert "floor(d * 10 / D + 1/2)" in out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (
+            ["recipe.num_steps=7", "evaluation.confirm_seeds=0", "evaluation.auditor=null"],
+            ["fine-tune   7 steps for every schedule", "confirmed   nothing"],
+        ),
+        (
+            ["recipe.weights=shared", "recipe.num_steps=7", "evaluation.confirm_seeds=4"],
+            [
+                "fine-tune   7 steps once, on random schedules; all trials share the weights",
+                "confirmed   4 held-out seeds",
+            ],
+        ),
+    ],
+    ids=["own weights", "shared weights"],
+)
+def test_check_says_what_a_run_would_do(
+    capsys: pytest.CaptureFixture[str], overrides: list[str], lines: list[str]
+) -> None:
+    options = [word for override in overrides for word in ("-o", override)]
+    assert main(["check", "digits_dit", *options]) == 0
+    printed = capsys.readouterr().out
+    for line in lines:
+        assert f"  {line}" in printed

@@ -69,6 +69,19 @@ def test_export_and_sample_agree_with_python(complete_run: Path, tmp_path: Path)
     assert np.abs(pixels - expected).max() <= 1
 
 
+def test_a_shared_run_says_that_one_file_serves_the_front(run_copy: Path, tmp_path: Path) -> None:
+    space = run_copy / "space.yaml"
+    text = space.read_text()
+    assert "weights: own" in text
+    space.write_text(text.replace("weights: own", "weights: shared"))
+    words = "the same file serves every schedule of this run but full depth"
+    for trial, said in ((0, False), (1, True)):  # trial 0 is full depth
+        argv = ("-o", tmp_path / "s.yaml", "--weights", tmp_path / "w.safetensors")
+        done = run_cli("export", run_copy, "--trial", trial, *argv)
+        assert done.code == 0, done.err
+        assert (words in done.out) is said
+
+
 @pytest.mark.parametrize(
     "rule", [("--knee",), ("--max-fid", "1e9"), ("--max-latency-ms", "1e9"), ("--trial", "1")]
 )

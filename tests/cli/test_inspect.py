@@ -70,7 +70,7 @@ def test_front_as_json(complete_run: Path) -> None:
         record = known[row["trial"]]
         assert record.evaluation is not None
         assert row["depths"] == list(record.depths)
-        assert row.get("fid_search", row["fid"]) == record.evaluation.fid
+        assert row["fid"] == record.evaluation.fid
         measured = report["measured"][str(row["trial"])]
         assert row["latency_ms"] == measured["latency_ms"]
         assert row["acceleration"] == measured["acceleration"]
@@ -93,7 +93,7 @@ def test_formats_and_files_agree(complete_run: Path) -> None:
 
 def test_front_as_a_table(complete_run: Path) -> None:
     text = run_cli("front", complete_run).out
-    for word in ("Pareto front of tiny", "D2-DiT", "full", "Against the hand-made", "How sure"):
+    for word in ("Pareto front of tiny", "D2-DiT", "full", "Against the hand-made", "Next:"):
         assert word in text
 
 
@@ -114,7 +114,9 @@ def test_pick(complete_run: Path) -> None:
         assert f"--trial {row['trial']} -o schedule.yaml" in done.out
     done = run_cli("pick", complete_run, "--knee")
     assert done.code == 0
-    assert done.out.splitlines()[0] == f"trial {rows[knee_by_hand(rows)]['trial']}"
+    row = rows[knee_by_hand(rows)]
+    name = f" ({row['name']})" if row["name"] else ""
+    assert done.out.splitlines()[0] == f"trial {row['trial']}{name}"
 
 
 def knee_by_hand(rows: list[dict[str, Any]]) -> int:

@@ -3,28 +3,29 @@
 import json
 from pathlib import Path
 
-import pytest
 from tiny_runs import run_cli, write_space
 
 from schedsearch.runs.folder import RunFolder
 
-PROFILE = {"num_steps": 2, "num_images": 4}
+SMALL = {
+    "space": {"num_intervals": 10, "min_depth": 8, "max_depth": 10},
+    "warm_start": ["full", [10, 10, 10, 9, 9, 9, 8, 8, 8, 8]],
+    "recipe": {"num_steps": 2, "batch_size": 4, "weights": "shared"},
+    "profile": {"num_images": 4},
+}
 
 
-@pytest.mark.slow
 def test_tables_pictures_and_a_folder_that_a_run_takes_up(tmp_path: Path) -> None:
-    space = write_space(
-        tmp_path, profile=PROFILE, recipe={"batch_size": 4}, search={"n_trials": 5}
-    )
+    space = write_space(tmp_path, **SMALL)
     done = run_cli("profile", space, "--output", tmp_path / "run")
     assert done.code == 0, done.err
-    for text in ("latency table", "error table", "2 steps, uniform exits", "plan 1", "D3-DiT"):
+    for text in ("latency table", "error table", "shared weights, 2 steps", "plan 1", "full"):
         assert text in done.out
     assert "residuals" in done.out
     folder = RunFolder(tmp_path / "run")
     names = {path.name for path in folder.profile.iterdir()}
     pictures = {"latency_table.png", "error_table.png", "block_value.png"}
-    assert {"profile.json", "uniform.json", *pictures} <= names
+    assert {"profile.json", "error_table.json", "shared.safetensors", *pictures} <= names
     for name in pictures:
         assert (folder.profile / name).read_bytes().startswith(b"\x89PNG")
     data = json.loads((folder.profile / "profile.json").read_text())
@@ -35,15 +36,15 @@ def test_tables_pictures_and_a_folder_that_a_run_takes_up(tmp_path: Path) -> Non
     for plan in (*data["plans"], *data["hand_made"]):  # at the calls in intervals 3, 6 and 9
         assert plan["blocks"] == sum(plan["depths"][i] for i in (3, 6, 9))
 
-    before = folder.error_table("uniform").stat().st_mtime_ns, folder.latency_file.read_text()
+    before = folder.error_table.stat().st_mtime_ns, folder.latency_file.read_text()
     again = run_cli("profile", space, "--output", tmp_path / "run")
     assert again.code == 0, again.err
-    after = folder.error_table("uniform").stat().st_mtime_ns, folder.latency_file.read_text()
+    after = folder.error_table.stat().st_mtime_ns, folder.latency_file.read_text()
     assert before == after  # both tables are kept
     assert "tuning" in done.err
     assert "tuning" not in again.err
 
-    other = run_cli("profile", space, "-o", "space.min_depth=3", "--output", tmp_path / "run")
+    other = run_cli("profile", space, "-o", "space.min_depth=7", "--output", tmp_path / "run")
     assert other.code == 2
     assert "space.min_depth" in other.err
 
@@ -57,10 +58,8 @@ def test_a_space_without_a_profile(tmp_path: Path) -> None:
 
 
 def test_a_failed_fine_tune(tmp_path: Path) -> None:
-    space = write_space(
-        tmp_path, profile=PROFILE, recipe={"batch_size": 4, "lr": 1e30}, warm_start=["full"]
-    )
+    space = write_space(tmp_path, **{**SMALL, "recipe": {**SMALL["recipe"], "lr": 1e30}})
     done = run_cli("profile", space, "--output", tmp_path / "run")
     assert done.code == 4
     assert "recipe.lr" in done.err
-    assert "profile/uniform/log.txt" in done.err
+    assert "profile/log.txt" in done.err

@@ -21,14 +21,7 @@ from schedsearch.config.backbone_arguments import (
     DitArguments,
     merged_arguments,
 )
-from schedsearch.config.backbone_rules import (
-    has_null_class_of,
-    input_shape_of,
-    known_arguments,
-    learns_variance_of,
-    num_classes_of,
-    num_exit_blocks_of,
-)
+from schedsearch.config.backbone_rules import known_arguments, num_exit_blocks_of
 from schedsearch.search.study.warm_starts import read_warm_starts
 from schedsearch.settings import BackboneSettings
 
@@ -104,25 +97,20 @@ def test_a_label_table_of_another_size_has_no_null_class_by_itself() -> None:
 def test_what_the_rules_know_is_what_is_built(backbone: BackboneSettings) -> None:
     with torch.device("meta"):
         net = build_backbone(backbone)
+    arguments = known_arguments(backbone)
+    assert arguments is not None
     assert num_exit_blocks_of(backbone) == net.num_exit_blocks
-    assert input_shape_of(backbone) == net.in_shape
-    assert num_classes_of(backbone) == (net.num_classes or 0)
+    assert arguments.input_shape == net.in_shape
+    assert arguments.real_classes == (net.num_classes or 0)
     usable = net.num_classes is not None and null_label_of(net) is not None
-    assert has_null_class_of(backbone) == usable
-    assert learns_variance_of(backbone) == learns_variance(net)
+    assert arguments.has_null_class == usable
+    assert arguments.learn_sigma == learns_variance(net)
 
 
-def test_nothing_is_known_of_a_class_of_someone_else() -> None:
+def test_nothing_is_known_of_a_custom_class() -> None:
     backbone = BackboneSettings(family="my_lab.nets:Net", config={"depth": 3})
-    for function in (
-        known_arguments,
-        num_exit_blocks_of,
-        input_shape_of,
-        num_classes_of,
-        has_null_class_of,
-        learns_variance_of,
-    ):
-        assert function(backbone) is None
+    assert known_arguments(backbone) is None
+    assert num_exit_blocks_of(backbone) is None
 
 
 def test_a_u_vit_is_valid_with_guidance(uvit: Edited) -> None:

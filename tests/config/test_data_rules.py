@@ -1,15 +1,17 @@
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from schedsearch.config.data_rules import (
     KNOWN_SHAPES,
-    check_data,
-    check_features,
-    check_shape,
+    data_files,
+    data_keys,
+    extractor_files,
+    extractors,
+    image_shape,
 )
-from schedsearch.config.paths import Paths
-from schedsearch.files.problems import Findings
+from schedsearch.files.problems import Mistake
 from schedsearch.settings import BackboneSettings, DataSettings, EvaluationSettings
 
 GREY_28 = BackboneSettings(
@@ -21,82 +23,80 @@ LATENT = BackboneSettings(name="DiT-XL/2")
 FOREIGN = BackboneSettings(family="my_lab.nets:Net")
 
 
-def problems_of_data(folder: Path, check_disk: bool = True, **keys: object) -> list[str]:
-    findings = Findings("space.yaml")
+def sentences(mistakes: Iterable[Mistake]) -> list[str]:
+    return [
+        f"{key}: {reason}; {remedy}".removesuffix("; None") for key, reason, remedy in mistakes
+    ]
+
+
+def problems_of_data(check_disk: bool = True, **keys: object) -> list[str]:
     data = DataSettings(**keys)  # type: ignore[arg-type]
-    check_data(data, findings, Paths(folder, check_disk=check_disk))
-    return [str(problem).removeprefix("space.yaml: ") for problem in findings.problems]
+    return sentences([*data_keys(data), *(data_files(data) if check_disk else ())])
 
 
 def problems_of_features(
-    data: DataSettings | None,
-    backbone: BackboneSettings | None = None,
-    folder: Path = Path("/nowhere"),
-    check_disk: bool = False,
-    **keys: object,
+    data: DataSettings | None, backbone: BackboneSettings | None = None, **keys: object
 ) -> list[str]:
-    findings = Findings("space.yaml")
-    evaluation = EvaluationSettings(**keys)  # type: ignore[arg-type]
-    check_features(evaluation, data, findings, Paths(folder, check_disk=check_disk), backbone)
-    return [str(problem).removeprefix("space.yaml: ") for problem in findings.problems]
+    return sentences(extractors(EvaluationSettings(**keys), data, backbone))  # type: ignore[arg-type]
 
 
 def problems_of_shape(backbone: BackboneSettings, source: str) -> list[str]:
-    findings = Findings("space.yaml")
-    check_shape(backbone, DataSettings(source=source), findings)  # type: ignore[arg-type]
-    return [str(problem).removeprefix("space.yaml: ") for problem in findings.problems]
+    return sentences(image_shape(backbone, DataSettings(source=source)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("source", ["mnist", "cifar10", "image_folder", "npz", "latents"])
 def test_paths_are_needed_and_must_exist(tmp_path: Path, source: str) -> None:
-    (missing,) = (p for p in problems_of_data(tmp_path, source=source) if "vae" not in p)
+    (missing,) = (p for p in problems_of_data(source=source) if "vae" not in p)
     assert missing == f"data: source {source} needs a path; add data.path"
-    keys = {"vae": "vae"} if source == "latents" else {}
-    found = problems_of_data(tmp_path, source=source, path="gone", **keys)
-    assert any(p.startswith("data.path: ") and str(tmp_path / "gone") in p for p in found)
-    assert problems_of_data(tmp_path, check_disk=False, source=source, path="gone", **keys) == []
+    keys = {"source": source, "path": str(tmp_path / "gone")}
+    if source == "latents":
+        keys["vae"] = str(tmp_path / "vae")
+    found = problems_of_data(**keys)
+    assert any(p.startswith("data.path: ") and keys["path"] in p for p in found)
+    assert problems_of_data(check_disk=False, **keys) == []
 
 
 def test_files_and_folders_that_exist(tmp_path: Path) -> None:
     (tmp_path / "file.npz").touch()
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "config.json").touch()
+    folder, file, vae = str(tmp_path), str(tmp_path / "file.npz"), str(tmp_path / "vae")
     for source in ("mnist", "cifar10", "image_folder"):
-        assert problems_of_data(tmp_path, source=source, path=".") == []
-        (problem,) = problems_of_data(tmp_path, source=source, path="file.npz")
+        assert problems_of_data(source=source, path=folder) == []
+        (problem,) = problems_of_data(source=source, path=file)
         assert problem.startswith("data.path: ")
         assert "file.npz" in problem
-    assert problems_of_data(tmp_path, source="npz", path="file.npz") == []
-    assert "is a folder, not a file" in problems_of_data(tmp_path, source="npz", path=".")[0]
-    for path in ("file.npz", "."):
-        assert problems_of_data(tmp_path, source="latents", path=path, vae="vae") == []
+    assert problems_of_data(source="npz", path=file) == []
+    assert "is a folder, not a file" in problems_of_data(source="npz", path=folder)[0]
+    for path in (file, folder):
+        assert problems_of_data(source="latents", path=path, vae=vae) == []
 
 
 def test_an_autoencoder_belongs_to_latents(tmp_path: Path) -> None:
-    (tmp_path / "file.npz").touch()
-    (problem,) = problems_of_data(tmp_path, source="npz", path="file.npz", vae="vae")
+    folder, vae = str(tmp_path), str(tmp_path / "vae")
+    (problem,) = problems_of_data(source="npz", path="x", vae=vae, check_disk=False)
     assert problem == "data.vae: only latents are decoded, got source npz; remove it"
-    (problem,) = problems_of_data(tmp_path, source="latents", path=".")
+    (problem,) = problems_of_data(source="latents", path=folder)
     assert problem.startswith("data.vae: latents need the autoencoder")
-    (problem,) = problems_of_data(tmp_path, source="latents", path=".", vae="vae")
+    (problem,) = problems_of_data(source="latents", path=folder, vae=vae)
     assert "config.json does not exist" in problem
     assert "subfolder vae" in problem
 
 
 @pytest.mark.parametrize("source", ["digits", "mnist", "latents"])
-def test_sources_without_a_mirror_image(tmp_path: Path, source: str) -> None:
+def test_sources_without_a_mirror_image(source: str) -> None:
     keys = {} if source == "digits" else {"path": "x"}
-    found = problems_of_data(tmp_path, check_disk=False, source=source, flip=True, **keys)
+    found = problems_of_data(check_disk=False, source=source, flip=True, **keys)
     assert any(p.startswith(f"data.flip: {source} cannot be mirrored") for p in found)
 
 
-def test_the_others_may_be_mirrored_and_folders_may_skip(tmp_path: Path) -> None:
+def test_the_others_may_be_mirrored_and_folders_may_skip() -> None:
     for source in ("cifar10", "image_folder", "npz"):
         keys = {"source": source, "path": "x", "flip": True}
-        assert problems_of_data(tmp_path, check_disk=False, **keys) == []
+        assert problems_of_data(check_disk=False, **keys) == []
     keys = {"source": "image_folder", "path": "x", "max_damaged": 3}
-    assert problems_of_data(tmp_path, check_disk=False, **keys) == []
-    (problem,) = problems_of_data(tmp_path, source="digits", max_damaged=3)
+    assert problems_of_data(check_disk=False, **keys) == []
+    (problem,) = problems_of_data(source="digits", max_damaged=3)
     assert problem.startswith("data.max_damaged: only image_folder skips images, got 3")
 
 
@@ -160,8 +160,8 @@ def test_lenet_where_it_fits_or_may_fit(data, backbone) -> None:
 def test_lenet_needs_a_file(tmp_path: Path) -> None:
     (problem,) = problems_of_features(MNIST, features="lenet")
     assert problem.startswith("evaluation.features: lenet needs evaluation.features_path")
-    keys = {"folder": tmp_path, "check_disk": True, "features": "lenet", "features_path": "."}
-    (problem,) = problems_of_features(MNIST, **keys)  # type: ignore[arg-type]
+    evaluation = EvaluationSettings(features="lenet", features_path=str(tmp_path))
+    (problem,) = sentences(extractor_files(evaluation))
     assert problem.startswith("evaluation.features_path: ")
     assert "is a folder, not a file" in problem
 

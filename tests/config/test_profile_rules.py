@@ -38,14 +38,13 @@ def test_without_a_profile_there_are_no_seeds_and_the_text_comes_back(good: Path
             ("profile=null", "search.dp_seeds=3"),
             "search.dp_seeds: seeds come from the error table, but profile is null; got 3",
         ),
-        (
-            ("profile={start: shared, num_steps: 0}",),
-            "profile.start: shared weights need a shared fine-tune",
-        ),
-        (("profile.num_steps=-1",), "profile.num_steps: must be >= 0"),
+        (("profile.num_images=0",), "profile.num_images: must be >= 1"),
         (("search.budget.wall_clock=0",), "search.budget.wall_clock: must be > 0"),
         (("search.budget.hours=1",), "unknown key"),
-        (("evaluation.auditor=digits",), "evaluation.auditor: the auditor must be independent"),
+        (
+            ("evaluation.auditor=digits",),
+            "evaluation.auditor: must be independent of features, got",
+        ),
         (("evaluation.auditor=digitz",), "evaluation.auditor: unknown features 'digitz'"),
         (("evaluation.auditor=lenet",), "evaluation.auditor: lenet features were trained on"),
         (("evaluation.auditor=inception",), "inception needs evaluation.auditor_path"),
@@ -54,7 +53,6 @@ def test_without_a_profile_there_are_no_seeds_and_the_text_comes_back(good: Path
             ("evaluation={auditor: inception, auditor_path: gone.pt}",),
             "evaluation.auditor_path: the file",
         ),
-        (("evaluation.confirm_steps=-1",), "evaluation.confirm_steps: must be >= 0"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -72,6 +70,6 @@ def test_an_auditors_path_counts_from_the_file(edited: Callable[..., Path]) -> N
 def test_the_budget_may_change_when_a_run_is_resumed(good: Path) -> None:
     before = read_settings(good)
     larger = read_settings(good, ["search.budget={wall_clock: 60, device_hours: 1}"])
-    other = read_settings(good, ["profile.num_steps=7", "evaluation.auditor=digits_mlp"])
+    other = read_settings(good, ["profile.num_images=7", "evaluation.auditor=digits_mlp"])
     assert differing_keys(before, larger) == []
-    assert set(differing_keys(before, other)) == {"profile.num_steps", "evaluation.auditor"}
+    assert set(differing_keys(before, other)) == {"profile.num_images", "evaluation.auditor"}

@@ -131,7 +131,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ("family: dit", "name: DiT-S/2", "DiT-S/2 fixes patch_size to 2; remove the key"),
         ("family: dit", "family: dti", "unknown family 'dti'; did you mean 'dit'?"),
         ("family: dit", "family: nowhere.at_all:Net", "there is no module 'nowhere'"),
-        ("family: dit", "family: json.decoder:Net", "'json.decoder' defines no 'Net'"),
+        ("family: dit", "family: json.encodr:Net", "there is no module 'json.encodr'"),
         ("patch_size: 2", "patch_size: 3", "patch_size must divide input_size, got 3 and 8"),
         ("num_heads: 4", "num_heads: 5", "num_heads must divide hidden_size, got 5 and 64"),
         ("hidden_size: 64, depth: 10, num_heads: 4", "hidden_size: 66, depth: 10, num_heads: 1",
@@ -140,16 +140,17 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ("checkpoint: weights.pt", "checkpoint: package:nope.safetensors", "no weights named"),
         ("checkpoint: weights.pt", "checkpoint: null", "but checkpoint is missing; name a file"),
         ("max_depth: 10", "max_depth: 11", "the backbone has 10 exit blocks, got 11"),
-        ("max_depth: 10", "max_depth: 9", "full depth runs 10 blocks, but space.max_depth is 9"),
+        ("max_depth: 10", "max_depth: 9", "is not in the space: interval 0 runs 10 blocks"),
         ("min_depth: 2", "min_depth: 11", "must be <= max_depth, got 11 and 10"),
         ("min_depth: 2", "min_depth: 2, num_intervals: 5",
-         "the preset D3-DiT has 10 intervals, but space.num_intervals is 5"),
+         "is not in the space: has 10 intervals, the space 5; change the space, or remove"),
         ("D3-DiT", "D3-DIT", "unknown schedule 'D3-DIT'; did you mean 'D3-DiT'?"),
-        ("D3-DiT", "[9, 8, 7]", "has 3 depths, but space.num_intervals is 10"),
+        ("D3-DiT", "[9, 8, 7]", "warm_start[1]: warm-start-1 (9 8 7) is not in"),
+        ("D3-DiT", "[]", "warm_start[1]: must be full, a preset, a list of depths"),
         ("D3-DiT", "[9, 9, 9, 9, 9, 9, 9, 9, 9, 1]",
-         "warm_start[1][9]: depth 1 at index 9 is outside [2, 10]"),
+         "is not in the space: interval 9 runs 1 blocks, outside [2, 10]"),
         ("D3-DiT", "[9, 8, 9, 9, 9, 9, 9, 9, 9, 9]",
-         "warm_start[1][2]: depth grows from 8 to 9 at index 2"),
+         "depth grows towards the noise, but the space is nonincreasing"),
         ("D3-DiT", "[9, 8.0, 9, 9, 9, 9, 9, 9, 9, 9]", "warm_start[1][1]: a depth is an integer"),
         ("D3-DiT", "mine.yaml", "mine.yaml does not exist"),
         ("[full, D3-DiT]", "full", "must be a list of schedules, got 'full'; write [full]"),
@@ -172,8 +173,8 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
             "schedsearch.schedules.space",
             "not of the form package.module",
         ),
-        ("schedsearch.schedules.space:SearchSpace", "schedsearch.schedules.space:SearchSpac",
-         "did you mean 'SearchSpace'?"),
+        ("schedsearch.schedules.space:SearchSpace", "schedsearch.schedules.spase:SearchSpace",
+         "there is no module 'schedsearch.schedules.spase'; install its package"),
         ("name: toy", "name: " + "x" * 101, "cannot name a run"),
         ("name: toy", "name: 3", "name: must be text, got 3; put it in quotes"),
         ("name: toy", "name: 'toy; rm -rf'", "cannot name a run"),
@@ -214,7 +215,7 @@ def test_registry_name_with_the_arguments_it_leaves_open(edited: Edited) -> None
     assert read_settings(path).backbone.name == "DiT-B/4"
 
 
-def test_a_class_of_someone_else_is_found_but_not_imported(
+def test_a_custom_class_is_found_but_not_imported(
     edited: Edited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "my_lab_unimported"
@@ -269,8 +270,36 @@ def test_paths_in_options_start_at_the_current_folder(
 # ---- text and back ----------------------------------------------------------------------------
 
 
+SCHEDULE = """\
+schema: schedsearch.schedule/1
+name: mine
+backbone: {family: dit, num_exit_blocks: 10}
+depths: [10, 10, 9, 9, 8, 8, 7, 7, 6, 6]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("num_exit_blocks: 10", "num_exit_blocks: 12",
+         "space.yaml:8:20: warm_start[1]: mine.yaml: the schedule is for 12 exit blocks, but the "
+         "backbone has 10; use a schedule found for this backbone, or a preset"),
+        ("family: dit", "family: uvit", "for the family uvit, but the backbone is a dit; use"),
+        ("6, 6]", "6, 99]", "mine.yaml:4:39: depths[9]: must be in"),
+        ("6, 6]", "6, 1]", "warm_start[1]: mine (10 10 9 9 8 8 7 7 6 1) is not in the"),
+    ],
+)  # fmt: skip
+def test_schedule_files_must_fit(edited: Edited, old: str, new: str, message: str) -> None:
+    path = edited(("D3-DiT", "mine.yaml"))
+    (path.parent / "mine.yaml").write_text(SCHEDULE)
+    assert read_settings(path).warm_start == ("full", str(path.parent / "mine.yaml"))
+    (path.parent / "mine.yaml").write_text(SCHEDULE.replace(old, new))
+    (found,) = mistakes(path)
+    assert message in found
+
+
 def test_round_trip(edited: Edited) -> None:
-    (edited().parent / "mine.yaml").write_text("")
+    (edited().parent / "mine.yaml").write_text(SCHEDULE)
     path = edited(
         ("D3-DiT", "[9, 9, 8, 8, 7, 7, 6, 6, 5, 5], mine.yaml"),
         ("lr: 1e-5", "lr: 1e-5, extra: {a: '010', b: [1, 2.5], c: {d: 'yes'}, e: '1e5', f: ''}"),

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from schedsearch.config.recipe_rules import check_recipe
-from schedsearch.files.problems import Findings
+from schedsearch.config import InvalidFileError, read_sections
+from schedsearch.config.rules import training
 from schedsearch.settings import BackboneSettings, DiffusionSettings, RecipeSettings
 
 DIT: dict[str, Any] = {"family": "dit", "config": {"num_classes": 10}}
@@ -16,22 +16,37 @@ def problems(
     trainer: str = "trainers.ase:AseTrainer",
     **recipe: Any,
 ) -> list[str]:
-    findings = Findings("f")
     numbers = {"num_steps": 5, "batch_size": 8, "lr": 1.0, "label_dropout": 0.0, **recipe}
-    sections = {
-        "recipe": RecipeSettings(**numbers),
-        "backbone": BackboneSettings(**(backbone or DIT)),
-        "diffusion": DiffusionSettings(betas=betas),  # type: ignore[arg-type]
-        "trainer": trainer,
-    }
-    check_recipe(sections, findings)
-    return [str(problem) for problem in findings.problems]
+    found = training(
+        RecipeSettings(**numbers),
+        BackboneSettings(**(backbone or DIT)),
+        DiffusionSettings(betas=betas),  # type: ignore[arg-type]
+        trainer,
+    )
+    return [f"{key}: {reason}; {remedy}" for key, reason, remedy in found]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"accumulate": 9}, "recipe.accumulate: cuts a batch of 8 into 9 parts; make it at most"),
+        (
+            {"weights": "shared", "num_steps": 0},
+            "recipe.weights: shared weights are tuned for recipe.num_steps, but that is 0; set",
+        ),
+    ],
+)
+def test_numbers_of_the_recipe_fit_each_other(keys: dict[str, Any], message: str) -> None:
+    numbers = {"num_steps": 5, "batch_size": 8, "lr": 1.0, "accumulate": 8}
+    read_sections({"recipe": numbers})
+    with pytest.raises(InvalidFileError) as caught:
+        read_sections({"recipe": numbers | keys})
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"accumulate": 9}, "recipe.accumulate: cuts a batch of 8 into 9 parts; make it at most"),
         (
             {"backbone": UVIT, "loss": "hybrid"},
             "recipe.loss: hybrid trains a learned variance, but the backbone has none; set it to",
@@ -50,13 +65,12 @@ def problems(
 )
 def test_what_does_not_fit(settings: dict[str, Any], message: str) -> None:
     [problem] = problems(**settings)
-    assert problem.startswith(f"f: {message}")
+    assert problem.startswith(message)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"accumulate": 8},
         {"loss": "hybrid", "label_dropout": 0.1, "freeze_time_embedder": True},
         {"betas": "vp", "loss": "mse"},
         {"backbone": UVIT, "betas": "vp"},

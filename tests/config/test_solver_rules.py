@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 
-from schedsearch.config.solver_rules import check_outputs, check_solver
-from schedsearch.files.problems import Findings
+from schedsearch.config.solver_rules import guidance, solver_options
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 
 
-def mistakes(betas: str = "linear", **options: Any) -> list[str]:
-    findings = Findings("space.yaml")
-    check_solver(SolverSettings(**options), DiffusionSettings(betas=betas), findings)  # type: ignore[arg-type]
-    return [str(problem) for problem in findings.problems]
+def mistakes(
+    betas: str = "linear", backbone: BackboneSettings | None = None, **options: Any
+) -> list[str]:
+    solver, diffusion = SolverSettings(**options), DiffusionSettings(betas=betas)  # type: ignore[arg-type]
+    found = [*solver_options(solver, diffusion, backbone)]
+    if backbone is not None:
+        found += guidance(backbone, solver)
+    return [f"{key}: {reason}; {remedy}" for key, reason, remedy in found]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,7 @@ def test_what_fits_is_accepted(betas: str, options: dict[str, Any]) -> None:
         (
             "vp",
             {"name": "ddim"},
-            "solver.name: ddim steps through timesteps, which diffusion.betas: vp has not; set "
+            "solver.name: ddim steps through timesteps, but diffusion.betas: vp has none; set "
             "it to dpm_solver or euler_maruyama, or diffusion.betas to linear or cosine",
         ),
         (
@@ -112,12 +115,12 @@ def test_what_fits_is_accepted(betas: str, options: dict[str, Any]) -> None:
     ],
 )
 def test_what_does_not_fit_is_named(betas: str, options: dict[str, Any], expected: str) -> None:
-    assert mistakes(betas, **options) == [f"space.yaml: {expected}"]
+    assert mistakes(betas, **options) == [expected]
 
 
 def test_all_mistakes_are_found_at_once() -> None:
     found = mistakes(name="ddpm", eta=0.1, method="singlestep", algorithm="dpmsolver", end_time=1)
-    assert [line.split(": ")[1] for line in found] == [
+    assert [line.split(": ")[0] for line in found] == [
         "solver.eta",
         "solver.method",
         "solver.algorithm",
@@ -133,14 +136,14 @@ def test_all_mistakes_are_found_at_once() -> None:
         (
             {"cfg_channels": 5},
             [
-                "space.yaml: solver.cfg_channels: the backbone has 4 channels, got 5; remove the "
+                "solver.cfg_channels: the backbone has 4 channels, got 5; remove the "
                 "key to guide all of them"
             ],
         ),
         (
             {"name": "ddpm", "variance": "learned"},
             [
-                "space.yaml: solver.variance: learned needs a backbone that predicts variances "
+                "solver.variance: learned needs a backbone that predicts variances "
                 "(learn_sigma); set it to auto, fixed_small or fixed_large"
             ],
         ),
@@ -148,12 +151,9 @@ def test_all_mistakes_are_found_at_once() -> None:
 )
 def test_outputs_of_the_network(options: dict[str, Any], expected: list[str]) -> None:
     backbone = BackboneSettings(name="DiT-S/2", config={"learn_sigma": False})
-    findings = Findings("space.yaml")
-    check_outputs(backbone, SolverSettings(**options), findings)
-    assert [str(problem) for problem in findings.problems] == expected
-    foreign = Findings("space.yaml")  # only the class itself can tell
-    check_outputs(BackboneSettings(family="my_lab:Net"), SolverSettings(**options), foreign)
-    assert foreign.problems == []
+    assert mistakes(backbone=backbone, **options) == expected
+    custom = BackboneSettings(family="my_lab:Net")  # only the class itself can tell
+    assert mistakes(backbone=custom, **options) == []
 
 
 def test_rules_import_neither_torch_nor_diffusers() -> None:

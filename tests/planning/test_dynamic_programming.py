@@ -108,7 +108,7 @@ def test_an_empty_range_has_no_best(low: float, high: float) -> None:
 
 
 def test_hardly_used_block_counts_are_reached() -> None:
-    """With weights 3 and 5 not every count exists; what exists is found between its neighbours."""
+    """With weights 3 and 5 not every count exists."""
     space = SearchSpace(1, 3, 2)
     costs = table_of(space, 0)
     exists = {blocks((3, 5), s) for s in space.enumerate()}

@@ -7,6 +7,7 @@ from made_up_tables import noise_easy, table_of
 from schedsearch.planning.cells import visited_excess
 from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.seeds import seed_schedules, useful_front
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
 SPACE = SearchSpace(2, 10, 10)
@@ -34,6 +35,18 @@ def test_seeds_are_optima_evenly_spread_along_the_useful_front(count: int) -> No
     assert len(steps) == 0 or steps.max() - steps.min() <= 0.06  # a block or two on either side
 
 
+def test_a_warm_start_is_no_seed() -> None:
+    """Nor is a schedule that differs from one only where the solver does not call."""
+    weights = [2] * 9 + [0]
+    plain = seed_schedules(TABLE, SPACE, weights, 5)
+    twin = ExitSchedule((*plain[2].depths[:-1], plain[2].depths[-2]))
+    assert twin not in plain
+    seeds = seed_schedules(TABLE, SPACE, weights, 5, [twin, ExitSchedule.flat(3)])
+    assert len(set(seeds)) == 5
+    assert twin.depths[:-1] not in [seed.depths[:-1] for seed in seeds]
+    assert abs(blocks(seeds[2].depths) - blocks(plain[2].depths)) <= 6  # a neighbour instead
+
+
 def test_a_steep_end_gets_its_share_of_seeds() -> None:
     """One interval decides all: most of its gain lies in a tenth of the latencies."""
     excess = 0.01 * noise_easy(9)
@@ -44,7 +57,7 @@ def test_a_steep_end_gets_its_share_of_seeds() -> None:
 
 
 def test_no_seed_lies_where_the_table_explodes() -> None:
-    """Fewer than seven of ten blocks ruin an interval; three of ten ruined is the limit."""
+    """Fewer than seven of ten blocks ruin an interval; at most three may be ruined."""
     excess = noise_easy(9) + 50.0 * (np.arange(2, 11) < 7)
     seeds = seed_schedules(table_of(excess, range(2, 11)), SPACE, WEIGHTS, 8)
     assert max(sum(depth < 7 for depth in s.depths) for s in seeds) <= 3

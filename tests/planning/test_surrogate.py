@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from made_up_tables import noise_easy, table_of
 
+from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.prior import prior_table
-from schedsearch.planning.surrogate import Surrogate
+from schedsearch.planning.surrogate import Surrogate, surrogate_front
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
@@ -105,20 +106,28 @@ def test_mean_table_and_draws_agree_with_the_predictions() -> None:
     assert (tables.std(0) >= 0.5 * sd - 0.1).all()
 
 
-def test_lower_bounds_forget_the_doubt_that_running_trials_will_end() -> None:
+def test_the_surrogate_s_front_bounds_all_schedules() -> None:
     surrogate = fitted(20)
-    fresh = schedules(7, seed=11)[1:]  # full depth is measured already
-    mean, cov = surrogate.predict(fresh)
-    alone = surrogate.lower_bounds(fresh, 2.0)
-    np.testing.assert_allclose(alone, mean - 2 * np.sqrt(np.diag(cov)), rtol=1e-9)
-    np.testing.assert_allclose(surrogate.lower_bounds(fresh, 0.0, fresh[:1]), mean, rtol=1e-9)
-    beside = surrogate.lower_bounds(fresh, 2.0, fresh[:1])
-    assert (beside >= alone - 1e-9).all()
-    assert beside[0] >= mean[0] - 2 * surrogate.noise
-    assert beside[0] > alone[0]
-    # Two independent pieces of knowledge about one schedule: the variances add up inversely.
-    left = 1 / (1 / cov[0, 0] + 1 / surrogate.noise**2)
-    assert mean[0] - beside[0] == pytest.approx(2 * np.sqrt(left), rel=1e-6)
+    front = surrogate_front(surrogate, WEIGHTS)
+    costs = [schedule.num_blocks(WEIGHTS) for schedule, _ in front]
+    fids = [fid for _, fid in front]
+    assert costs == sorted(set(costs))
+    assert fids == sorted(fids, reverse=True)
+    intercept, table = surrogate.table()
+    for schedule in [*schedules(200, seed=7), *(schedule for schedule, _ in front)]:
+        levels = np.array(schedule.depths) - 1
+        expected = np.exp(intercept + table[np.arange(10), levels].sum())
+        best = min(
+            fid for s, fid in front if s.num_blocks(WEIGHTS) <= schedule.num_blocks(WEIGHTS)
+        )
+        assert best <= expected * (1 + 1e-9)
+
+
+def test_the_surrogate_s_front_learns_the_true_one() -> None:
+    front = surrogate_front(fitted(100), WEIGHTS)
+    true = {plan.blocks: plan.cost for plan in optimal_front(TRUTH, SPACE, WEIGHTS)}
+    errors = [np.log(fid) + 1.0 - true[s.num_blocks(WEIGHTS)] for s, fid in front]
+    assert np.abs(errors).mean() < 0.05
 
 
 def test_full_depth_costs_nothing_in_any_table() -> None:
@@ -176,7 +185,7 @@ def test_fids_that_are_none(fids: list[float]) -> None:
 
 
 def test_noise_in_the_table_is_no_prior() -> None:
-    """A table in which a shallow exit wins by chance still expects deeper to be no worse."""
+    """A shallow exit that wins by chance in the table does not in the prior."""
     excess = noise_easy(6)
     excess[4, 2] = -0.5
     prior = prior_table(SPACE, WEIGHTS, table_of(excess, range(1, 7)))

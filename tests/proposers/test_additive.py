@@ -1,4 +1,4 @@
-"""The default proposer: its model of FID, and where it proposes."""
+"""The default proposer: it covers the front, and proposes nothing twice."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,12 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
-from schedsearch.pareto import hypervolume
+from schedsearch.pareto import Point, hypervolume
 from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.planning.surrogate import Surrogate
-from schedsearch.proposers.additive import COVER_EVERY, NUM_DRAWS, OPTIMISM, AdditiveSampler
+from schedsearch.proposers.additive import AdditiveSampler
+from schedsearch.proposers.gains import hypervolume_gains
 from schedsearch.proposers.registry import build_sampler
-from schedsearch.proposers.warm_strata import SURE_TRIES, strata_below_warm_starts
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
@@ -48,8 +47,8 @@ def add(study: optuna.Study, depths: tuple[int, ...], fid: float, label: str | N
     )
 
 
-BELOW = 0.99
-"""How much of a warm start's cost a proposal below it may have, without fixed blocks."""
+def blocks(depths: Sequence[int]) -> int:
+    return sum(w * d for w, d in zip(WEIGHTS, depths, strict=True))
 
 
 def new_study(
@@ -93,7 +92,7 @@ def fraction(study: optuna.Study, sampler: AdditiveSampler) -> float:
     reference = (3 * fid_of((10,) * 10), 1.01 * sampler.deepest)
     exact = [(fid_of(p.schedule.depths), float(p.blocks)) for p in front]
     found = [tuple(t.user_attrs["depths"]) for t in study.trials]
-    points = [(fid_of(depths), float(sampler.blocks(depths))) for depths in found]
+    points = [(fid_of(depths), float(blocks(depths))) for depths in found]
     return hypervolume(points, reference) / hypervolume(exact, reference)
 
 
@@ -105,127 +104,41 @@ def propose(study: optuna.Study) -> tuple[int, ...]:
     return depths
 
 
-def test_two_of_three_proposals_stay_just_below_a_warm_start_and_all_are_new() -> None:
-    study, sampler = new_study()
+def test_proposals_are_new_and_cover_the_front_beside_the_presets() -> None:
+    """Presets are baselines: the proposals go to the hypervolume, not to their latencies."""
+    study, sampler = new_study(table=true_table())
+    before = fraction(study, sampler)
     proposals = [propose(study) for _ in range(9)]
     assert len({*proposals, *WARM_STARTS.values()}) == 11
-    anchors = [sampler.blocks(depths) for depths in WARM_STARTS.values()]
-    for depths in (p for count, p in enumerate(proposals, start=1) if count % COVER_EVERY):
-        blocks = sampler.blocks(depths)
-        gaps = [anchor - blocks for anchor in anchors if blocks <= BELOW * anchor]
-        assert gaps
-        assert min(gaps) <= sampler.width_blocks
+    assert before < 0.7
+    assert fraction(study, sampler) > 0.94
+    steps = np.diff(sorted([blocks(depths) for depths in proposals] + [sampler.deepest]))
+    assert steps.max() <= 0.3 * (sampler.deepest - sampler.shallowest)
 
 
 def test_a_search_beats_the_warm_starts_of_an_additive_truth() -> None:
-    study, sampler = new_study()
+    study, _ = new_study()
     proposals = [propose(study) for _ in range(12)]
     for depths in WARM_STARTS.values():
-        limit = sampler.blocks(depths)
-        best = min(fid_of(p) for p in proposals if sampler.blocks(p) < limit)
+        best = min(fid_of(p) for p in proposals if blocks(p) < blocks(depths))
         assert best < fid_of(depths)
 
 
-def test_the_optimum_with_the_lowest_bound_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several tables' optima, all in the stratum, and with the running trials in mind."""
-    study, sampler = new_study()
-    running = study.ask()
-    running.set_user_attr("depths", [9] * 10)
-    seen: dict[str, list[ExitSchedule]] = {}
+def test_the_hypervolume_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A percent above full depth's latency is several blocks where much else runs too."""
+    seen = []
 
-    def prefer_the_second(
-        _: Surrogate, schedules: list[ExitSchedule], num_sds: float, others: list[ExitSchedule]
-    ) -> np.ndarray:
-        assert num_sds == OPTIMISM
-        seen.update(compared=schedules, running=others)
-        return np.array([0.0, -1.0, *[0.0] * (len(schedules) - 2)])
+    def gains(points: np.ndarray, candidates: np.ndarray, reference: Point) -> np.ndarray:
+        seen.append(reference)
+        return hypervolume_gains(points, candidates, reference)
 
-    monkeypatch.setattr(Surrogate, "lower_bounds", prefer_the_second)
-    proposed = propose(study)
-    assert seen["running"] == [ExitSchedule((9,) * 10)]
-    assert 2 <= len(seen["compared"]) <= NUM_DRAWS + 1
-    assert len(set(seen["compared"])) == len(seen["compared"])
-    assert proposed == seen["compared"][1].depths
-    limit = sampler.blocks(WARM_STARTS["D7-DiT"])
-    for schedule in seen["compared"]:
-        assert limit - sampler.width_blocks <= sampler.blocks(schedule.depths) <= BELOW * limit
-
-
-@pytest.mark.parametrize("behind", list(WARM_STARTS))
-def test_the_warm_start_that_is_beaten_least_comes_next(behind: str) -> None:
-    study, sampler = new_study()
-    for name, depths in WARM_STARTS.items():
-        below = (
-            (9, 9, 9, 9, 8, 8, 7, 7, 6, 5) if name == "D2-DiT" else (9, 9, 9, 8, 6, 5, 4, 3, 3, 3)
-        )
-        assert sampler.blocks(below) <= 0.99 * sampler.blocks(depths)
-        gain = 0.001 if name == behind else 0.2
-        add(study, below, fid_of(depths) * np.exp(-gain), None)
-    propose(study)  # the third is for the whole trade-off
-    blocks = sampler.blocks(propose(study))
-    limit = sampler.blocks(WARM_STARTS[behind])
-    assert limit - sampler.width_blocks <= blocks <= BELOW * limit
-
-
-def test_a_warm_start_that_was_never_tried_comes_before_one_that_is_behind() -> None:
-    study, sampler = new_study()
-    below = (9, 9, 9, 9, 8, 8, 7, 7, 6, 5)
-    add(study, below, 1.5 * fid_of(WARM_STARTS["D2-DiT"]), None)  # worse than D2, dearer than D7
-    blocks = sampler.blocks(propose(study))
-    assert blocks <= BELOW * sampler.blocks(WARM_STARTS["D7-DiT"])
-
-
-def test_the_margin_is_one_of_latency_and_not_of_blocks_alone() -> None:
-    """In a U-ViT the encoder always runs, so a percent of latency is several blocks."""
-
-    def highest(fixed_blocks: float) -> int:
+    monkeypatch.setattr("schedsearch.proposers.additive.hypervolume_gains", gains)
+    for fixed_blocks in (0.0, 400.0):
         study, _ = new_study()
-        sampler = AdditiveSampler(SPACE, 0, WEIGHTS, fixed_blocks=fixed_blocks)
-        study.sampler = sampler
-        limit = sampler.blocks(WARM_STARTS["D7-DiT"])
-        found = [sampler.blocks(propose(study)) for _ in range(8)]
-        return max(blocks for blocks in found if blocks < limit)
-
-    assert 113 < highest(0.0) <= 117  # of 119
-    assert highest(400.0) <= 113
-
-
-def test_after_some_proposals_a_stratum_keeps_half_of_the_margin() -> None:
-    study, sampler = new_study()
-    limit = sampler.blocks(WARM_STARTS["D7-DiT"])
-
-    def highest() -> int:
-        strata = strata_below_warm_starts(
-            study.trials,
-            WEIGHTS,
-            reachable=(sampler.shallowest, sampler.deepest),
-            width=10,
-            margin=lambda blocks: 4.0,
-        )
-        return max(stratum.high for stratum in strata if stratum.high < limit)
-
-    below = [(9, 9, 9, 8, 6, 5, 4, 3, 3, last) for last in (3, 2)]
-    below += [(9, 9, 8, 8, 6, 5, 4, 3, 3, 3), (9, 9, 9, 8, 6, 5, 3, 3, 3, 3)]
-    assert len(below) == SURE_TRIES
-    for depths in below:
-        assert limit - 14 <= sampler.blocks(depths) < limit
-        assert highest() == limit - 4
-        add(study, depths, fid_of(depths), None)
-    assert highest() == limit - 2
-
-
-def test_a_warm_start_that_nothing_undercuts_has_no_stratum() -> None:
-    study, sampler = new_study()
-    add(study, (2,) * 10, fid_of((2,) * 10), "shallowest")
-    strata = strata_below_warm_starts(
-        study.trials,
-        WEIGHTS,
-        reachable=(sampler.shallowest, sampler.deepest),
-        width=5,
-        margin=lambda blocks: 0.01 * blocks,
-    )
-    highest = sorted(int(0.99 * sampler.blocks(depths)) for depths in WARM_STARTS.values())
-    assert sorted(stratum.high for stratum in strata) == highest
+        study.sampler = AdditiveSampler(SPACE, 0, WEIGHTS, fixed_blocks=fixed_blocks)
+        propose(study)
+    assert [latency for _, latency in seen] == pytest.approx([1.01 * 200, 1.01 * 600 - 400])
+    assert all(fid == pytest.approx(3 * fid_of((10,) * 10), rel=0.2) for fid, _ in seen)
 
 
 def test_without_warm_starts_it_covers_the_front_better_than_stratified_draws() -> None:
@@ -250,7 +163,7 @@ def test_an_error_table_that_knows_helps_from_the_first_proposal() -> None:
 
 
 def test_workers_at_the_same_time_get_different_schedules() -> None:
-    study, sampler = new_study()
+    study, _ = new_study()
     running = []
     for _ in range(6):
         trial = study.ask()
@@ -258,7 +171,7 @@ def test_workers_at_the_same_time_get_different_schedules() -> None:
         trial.set_user_attr("depths", list(schedule.depths))
         running.append(schedule)
     assert len(set(running)) == 6
-    assert len({sampler.blocks(s.depths) for s in running[1::2]}) > 1
+    assert len({blocks(s.depths) for s in running}) > 3
 
 
 def test_schedules_that_the_solver_cannot_tell_apart_are_proposed_once() -> None:

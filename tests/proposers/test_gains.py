@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from schedsearch.pareto import hypervolume
-from schedsearch.proposers.gains import chances_of_being_reported, hypervolume_gains
+from schedsearch.proposers.gains import chances_on_front, hypervolume_gains
 
 REFERENCE = (1.0, 2.0)
 
@@ -29,7 +29,7 @@ def test_a_known_point_gains_nothing() -> None:
 def test_a_lucky_cheap_point_keeps_dearer_ones_out() -> None:
     front = np.array([[1.0, 5.0], [0.5, 8.0]])
     candidates = np.array([[0.9, 4.0], [1.0, 5.0], [np.exp(0.2), 6.0], [0.9, 9.0], [0.4, 9.0]])
-    chances = chances_of_being_reported(front, candidates, noise=0.1)
+    chances = chances_on_front(front, candidates, noise=0.1)
     assert chances[:2].tolist() == [1.0, 0.5]  # the cheapest always is; an equal one half the time
     assert chances[2] == pytest.approx(0.0228, abs=1e-4)  # two standard deviations
     assert chances[3] < 1e-6

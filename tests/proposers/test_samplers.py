@@ -31,7 +31,7 @@ def cost(depths: Sequence[int]) -> float:
 
 
 def ask(study: optuna.Study, count: int) -> list[ExitSchedule]:
-    """Ask and tell: quality grows with depth, with some noise of its own."""
+    """Ask and tell: quality grows with depth, with some noise."""
     found = []
     for _ in range(count):
         trial = study.ask()

@@ -6,15 +6,16 @@ import pytest
 from driving import record_of
 from rich.console import Console
 
-from schedsearch.report.live import RunView
+from schedsearch.report.live import RunView, time_left
 from schedsearch.runs.results import hypervolume_of
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.workers.jobs import TrialJob
 
 
 def job_of(number: int, label: str | None = None) -> TrialJob:
     return TrialJob(
         number=number,
-        depths=(9,) * 10,
+        schedule=ExitSchedule((9,) * 10),
         label=label,
         settings="",
         run_dir="",
@@ -108,3 +109,28 @@ def test_an_error_ends_the_view(terminal: bool) -> None:
         view.stage("searching")
         raise RuntimeError
     assert view._live is None
+
+
+def left(done: int, elapsed: float, expected: float | None) -> float | None:
+    """Of 16 trials of 10 s on two workers, which take 80 s."""
+    return time_left(elapsed=elapsed, done=done, running=2, wanted=16, expected=expected)
+
+
+def test_the_time_left_is_known_before_the_first_trial_ends() -> None:
+    assert left(0, 3.0, 80.0) == 77.0
+    assert left(0, 3.0, None) is None
+
+
+@pytest.mark.parametrize("expected", [None, 50.0, 80.0, 130.0])
+def test_the_time_left_after_the_first_trial_is_within_a_factor_of_two(
+    expected: float | None,
+) -> None:
+    found = left(1, 10.0, expected)
+    assert found is not None
+    assert 0.5 * 70.0 < found < 2.0 * 70.0
+
+
+def test_later_the_jobs_themselves_count() -> None:
+    found = left(10, 50.0, 800.0)  # an estimate ten times too high
+    assert found is not None
+    assert 25.0 < found < 50.0

@@ -1,188 +1,173 @@
-"""The final tables and sentences."""
+"""Tables of the final report."""
 
-import io
 import re
-from typing import Any
 
 import pytest
-from driving import confirm_of, record_of, settings_of
-from rich.console import Console
+from driving import record_of
+from made_up_runs import RECORDS, confirmed, large_run, printed, results_of, row_of
 
-from schedsearch.report.conclusions import conclusions
-from schedsearch.report.final import print_report
-from schedsearch.report.tables import comparison_table, fid_name, front_table
-from schedsearch.runs.results import LatencyReport, MeasuredLatency, RunResults
-from schedsearch.schedules.hand_made import FULL
-
-RECORDS = [
-    record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
-    record_of(1, (9,) * 10, 4.0, 50.0, label="D2-DiT"),
-    record_of(2, (8,) * 10, 3.0, 40.0),
-    record_of(3, (7,) * 10, 2.5, 30.0, label="D3-DiT"),
-    record_of(4, (6,) * 10, 9.0, 60.0),
-]
-LATENCY = LatencyReport(
-    table={},
-    full_ms=100.0,
-    measured={
-        n: MeasuredLatency(latency_ms=ms, spread_ms=0.5, acceleration=1 - ms / 100, repeats=3)
-        for n, ms in ((0, 100.0), (1, 50.0), (2, 40.0), (3, 30.0))
-    },
-)
+from schedsearch.report.findings import RunFindings, findings_of
+from schedsearch.report.tables import WIDTH, front_table, preset_table
+from schedsearch.runs.results import RunResults
 
 
-def results_of(step: float | None = -1.0, latency: LatencyReport | None = LATENCY) -> RunResults:
-    confirmations = []
-    if step is not None:
-        for seed in (1, 2, 3):
-            confirmations.append(confirm_of(1, seed, 4.0 + seed))
-            confirmations.append(confirm_of(2, seed, 4.0 + seed + step + 0.01 * seed))
-    return RunResults(
-        settings_of(evaluation={"confirm_seeds": 5}), RECORDS, latency, confirmations
-    )
-
-
-def printed(table: Any) -> str:
-    text = io.StringIO()
-    Console(file=text, width=200).print(table)
-    return text.getvalue()
-
-
-def row_of(table: str, word: str) -> str:
-    (row,) = (line for line in table.splitlines() if word in line)
-    return row
-
-
-def test_the_front_stands_beside_its_baselines() -> None:
-    text = printed(front_table(results_of()))
-    assert "Pareto front of tiny" in text
-    assert "FID (digits CNN, n=64)" in text
-    rows = [line for line in text.splitlines() if line.startswith("│")]
-    assert [row.split("│")[1].strip() for row in rows] == ["3", "1", "0"]  # by latency
-    assert "●" in row_of(text, "D3-DiT")
-    assert "●" not in row_of(text, "D2-DiT")
-    assert "50.0 ± 0.5" in row_of(text, "D2-DiT")
-    assert "50.0 ± 0.5%" in row_of(text, "D2-DiT")  # of 100 ms
-    assert "0% (by 2)" in row_of(text, "D2-DiT")
-    assert "6.000 ± " in row_of(text, "D2-DiT")
-
-
-def test_predictions_are_marked() -> None:
-    text = printed(front_table(results_of(latency=None)))
-    assert "~30.0" in row_of(text, "D3-DiT")
+def cells(table: str, word: str) -> list[str]:
+    return [cell.strip() for cell in row_of(table, word)]
 
 
 @pytest.mark.parametrize(
-    ("step", "difference", "verdict", "sentence"),
-    [  # differences of step + 0.01, 0.02 and 0.03: t of two degrees times 0.01 / sqrt(3)
-        (-1.0, "-0.980 ± 0.025", "better, sure (3 of 3 seeds)", r"is better than D2-DiT \("),
-        (1.0, "+1.020 ± 0.025", "worse, sure (3 of 3 seeds)", r"is worse than D2-DiT \("),
-        (-0.02, "+0.000 ± 0.025", "no difference seen", r"is no different.* from D2-DiT \("),
+    "results",
+    [
+        large_run(10),
+        large_run(28, fid_scale=0.1, full_ms=1234.5),
+        large_run(28, fid_scale=150.0, full_ms=12345.6),
     ],
+    ids=["depth 10", "depth 28", "large numbers"],
 )
-def test_verdicts(step: float, difference: str, verdict: str, sentence: str) -> None:
-    results = results_of(step)
-    row = row_of(printed(comparison_table(results)), "D2-DiT")
-    cells = [cell.strip() for cell in row.split("│")[1:-1]]
-    assert cells[:5] == ["D2-DiT", "50.0", f"trial 2: {' '.join('8' * 10)}", "40.0", difference]
-    assert cells[5].startswith(verdict)
-    (line,) = (line for line in conclusions(results, "runs/tiny") if line.startswith("How sure"))
-    assert re.search(sentence, line)
-    assert "3 fresh evaluation seeds" in line
+def test_nothing_is_wrapped_or_cut_at_100_columns(results: RunResults) -> None:
+    found = findings_of(results)
+    for table in (front_table(found), preset_table(found)):
+        text = printed(table, WIDTH)
+        assert all(len(line) <= WIDTH for line in text.splitlines())
+        assert "…" not in text
+        # A line per row, as where there is all the room in the world.
+        wide = [line.rstrip() for line in printed(table, 300).splitlines()]
+        assert [line.rstrip() for line in text.splitlines()] == wide
+    front = printed(front_table(found), WIDTH)
+    for entry in found.shown:
+        words = row_of(front, f"{entry.title} ")
+        assert " ".join(map(str, entry.depths)) in "  ".join(words)
+    assert len(re.findall(r"\d ± \d", front)) == len(found.shown)
 
 
-def test_a_verdict_over_training_seeds_says_so() -> None:
-    settings = settings_of(evaluation={"confirm_seeds": 2, "confirm_training_seeds": 3})
-    anew = [
-        confirm_of(n, seed, 4.0 + seed - (n == 2) + training / 1000 * n, training)
-        for n in (1, 2)
-        for training in settings.confirm_training_seeds_used
-        for seed in settings.evaluation.confirm_seeds_used
+def test_a_narrow_window_loses_no_number() -> None:
+    found = findings_of(large_run(28, full_ms=1234.5))
+    for table in (front_table(found), preset_table(found)):
+        text = printed(table, 80)
+        assert "…" not in text
+        assert re.findall(r"\S+ ± \S+", text) == re.findall(r"\S+ ± \S+", printed(table, 300))
+
+
+def test_units_and_protocols_stand_in_the_legend() -> None:
+    found = findings_of(results_of(confirmed({0: 2.0, 1: 4.0, 2: 3.0})))
+    text = printed(front_table(found))
+    heads = re.split(r"\s{2,}", text.splitlines()[2].strip())
+    assert heads == [
+        "schedule",
+        "blocks, data → noise",
+        "FID",
+        "held-out FID",
+        "ms",
+        "saved",
+        "front",
     ]
-    results = RunResults(settings, RECORDS, LATENCY, anew)
-    row = row_of(printed(comparison_table(results)), "D2-DiT")
-    assert "better, sure (3 of 3 training seeds)" in row
-    (line,) = (line for line in conclusions(results, "runs/tiny") if line.startswith("How sure"))
-    assert "over 3 fresh training seeds x 2 fresh evaluation seeds with the same noise" in line
-    assert line.endswith("All other figures come from one fine-tune of each schedule.")
-    (own,) = (
-        line for line in conclusions(results_of(), "runs/tiny") if line.startswith("How sure")
-    )
-    assert own.endswith("another training seed may shift this.")
+    assert "FID (digits CNN, n=64); ms per batch of 8" in text
+    assert "held-out FID: 3 held-out seeds, n=64, 95 % interval" in text
 
 
-def test_a_preset_without_a_rival_and_one_without_seeds() -> None:
-    text = printed(comparison_table(results_of(step=None)))
-    assert "none is as fast" in row_of(text, "D3-DiT")
-    assert "not confirmed" in row_of(text, "D2-DiT")
-
-
-def test_conclusions_name_the_next_commands() -> None:
-    lines = conclusions(RunResults(settings_of(), RECORDS[:3], None, []), "runs/tiny")
-    # Counted in the box up to 3 x 2 and 1.01 x 100: 61 x 3 + 1, and 51 x 2 + 2, of 6 x 101.
-    assert any(
-        "Hypervolume 0.3036, of the hand-made schedules and full depth alone 0.1716" in line
-        for line in lines
-    )
-    for command in ("dashboard runs/tiny", "pick runs/tiny --knee", "export runs/tiny --trial 2"):
-        assert any(f"schedsearch {command}" in line for line in lines)
-
-
-def test_the_next_commands_stand_there_also_when_the_hand_made_schedules_won() -> None:
-    records = [
-        record_of(0, (10,) * 10, 2.0, 100.0, label=FULL),
-        record_of(1, (9,) * 10, 3.0, 50.0, label="D2-DiT"),
-        record_of(2, (8,) * 10, 4.0, 60.0),  # dominated
+def test_the_front_stands_beside_its_baselines_by_latency() -> None:
+    found = findings_of(results_of(confirmed({0: 2.0, 1: 4.0, 2: 3.0})))
+    text = printed(front_table(found))
+    assert "Pareto front of tiny" in text
+    titles = ("D3-DiT", "trial 2", "D2-DiT", "full")
+    assert sorted(titles, key=text.index) == list(titles)
+    assert "trial 4" not in text  # neither on the front nor an opponent
+    assert cells(text, "D3-DiT") == [
+        "D3-DiT",
+        "7 7 7 7 7 7 7 7 7 7",
+        "2.500",
+        "30.0",
+        "70.0%",
+        "●",
     ]
-    lines = conclusions(RunResults(settings_of(), records, None, []), "runs/tiny")
-    assert "schedsearch export runs/tiny --trial 0 " in lines[-1]
+    # Opponents are shown, also those off the front; D2 is dominated by trial 2 at every seed.
+    assert cells(text, "trial 2")[-1] == "3/3"
+    assert cells(text, "D2-DiT")[2:] == ["4.000", "4.000 ± 2.484", "50.0", "50.0%", "0/3"]
+    assert cells(text, "full")[-1] == "● 3/3"
+
+
+def test_without_held_out_seeds_there_is_no_column_for_them() -> None:
+    text = printed(front_table(findings_of(results_of())))
+    assert "held-out" not in text
+    assert cells(text, "full")[2:] == ["2.000", "100.0", "0.0%", "●"]
+
+
+def test_predictions_are_marked() -> None:
+    text = printed(front_table(findings_of(results_of(measured=False))))
+    assert "~30.0" in cells(text, "D3-DiT")
+    assert "~: not measured after the last trial" in text
+    assert "~" not in printed(front_table(findings_of(results_of())))
 
 
 def test_a_long_front_is_shortened_and_says_so() -> None:
     records = [record_of(n, (n + 1,) * 10, 20.0 - n, 10.0 + n) for n in range(9)]
-    results = RunResults(settings_of(), records, None, [])
-    text = printed(front_table(results, max_searched=3))
-    rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
-    assert rows == ["0", "3", "6"]
-    assert "6 more on the front" in text
-    assert "more on the front" not in printed(front_table(results))
+    found = findings_of(results_of(records=records))
+    text = printed(front_table(found, max_searched=3))
+    assert re.findall(r"trial \d", text) == ["trial 0", "trial 3", "trial 6"]
+    assert "6 more: schedsearch front" in text
+    assert "more:" not in printed(front_table(found))
 
 
-def test_a_narrow_window_loses_no_numbers() -> None:
-    text = io.StringIO()
-    Console(file=text, width=80).print(front_table(results_of(), narrow=True))
-    assert "…" not in text.getvalue()
-    assert "50.0" in row_of(text.getvalue(), "D2-DiT")
+def test_a_shortened_front_keeps_what_was_confirmed_and_every_baseline() -> None:
+    records = [
+        *RECORDS[:2],
+        *(record_of(n, (n - 3,) * 10, 20.0 - n, 10.0 + n) for n in range(5, 12)),
+    ]
+    found = findings_of(results_of(confirmed({7: 3.0, 10: 3.0}), records))
+    text = printed(front_table(found, max_searched=2))
+    assert re.findall(r"trial \d+", text) == ["trial 7", "trial 10"]
+    assert "D2-DiT" in text
+    assert "full" in text
 
 
-def test_the_whole_report() -> None:
-    text = io.StringIO()
-    console = Console(file=text, width=150)
-    print_report(
-        console,
-        results_of(),
-        "runs/tiny",
-        certificate="The surrogate sees at most 0.1 better.",
-        stage_seconds={"trials": 90.0, "profile": 30.0, "runoff": 0.0},
-    )
-    shown = text.getvalue()
-    for line in (
-        "Pareto front of tiny",
-        "Against the hand-made",
-        "How sure",
-        "The surrogate sees at most 0.1 better.",
-        "Where the time went: trials 75%, profile 25% of 2 min 00 s on workers.",
-    ):
-        assert line in shown
-    assert "KID" not in shown
-    assert len(shown.splitlines()) < 40
-    print_report(console, RunResults(settings_of(), [], None, []), "runs/tiny")
-    assert text.getvalue() == shown
+# ---- presets ----------------------------------------------------------------------------------
 
 
-def test_nothing_is_claimed_of_nothing() -> None:
-    empty = RunResults(settings_of(), [record_of(0, (9,) * 10, None)], None, [])
-    assert conclusions(empty, "runs/tiny") == []
-    assert fid_name([]) == "FID"
-    for table in (front_table(empty), comparison_table(empty)):
-        assert not [line for line in printed(table).splitlines() if line.startswith("│")]
+@pytest.mark.parametrize(
+    ("fid", "difference", "verdict"),
+    [  # 0.01, 0.02 and 0.03 are added: t of two degrees times 0.01 / sqrt(3)
+        (3.0, "-0.980 ± 0.025", "better"),
+        (5.0, "+1.020 ± 0.025", "worse"),
+        (3.99, "+0.010 ± 0.025", "not sure"),
+    ],
+)
+def test_verdicts(fid: float, difference: str, verdict: str) -> None:
+    text = printed(preset_table(findings_of(results_of(confirmed({1: 4.0, 2: fid})))))
+    assert cells(text, "D2-DiT") == [
+        "D2-DiT",
+        "50.0",
+        "trial 2",
+        "40.0",
+        difference,
+        verdict,
+        "20% faster",
+    ]
+    assert "FID difference: searched - preset, 95 % interval" in text
+
+
+def test_a_preset_without_an_opponent_and_one_without_seeds() -> None:
+    text = printed(preset_table(findings_of(results_of())))
+    assert cells(text, "D3-DiT") == ["D3-DiT", "30.0", "none is as fast"]
+    assert cells(text, "D2-DiT")[4:] == ["not confirmed", "20% faster"]
+
+
+@pytest.mark.parametrize(("ms", "note"), [(48.6, False), (48.4, True)])
+def test_an_opponent_that_is_faster_by_more_than_3_percent_is_noted(ms: float, note: bool) -> None:
+    records = [*RECORDS[:2], record_of(2, (8,) * 10, 3.0, ms)]
+    text = printed(preset_table(findings_of(results_of(records=records))))
+    assert ("3% faster" in text) is note
+
+
+def audited(audits: dict[int, float]) -> RunFindings:
+    fresh = confirmed({1: 4.0, 2: 3.0}, audits)
+    return findings_of(results_of(fresh, evaluation={"auditor": "digits_mlp"}))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "verdict"), [(6.0, "better"), (4.0, "worse"), (5.0, "not sure")]
+)
+def test_the_auditor_has_a_column(theirs: float, verdict: str) -> None:
+    text = printed(preset_table(audited({1: theirs, 2: 5.0})))
+    assert cells(text, "D2-DiT")[5:7] == ["better", verdict]
+    assert "auditor: digits_mlp" in text
+    assert "auditor" not in printed(preset_table(findings_of(results_of())))

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ def test_places(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     assert folder.trial(7) == tmp_path / "run" / "trials" / "0007"
     assert folder.weights(7) == folder.trial(7) / "ema.safetensors"
+    retrained = folder.trial(7) / "retrained" / "seed-3" / "ema.safetensors"
+    assert folder.retrained_weights(7, 3) == retrained
+    assert folder.shared_weights == tmp_path / "run" / "profile" / "shared.safetensors"
     assert not folder.root.exists()  # nothing is made by looking
     folder.create()
     folder.create()
@@ -28,6 +32,19 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"needs a writable folder.*--output"):
         RunFolder(tmp_path / "file" / "run").create()
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path, fill_disk: Callable[[], None]) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write(folder.costs_file, "old")
+    folder.write(folder.costs_file, "new")
+    assert folder.costs_file.read_text() == "new"
+    fill_disk()
+    with pytest.raises(
+        StorageError, match=r"Cannot write .*costs\.json: .*No space left.*Free space"
+    ):
+        folder.write(folder.costs_file, "half")
+    assert folder.costs_file.read_text() == "new"
 
 
 def test_existing_runs_by_path_and_by_name(
@@ -50,7 +67,7 @@ def test_half_written_files_are_removed(tmp_path: Path) -> None:
     places = [
         folder.root,
         folder.trial(3),
-        folder.retraining(3, 1) / "promotion",
+        folder.retrained_weights(3, 1).parent,
         folder.reference,
     ]
     for place in places:

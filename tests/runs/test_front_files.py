@@ -9,39 +9,57 @@ from pathlib import Path
 
 import pytest
 import yaml
-from driving import entry_of
+from driving import confirm_of, entry_of
 
 from schedsearch.exceptions import StorageError
+from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.front_files import (
     front_as_csv,
     front_as_json,
     front_as_yaml,
     write_front,
 )
-from schedsearch.runs.folder import RunFolder
 
+SEEDS = [replace(confirm_of(3, seed, 4.0 + seed / 10), audit_fid=9.0) for seed in (1, 2)]
 ENTRIES = [
-    replace(entry_of(3, 4.0, 10.0), fid_confirmed=4.1, fid_ci95=(3.9, 4.3), confirm_seeds=5),
+    replace(entry_of(3, 4.0, 10.0), confirmed=tuple(SEEDS)),
     entry_of(0, 2.0, 20.0, "full"),
 ]
 
 
-def test_json_has_the_keys_of_the_contract() -> None:
-    rows = json.loads(front_as_json(ENTRIES))
-    assert isinstance(rows, list)
-    keys = {"trial", "depths", "fid", "latency_ms", "acceleration", "num_samples", "features"}
-    for row, entry in zip(rows, ENTRIES, strict=True):
-        assert keys <= set(row)
-        assert row["depths"] == list(entry.depths)
-        assert isinstance(row["trial"], int)
-        assert row["fid"] == entry.fid
-    assert rows[0]["fid_ci95"] == [3.9, 4.3]
-    assert rows[1]["fid_ci95"] is None
+def test_every_field_of_a_schedule() -> None:
+    confirmed, full = json.loads(front_as_json(ENTRIES))
+    interval = confirmed.pop("fid_ci95")
+    assert interval == pytest.approx([4.15 - 12.706205 * 0.05, 4.15 + 12.706205 * 0.05])
+    assert confirmed.pop("fid_held_out") == pytest.approx(4.15)
+    assert confirmed == {
+        "trial": 3,
+        "name": None,
+        "origin": None,
+        "depths": [7] * 10,
+        "fid": 4.0,
+        "kid": 0.04,
+        "num_samples": 64,
+        "features": "digits CNN",
+        "latency_ms": 10.0,
+        "latency_half_width_ms": 0.1,
+        "latency_source": "measured",
+        "predicted_latency_ms": 10.0,
+        "acceleration": 0.25,
+        "fid_audit": 9.0,
+        "confirm_seeds": 2,
+        "confirm_samples": 64,
+    }
+    nothing = {"fid_held_out": None, "fid_ci95": None, "fid_audit": None, "confirm_samples": None}
+    assert (full["name"], full["confirm_seeds"]) == ("full", 0)
+    assert nothing.items() <= full.items()
 
 
 def test_json_is_json() -> None:
+    record = ENTRIES[0].record
+    evaluation = replace(ENTRIES[0].evaluation, fid=math.nan)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        front_as_json([replace(ENTRIES[0], fid=math.nan)])
+        front_as_json([replace(ENTRIES[0], record=replace(record, evaluation=evaluation))])
 
 
 def test_all_formats_agree() -> None:
@@ -51,7 +69,8 @@ def test_all_formats_agree() -> None:
     assert [row["depths"] for row in table] == ["7 7 7 7 7 7 7 7 7 7", " ".join(["10"] * 10)]
     assert [float(row["latency_ms"]) for row in table] == [10.0, 20.0]
     assert [row["name"] for row in table] == ["", "full"]
-    assert table[0]["fid_ci95"] == "3.9 4.3"
+    assert table[0]["fid_ci95"] == "3.51469 4.78531"
+    assert table[1]["fid_ci95"] == table[1]["fid_held_out"] == ""
 
 
 def test_an_empty_front() -> None:

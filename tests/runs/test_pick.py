@@ -4,9 +4,9 @@ import pytest
 from driving import confirm_of, record_of, settings_of
 
 from schedsearch.exceptions import NoResultError
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.runs.pick import pick
 from schedsearch.runs.results import RunResults
+from schedsearch.schedules.hand_made import FULL
 
 
 def results_of(*points: tuple[float, float], full: bool = True) -> RunResults:

@@ -13,7 +13,7 @@ from schedsearch.schedules.schedule_file import lowest_depth
 
 def test_resolve_schedule(schedule_file_with: Callable[..., Path]) -> None:
     def resolve(spec: str) -> tuple[int, ...]:
-        return resolve_schedule(spec, num_exit_blocks=10).depths
+        return resolve_schedule(spec, num_exit_blocks=10, family="dit").depths
 
     assert resolve("full") == (10,) * 10
     assert resolve("D3-DiT") == preset_for("D3-DiT", 10).depths
@@ -36,28 +36,28 @@ def test_resolve_schedule(schedule_file_with: Callable[..., Path]) -> None:
 )
 def test_schedules_that_are_not(spec: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        resolve_schedule(spec, num_exit_blocks=10)
+        resolve_schedule(spec, num_exit_blocks=10, family="dit")
 
 
 def test_a_u_vit_may_run_no_decoder_block(schedule_file_with: Callable[..., Path]) -> None:
     def resolve(spec: str) -> tuple[int, ...]:
-        return resolve_schedule(spec, num_exit_blocks=6, min_depth=lowest_depth("uvit")).depths
+        return resolve_schedule(spec, num_exit_blocks=6, family="uvit").depths
 
     assert [lowest_depth(family) for family in ("dit", "uvit", None, "mine:Net")] == [1, 0, 0, 0]
     assert resolve("2,2,1,0,0,0,0,0,0,0") == (2, 2, 1, 0, 0, 0, 0, 0, 0, 0)
     assert resolve("0") == (0,) * 10
     assert resolve("D6-U-ViT") == (2, 2, 2, 2, 1, 1, 1, 1, 1, 1)
-    small = resolve_schedule("D6-U-ViT", num_exit_blocks=1, min_depth=0)
+    small = resolve_schedule("D6-U-ViT", num_exit_blocks=1, family="uvit")
     assert small.depths == (1,) * 10, "a preset keeps a block where it rounds to none"
     with pytest.raises(ConfigError, match=r"index 0 of '7' must be in \[0, 6\]"):
         resolve("7")
 
     file = str(schedule_file_with(("family: dit", "family: uvit"), ("7, 7, 6, 6]", "1, 0, 0, 0]")))
-    deep = {"num_exit_blocks": 10}
-    found = resolve_schedule(file, **deep, min_depth=lowest_depth("uvit"))
+    found = resolve_schedule(file, num_exit_blocks=10, family="uvit")
     assert found.depths == (10, 10, 9, 9, 8, 8, 1, 0, 0, 0)
-    with pytest.raises(ConfigError, match="runs 0 blocks, but the backbone at least 1"):
-        resolve_schedule(file, **deep, min_depth=lowest_depth("dit"))
+    assert resolve_schedule(file, num_exit_blocks=10) == found, "any class may have any schedule"
+    with pytest.raises(ConfigError, match="for the family uvit, but the backbone is a dit"):
+        resolve_schedule(file, num_exit_blocks=10, family="dit")
 
 
 def test_a_file_for_another_model_is_refused(schedule_file_with: Callable[..., Path]) -> None:

@@ -21,7 +21,7 @@ from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.losses import mse
 from schedsearch.exceptions import TrialError
 from schedsearch.protocols import ExitRule
-from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits, UniformExits
+from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 from schedsearch.settings import LambdaSettings
@@ -91,8 +91,8 @@ def test_loss_falls_and_the_result_is_the_ema_in_eval_mode() -> None:
 @pytest.mark.parametrize("cut", [1, 4, 6])
 @pytest.mark.parametrize(
     "exits",
-    [EXITS, UniformExits(1, 3), RandomScheduleExits(SearchSpace(1, 3))],
-    ids=["schedule", "uniform", "random"],
+    [EXITS, RandomScheduleExits(SearchSpace(1, 3))],
+    ids=["schedule", "random"],
 )
 def test_resume_is_bit_for_bit(cut: int, exits: ExitRule) -> None:
     recipe = make_recipe(

@@ -16,7 +16,8 @@ from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess
 from schedsearch.files.problems import Findings
 from schedsearch.files.strict_yaml import parse_document
-from schedsearch.schedules.exit_rules import UniformExits
+from schedsearch.schedules.exit_rules import RandomScheduleExits
+from schedsearch.schedules.space import SearchSpace
 from schedsearch.settings import RecipeSettings
 from trainers.ase import AseTrainer
 
@@ -92,8 +93,8 @@ def test_every_key_is_there_and_says_its_source(name: str) -> None:
     lines = shipped_recipes()[name].read_text().splitlines()
     numbers = [line for line in lines if line and not line.startswith("#")]
     keys = {line.partition(":")[0] for line in numbers if not line.startswith(" ")}
-    # ``extra`` belongs to trainers of other people.
-    assert keys == {field.name for field in fields(RecipeSettings)} - {"extra"}
+    # ``extra`` belongs to trainers of other people, ``weights`` to the run.
+    assert keys == {field.name for field in fields(RecipeSettings)} - {"extra", "weights"}
     assert [line for line in numbers if not SOURCE.search(line)] == []
 
 
@@ -118,7 +119,7 @@ def test_the_networks_of_the_paper_train_by_it(
     progress, recipe = Losses(), replace(read(name), num_steps=2, batch_size=8)
     trained: Any = AseTrainer().finetune(
         net,  # type: ignore[arg-type]
-        UniformExits(1, 2),
+        RandomScheduleExits(SearchSpace(1, 2)),
         load_digits(),
         process,
         recipe,

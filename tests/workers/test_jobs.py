@@ -1,51 +1,50 @@
-"""Jobs as plain data."""
+"""Jobs and outcomes as plain data."""
 
-import json
-from dataclasses import replace
+import pickle
+
+import pytest
+from driving import confirm_of, record_of
+from trial_jobs import DEPTHS
 
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.workers.jobs import (
     ConfirmJob,
-    ControlJob,
+    Done,
+    Failed,
+    Job,
+    Outcome,
     ProfileJob,
-    PromoteJob,
     RetrainJob,
     TrialJob,
-    job_from_dict,
 )
 
-DEPTHS = (10, 9, 8)
+SCHEDULE = ExitSchedule(DEPTHS)
+STUDY = {"settings": "name: tiny", "run_dir": "runs/tiny"}
 
-
-def test_jobs_survive_a_pipe() -> None:
-    trial = TrialJob(
+JOBS = [
+    TrialJob(
         number=7,
-        depths=DEPTHS,
+        schedule=SCHEDULE,
         label=None,
-        settings="name: tiny",
-        run_dir="runs/tiny",
         predicted_latency_ms=1.5,
         measure_latency=False,
         resume_from=3,
-    )
-    confirm = ConfirmJob(
-        number=7, depths=DEPTHS, label="D2", settings="", run_dir="r", seed=1, num_samples=64
-    )
-    promote = PromoteJob(
-        number=7, depths=DEPTHS, label=None, settings="", run_dir="r", num_steps=9
-    )
-    profile = ProfileJob(exits="uniform", settings="", run_dir="r")
-    anew = RetrainJob(
-        number=7,
-        depths=DEPTHS,
-        label=None,
-        settings="",
-        run_dir="r",
-        training_seed=4,
-        num_steps=2,
-    )
-    again = replace(confirm, training_seed=4)
-    control = ControlJob(seed=4, settings="", run_dir="r")
-    for job in (trial, confirm, promote, anew, again, profile, control):
-        assert job_from_dict(json.loads(json.dumps(job.to_dict()))) == job
-    assert trial.schedule == ExitSchedule(DEPTHS)
+        **STUDY,
+    ),
+    ConfirmJob(number=7, schedule=SCHEDULE, seed=1, num_samples=64, **STUDY),
+    RetrainJob(
+        number=7, schedule=SCHEDULE, training_seed=4, seeds=(1, 2), num_samples=64, **STUDY
+    ),
+    ProfileJob(**STUDY),
+]
+OUTCOMES = [
+    Done(result=record_of(7, DEPTHS)),
+    Done(result=(confirm_of(7, 1, 2.0),)),
+    Done(result=None),
+    Failed(stage="worker", reason="the worker died", retry=True),
+]
+
+
+@pytest.mark.parametrize("item", [*JOBS, *OUTCOMES], ids=lambda item: type(item).__name__)
+def test_they_survive_the_way_to_another_process(item: Job | Outcome) -> None:
+    assert pickle.loads(pickle.dumps(item)) == item

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from schedsearch.workers.progress import STATE_FILE, FileProgress
+from schedsearch.runs.folder import STATE_FILE
+from schedsearch.workers.progress import FileProgress
 
 
 def folder_of(tmp_path: Path, number: int) -> Path:
@@ -56,12 +57,17 @@ def test_the_state_is_kept_now_and_then_and_asked_for_only_then(tmp_path: Path) 
 def test_a_retry_takes_the_state_over_once(tmp_path: Path) -> None:
     first, second, third = (folder_of(tmp_path, n) for n in range(3))
     FileProgress(first, save_every=1).save(1, lambda: state(1))
-    progress = FileProgress(second, save_every=1, resume_from=first)
+    progress = FileProgress(second, save_every=1)
+    progress.take_over(None)
+    assert progress.restore() is None
+    progress.take_over(first)
     restored = progress.restore()
     assert restored is not None
     assert restored["step"] == 1
     assert not (first / STATE_FILE).exists()
-    assert FileProgress(third, save_every=1, resume_from=first).restore() is None
+    progress = FileProgress(third, save_every=1)
+    progress.take_over(first)
+    assert progress.restore() is None
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "text"])

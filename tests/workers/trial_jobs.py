@@ -1,5 +1,6 @@
 """Jobs on the tiny space, for workers in this process."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,20 @@ from tiny_runs import faulty_space
 
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.workers.jobs import TrialJob
+from schedsearch.workers.jobs import ConfirmJob, RetrainJob, TrialJob
 
 DEPTHS = (9, 9, 9, 8, 8, 8, 7, 7, 7, 6)
 
 
-def job_of(tmp_path: Path, fault: str | None = None, **changes: Any) -> TrialJob:
-    space = faulty_space(tmp_path, {} if fault is None else {9: fault})
+def job_of(
+    tmp_path: Path,
+    fault: str | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> TrialJob:
+    """Trial 7 of the tiny space, whose trainer may have a fault."""
+    faults = {} if fault is None else {9: fault}
+    space = faulty_space(tmp_path, faults, evaluation=dict(evaluation or {}))
     values: dict[str, Any] = {
         "number": 7,
         "schedule": ExitSchedule(DEPTHS),
@@ -24,3 +32,28 @@ def job_of(tmp_path: Path, fault: str | None = None, **changes: Any) -> TrialJob
         "measure_latency": False,
     }
     return TrialJob(**{**values, **changes})
+
+
+def confirm_job(job: TrialJob, seed: int) -> ConfirmJob:
+    """The confirmation of a trial at a seed."""
+    return ConfirmJob(
+        settings=job.settings,
+        run_dir=job.run_dir,
+        number=job.number,
+        schedule=job.schedule,
+        seed=seed,
+        num_samples=64,
+    )
+
+
+def retrain_job(job: TrialJob, training_seed: int, seeds: tuple[int, ...]) -> RetrainJob:
+    """The retraining of a trial's schedule."""
+    return RetrainJob(
+        settings=job.settings,
+        run_dir=job.run_dir,
+        number=job.number,
+        schedule=job.schedule,
+        training_seed=training_seed,
+        seeds=seeds,
+        num_samples=64,
+    )

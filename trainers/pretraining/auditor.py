@@ -1,11 +1,10 @@
-"""Train an extractor that ships as auditor: a second network to compute FID with.
+"""Trains a shipped auditor, a second extractor to compute FID with.
 
     python -m trainers.pretraining.auditor digits_mlp --output digits_mlp.safetensors
     python -m trainers.pretraining.auditor mnist_cnn --path mnist --output mnist_cnn.safetensors
 
-The digits MLP learns one half of scikit-learn's scans and is tested on the other; the MNIST CNN
-learns the 60,000 training images and is tested on the 10,000 others. Equal commands give equal
-bytes on one machine, and with them one digest in every protocol.
+Data: halves of scikit-learn's scans for training and test, or MNIST's training and test images.
+Equal commands give equal bytes, and so equal digests, on one machine.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from schedsearch.exceptions import ConfigError, SchedSearchError
 
 BATCH_SIZE = 64
 CHUNK = 2000
-"""Images at once where nothing is learned."""
+"""Images per forward pass in evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Images, (N, 1, H, W) uint8, and their classes, (N,) int64."""
+    """Images (N, 1, H, W) uint8 with their classes (N,) int64."""
 
     images: Tensor
     labels: Tensor
@@ -46,11 +45,11 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """How one auditor is trained."""
+    """Network and training settings of one auditor."""
 
     network: Callable[[], FeatureClassifier]
     data: str
-    """For the header of the file."""
+    """Description for the header of the file."""
     epochs: int
     lr: float
     seed: int
@@ -65,7 +64,7 @@ AUDITORS = {
 
 
 def halves(data: Labelled, seed: int) -> tuple[Labelled, Labelled]:
-    """Two random halves of the images, each class cut in two."""
+    """Split the images into two random halves, class by class."""
     rng = np.random.default_rng(seed)
     first: list[int] = []
     second: list[int] = []
@@ -80,10 +79,10 @@ def halves(data: Labelled, seed: int) -> tuple[Labelled, Labelled]:
 
 
 def load_data(name: str, path: Path | None, seed: int) -> tuple[Labelled, Labelled]:
-    """Training and test images of an auditor.
+    """Load training and test images of an auditor.
 
     Raises:
-        ConfigError: If MNIST has no path or is not there.
+        ConfigError: If MNIST has no path or cannot be found.
     """
     if name == "digits_mlp":
         return halves(_labelled(load_digits()), seed)
@@ -99,15 +98,15 @@ def _labelled(source: ImagesInMemory) -> Labelled:
 
 
 def train(auditor: Auditor, data: Labelled, *, epochs: int, seed: int) -> FeatureClassifier:
-    """Train on all given images and set the standardisation of the features.
+    """Train on all given images and standardise the features on them.
 
     Args:
-        auditor: Which network, and its learning rate.
+        auditor: Network and learning rate.
         data: Training images.
-        epochs: Passes over the images.
-        seed: Of weights, order of the images and dropout.
+        epochs: Number of epochs.
+        seed: Seed of weights, order of images and dropout.
     """
-    # The layers of torch draw weights and dropout from the global generator only.
+    # NOTE: torch's layers draw weights and dropout from the global generator only.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = auditor.network()
@@ -134,26 +133,27 @@ def train(auditor: Auditor, data: Labelled, *, epochs: int, seed: int) -> Featur
 
 
 def raw_features(net: FeatureClassifier, images: Tensor) -> Tensor:
-    """Features before they are standardised, (N, D)."""
+    """Compute features before standardisation, (N, D)."""
     return torch.cat([net.raw_features(chunk) for chunk in torch.split(images, CHUNK)])
 
 
 def accuracy(net: FeatureClassifier, data: Labelled) -> float:
-    """Share of images whose class is named correctly."""
+    """Return the share of correctly classified images."""
     found = torch.cat([net(chunk).argmax(1) for chunk in torch.split(data.images, CHUNK)])
     return float((found == data.labels).float().mean())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, print the test accuracy and write the weights; returns the exit code."""
+    """Train, print the test accuracy, write the weights, and return the exit code."""
+    # Parse the arguments.
     parser = argparse.ArgumentParser(
         prog="python -m trainers.pretraining.auditor", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("auditor", choices=list(AUDITORS))
     parser.add_argument("--path", type=Path, help="torchvision's root folder, for mnist_cnn")
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--epochs", type=int, help="default: as for the weights that ship")
-    parser.add_argument("--seed", type=int, help="default: as for the weights that ship")
+    parser.add_argument("--epochs", type=int, help="default: as for the shipped weights")
+    parser.add_argument("--seed", type=int, help="default: as for the shipped weights")
     args = parser.parse_args(arguments)
 
     auditor = AUDITORS[args.auditor]
@@ -161,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = auditor.seed if args.seed is None else args.seed
     if epochs < 1:
         parser.error(f"--epochs must be >= 1, got {epochs}")
+    # Train.
     torch.set_num_threads(1)
     try:
         learned, tested = load_data(args.auditor, args.path, seed)
@@ -168,11 +169,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
     net = train(auditor, learned, epochs=epochs, seed=seed)
+    # Report accuracy and rank.
     test_accuracy = accuracy(net, tested)
     features = raw_features(net, learned.images).double()
     rank = int(torch.linalg.matrix_rank(features.T.cov()))
     print(f"accuracy {accuracy(net, learned):.4f} in training, {test_accuracy:.4f} in the test")
     print(f"rank of the features' covariance: {rank} of {features.shape[1]}")
+    # Write the weights.
     record = {
         "model": f"{type(net).__module__}:{type(net).__name__}",
         "data": auditor.data,
@@ -181,9 +184,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "test_accuracy": f"{test_accuracy:.4f}",
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    # One entry, because safetensors writes several in a random order, and with them other bytes.
+    # NOTE: One entry, because safetensors writes several in random order.
     save_file(net.state_dict(), args.output, {"training": json.dumps(record)})
-    args.output.chmod(0o644)  # safetensors writes 0600, which would end up in the wheel
+    args.output.chmod(0o644)  # NOTE: safetensors writes mode 0600, which a wheel would keep
     print(f"wrote {args.output}")
     return 0
 

@@ -1,4 +1,4 @@
-"""What the pretraining commands share: flags, saved state, and the file they write."""
+"""Shared parts of the pretraining commands: flags, saved state, output file."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from trainers.pretraining.data import add_data_arguments, open_source
 from trainers.pretraining.loop import Plan, Pretraining, train
 
 STATE_SUFFIX = ".state"
-"""Behind the name of the output: the state that an interrupted training goes on from."""
+"""Suffix of the output's name for the saved state of an interrupted training."""
 
 _OFF_RECORD = frozenset(
     {"output", "path", "vae", "max_damaged", "device", "threads", "save_minutes", "shape_flags"}
 )
-"""Arguments that may change between two starts of one training; of the data a digest is kept."""
+"""Arguments that may change between two starts; the data's digest is compared instead."""
 
 BuildNet = Callable[[tuple[int, int, int], int, bool], nn.Module]
-"""(shape (C, H, W), number of classes or 0, whether there is a "no class" label) -> network."""
+"""Builds a network from shape (C, H, W), number of classes, and "no class" label."""
 
 
 def add_common_arguments(
@@ -42,7 +42,7 @@ def add_common_arguments(
         parser: The command's parser.
         size_flag: Official name of the side of an image, for example ``--img-size``.
         channels_flag: Official name of the number of channels.
-        defaults: Numbers of the plan.
+        defaults: Default settings.
     """
     add_data_arguments(parser, size_flag=size_flag, channels_flag=channels_flag)
 
@@ -54,7 +54,7 @@ def add_common_arguments(
     training.add_argument("--steps", type=int, default=defaults.steps)
     training.add_argument("--seed", type=int, default=defaults.seed)
     training.add_argument("--batch-size", type=int, default=defaults.batch_size)
-    training.add_argument("--lr", type=float, default=defaults.lr, help="largest learning rate")
+    training.add_argument("--lr", type=float, default=defaults.lr, help="peak learning rate")
     training.add_argument("--adam-betas", type=float, nargs=2, default=defaults.adam_betas)
     training.add_argument("--weight-decay", type=float, default=defaults.weight_decay)
     training.add_argument("--warmup-steps", type=int, default=defaults.warmup_steps)
@@ -62,14 +62,14 @@ def add_common_arguments(
         "--decay-share",
         type=float,
         default=defaults.decay_share,
-        help="share of the steps, at the end, over which the learning rate falls to 0",
+        help="share of the steps, at the end, in which the learning rate decays to 0",
     )
     training.add_argument("--ema-decay", type=float, default=defaults.ema_decay)
     training.add_argument(
         "--label-dropout",
         type=float,
         default=defaults.label_dropout,
-        help="share of labels replaced by 'no class'; 0 builds a network without it",
+        help="share of labels replaced by 'no class'; 0 builds a network without that label",
     )
     training.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
 
@@ -81,7 +81,7 @@ def add_common_arguments(
         "--save-minutes",
         type=float,
         default=2.0,
-        help=f"minutes between two states in OUTPUT{STATE_SUFFIX}; the same command goes on there",
+        help=f"minutes between two states in OUTPUT{STATE_SUFFIX}; the same command resumes there",
     )
 
 
@@ -92,13 +92,13 @@ def run_command(
 
     Args:
         args: Parsed arguments.
-        arguments: The same as words, for the history in the file.
+        arguments: The unparsed arguments, for the header of the file.
         module: Name of the command's module.
-        build: Builds the network; its initial weights follow ``--seed``.
+        build: Builds the network; ``--seed`` sets its initial weights.
 
     Returns:
-        The exit code: 0, 2 after a mistake in the arguments or the data, 5 if the disk is full
-        or cannot be written, 130 if interrupted.
+        The exit code: 0, 2 for wrong arguments or data, 5 if the disk is full or not writable,
+        130 if interrupted.
     """
     try:
         run, fingerprint = _start(args, build)
@@ -118,10 +118,10 @@ def run_command(
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
     except OSError as error:
-        print(f"error: {error}; the same command goes on once that is mended", file=sys.stderr)
+        print(f"error: {error}; fix this and repeat the command to resume", file=sys.stderr)
         return int(ExitCode.STORAGE)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the newest state", file=sys.stderr)
+        print("interrupted; repeat the command to resume from the saved state", file=sys.stderr)
         return int(ExitCode.INTERRUPTED)
     print(f"{args.output}: loss {loss:.4f} over the last tenth of {args.steps} steps")
     return int(ExitCode.DONE)
@@ -132,14 +132,14 @@ def _note(line: str) -> None:
 
 
 def _start(args: argparse.Namespace, build: BuildNet) -> tuple[Pretraining, str]:
-    """The training at its start, and the digest of its data."""
+    """Prepare the training, and return it with the digest of its data."""
     plan = _plan(args)
     device = require_device(args.device)
     torch.set_num_threads(args.threads)
     source, shape = open_source(args, device)
     for note in source.verify():
         _note(note)
-    torch.manual_seed(args.seed)  # only for the initial weights; a program of its own
+    torch.manual_seed(args.seed)  # NOTE: for the initial weights only
     try:
         net = build(shape, _num_classes(args, source), args.label_dropout > 0)
     except ValueError as error:
@@ -149,6 +149,7 @@ def _start(args: argparse.Namespace, build: BuildNet) -> tuple[Pretraining, str]
 
 
 def _plan(args: argparse.Namespace) -> Plan:
+    # Check the ranges.
     for name, valid, rule in (
         ("steps", args.steps >= 1, "at least 1"),
         ("batch_size", args.batch_size >= 1, "at least 1"),
@@ -167,6 +168,7 @@ def _plan(args: argparse.Namespace) -> Plan:
             value = getattr(args, name)
             shown = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
             raise ConfigError(f"{flag} must be {rule}, got {shown}.")
+    # Build the plan.
     return Plan(
         steps=args.steps,
         batch_size=args.batch_size,
@@ -183,12 +185,12 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _num_classes(args: argparse.Namespace, source: ImageSource) -> int:
-    """Classes of the network: those of the data, or 0."""
+    """Return the number of classes of the network; 0 if unconditional."""
     return 0 if args.unconditional else source.num_classes or 0
 
 
 def _record(args: argparse.Namespace) -> dict[str, Any]:
-    """What a saved state must agree on, as plain numbers and words."""
+    """Return the arguments that must agree with a saved state, as plain values."""
     return {
         name: list(value) if isinstance(value, tuple | list) else value
         for name, value in vars(args).items()
@@ -213,6 +215,7 @@ def _metadata(
 
 
 def _without_folders(word: str) -> str:
-    """A word of the command as others may know it; no flag but those of paths has a slash."""
+    """Reduce a path in the command to its name, so that no folder is published."""
+    # NOTE: Only flags with paths contain a slash.
     flag, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
     return f"{flag}{equals}{Path(value).name}" if "/" in value else word

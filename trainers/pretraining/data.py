@@ -1,4 +1,4 @@
-"""The images of the pretraining commands: their flags, the rules of these, and opening them."""
+"""Data of the pretraining commands: flags, rules between flags, and opening the source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.settings import DataSettings
 
 SHAPES = {"digits": (1, 8), "mnist": (1, 28), "cifar10": (3, 32)}
-"""Channels and side of the images of sources that have only one size."""
+"""Channels and side of sources with a fixed image size."""
 
 SOURCES = ("digits", "mnist", "cifar10", "image_folder", "npz", "latents")
 
@@ -21,7 +21,7 @@ SOURCES = ("digits", "mnist", "cifar10", "image_folder", "npz", "latents")
 def add_data_arguments(
     parser: argparse.ArgumentParser, *, size_flag: str, channels_flag: str
 ) -> None:
-    """Add the flags of the data, in a group of their own.
+    """Add the group of data flags to a parser.
 
     Args:
         parser: The command's parser.
@@ -30,9 +30,9 @@ def add_data_arguments(
     """
     data = parser.add_argument_group("data", "Messages call them data.path, data.vae and so on.")
     data.add_argument(
-        "--data", choices=SOURCES, default="digits", help="the source (default: %(default)s)"
+        "--data", choices=SOURCES, default="digits", help="image source (default: %(default)s)"
     )
-    data.add_argument("--path", type=Path, help="its file or folder; digits has none")
+    data.add_argument("--path", type=Path, help="file or folder of the source; none for digits")
     data.add_argument(
         "--vae", type=Path, help="folder of the diffusers AutoencoderKL that decodes latents"
     )
@@ -41,18 +41,18 @@ def add_data_arguments(
         metavar="N",
         type=int,
         default=0,
-        help="unreadable images of a folder that are skipped; one more is an error",
+        help="unreadable images of a folder to skip; one more is an error",
     )
-    data.add_argument("--flip", action="store_true", help="mirror every second image at random")
+    data.add_argument("--flip", action="store_true", help="flip images at random, left to right")
     data.add_argument(
         size_flag,
         dest="size",
         metavar="N",
         type=int,
-        help="side of an image of a folder or npz, or of a latent",
+        help="side of an image or latent; needed for image_folder, npz and latents",
     )
     data.add_argument(
-        channels_flag, dest="channels", metavar="N", type=int, help="its channels: 1, 3, latents 4"
+        channels_flag, dest="channels", metavar="N", type=int, help="channels: 1, 3, latents 4"
     )
     parser.set_defaults(shape_flags=f"{size_flag} and {channels_flag}")
     data.add_argument("--unconditional", action="store_true", help="ignore the labels")
@@ -61,14 +61,14 @@ def add_data_arguments(
 def open_source(
     args: argparse.Namespace, device: torch.device
 ) -> tuple[ImageSource, tuple[int, int, int]]:
-    """The data of the parsed arguments, not verified yet.
+    """Open the source of the parsed arguments, without verifying its images.
 
     Args:
         args: Parsed arguments.
-        device: Where latents are decoded.
+        device: Device that decodes latents.
 
     Returns:
-        The source, and the shape (C, H, W) of what the network sees.
+        The source, and the input shape (C, H, W) of the network.
 
     Raises:
         ConfigError: If the flags contradict each other, or the data is missing or damaged.
@@ -86,7 +86,7 @@ def open_source(
 
 
 def _check_flags(args: argparse.Namespace) -> None:
-    """Refuse flags that the source needs and lacks, or has no use for."""
+    """Check that the flags fit the source."""
     if args.data == "digits" and args.path is not None:
         raise ConfigError(
             f"--data digits ships with scikit-learn and has no path, got --path {args.path}; "
@@ -119,7 +119,7 @@ def _shape(args: argparse.Namespace) -> tuple[int, int, int]:
     channels = channels if args.channels is None else args.channels
     side = side if args.size is None else args.size
     if channels is None or side is None:
-        raise ConfigError(f"--data {args.data} has no shape of its own; give {args.shape_flags}.")
+        raise ConfigError(f"--data {args.data} has no fixed shape; give {args.shape_flags}.")
     if channels < 1 or side < 1:
         raise ConfigError(
             f"{args.shape_flags} must be at least 1, got side {side} and {channels} channels."

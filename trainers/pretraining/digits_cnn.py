@@ -1,8 +1,8 @@
-"""Train the small CNN whose features FID compares on digits; writes weights only.
+"""Trains the small CNN whose features FID compares on digits.
 
     python -m trainers.pretraining.digits_cnn --output digits_cnn.safetensors
 
-Data: scikit-learn's ``load_digits``, 1,797 scans, split 80/20 by class.
+Data: scikit-learn's ``load_digits``, 1,797 scans, split 80/20 in every class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from schedsearch.evaluation.features.digits_cnn import DigitsCNN
 
 
 def load_images() -> tuple[Tensor, Tensor]:
-    """All digits: images (1797, 1, 8, 8) uint8, values 0..16 as round(v * 255 / 16); labels."""
+    """Load all digits: images (1797, 1, 8, 8) uint8, and labels (1797,).
+
+    Grey levels v in 0..16 become ``round(v * 255 / 16)``.
+    """
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -30,7 +33,7 @@ def load_images() -> tuple[Tensor, Tensor]:
 
 
 def split(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the training and the validation images, 80/20 in every class."""
+    """Return indices of training and validation images, 80/20 in every class."""
     from sklearn.model_selection import train_test_split
 
     train, val = train_test_split(
@@ -42,16 +45,16 @@ def split(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 def train(
     images: Tensor, labels: Tensor, *, seed: int, num_epochs: int = 60, batch_size: int = 64
 ) -> DigitsCNN:
-    """Train on all given images and set the standardisation of the features.
+    """Train on all given images and standardise the features on them.
 
     Args:
         images: Training images, (N, 1, 8, 8) uint8.
         labels: Their classes, (N,) int64.
-        seed: Of the weights, the order of the images and dropout.
-        num_epochs: Passes over the images.
+        seed: Seed of weights, order of images and dropout.
+        num_epochs: Number of epochs.
         batch_size: Images per step.
     """
-    # The layers of torch draw weights and dropout from the global generator only.
+    # NOTE: torch's layers draw weights and dropout from the global generator only.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = DigitsCNN()
@@ -77,7 +80,7 @@ def train(
 
 
 def accuracy(net: DigitsCNN, images: Tensor, labels: Tensor) -> float:
-    """Share of images whose class is named correctly."""
+    """Return the share of correctly classified images."""
     return float((net(images).argmax(1) == labels).float().mean())
 
 
@@ -89,15 +92,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     args = parser.parse_args()
 
+    # Train.
     images, labels = load_images()
     train_rows, val_rows = split(labels, args.seed)
     net = train(images[train_rows], labels[train_rows], seed=args.seed, num_epochs=args.epochs)
+    # Report accuracy and rank.
     train_accuracy = accuracy(net, images[train_rows], labels[train_rows])
     val_accuracy = accuracy(net, images[val_rows], labels[val_rows])
     features = net.features(images).double()
     rank = int(torch.linalg.matrix_rank(features.T.cov()))
     print(f"train accuracy {train_accuracy:.4f}, validation accuracy {val_accuracy:.4f}")
     print(f"rank of the features' covariance: {rank} of {features.shape[1]}")
+    # Write the weights.
     record = {
         "model": "schedsearch.evaluation.features.digits_cnn:DigitsCNN",
         "data": "scikit-learn load_digits, 80/20 by class",
@@ -106,10 +112,10 @@ def main() -> None:
         "validation_accuracy": f"{val_accuracy:.4f}",
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    # One entry, because safetensors writes several in a random order: the same command gives
-    # the same bytes, and with them the same digest in every protocol.
+    # NOTE: One entry, because safetensors writes several in random order. So equal commands
+    # give equal bytes and equal digests.
     save_file(net.state_dict(), args.output, {"training": json.dumps(record)})
-    args.output.chmod(0o644)  # safetensors writes 0600, which would end up in the wheel
+    args.output.chmod(0o644)  # NOTE: safetensors writes mode 0600, which a wheel would keep
     print(f"wrote {args.output}")
 
 

@@ -1,7 +1,8 @@
 """Trains a DiT from scratch on real images or latents and writes its EMA weights.
 
-Makes the weights that ship: ``python -m trainers.pretraining.dit --data digits --output FILE``.
-A killed training goes on when the same command is started again.
+This command made the shipped weights:
+``python -m trainers.pretraining.dit --data digits --output FILE``.
+To resume an interrupted training, run the same command again.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from trainers.pretraining.command import add_common_arguments, run_command
 from trainers.pretraining.loop import Plan
 
 DEFAULTS = Plan(steps=12_000, batch_size=64, lr=2e-3)
-"""They made the weights that ship."""
+"""Settings of the shipped weights."""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Flags of the command; those of the network have the official names."""
+    """Build the parser; flags of the network have the official names."""
     parser = argparse.ArgumentParser(
         prog="python -m trainers.pretraining.dit", description=__doc__
     )
@@ -38,13 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
 def build_net(
     args: argparse.Namespace, shape: tuple[int, int, int], num_classes: int, null_class: bool
 ) -> DiT:
-    """The network of the parsed arguments, without a learned variance.
+    """Build the network from parsed arguments, without a learned variance.
 
     Args:
         args: Parsed arguments.
         shape: Shape (C, H, W) of an image.
         num_classes: Number of classes; 0 builds an unconditional network.
-        null_class: Whether there is a label for "no class".
+        null_class: Whether to add a label for "no class".
     """
     channels, side, _ = shape
     return DiT(

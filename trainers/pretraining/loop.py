@@ -1,7 +1,7 @@
-"""Training a backbone from scratch at full depth: the loop behind the two commands.
+"""Trains a backbone from scratch at full depth, for the two commands.
 
-Adam with a trapezoid learning rate and an EMA. One generator drives data, times, noise and
-label dropout, in this order, so that a command gives the same weights again.
+AdamW with a trapezoid learning rate and an EMA. One generator draws data, times, noise and label
+dropout in this order, so equal commands give equal weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trainers.ema import averaged_net, start_ema
 from trainers.precision import Precision, autocast, float32_products
 
 MAX_GRAD_NORM = 1.0
-"""Largest global norm of the gradient; a longer one is shortened."""
+"""Largest global gradient norm; longer gradients are clipped."""
 
 REPORT_EVERY = 200
 """Steps between two lines of progress."""
@@ -34,20 +34,20 @@ REPORT_EVERY = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Numbers of a training from scratch."""
+    """Settings of a training from scratch."""
 
     steps: int
     batch_size: int
     lr: float
-    """Largest learning rate."""
+    """Peak learning rate."""
     adam_betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     warmup_steps: int = 100
     decay_share: float = 0.4
-    """Share of the steps, at the end, over which the learning rate falls linearly to 0."""
+    """Share of the steps, at the end, in which the learning rate decays to 0."""
     ema_decay: float = 0.999
     label_dropout: float = 0.1
-    """Share of labels replaced by "no class", where the network has it."""
+    """Share of labels replaced by "no class", if the network has that label."""
     precision: Precision = "fp32"
     seed: int = 0
 
@@ -55,22 +55,22 @@ class Plan:
 def lr_factor(
     step: int, num_steps: int, warmup_steps: int = 100, decay_share: float = 0.4
 ) -> float:
-    """Learning rate of optimizer step ``step`` (from 0) over its peak: trapezoid."""
+    """Return the learning rate of step ``step`` (from 0) over its peak, a trapezoid."""
     rise = (step + 1) / max(1, warmup_steps)
     return min(1.0, rise, (num_steps - step) / max(1.0, decay_share * num_steps))
 
 
 class Pretraining:
-    """One training from scratch: everything that must survive an interruption.
+    """State of one training from scratch, with everything needed to resume it.
 
     Args:
         net: Network with its initial weights, on the device to train on.
         data: Images and labels.
-        process: Adds the noise and says what is predicted.
-        plan: Numbers.
+        process: Forward process and prediction target.
+        plan: Settings of the training.
 
     Raises:
-        ConfigError: If labels are to be dropped, but the network has no label for it.
+        ConfigError: If label dropout is on, but the network has no "no class" label.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class Pretraining:
         self.net, self.process, self.plan = net.train(), process, plan
         self.step = 0
         self.seconds = 0.0
-        """Time spent so far, over all starts."""
+        """Training time so far, over all starts."""
         self.losses: deque[float] = deque(maxlen=max(1, plan.steps // 10, REPORT_EVERY))
-        """The newest losses."""
+        """The most recent losses."""
         self._depth = backbone.num_exit_blocks
         self._device = next(net.parameters()).device
         self.draws = BatchDraws(backbone, data, process, plan.label_dropout, self._device)
@@ -93,11 +93,12 @@ class Pretraining:
         self.ema = start_ema(net, plan.ema_decay)
 
     def train_step(self) -> float:
-        """One optimizer step; returns its loss.
+        """Run one optimizer step and return its loss.
 
         Raises:
             TrialError: If the loss or its gradient is not finite.
         """
+        # Compute the gradient.
         plan = self.plan
         batch, _ = self.draws.draw(plan.batch_size, self.generator)
         x_t = self.process.q_sample(batch.x0, batch.t, batch.noise)
@@ -117,6 +118,7 @@ class Pretraining:
                 f"{self.step + 1} of {plan.steps}; lower --lr.",
                 stage="pretraining",
             )
+        # Update the weights.
         factor = lr_factor(self.step, plan.steps, plan.warmup_steps, plan.decay_share)
         for group in self.optimizer.param_groups:
             group["lr"] = plan.lr * factor
@@ -127,19 +129,19 @@ class Pretraining:
         return value
 
     def mean_loss(self, steps: int) -> float:
-        """Mean loss of the newest ``steps`` steps, or of all that there are."""
+        """Return the mean loss of the last ``steps`` steps, or of all stored ones."""
         recent = list(self.losses)[-steps:]
         return sum(recent) / max(1, len(recent))
 
     def averaged(self) -> nn.Module:
-        """The EMA network, in eval mode."""
+        """Return the EMA network, in eval mode."""
         return averaged_net(self.ema)
 
     def state(self) -> dict[str, Any]:
-        """Everything that :meth:`load_state` needs.
+        """Return the state for :meth:`load_state`.
 
-        ``ema`` and ``model`` hold weights under their own names, so the file can also be
-        loaded as a checkpoint while the training is still running.
+        ``ema`` and ``model`` have the names of a checkpoint, so the state file can be loaded as
+        one during training.
         """
         return {
             "ema": self.ema.module.state_dict(),
@@ -152,7 +154,7 @@ class Pretraining:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+        """Restore the output of :meth:`state`."""
         self.ema.module.load_state_dict(state["ema"])
         self.net.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -169,25 +171,27 @@ def train(
     save_seconds: float,
     note: Callable[[str], None],
 ) -> None:
-    """Train to the end of the plan, from ``state_file`` where there is one.
+    """Train to the end of the plan, from ``state_file`` if it exists.
 
-    Continuing equals not having stopped, bit for bit on the CPU.
+    On the CPU a resumed training equals an undisturbed one, bit for bit.
 
     Args:
         run: The training, at its start.
-        state_file: Where the state is kept; written whole or not at all.
-        settings: What must be the same to go on from a state: plain numbers and words.
-        save_seconds: Time between two saved states; a killed training loses no more.
-        note: Takes a line of progress.
+        state_file: File of the saved state; written atomically.
+        settings: Plain values that must agree with those of the saved state.
+        save_seconds: Time between two saved states, and so the largest loss of progress.
+        note: Receives lines of progress.
 
     Raises:
-        ConfigError: If the state belongs to a training with other settings, or is damaged.
+        ConfigError: If the state is damaged or belongs to other settings.
         TrialError: If the loss is not finite.
     """
+    # Resume.
     plan = run.plan
     if state_file.is_file():
         run.load_state(_read_state(state_file, settings))
-        note(f"going on after step {run.step} of {plan.steps} from {state_file}")
+        note(f"resuming after step {run.step} of {plan.steps} from {state_file}")
+    # Train.
     saved = last_line = time.monotonic()
     seconds_before = run.seconds - saved
     line_step = run.step
@@ -196,13 +200,13 @@ def train(
         if run.step % REPORT_EVERY == 0 or run.step == plan.steps:
             now = time.monotonic()
             run.seconds = seconds_before + now
-            pace = (now - last_line) / (run.step - line_step)
-            note(_progress_line(run, pace))
+            seconds_per_step = (now - last_line) / (run.step - line_step)
+            note(_progress_line(run, seconds_per_step))
             last_line, line_step = now, run.step
         if time.monotonic() - saved >= save_seconds and run.step < plan.steps:
             saved = time.monotonic()
             run.seconds = seconds_before + saved
-            # Through a Python file: torch's own writer does not say that the disk is full.
+            # NOTE: A Python file, because torch's own writer hides the error for a full disk.
             with replacing(state_file) as temporary, temporary.open("wb") as handle:
                 torch.save({**run.state(), "settings": settings}, handle)
 
@@ -220,7 +224,7 @@ def _read_state(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found: dict[str, Any] = state["settings"]
-    except Exception as error:  # torch raises many kinds for a damaged file
+    except Exception as error:  # NOTE: torch raises many types for a damaged file
         raise ConfigError(
             f"The saved state {path} cannot be read ({error}); remove it to start again."
         ) from error
@@ -232,6 +236,6 @@ def _read_state(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if differing:
         raise ConfigError(
             f"The saved state {path} belongs to another training: {'; '.join(differing)}. "
-            "Repeat its command to go on, or remove it to start again."
+            "Repeat its command to resume, or remove it to start again."
         )
     return state

@@ -1,10 +1,10 @@
 """Trains a U-ViT from scratch on real images or latents and writes its EMA weights.
 
-The default network is one for MNIST, which is also the default data and needs its folder::
+The default network is for MNIST, which is also the default data. DIR is torchvision's folder::
 
     python -m trainers.pretraining.uvit --data mnist --path DIR --prediction v --output FILE
 
-A killed training goes on when the same command is started again.
+To resume an interrupted training, run the same command again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from trainers.pretraining.command import add_common_arguments, run_command
 from trainers.pretraining.loop import Plan
 
 DEFAULTS = Plan(steps=18_000, batch_size=64, lr=2e-3)
-"""Ours, for small networks; the U-ViT paper takes 500K steps at 2e-4."""
+"""Our settings for small networks; the U-ViT paper uses 500K steps at 2e-4."""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Flags of the command; those of the network have the official names."""
+    """Build the parser; flags of the network have the official names."""
     parser = argparse.ArgumentParser(
         prog="python -m trainers.pretraining.uvit",
         description=__doc__,
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--patch-size",
         type=int,
         default=7,
-        help="must divide the side of an image: 7 is for MNIST, digits want 1, 2 or 4",
+        help="side of a patch; must divide the side of an image (MNIST: 7; digits: 1, 2 or 4)",
     )
     network.add_argument("--mlp-ratio", type=float, default=4.0)
     network.add_argument("--mlp-time-embed", action="store_true")
@@ -44,20 +44,20 @@ def build_parser() -> argparse.ArgumentParser:
     add_common_arguments(
         parser, size_flag="--img-size", channels_flag="--in-chans", defaults=DEFAULTS
     )
-    parser.set_defaults(data="mnist")  # digits, 8 x 8, have no patches of side 7
+    parser.set_defaults(data="mnist")  # NOTE: the default patch size 7 does not divide 8
     return parser
 
 
 def build_net(
     args: argparse.Namespace, shape: tuple[int, int, int], num_classes: int, null_class: bool
 ) -> UViT:
-    """The network of the parsed arguments.
+    """Build the network from parsed arguments.
 
     Args:
         args: Parsed arguments.
         shape: Shape (C, H, W) of an image.
         num_classes: Number of classes; 0 builds an unconditional network.
-        null_class: Whether there is a label for "no class"; it is the last row of the labels.
+        null_class: Whether to add a label for "no class", as last row of the labels.
     """
     channels, side, _ = shape
     null_class = null_class and num_classes > 0

@@ -1,4 +1,4 @@
-"""Weights of a network: strict loading, atomic saving and fingerprints."""
+"""Strict loading, atomic saving and fingerprints of network weights."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 def resolve_checkpoint(checkpoint: str | Path) -> WeightsLocation:
-    """The file behind a checkpoint setting.
+    """Find the file that a checkpoint setting names.
 
     Args:
-        checkpoint: A file, a training folder of U-ViT or a diffusers folder, with ``#ema``,
-            ``#model`` or ``#state_dict`` behind it to choose one of several sets of weights;
-            or ``package:NAME`` for weights that ship.
+        checkpoint: A file, a training folder of U-ViT, a diffusers folder, or ``package:NAME``
+            for weights that ship. A suffix ``#ema``, ``#model`` or ``#state_dict`` chooses one
+            of several sets of weights.
 
     Raises:
         CheckpointError: If there is no such file, or a folder is incomplete.
@@ -58,13 +58,12 @@ def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
     """Load weights strictly into a network, on its device and in its dtype.
 
     Args:
-        net: Network to fill.
-        checkpoint: As for :func:`resolve_checkpoint`: DiT's and U-ViT's releases and training
-            files, safetensors, or a diffusers ``DiTTransformer2DModel``.
+        net: Network that receives the weights.
+        checkpoint: As for :func:`resolve_checkpoint`: releases and training files of DiT and
+            U-ViT, safetensors, or a diffusers ``DiTTransformer2DModel``.
 
     Returns:
-        What was chosen or changed on the way (EMA over raw weights, prefixes, layout, dtype),
-        or None.
+        What was chosen or changed while loading (EMA, prefixes, layout, dtype), or None.
 
     Raises:
         CheckpointError: If the file is damaged or belongs to another model.
@@ -73,10 +72,11 @@ def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
 
 
 def fill(net: nn.Module, weights: Weights) -> str | None:
-    """Put weights that were read into a network; the rest is as in :func:`load_weights`."""
+    """Load weights that are already in memory; otherwise as :func:`load_weights`."""
     own, state = net.state_dict(), weights.state
     if weights.is_diffusers and "pos_embed" in own and "pos_embed" not in state:
-        state = {**state, "pos_embed": own["pos_embed"]}  # fixed, so diffusers does not store it
+        # NOTE: diffusers does not store the position embedding, because it is fixed.
+        state = {**state, "pos_embed": own["pos_embed"]}
     _check_match(own, state, weights.path)
     _check_stated(net, weights)
     net.load_state_dict(state)
@@ -89,30 +89,30 @@ def fill(net: nn.Module, weights: Weights) -> str | None:
 
 
 def save_weights(net: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write the weights of a network as safetensors, whole or not at all.
+    """Write the weights of a network as safetensors, atomically.
 
     Args:
-        net: Network to write.
-        path: Target; an older file there stays until the new one is on disk.
-        metadata: Text for the header of the file.
+        net: Network to save.
+        path: Target. An existing file stays until the new one is on disk.
+        metadata: Entries for the file header.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        # Not save_file, whose error for a full disk is none of the operating system's.
+        # NOTE: Not save_file, which hides the operating system's error for a full disk.
         temporary.write_bytes(serialize(state, dict(metadata or {})))
 
 
 def link_weights(net: nn.Module, source: Path, path: Path) -> bool:
-    """Name a file a second time (a hard link), if it holds just the weights of a network.
+    """Hard-link a file instead of saving the same weights again.
 
     Args:
-        net: Network whose weights are wanted in ``path``.
-        source: Safetensors file that may hold them.
-        path: The second name.
+        net: Network whose weights should be in ``path``.
+        source: Safetensors file that may hold these weights.
+        path: Link to create.
 
     Returns:
-        Whether that was done; False where the weights differ, or the file system cannot.
+        Whether the link was created; False if the weights differ or the file system refuses.
     """
     state = net.state_dict()
     with safe_open(source, framework="pt") as file:
@@ -133,15 +133,16 @@ def link_weights(net: nn.Module, source: Path, path: Path) -> bool:
 def load_backbone_from(
     settings: BackboneSettings, device: torch.device | str = "cpu"
 ) -> nn.Module:
-    """The backbone of a search space with its weights, in eval mode.
+    """Build the backbone of a search space and load its weights, in eval mode.
 
     Args:
-        settings: Section ``backbone``; without a checkpoint the weights are random, but the
-            same in every process.
-        device: Where the model goes.
+        settings: Section ``backbone``. Without a checkpoint the weights are random, but equal
+            in every process.
+        device: Device of the model.
 
     Raises:
-        ConfigError: If the backbone cannot be built; CheckpointError if its weights are wrong.
+        ConfigError: If the backbone cannot be built.
+        CheckpointError: If the weights do not fit.
     """
     net = build_backbone(settings)
     note = None if settings.checkpoint is None else load_weights(net, settings.checkpoint)
@@ -151,12 +152,12 @@ def load_backbone_from(
 
 
 def fingerprint(net: nn.Module) -> str:
-    """Digest of names, shapes, dtypes and values of a network's state."""
+    """SHA-256 over names, shapes, dtypes and values of a network's state."""
     return fingerprint_of(net.state_dict())
 
 
 def fingerprint_of(state: Mapping[str, Tensor]) -> str:
-    """The same of a state dict, for example of a weights file."""
+    """As :func:`fingerprint`, for a state dict."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         flat = value.detach().cpu().contiguous().reshape(-1)
@@ -192,7 +193,7 @@ def _check_match(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path:
 
 
 def _check_stated(net: nn.Module, weights: Weights) -> None:
-    """Compare what a config beside the file states, and shapes do not show, with the network."""
+    """Compare arguments stated in a config beside the file with the network."""
     attention = [
         module for module in net.modules() if isinstance(getattr(module, "num_heads", None), int)
     ]

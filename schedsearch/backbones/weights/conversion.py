@@ -1,7 +1,7 @@
-"""Weights from one layout into another, through the network that they belong to.
+"""Converts weights between layouts by loading them into their network.
 
-Every conversion loads the weights strictly into the backbone and writes what was loaded, so a
-file that was written here is known to fit, and its fingerprint is the one that runs record.
+Loading is strict, so a converted file always fits its backbone. Its fingerprint equals the one
+that runs record.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from schedsearch.settings import BackboneSettings
 Layout = Literal["safetensors", "diffusers", "official"]
 
 DIFFUSERS_FILES = {"config.json", f"{DIFFUSERS_STEM}.safetensors", "README.md"}
-"""What an exported folder holds; a folder with anything else is never replaced."""
+"""Files of an exported folder. A folder with any other file is never replaced."""
 
 _README = """\
 # {name} in diffusers' layout
@@ -53,9 +53,9 @@ _README = """\
 Written by schedsearch from `{source}`; the weights keep the licence of their source.
 Fingerprint in the official layout: `{fingerprint}`.
 
-These weights need DiT's own time embedding. diffusers computes another one
-(`downscale_freq_shift` 1 instead of 0) and has no setting for it, so patch the model after
-loading it; without the patch it runs, but predicts something else.
+These weights need the official time embedding of DiT. diffusers computes another one
+(`downscale_freq_shift` 1 instead of 0) and has no setting for it. So patch the model after
+loading it. Without the patch it runs, but its predictions are wrong.
 
 ```python
 from diffusers import DiTTransformer2DModel
@@ -70,29 +70,29 @@ for block in transformer.transformer_blocks:
 
 _LAST_LABEL = """
 This model has no label for "no class": the last row of the label table is a class. Do not train
-it with label dropout in diffusers, nor sample it with guidance.
+it with label dropout in diffusers, and do not sample it with guidance.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """What was written."""
+    """What a conversion wrote."""
 
     backbone: BackboneSettings
     num_tensors: int
     num_values: int
     dtype: str
     fingerprint: str
-    """Of the weights in the official layout, whatever the layout of the file."""
+    """Fingerprint of the weights in the official layout, whatever the layout of the file."""
     note: str | None
-    """What was chosen or changed on the way."""
+    """What was chosen or changed while reading."""
 
 
 def layout_of(target: Path) -> Layout:
-    """The layout that the name of a target stands for.
+    """Return the layout that the suffix of a target stands for.
 
     Raises:
-        ConfigError: If the name does not say.
+        ConfigError: If the suffix is unknown.
     """
     by_suffix: dict[str, Layout] = {
         ".safetensors": "safetensors",
@@ -119,13 +119,14 @@ def convert(
     """Read weights, check them against their backbone, and write them.
 
     Args:
-        checkpoint: As :func:`~schedsearch.backbones.weights.checkpoint.resolve_checkpoint` does.
-        target: File to write; for ``diffusers`` a folder.
-        layout: ``safetensors`` and ``official`` (a ``.pt`` file that the official code loads)
-            have the official names; ``diffusers`` is a ``DiTTransformer2DModel``.
-        backbone: The section of a search space, or a registry name whose other arguments are
-            read from the weights; None recognises the name as well.
-        force: Replace a target that exists.
+        checkpoint: As for
+            :func:`~schedsearch.backbones.weights.checkpoint.resolve_checkpoint`.
+        target: File to write; a folder for ``diffusers``.
+        layout: ``safetensors`` and ``official`` (a ``.pt`` file for the official code) have the
+            official names; ``diffusers`` is a ``DiTTransformer2DModel``.
+        backbone: The section of a search space, or a registry name with the other arguments
+            read from the weights. None recognises the name too.
+        force: Replace an existing target.
 
     Raises:
         CheckpointError: If the weights are damaged or belong to another backbone.
@@ -180,7 +181,7 @@ def _check_target(target: Path, layout: Layout, *, force: bool) -> None:
 
 def _write_official(net: nn.Module, target: Path) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    content = io.BytesIO()  # a full disk then gives the operating system's error
+    content = io.BytesIO()  # NOTE: torch.save to a full disk would hide the system's error
     torch.save(state, content)
     with replacing(target) as temporary:
         temporary.write_bytes(content.getbuffer())
@@ -212,7 +213,7 @@ def _write_diffusers(net: nn.Module, target: Path, name: str, source: str, diges
 
 
 def _save_config(config: Mapping[str, Any], folder: Path) -> None:
-    """Let diffusers write its own config, with its version and defaults."""
+    """Write the config with diffusers, which adds its version and defaults."""
     from diffusers import DiTTransformer2DModel
 
     with torch.device("meta"):
@@ -221,7 +222,7 @@ def _save_config(config: Mapping[str, Any], folder: Path) -> None:
 
 @contextmanager
 def _replacing_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder that takes the place of ``target`` when the block succeeds."""
+    """Yield a new folder that replaces ``target`` if the block succeeds."""
     new = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
     new.mkdir()

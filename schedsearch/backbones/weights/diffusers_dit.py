@@ -1,10 +1,9 @@
-"""DiT in diffusers' layout: its keys, its config, and the time embedding that differs.
+"""DiT in diffusers' layout: keys, config, and the different time embedding.
 
-diffusers' ``DiTTransformer2DModel`` repeats the embedders of time and label in every block, keeps
-query, key and value apart, and leaves out the fixed position embedding. It also computes other
-frequencies in the time embedding (``downscale_freq_shift`` 1, where the official code has 0), so
-the same weights give another output there: see :func:`patch_time_embedding`. Its second norm
-takes ``norm_eps`` from the config, 1e-5 by default, where the official code has 1e-6.
+``DiTTransformer2DModel`` repeats the embedders in every block, splits query, key and value, and
+omits the fixed position embedding. Its time embedding has other frequencies
+(``downscale_freq_shift`` 1; official: 0): see :func:`patch_time_embedding`. Its second norm takes
+``norm_eps`` from the config (default 1e-5; official: 1e-6).
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from schedsearch.backbones.layers import sincos_position_embedding
 from schedsearch.exceptions import CheckpointError, ConfigError
 
 CLASS_NAMES = ("DiTTransformer2DModel", "Transformer2DModel")
-"""Classes in ``config.json``; older folders (facebook/DiT-XL-2-256) name the second."""
+"""Class names in ``config.json``; older folders (facebook/DiT-XL-2-256) have the second."""
 
 SHIFT_KEY = "schedsearch.downscale_freq_shift"
-"""Metadata of exported weights: the shift that they need."""
+"""Metadata key of exported weights: the shift they need."""
 
 MLP_RATIO = 4
-"""Hidden width of the MLP over the width of a token; fixed in diffusers."""
+"""Hidden width of the MLP over the token width; fixed in diffusers."""
 
 POSITION_TOLERANCE = 5e-3
-"""Rounding of a position embedding, whose values lie in [-1, 1], that was stored as bfloat16."""
+"""Largest error of a position embedding in [-1, 1] after rounding to bfloat16."""
 
 _ENDS = {
     "x_embedder.proj": "pos_embed.proj",
@@ -61,17 +60,17 @@ def is_diffusers_state(names: Iterable[str]) -> bool:
 
 
 def official_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Weights of diffusers in the official layout, bit for bit.
+    """Convert weights from diffusers' layout to the official one, bit for bit.
 
-    The position embedding is missing in the result, as it is in diffusers' files of today. Keys
-    that fit no DiT keep their names, so that a strict check counts them.
+    The result has no position embedding if the file has none. Keys that fit no DiT keep their
+    names, so that a strict check counts them.
 
     Args:
         state: State dict of a ``DiTTransformer2DModel``.
-        path: Its file, for messages.
+        path: The file, for error messages.
 
     Raises:
-        CheckpointError: If the blocks' copies of an embedder differ.
+        CheckpointError: If the copies of an embedder differ between blocks.
     """
     depth = _depth(state, "transformer_blocks.")
     rest = dict(state)
@@ -102,7 +101,7 @@ def official_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]
 
 
 def diffusers_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a :class:`DiT` in diffusers' layout; the inverse of :func:`official_state`."""
+    """Convert weights of a DiT to diffusers' layout; inverse of :func:`official_state`."""
     depth = _depth(state, "blocks.")
     result = {theirs: state[ours] for ours, theirs in _same_shape(depth).items()}
     for ours, parts in _query_key_value(depth).items():
@@ -113,7 +112,7 @@ def diffusers_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def stated_arguments(config_file: Path) -> dict[str, int]:
-    """Arguments of a DiT that diffusers' ``config.json`` states and the weights do not.
+    """Read the DiT arguments that weights do not show from diffusers' ``config.json``.
 
     Raises:
         CheckpointError: If the config is damaged or describes another model.
@@ -139,7 +138,7 @@ def stated_arguments(config_file: Path) -> dict[str, int]:
 
 
 def transformer_config(net: DiT) -> dict[str, Any]:
-    """Arguments of the ``DiTTransformer2DModel`` that computes what ``net`` does.
+    """Return the arguments of the ``DiTTransformer2DModel`` equivalent to ``net``.
 
     Raises:
         ConfigError: If diffusers has no such model.
@@ -160,17 +159,17 @@ def transformer_config(net: DiT) -> dict[str, Any]:
         "num_layers": net.num_exit_blocks,
         "sample_size": size,
         "patch_size": net.patch_size,
-        # diffusers always adds a row for "no class"; without one, ours is the last class.
+        # NOTE: diffusers always adds a "no class" row. A DiT without one gives its last class.
         "num_embeds_ada_norm": net.y_embedder.embedding_table.num_embeddings - 1,
         "norm_eps": NORM_EPS,
     }
 
 
 def check_positions(net: DiT) -> None:
-    """Check that a network has the position embedding that diffusers computes for itself.
+    """Check that a network has the fixed position embedding that diffusers computes.
 
     Raises:
-        ConfigError: If it has another one, which an export would lose.
+        ConfigError: If it differs, because an export would lose it.
     """
     _, size, _ = net.in_shape
     fixed = sincos_position_embedding(net.pos_embed.shape[-1], size // net.patch_size)
@@ -183,15 +182,15 @@ def check_positions(net: DiT) -> None:
 
 
 def patch_time_embedding(transformer: Any) -> None:
-    """Let a diffusers DiT compute the official time embedding, as official weights need.
+    """Make a diffusers DiT compute the official time embedding.
 
-    diffusers stores no such setting: patch the model after every ``from_pretrained``.
+    diffusers does not store this setting: patch the model after every ``from_pretrained``.
 
     Args:
         transformer: A ``DiTTransformer2DModel``, changed in place.
 
     Raises:
-        ValueError: If it is another model.
+        ValueError: If it is a different model.
     """
     embeddings: list[Any] = [
         getattr(getattr(getattr(block, "norm1", None), "emb", None), "time_proj", None)

@@ -1,4 +1,4 @@
-"""Which backbone weights belong to, from the shapes of its tensors."""
+"""Recognises the backbone of a weights file from the shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from schedsearch.settings import BackboneSettings
 
 
 def recognise(weights: Weights, name: str | None = None) -> BackboneSettings:
-    """The section ``backbone`` for weights, without what its name stands for anyway.
+    """Return the shortest section ``backbone`` that fits these weights.
 
-    The last row of a DiT's label table is taken for "no class", as in all released models;
-    a search space can say otherwise.
+    The last row of a DiT's label table is assumed to mean "no class", as in all released
+    models. A search space can override this.
 
     Args:
-        weights: Weights that were read.
-        name: A registry name to check against; None looks for one.
+        weights: Weights from a file.
+        name: Registry name to check against; None searches for one.
 
     Raises:
         CheckpointError: If the weights do not belong to ``name``.
-        ConfigError: If the name is unknown, or the shapes leave the backbone open.
+        ConfigError: If the name is unknown, or the shapes do not determine the backbone.
     """
     if name is not None and name not in REGISTRY:
         raise ConfigError(f"There is no backbone {name!r}. Known names: {', '.join(REGISTRY)}.")

@@ -1,8 +1,8 @@
-"""Reads weights files as they lie around: nested, wrapped, pickled, or in diffusers' layout.
+"""Reads weights files: nested, wrapped, pickled, or in diffusers' layout.
 
-Nothing here runs code from a file: pickles are read with ``weights_only``, and the one class
-allowed beside tensors is ``argparse.Namespace``, in which DiT's training script keeps its
-arguments and which can hold nothing but plain data.
+Reading runs no code from a file: pickles are read with ``weights_only``. The only class allowed
+beside tensors is ``argparse.Namespace``, where DiT's training script stores its arguments. It
+holds plain data only.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from schedsearch.config.checkpoint_paths import CHOICES, WeightsLocation
 from schedsearch.exceptions import CheckpointError
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-"""Left in front of every key by DistributedDataParallel and torch.compile."""
+"""Key prefixes added by DistributedDataParallel and torch.compile."""
 
 MAX_NAMED = 5
-"""Keys that an error names."""
+"""Largest number of keys that an error names."""
 
 ALLOWED_CLASSES = (argparse.Namespace,)
-"""All that a pickled file may hold beside tensors and plain data."""
+"""Classes that a pickled file may hold beside tensors and plain data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +45,22 @@ class Weights:
     path: Path
     state: dict[str, Tensor]
     notes: tuple[str, ...] = ()
-    """What was chosen or changed on the way, for people."""
+    """What was chosen or changed while reading, as text for people."""
     is_diffusers: bool = False
-    """From diffusers, whose files leave out the fixed position embedding."""
+    """Whether the file came from diffusers, which omits the fixed position embedding."""
     stated: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of the network that a config beside the file states."""
+    """Network arguments from a config beside the file."""
 
 
 def read_weights(location: WeightsLocation) -> Weights:
     """Read a weights file.
 
     Args:
-        location: The file, and which of several sets of weights in it.
+        location: The file, and which of several sets of weights to take from it.
 
     Raises:
         CheckpointError: If the file is damaged, holds more than tensors and plain data, or
-            does not hold what was chosen.
+            lacks the chosen set.
     """
     path = location.path
     content, metadata = _read(path)
@@ -92,13 +92,13 @@ def read_weights(location: WeightsLocation) -> Weights:
 
 
 def name_some(names: list[str]) -> str:
-    """The first of many names, and how many more there are."""
+    """List the first names and the number of the rest."""
     rest = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _read(path: Path) -> tuple[Mapping[str, object], Mapping[str, str]]:
-    """Content and metadata of a file."""
+    """Return content and metadata of a file."""
     try:
         if path.stat().st_size == 0:
             raise CheckpointError(
@@ -108,7 +108,7 @@ def _read(path: Path) -> tuple[Mapping[str, object], Mapping[str, str]]:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        # Mapped, the state of an optimizer beside the weights is never read from the disk.
+        # NOTE: With mmap, optimizer state beside the weights is never read from disk.
         is_zip = zipfile.is_zipfile(path)
         with torch.serialization.safe_globals([*ALLOWED_CLASSES]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
@@ -128,7 +128,7 @@ def _read(path: Path) -> tuple[Mapping[str, object], Mapping[str, str]]:
 
 
 def _named_classes(path: Path) -> str:
-    """The classes and functions that a pickle asks for; the file is parsed, not run."""
+    """Name the classes and functions that a pickle needs, without running it."""
     if not zipfile.is_zipfile(path):
         return ""
     allowed = {f"{kind.__module__}.{kind.__qualname__}" for kind in ALLOWED_CLASSES}
@@ -141,7 +141,7 @@ def _named_classes(path: Path) -> str:
 
 def _why_unreadable(path: Path, error: BaseException) -> str:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if "weights_only" in reason:  # TorchScript and tar archives always run code
+    if "weights_only" in reason:  # NOTE: TorchScript and tar archives always run code
         return (
             f"The checkpoint {path} is a TorchScript or tar archive, which cannot be read without "
             "running code from it. Save its state dict as safetensors."
@@ -189,7 +189,7 @@ def _choose(
 
 def _strip_wrappers(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     removed, stripped = "", True
-    while stripped:  # both wrappers may be nested in either order
+    while stripped:  # NOTE: both wrappers may be nested, in either order
         stripped = False
         for prefix in WRAPPER_PREFIXES:
             if all(name.startswith(prefix) for name in weights):

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def take_action(args: argparse.Namespace) -> int:
-    """Print what a valid file asks for; the mistakes of any other come as an exception."""
+    """Print what a valid file asks for; mistakes come as an exception."""
     from schedsearch.config import find_space, num_exit_blocks_of, read_settings
     from schedsearch.exceptions import ExitCode
     from schedsearch.search.study.warm_starts import read_warm_starts
@@ -26,8 +26,8 @@ def take_action(args: argparse.Namespace) -> int:
     path = find_space(args.space)
     settings = read_settings(path, args.overrides)
     depth = num_exit_blocks_of(settings.backbone)
-    # The depth of a class of someone else is known once it is built; `run` checks it then.
-    starts = read_warm_starts(settings, depth or settings.space.max_depth, str(path))
+    # NOTE: The depth of a custom class is known once it is built; `run` checks it then.
+    starts = read_warm_starts(settings, depth, str(path))
 
     space, backbone = settings.space, settings.backbone
     print(f"{path} is valid")

@@ -57,7 +57,6 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.schedules.argument import resolve_schedule
     from schedsearch.schedules.hand_made import HAND_MADE
-    from schedsearch.schedules.schedule_file import lowest_depth
 
     settings = read_model_settings(args.space)
     net: Any = load_backbone_from(settings.backbone, require_device(args.device))
@@ -70,9 +69,7 @@ def take_action(args: argparse.Namespace) -> int:
     suffix = "-U-ViT" if family == "uvit" else "-DiT"
     names = args.schedules or [name for name in HAND_MADE if name.endswith(suffix)]
     schedules = {
-        name: resolve_schedule(
-            name, num_exit_blocks=net.num_exit_blocks, min_depth=lowest_depth(family)
-        )
+        name: resolve_schedule(name, num_exit_blocks=net.num_exit_blocks, family=family)
         for name in names
     }
     for batch in args.batches or [settings.evaluation.latency_batch]:

@@ -80,7 +80,6 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.evaluation.grid import save_grid
     from schedsearch.evaluation.sampling import generate
-    from schedsearch.schedules.schedule_file import lowest_depth
 
     settings = read_model_settings(args.space)
     chosen = _choose_schedule(args, settings)
@@ -92,7 +91,7 @@ def take_action(args: argparse.Namespace) -> int:
             "sample needs weights, but backbone.checkpoint is not set and --weights is missing."
         )
     net: Any = load_backbone_from(backbone, require_device(args.device))
-    schedule = chosen.schedule_for(net, lowest_depth(shipped_family(backbone)))
+    schedule = chosen.schedule_for(net, shipped_family(backbone))
     noise, labels = _start(args, net)
     samples = generate(
         net,
@@ -133,17 +132,15 @@ class _Choice:
     weights: str | None
     fingerprint: str | None = None
 
-    def schedule_for(self, net: Any, min_depth: int) -> ExitSchedule:
-        """The schedule itself, of a network that runs at least ``min_depth`` blocks.
+    def schedule_for(self, net: Any, family: str | None) -> ExitSchedule:
+        """The schedule itself; ``family`` is None for a custom class.
 
         Says so when it was measured with other weights.
         """
         from schedsearch.backbones.weights.checkpoint import fingerprint
         from schedsearch.schedules.argument import resolve_schedule
 
-        schedule = resolve_schedule(
-            self.spec, num_exit_blocks=net.num_exit_blocks, min_depth=min_depth
-        )
+        schedule = resolve_schedule(self.spec, num_exit_blocks=net.num_exit_blocks, family=family)
         if self.fingerprint is not None and self.fingerprint != fingerprint(net):
             print(
                 f"warning: {self.spec} was measured with other weights than these; its FID does "

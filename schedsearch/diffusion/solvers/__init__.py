@@ -1,4 +1,9 @@
-"""Solvers of the reverse process; all they see of a model is a denoiser."""
+"""Solvers of the reverse process, and their construction from settings.
+
+A solver belongs here with its coefficients and times; it sees the model only as a denoiser. Rules
+about valid settings are in ``config/solver_rules.py``. Read first: ``base.py``, ``ddim.py``,
+``times.py``.
+"""
 
 from __future__ import annotations
 
@@ -29,27 +34,27 @@ __all__ = [
 ]
 
 CONTINUOUS_END = 0.1
-"""Where DPM-Solver ends on the continuous process, s = 1e-4 (U-ViT's code)."""
+"""Clock time where DPM-Solver ends on the continuous process, s = 1e-4 (U-ViT's code)."""
 
 
 def build_solver(
     settings: SolverSettings, process: NoiseProcess, *, learned_variance: bool = False
 ) -> Solver:
-    """The solver that the section ``solver`` of a search space names.
+    """Build the solver of the section ``solver``.
 
     Args:
         settings: Section ``solver``.
-        process: Process whose reverse is integrated.
+        process: Forward process to reverse.
         learned_variance: Whether the backbone predicts variances.
 
     Raises:
-        ConfigError: If the settings ask for the impossible, or for an option of another solver.
+        ConfigError: If the settings contradict each other, the process or the backbone.
     """
     continuous = isinstance(process, VPProcess)
-    for mistake in solver_mistakes(
+    for key, reason, remedy in solver_mistakes(
         settings, continuous=continuous, learned_variance=learned_variance
     ):
-        raise ConfigError(f"solver.{mistake.key}: {mistake.reason}; {mistake.remedy}.")
+        raise ConfigError(f"{key}: {reason}; {remedy}.")
     return SOLVERS[settings.name](settings, process, learned_variance)
 
 
@@ -102,4 +107,4 @@ SOLVERS: dict[str, Callable[[SolverSettings, NoiseProcess, bool], Solver]] = {
     "dpm_solver": _dpm_solver,
     "euler_maruyama": _euler_maruyama,
 }
-"""What builds a solver, by the name it has in a search space."""
+"""Builders by the solver's name in a search space."""

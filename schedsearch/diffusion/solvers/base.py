@@ -1,4 +1,4 @@
-"""What all solvers share: a process and a list of times that is known before sampling."""
+"""Base class of the solvers: a process, and times known before sampling."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from schedsearch.protocols import Denoiser, StepNoise
 class FixedTimesSolver(ABC):
     """Solver that calls the denoiser once at each of its times.
 
-    The times are on the clock of exit schedules and never indices of a respaced list, so that
-    a schedule means the same for every solver. Nothing is clipped.
+    Times are on the clock of exit schedules, never indices of a respaced list. So a schedule
+    means the same for every solver. Nothing is clipped.
 
     Args:
-        process: Forward process whose reverse is integrated.
-        times: Times of the calls, noise -> data.
+        process: Forward process to reverse.
+        times: Clock times of the calls, from noise to data.
     """
 
     wants_variance: bool = False
@@ -37,11 +37,11 @@ class FixedTimesSolver(ABC):
 
         Args:
             denoiser: Predicts the noise at one time for the whole batch.
-            noise: Standard normal start, (N, C, H, W).
-            step_noise: Noise of the steps; a deterministic solver needs none.
+            noise: Standard normal starting noise, (N, C, H, W).
+            step_noise: Noise of the steps; deterministic solvers ignore it.
 
         Yields:
-            What each call leads to, (N, C, H, W); the last are the samples.
+            The state after each call, (N, C, H, W). The last state is the samples.
 
         Raises:
             ValueError: At the first step, if a stochastic solver gets no ``step_noise``.
@@ -54,8 +54,8 @@ class FixedTimesSolver(ABC):
 
         Args:
             denoiser: Predicts the noise at one time for the whole batch.
-            noise: Standard normal start, (N, C, H, W).
-            step_noise: Noise of the steps; a deterministic solver needs none.
+            noise: Standard normal starting noise, (N, C, H, W).
+            step_noise: Noise of the steps; deterministic solvers ignore it.
 
         Returns:
             Samples, (N, C, H, W), in the dtype of ``noise``.
@@ -70,14 +70,14 @@ class FixedTimesSolver(ABC):
 
 
 def required(step_noise: StepNoise | None, solver: str) -> StepNoise:
-    """The noise source of a stochastic solver.
+    """Return the noise source, which a stochastic solver needs.
 
     Args:
-        step_noise: What the caller passed.
-        solver: Name for the message.
+        step_noise: Noise source from the caller.
+        solver: Name for the error message.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If ``step_noise`` is None.
     """
     if step_noise is None:
         raise ValueError(f"{solver} adds noise in its steps, but got no step_noise; pass one.")

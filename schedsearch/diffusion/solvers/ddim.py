@@ -1,4 +1,4 @@
-"""DDIM (Song et al. 2021), from deterministic to as noisy as DDPM."""
+"""DDIM (Song et al. 2021), deterministic or with a share of DDPM's noise."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from schedsearch.protocols import Denoiser, StepNoise
 class DDIM(FixedTimesSolver):
     """DDIM on any list of timesteps.
 
-    An update (Eq. 12) goes to the *next timestep of the list* and the last one to
-    alpha_bar = 1, as in DiT's code. diffusers' ``DDIMScheduler`` goes to ``t - 1000 // N``
-    instead, which is another update with ``linspace`` spacing; hence not that class.
+    An update (Eq. 12) goes to the *next timestep of the list*, the last one to alpha_bar = 1, as
+    in DiT's code. diffusers' ``DDIMScheduler`` goes to ``t - 1000 // N`` instead, which differs
+    with ``linspace`` spacing. So we do not use that class.
 
     Args:
         process: Forward process.
-        times: Timesteps, noise -> data.
-        eta: Share of the noise of DDPM (Eq. 16): 0 is deterministic, 1 is DDPM with
-            ``fixed_small`` variance. No noise is added in the last step, where Eq. 16 is 0.
+        times: Timesteps, from noise to data.
+        eta: Share of DDPM's noise (Eq. 16): 0 is deterministic, 1 is DDPM with ``fixed_small``
+            variance. The last step adds no noise, because Eq. 16 is 0 there.
     """
 
     def __init__(self, process: NoiseProcess, times: Sequence[float], eta: float = 0.0) -> None:
@@ -44,11 +44,11 @@ class DDIM(FixedTimesSolver):
 
         Args:
             denoiser: Predicts the noise.
-            noise: Standard normal start, (N, C, H, W).
+            noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Noise of all steps but the last; not used if ``eta`` is 0.
 
         Raises:
-            ValueError: If ``eta`` > 0 and there is no ``step_noise``.
+            ValueError: If ``eta`` > 0 and ``step_noise`` is None.
         """
         draw = required(step_noise, f"ddim with eta={self._eta:g}") if self._eta else None
         x = noise
@@ -60,11 +60,11 @@ class DDIM(FixedTimesSolver):
 
 
 def _coefficients(log_bar: float, log_bar_next: float, eta: float) -> tuple[float, float, float]:
-    """Factors of x, eps and fresh noise; Eq. 12 with x0 written out in x and eps."""
+    """Return the factors of x, eps and new noise in Eq. 12."""
     noise, noise_next = -math.expm1(log_bar), -math.expm1(log_bar_next)
     beta = -math.expm1(log_bar - log_bar_next)
     variance = eta**2 * noise_next / noise * beta
     scale = math.exp(0.5 * (log_bar_next - log_bar))
-    # With eta = 1 rounding can leave a difference just below 0.
+    # NOTE: With eta = 1, rounding can make the difference slightly negative.
     direction = math.sqrt(max(noise_next - variance, 0.0))
     return scale, direction - scale * math.sqrt(noise), math.sqrt(variance)

@@ -19,33 +19,30 @@ StepVariance = Literal["learned", "fixed_small", "fixed_large"]
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One update: ``x * of_x + eps * of_eps`` and the logarithms of its two variances."""
+    """One update: ``x * of_x + eps * of_eps``, and its two log variances."""
 
     of_x: float
     of_eps: float
     log_small: float
-    """Posterior variance (DDPM, Eq. 7); of the last step -inf, and not used."""
+    """Log of the posterior variance (DDPM, Eq. 7); -inf and unused in the last step."""
     log_large: float
-    """beta."""
+    """Log of beta."""
 
 
 class DDPM(FixedTimesSolver):
     """DDPM on any list of timesteps.
 
-    An update goes from a timestep to the *next one of the list*, and the last one to
-    alpha_bar = 1, with ``beta = 1 - alpha_bar_t / alpha_bar_next`` recomputed for the list
-    (Improved DDPM, Sec. 4). No noise is added in the last step, so the values that DiT's code
-    puts in place of its zero posterior variance never matter.
-
-    diffusers' ``DDPMScheduler`` computes the same numbers, but draws its noise from one
-    generator for the batch: the image would depend on the batch size.
+    An update goes to the *next timestep of the list*, the last one to alpha_bar = 1. For each
+    update ``beta = 1 - alpha_bar_t / alpha_bar_next`` (Improved DDPM, Sec. 4). The last step adds
+    no noise. diffusers' ``DDPMScheduler`` computes the same numbers, but draws noise from one
+    generator per batch, so images would depend on the batch size.
 
     Args:
         process: Forward process.
-        times: Timesteps, noise -> data.
-        variance: ``fixed_small`` is the posterior variance and ``fixed_large`` is beta (DDPM,
-            Sec. 3.2); ``learned`` interpolates between their logarithms by what the network
-            says (Improved DDPM, Eq. 15), where -1 means small and 1 large.
+        times: Timesteps, from noise to data.
+        variance: ``fixed_small`` is the posterior variance, ``fixed_large`` is beta (DDPM,
+            Sec. 3.2). ``learned`` interpolates their logarithms by the network's output in
+            [-1, 1] (Improved DDPM, Eq. 15).
     """
 
     def __init__(
@@ -67,11 +64,11 @@ class DDPM(FixedTimesSolver):
 
         Args:
             denoiser: Predicts the noise and, if :attr:`wants_variance`, the variance.
-            noise: Standard normal start, (N, C, H, W).
+            noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Noise of all steps but the last.
 
         Raises:
-            ValueError: If there is no ``step_noise``, or no variance where one is learned.
+            ValueError: If ``step_noise`` is None, or the learned variance is missing.
         """
         draw = required(step_noise, "ddpm")
         channels = noise.shape[1]
@@ -98,10 +95,10 @@ class DDPM(FixedTimesSolver):
 
 
 def _step(log_bar: float, log_bar_next: float) -> _Step:
-    """The update from one alpha_bar to the next.
+    """Compute the update from one alpha_bar to the next.
 
-    With eps in place of x0, the posterior mean is ``(x - beta / sigma eps) / sqrt(1 - beta)``
-    (DDPM, Eq. 11).
+    In terms of eps the posterior mean is ``(x - beta / sigma eps) / sqrt(1 - beta)`` (DDPM,
+    Eq. 11).
     """
     beta = -math.expm1(log_bar - log_bar_next)
     noise, noise_next = -math.expm1(log_bar), -math.expm1(log_bar_next)

@@ -1,4 +1,4 @@
-"""Singlestep DPM-Solver and DPM-Solver++ ("fast"; Lu et al. 2022), as U-ViT samples."""
+"""Singlestep DPM-Solver and DPM-Solver++ (Lu et al. 2022), as in U-ViT's code."""
 
 from __future__ import annotations
 
@@ -17,48 +17,46 @@ from schedsearch.diffusion.solvers.times import log_snr_times
 from schedsearch.protocols import Denoiser, StepNoise
 
 NODES: dict[int, tuple[float, ...]] = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
-"""Intermediate points of an update by its order, as shares of its step in logSNR (DPM-Solver,
-Algorithms 1 and 2)."""
+"""Intermediate points of an update by order, as fractions of its step in logSNR.
+
+From DPM-Solver, Algorithms 1 and 2.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """One network call and the point that is reached with it.
+    """One network call and the state that it leads to.
 
-    With x and m the state and the prediction where the update opened, and m' the newest
-    prediction, the point is ``of_start x + of_first m + of_change (m' - m)``.
+    That state is ``of_start x + of_first m + of_change (m' - m)``. Here x and m are state and
+    prediction at the start of the update, and m' is the newest prediction.
     """
 
     time: float
     alpha: float
     sigma: float
     opens: bool
-    """Whether an update begins here."""
+    """Whether an update starts here."""
     of_start: float
     of_first: float
     of_change: float
 
 
 class SinglestepDPMSolver(FixedTimesSolver):
-    """DPM-Solver whose updates are independent, with extra network calls inside each.
+    """DPM-Solver with independent updates and extra network calls inside each.
 
-    Updates have equal steps in logSNR. With order 3, N network calls make N // 3 + 1 updates,
-    the last ones of lower order so that the orders sum to N (DPM-Solver, App. D:
-    "DPM-Solver-fast"); order 2 likewise. The times include the points inside the updates,
-    which for a process with timesteps lie between these. The samples are x at ``end_time``:
-    what little noise is left there (a standard deviation of 0.003 with U-ViT's setting, 0.01
-    at timestep 0 of the linear betas) is not removed.
-
-    diffusers' ``DPMSolverSinglestepScheduler`` puts the points inside an update on whole,
-    equally spaced timesteps, where its third order is lost; hence not that class.
+    Updates are equal steps in logSNR, and their orders sum to N ("DPM-Solver-fast", App. D).
+    ``times`` includes the points inside the updates, which may be fractional. The samples are x
+    at ``end_time``; the noise left there (std 0.003 to 0.01) is not removed. diffusers'
+    ``DPMSolverSinglestepScheduler`` rounds the inner points to whole timesteps and so loses
+    third order. So we do not use that class.
 
     Args:
         process: Forward process.
         num_steps: Number N of network calls.
         order: Largest order of an update: 1, 2 or 3.
-        algorithm: ``dpmsolver`` integrates in the noise (as U-ViT's code), ``dpmsolver++`` in
-            the data.
-        end_time: Time on the clock of the samples.
+        algorithm: ``dpmsolver`` integrates the noise prediction (as in U-ViT's code),
+            ``dpmsolver++`` the data prediction.
+        end_time: Clock time of the samples.
     """
 
     def __init__(
@@ -88,7 +86,7 @@ class SinglestepDPMSolver(FixedTimesSolver):
 
         Args:
             denoiser: Predicts the noise.
-            noise: Standard normal start, (N, C, H, W).
+            noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Not used.
         """
         x = start = first = noise
@@ -105,10 +103,10 @@ class SinglestepDPMSolver(FixedTimesSolver):
 
 
 def orders_of_updates(num_steps: int, order: int) -> tuple[int, ...]:
-    """Orders of the updates, noise -> data, which sum to ``num_steps`` (App. D).
+    """Return the orders of the updates, which sum to ``num_steps`` (DPM-Solver, App. D).
 
-    The last update is of lower order where the sum asks for it; with order 3 it always is,
-    as in U-ViT's code.
+    The last update has a lower order if the sum requires it. With order 3 it always has, as in
+    U-ViT's code.
     """
     full, rest = divmod(num_steps, order)
     if order == 3 and rest == 0:
@@ -119,7 +117,7 @@ def orders_of_updates(num_steps: int, order: int) -> tuple[int, ...]:
 def _update(
     start: Point, end: Point, order: int, process: NoiseProcess, *, in_data: bool
 ) -> Iterator[_Stage]:
-    """The stages of one update (DPM-Solver, Algorithms 1 and 2; see ``exponential``)."""
+    """Compute the stages of one update (DPM-Solver, Algorithms 1 and 2)."""
     nodes = (0.0, *NODES[order], 1.0)
     h = end.half_log_snr - start.half_log_snr
     between = (start.half_log_snr + r * h for r in NODES[order])
@@ -128,7 +126,7 @@ def _update(
     for index, (here, reached) in enumerate(itertools.pairwise(points)):
         kept, other = reached.scales(in_data=in_data)
         r, z = nodes[index + 1], nodes[index + 1] * (-h if in_data else h)
-        # The slope is taken from the start to where the newest prediction was made.
+        # NOTE: The slope goes from the start to the point of the newest prediction.
         of_slope = 0.5 * phi_1(z) if order == 2 else phi_2(z)
         yield _Stage(
             time=here.time,

@@ -1,4 +1,4 @@
-"""Multistep DPM-Solver and DPM-Solver++ of orders 1 and 2, on diffusers' scheduler."""
+"""Multistep DPM-Solver and DPM-Solver++ of orders 1 and 2, with diffusers' scheduler."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ Algorithm = Literal["dpmsolver++", "dpmsolver"]
 
 
 class MultistepDPMSolver(FixedTimesSolver):
-    """DPM-Solver that reuses earlier predictions: one network call per update.
+    """DPM-Solver that reuses earlier predictions, with one network call per update.
 
-    diffusers does the arithmetic (``midpoint``; with fewer than 15 steps the last update is of
-    order 1). It is handed noise levels in float64 instead of timesteps, so that it serves the
-    continuous process too: its own table is float32, which costs three digits next to the
-    data. Its order 3 is not one; see ``dpm_third_order``.
+    diffusers computes the updates (``midpoint``). With fewer than 15 steps the last update has
+    order 1. The scheduler gets noise levels in float64 instead of timesteps: this serves the
+    continuous process too and avoids its float32 table. For order 3 see ``dpm_third_order``.
 
     Args:
         process: Forward process.
-        times: Times of the network calls, noise -> data.
-        order: 1 (which is DDIM) or 2.
-        algorithm: ``dpmsolver++`` integrates in the data (DPM-Solver++, Algorithm 2),
-            ``dpmsolver`` in the noise (DPM-Solver, Sec. 3.2).
-        end_time: Where the last update goes, the time of the samples; None goes to the data
-            itself, which diffusers allows for ``dpmsolver++`` only.
+        times: Clock times of the network calls, from noise to data.
+        order: 1 (DDIM) or 2.
+        algorithm: ``dpmsolver++`` integrates the data prediction (DPM-Solver++, Algorithm 2),
+            ``dpmsolver`` the noise prediction (DPM-Solver, Sec. 3.2).
+        end_time: Clock time of the samples. None means the data itself, which diffusers allows
+            only for ``dpmsolver++``.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class MultistepDPMSolver(FixedTimesSolver):
         self._algorithm = algorithm
         visited = self.times if end_time is None else (*self.times, end_time)
         log_bars = process.log_alpha_bars(torch.tensor(visited, dtype=torch.float64))
-        levels = torch.expm1(-log_bars).sqrt()  # sigma / alpha, what diffusers calls sigma
+        levels = torch.expm1(-log_bars).sqrt()  # sigma / alpha, called sigma in diffusers
         self._levels = levels if end_time is not None else torch.cat([levels, torch.zeros(1)])
 
     @torch.no_grad()
@@ -59,7 +58,7 @@ class MultistepDPMSolver(FixedTimesSolver):
 
         Args:
             denoiser: Predicts the noise.
-            noise: Standard normal start, (N, C, H, W).
+            noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Not used.
         """
         scheduler = self._new_scheduler()
@@ -69,11 +68,11 @@ class MultistepDPMSolver(FixedTimesSolver):
             yield x
 
     def _new_scheduler(self) -> Any:
-        """A scheduler at its first step; a used one remembers earlier predictions."""
+        """Build a new scheduler, because a used one keeps earlier predictions."""
         from diffusers import DPMSolverMultistepScheduler
 
         with warnings.catch_warnings():
-            # It announces the end of "dpmsolver" in a release that our bounds exclude.
+            # NOTE: It warns that a later release, which our bounds exclude, drops "dpmsolver".
             warnings.simplefilter("ignore", FutureWarning)
             scheduler = DPMSolverMultistepScheduler(
                 solver_order=self._order,
@@ -81,9 +80,9 @@ class MultistepDPMSolver(FixedTimesSolver):
                 solver_type="midpoint",
                 final_sigmas_type="zero" if self._levels[-1] == 0 else "sigma_min",
             )
-        # What its set_timesteps would set from whole timesteps.
+        # NOTE: Replaces set_timesteps, which accepts whole timesteps only.
         scheduler.num_inference_steps = self.num_steps
         scheduler.timesteps = torch.tensor(self.times)
         scheduler.sigmas = self._levels
-        scheduler.set_begin_index(0)  # saves a search, and on a GPU a wait, at the first step
+        scheduler.set_begin_index(0)  # NOTE: avoids a search, which would wait for the GPU
         return scheduler

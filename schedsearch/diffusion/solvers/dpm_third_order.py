@@ -23,13 +23,15 @@ from schedsearch.diffusion.solvers.exponential import (
 from schedsearch.protocols import Denoiser, StepNoise
 
 FEW_STEPS = 15
-"""With fewer steps the last two updates are of lower order, as in diffusers and the authors'
-code: extrapolation over large steps next to the data is unstable."""
+"""With fewer steps the last two updates have lower order (DPM-Solver's code).
+
+Extrapolation over large steps next to the data is unstable.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """``of_x x + sum of weights times predictions``, the newest prediction first."""
+    """One update: ``of_x x + sum(weights * predictions)``, newest prediction first."""
 
     time: float
     alpha: float
@@ -39,19 +41,19 @@ class _Update:
 
 
 class ThirdOrderDPMSolver(FixedTimesSolver):
-    """DPM-Solver with a parabola through the last three predictions.
+    """DPM-Solver that fits a parabola to the last three predictions.
 
-    diffusers (and the authors' code) take half of the parabola's second derivative, which
-    leaves a method of order 2 whatever the settings say; hence not
-    ``DPMSolverMultistepScheduler``, which serves orders 1 and 2. The update follows from the
-    Taylor expansion of Eq. 3.6 with Newton's divided differences.
+    The update is the Taylor expansion of DPM-Solver, Eq. 3.6, with Newton's divided differences.
+    diffusers and the authors' code use half of the second derivative, so their "order 3" has
+    order 2. So we do not use ``DPMSolverMultistepScheduler`` here.
 
     Args:
         process: Forward process.
-        times: Times of the network calls, noise -> data.
-        algorithm: ``dpmsolver++`` integrates in the data, ``dpmsolver`` in the noise.
-        end_time: Where the last update goes, the time of the samples; None goes to the data
-            itself, with an update of order 1.
+        times: Clock times of the network calls, from noise to data.
+        algorithm: ``dpmsolver++`` integrates the data prediction, ``dpmsolver`` the noise
+            prediction.
+        end_time: Clock time of the samples. None means the data itself, and then the last
+            update has order 1.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class ThirdOrderDPMSolver(FixedTimesSolver):
 
         Args:
             denoiser: Predicts the noise.
-            noise: Standard normal start, (N, C, H, W).
+            noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Not used.
         """
         x = noise
@@ -103,11 +105,13 @@ class ThirdOrderDPMSolver(FixedTimesSolver):
 
 
 def _update(points: Sequence[Point], order: int, *, in_data: bool) -> _Update:
-    """The update from the second last point to the last.
+    """Compute the update from the second last point to the last.
 
-    With steps of r_0 h and r_1 h behind it, the divided differences are
-    ``first = (m_0 - m_1) / r_0`` and ``second = (first - (m_1 - m_2) / r_1) / (r_0 + r_1)``,
-    and ``h m' = first + r_0 second``, ``h^2 m'' = 2 second``.
+    The steps in half logSNR are h, before it r_0 h and r_1 h. Divided differences of the
+    predictions m::
+
+        first = (m_0 - m_1) / r_0;  second = (first - (m_1 - m_2) / r_1) / (r_0 + r_1)
+        h m' = first + r_0 second;  h^2 m'' = 2 second
     """
     here, end = points[-2], points[-1]
     kept, _ = here.scales(in_data=in_data)
@@ -117,7 +121,7 @@ def _update(points: Sequence[Point], order: int, *, in_data: bool) -> _Update:
     weights = [phi_1(z)]
     if order > 1:
         r_0 = (here.half_log_snr - points[-3].half_log_snr) / h
-        # Order 2 is the midpoint form of DPM-Solver++, Algorithm 2.
+        # NOTE: Order 2 uses the midpoint form of DPM-Solver++, Algorithm 2.
         of_first = phi_2(z) if order == 3 else 0.5 * phi_1(z)
         weights = [weights[0] + of_first / r_0, -of_first / r_0]
     if order > 2:

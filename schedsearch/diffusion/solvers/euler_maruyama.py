@@ -1,4 +1,4 @@
-"""Euler-Maruyama on the reverse SDE (Song et al. 2021, App. D.1), as U-ViT samples."""
+"""Euler-Maruyama on the reverse SDE (Song et al. 2021, App. D.1), as in U-ViT's code."""
 
 from __future__ import annotations
 
@@ -15,25 +15,22 @@ from schedsearch.protocols import Denoiser, StepNoise
 from schedsearch.schedules.exit_schedule import CLOCK_END
 
 END_TIME = 1.0
-"""Last time that is evaluated, s = 1e-3 (U-ViT's code)."""
+"""Clock time of the last network call, s = 1e-3 (U-ViT's code)."""
 
 
 class EulerMaruyama(FixedTimesSolver):
     """Equal steps on the reverse of the variance-preserving SDE.
 
-    With N steps the network is called N times, at N equally spaced times from 1000 to
-    ``end_time``; the last step goes from there to 0 and adds no noise, as U-ViT's code does.
-    A step over ``ds`` at rate ``beta`` is (Eq. 6 with drift -beta x / 2 and score -eps / sigma)
+    The network is called at N equally spaced times from 1000 to ``end_time``. The last step goes
+    from there to 0 and adds no noise. diffusers' ``ScoreSdeVpScheduler`` ignores its list of
+    times, so we do not use that class. A step (Eq. 6; drift -beta x / 2, score -eps / sigma) is::
 
         x + ds (beta x / 2 - beta eps / sigma) + sqrt(beta ds) z
-
-    diffusers' ``ScoreSdeVpScheduler`` takes steps of 1 / N whatever its list of times is, and
-    draws from one generator; hence not that class.
 
     Args:
         process: The continuous process.
         num_steps: Number N of network calls.
-        end_time: Last time on the clock that is evaluated.
+        end_time: Clock time of the last network call.
     """
 
     def __init__(self, process: VPProcess, num_steps: int, end_time: float = END_TIME) -> None:
@@ -53,11 +50,11 @@ class EulerMaruyama(FixedTimesSolver):
 
         Args:
             denoiser: Predicts the noise.
-            noise: Standard normal start, (N, C, H, W).
+            noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Noise of all steps but the last.
 
         Raises:
-            ValueError: If there is no ``step_noise``.
+            ValueError: If ``step_noise`` is None.
         """
         draw = required(step_noise, "euler_maruyama")
         x = noise

@@ -1,7 +1,7 @@
-"""Which times a solver visits.
+"""Times at which a solver calls the network, from noise to data.
 
-Lists run from the noise to the data. Those of a process with timesteps hold whole timesteps
-on the model's clock 0..T-1; those of the continuous process are times on the clock [0, 1000].
+For a discrete process they are whole timesteps 0..T-1, for the continuous process clock times
+in [0, 1000].
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from schedsearch.schedules.exit_schedule import CLOCK_END
 Spacing = Literal["linspace", "leading", "trailing"]
 
 LOWEST_HALF_LOG_SNR = -5.1
-"""Where grids in logSNR start at the latest: below it the last cosine betas would take up half
-of the grid for pure noise (DPM-Solver's code). The linear schedules end at -5.06 and -5.03."""
+"""Lowest start of a grid in half logSNR (DPM-Solver's code).
+
+Below it, the last cosine betas would spend half of the grid on pure noise. The linear schedules
+end at -5.06 and -5.03.
+"""
 
 
 def ddim_times(spacing: Spacing, num_steps: int, num_timesteps: int = 1000) -> tuple[int, ...]:
-    """Timesteps of DDIM and DDPM.
+    """Return the timesteps of DDIM and DDPM.
 
-    ``linspace`` is DiT's respacing, ``round(linspace(0, T - 1, N))``; ``leading`` and
-    ``trailing`` are those of diffusers (Lin et al. 2024, Table 2).
+    ``linspace`` is DiT's respacing, ``round(linspace(0, T - 1, N))``. ``leading`` and
+    ``trailing`` are the rules of diffusers (Lin et al. 2024, Table 2).
 
     Args:
-        spacing: Rule of the list.
-        num_steps: Number N of timesteps; with ``linspace`` and N = 1 the noise end is taken.
+        spacing: Spacing rule.
+        num_steps: Number N of timesteps. ``linspace`` with N = 1 gives the timestep T - 1.
         num_timesteps: Number T of timesteps of the process.
     """
     if spacing == "leading":
@@ -44,10 +47,10 @@ def ddim_times(spacing: Spacing, num_steps: int, num_timesteps: int = 1000) -> t
 def dpm_solver_times(
     spacing: Spacing, num_steps: int, num_timesteps: int = 1000
 ) -> tuple[int, ...]:
-    """Timesteps of multistep DPM-Solver, as diffusers lays them out.
+    """Return the timesteps of multistep DPM-Solver, spaced as in diffusers.
 
-    ``linspace`` and ``leading`` cut the clock at N + 1 points of which the last, timestep 0, is
-    not evaluated: the final step goes from the last timestep of the list to the data.
+    ``linspace`` and ``leading`` place N + 1 points and drop the last one, timestep 0. The final
+    step goes from the last timestep of the list to the data.
     """
     if spacing == "leading":
         stride = num_timesteps // (num_steps + 1)
@@ -58,12 +61,15 @@ def dpm_solver_times(
 
 
 def log_snr_times(process: NoiseProcess, num_updates: int, end_time: float) -> tuple[float, ...]:
-    """Times uniform in logSNR, ``num_updates`` + 1 with both ends (DPM-Solver, Sec. 3.3).
+    """Return times uniform in logSNR (DPM-Solver, Sec. 3.3).
 
     Args:
-        process: Says what the logSNR of a time is.
+        process: Converts between time and logSNR.
         num_updates: Number of equal steps in logSNR.
         end_time: Last time, next to the data.
+
+    Returns:
+        ``num_updates`` + 1 times, including both ends.
     """
     start_time = process.start_time
     if process.half_log_snr(start_time) < LOWEST_HALF_LOG_SNR:
@@ -71,15 +77,15 @@ def log_snr_times(process: NoiseProcess, num_updates: int, end_time: float) -> t
     grid = np.linspace(
         process.half_log_snr(start_time), process.half_log_snr(end_time), num_updates + 1
     )
-    # The ends are kept exactly; inverting them would cost a rounding.
+    # NOTE: The ends are not inverted, so that they stay exact.
     inner = (process.time_at_half_log_snr(float(value)) for value in grid[1:-1])
     return (start_time, *inner, end_time)
 
 
 def euler_maruyama_times(num_steps: int, end_time: float) -> tuple[float, ...]:
-    """Equal steps from 1000 down to ``end_time``, both evaluated (U-ViT's code).
+    """Return equally spaced times from 1000 to ``end_time``, both included (U-ViT's code).
 
-    With one step the noise end is taken.
+    One step gives the time 1000.
     """
     if num_steps == 1:
         return (CLOCK_END,)

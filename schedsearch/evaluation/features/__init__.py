@@ -1,4 +1,8 @@
-"""Feature extractors: images -> vectors that FID and KID are computed on."""
+"""Feature extractors, which turn images into the vectors of FID and KID.
+
+An extractor with its weights file belongs here, the distances in ``frechet.py`` and ``kid.py``
+above. Read first: :class:`FeatureExtractor` below, then ``packaged.py``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ _REQUIRED = ("name", "dim", "sha256")
 class FeatureExtractor(Protocol):
     """A frozen network whose features FID and KID compare.
 
-    A class of your own is created as ``Class(features_path, device)``.
+    A custom class is created as ``Class(features_path, device)``.
     """
 
     name: str
@@ -27,19 +31,19 @@ class FeatureExtractor(Protocol):
     dim: int
     """Number of features D."""
     sha256: str
-    """Digest of the weights; two values compare only when it is equal."""
+    """Digest of the weights; two FIDs are comparable only if it is equal."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features of images, (N, C, H, W) uint8 -> (N, D) float32, on any device."""
+        """Compute features: (N, C, H, W) uint8 -> (N, D) float32, on any device."""
         ...
 
 
 @runtime_checkable
 class Classifier(Protocol):
-    """An extractor that also names classes: accuracy of samples is a sanity figure."""
+    """An extractor that also classifies, which gives a sanity check of samples."""
 
     def classify(self, images: Tensor) -> Tensor:
-        """Class logits of images, (N, C, H, W) uint8 -> (N, num_classes) float32."""
+        """Compute class logits: (N, C, H, W) uint8 -> (N, num_classes) float32."""
         ...
 
 
@@ -50,14 +54,15 @@ def build_extractor(
 
     Args:
         features: ``digits``, ``digits_mlp``, ``mnist_cnn``, ``lenet``, ``inception`` or
-            ``package.module:Class``. The same names serve as ``evaluation.auditor``.
+            ``package.module:Class``. ``evaluation.auditor`` takes the same names.
         features_path: Weights of ``lenet`` and ``inception`` (see :mod:`.lenet` and
-            :mod:`.inception`), or what a class of your own wants; the first three ship with
+            :mod:`.inception`), or the argument of a custom class. The first three ship with
             their weights.
-        device: Where the network runs.
+        device: Device of the network.
 
     Raises:
-        ConfigError: If the name is unknown, or the weights are missing or not the pinned ones.
+        ConfigError: If the name is unknown, or the weights file is missing.
+        CheckpointError: If the weights are damaged or not the pinned ones.
     """
     import torch
 
@@ -86,13 +91,13 @@ def build_extractor(
 
 
 def iterate_batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Cut images, (N, C, H, W), into batches; the last one may be smaller."""
+    """Split images, (N, C, H, W), into batches; the last one may be smaller."""
     for start in range(0, images.shape[0], batch_size):
         yield images[start : start + batch_size]
 
 
 def extract_features(extractor: FeatureExtractor, batches: Iterable[Tensor]) -> Tensor:
-    """Features of all batches of uint8 images, (N, D) float32 on the CPU."""
+    """Compute the features of all batches of uint8 images, (N, D) float32 on the CPU."""
     import torch
 
     with torch.inference_mode():

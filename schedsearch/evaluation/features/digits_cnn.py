@@ -1,4 +1,4 @@
-"""Features of 8x8 digits: the penultimate layer of a small CNN that ships with the package."""
+"""Features of 8x8 digits: the penultimate layer of a small shipped CNN."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class DigitsCNN(FeatureClassifier):
 
 
 class DigitsExtractor(PackagedExtractor):
-    """The digits CNN with the weights that ship; see :class:`FeatureExtractor`.
+    """The digits CNN with shipped weights; see :class:`FeatureExtractor`.
 
     Args:
-        device: Where the network runs.
+        device: Device of the network.
 
     Raises:
         CheckpointError: If the package's weights are missing or damaged.

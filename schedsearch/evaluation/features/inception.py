@@ -1,7 +1,7 @@
-"""Inception features exactly as clean-fid's mode "clean" computes them (Parmar et al., 2022).
+"""Inception features of clean-fid's mode "clean" (Parmar et al., 2022).
 
-Only clean-fid's resizer and network wrapper are used: its download goes to a shared folder
-without a checksum, and its distance hangs on NaN (scipy) and breaks on new SciPy versions.
+Only clean-fid's resizer and network wrapper are used. Its download has no checksum, and its
+distance hangs on NaN and fails with new SciPy versions.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import Tensor
 from schedsearch.exceptions import CheckpointError, ConfigError
 
 WEIGHTS_FILE = "inception-2015-12-05.pt"
-"""The one file name that clean-fid's wrapper opens."""
+"""The file name that clean-fid's wrapper opens."""
 
 WEIGHTS_URL = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/" + WEIGHTS_FILE
 )
 
 WEIGHTS_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-"""Pinned digest of the 95,607,719 bytes at WEIGHTS_URL.
+"""Pinned SHA-256 of the 95,607,719 bytes at WEIGHTS_URL.
 
-Source: crowsonkb/k-diffusion, k_diffusion/evaluation.py, ``InceptionV3FeatureExtractor``,
-which checks the same URL against it; the Git LFS pointers of copies on huggingface.co
-(hngan/webui-models, commit 1686c49) hold the same digest and size.
+Source: ``InceptionV3FeatureExtractor`` in crowsonkb/k-diffusion, k_diffusion/evaluation.py, which
+checks the same URL. The Git LFS pointers of hngan/webui-models on huggingface.co (commit 1686c49)
+agree.
 """
 
 _PINNED_PATH = re.compile(r"(?P<path>.*)#sha256=(?P<sha256>[0-9a-fA-F]{64})", re.DOTALL)
@@ -39,17 +39,17 @@ _PINNED_PATH = re.compile(r"(?P<path>.*)#sha256=(?P<sha256>[0-9a-fA-F]{64})", re
 class InceptionExtractor:
     """FID's Inception v3 (2015-12-05), 2048 features; see :class:`FeatureExtractor`.
 
-    Never downloads. The file is TorchScript, which is code: it is loaded only if its digest is
-    the pinned one, and from a private copy, so what was checked is what runs.
+    Nothing is downloaded. The file is TorchScript, which is code. So it loads only with the
+    pinned digest, and from a private copy that nobody can change after the check.
 
     Args:
-        features_path: The weights file, or the folder that holds it. ``FILE#sha256=DIGEST``
-            accepts another file with the digest that you name.
-        device: Where the network runs.
+        features_path: The weights file or its folder. ``FILE#sha256=DIGEST`` accepts another
+            file with the given digest.
+        device: Device of the network.
 
     Raises:
-        ConfigError: If no path is given or no file is there.
-        CheckpointError: If the file is not the pinned one or not TorchScript.
+        ConfigError: If the path is None or no file is there.
+        CheckpointError: If the digest differs or the file is not TorchScript.
     """
 
     name = "Inception v3 (clean-fid)"
@@ -75,7 +75,7 @@ class InceptionExtractor:
         self._resize = build_resizer("clean")
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Pool features: images (N, 1 or 3, H, W) uint8 -> (N, 2048) float32.
+        """Compute pool features: images (N, 1 or 3, H, W) uint8 -> (N, 2048) float32.
 
         Grey images are repeated to three channels.
         """
@@ -85,7 +85,7 @@ class InceptionExtractor:
                 f"{images.dtype} {tuple(images.shape)}."
             )
         rgb = images.cpu().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()  # NHWC
-        resized = np.stack([self._resize(image) for image in rgb])  # in [0, 255], not rounded
+        resized = np.stack([self._resize(image) for image in rgb])  # [0, 255], not rounded
         batch = torch.from_numpy(resized).permute(0, 3, 1, 2).to(self.device)
         with torch.inference_mode():
             features: Tensor = self._net(batch)
@@ -93,7 +93,7 @@ class InceptionExtractor:
 
 
 def _resolve(features_path: str | None) -> tuple[Path, str]:
-    """The weights file and the digest it must have."""
+    """Return the weights file and its required digest."""
     where = f"Download {WEIGHTS_URL} and set evaluation.features_path to the file."
     if features_path is None:
         raise ConfigError(f"features: inception needs a weights file. {where}")
@@ -114,7 +114,8 @@ def _load(data: bytes, path: Path) -> torch.nn.Module:
     with tempfile.TemporaryDirectory(prefix="schedsearch-") as folder:
         (Path(folder) / WEIGHTS_FILE).write_bytes(data)
         try:
-            with warnings.catch_warnings():  # of torch.jit, which only clean-fid could replace
+            with warnings.catch_warnings():
+                # NOTE: clean-fid uses the deprecated torch.jit; users cannot change that.
                 warnings.simplefilter("ignore", FutureWarning)
                 net: torch.nn.Module = InceptionV3W(folder, download=False, resize_inside=False)
         except (RuntimeError, AttributeError) as error:

@@ -1,10 +1,9 @@
-"""Features of MNIST: the 84-wide layer of a LeNet-5, from a weights file of yours.
+"""Features of MNIST: the layer of width 84 in a LeNet-5, from your weights file.
 
 The architecture is that of jordanhoare/digit-drawing-prediction (MIT), whose ``lenet.pth`` has
-0.9919 accuracy on the test images of MNIST; any state dict of the same shape will do. The
-features are taken *before* the ReLU: after it two of the 84 are zero on all 60,000 training
-images, so their covariance is singular (rank 82; before it 84) and FID blind to them. Both
-are on the scale of the weights, so values compare only within one weights file.
+test accuracy 0.9919. Any state dict of the same shape works. Features are taken *before* the
+ReLU; after it two are always zero, so their covariance would be singular. Their scale depends on
+the weights, so FIDs compare only within one weights file.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ class LeNet(nn.Sequential):
         )
 
     def features(self, images: Tensor) -> Tensor:
-        """Pre-ReLU features: images (N, 1, 28, 28) uint8 -> (N, 84) float32."""
+        """Compute pre-ReLU features: images (N, 1, 28, 28) uint8 -> (N, 84) float32."""
         x = images.float() / 255
         for layer in list(self)[:-2]:
             x = layer(x)
         return x
 
     def logits(self, images: Tensor) -> Tensor:
-        """Class logits: images (N, 1, 28, 28) uint8 -> (N, 10) float32."""
+        """Compute class logits: images (N, 1, 28, 28) uint8 -> (N, 10) float32."""
         logits: Tensor = self(images.float() / 255)
         return logits
 
@@ -62,13 +61,13 @@ class LeNetExtractor:
     """A LeNet with weights from a file; see :class:`FeatureExtractor`.
 
     Args:
-        features_path: A state dict: ``.safetensors``, or a torch file, which is read as plain
-            tensors (``weights_only=True``).
-        device: Where the network runs.
+        features_path: A state dict as ``.safetensors``, or as a torch file, which is read with
+            ``weights_only=True``.
+        device: Device of the network.
 
     Raises:
-        ConfigError: If no path is given or the file cannot be read.
-        CheckpointError: If it holds anything but the weights of this architecture.
+        ConfigError: If the path is None or the file cannot be read.
+        CheckpointError: If the file holds anything but weights of this architecture.
     """
 
     name = "MNIST LeNet"
@@ -90,12 +89,12 @@ class LeNetExtractor:
         self._net = _load(data, path).to(self.device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features before the ReLU: images (N, 1, 28, 28) uint8 -> (N, 84) float32."""
+        """Compute pre-ReLU features: images (N, 1, 28, 28) uint8 -> (N, 84) float32."""
         with torch.inference_mode():
             return self._net.features(self._checked(images))
 
     def classify(self, images: Tensor) -> Tensor:
-        """Class logits: images (N, 1, 28, 28) uint8 -> (N, 10) float32."""
+        """Compute class logits: images (N, 1, 28, 28) uint8 -> (N, 10) float32."""
         with torch.inference_mode():
             return self._net.logits(self._checked(images))
 

@@ -1,7 +1,7 @@
-"""Extractors whose weights ship with the package: a classifier, and what it sees before its end.
+"""Extractors with shipped weights: classifiers and their penultimate layer.
 
 Features are taken *before* the last ReLU and standardised on the training images. After the
-ReLU many are always zero, so their covariance is singular and FID nearly blind to them.
+ReLU many features are always zero, so their covariance would be singular.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from schedsearch.exceptions import CheckpointError
 class FeatureClassifier(nn.Module):
     """A classifier with standardised features; subclasses build the layers.
 
-    Buffers ``feature_mean`` and ``feature_std``, (D,), standardise the features and travel with
-    the weights, so FID has one scale everywhere.
+    The buffers ``feature_mean`` and ``feature_std``, (D,), are saved with the weights, so FID
+    has a fixed scale.
 
     Args:
-        body: Images in [-1, 1], (N, 1, H, W), to vectors, (N, width).
+        body: Maps images in [-1, 1], (N, 1, H, W), to vectors, (N, width).
         width: Size of those vectors.
         num_features: Number of features D.
-        num_classes: Classes of the data.
-        dropout: Share of features that training drops before the last layer.
+        num_classes: Number of classes.
+        dropout: Dropout rate before the last layer, in training.
     """
 
     feature_mean: Tensor
@@ -52,29 +52,29 @@ class FeatureClassifier(nn.Module):
         self.register_buffer("feature_std", torch.ones(num_features))
 
     def raw_features(self, images: Tensor) -> Tensor:
-        """Pre-ReLU features: images (N, 1, H, W) uint8 -> (N, D) float32."""
+        """Compute pre-ReLU features: images (N, 1, H, W) uint8 -> (N, D) float32."""
         features: Tensor = self.penultimate(self.body(images.float() / 127.5 - 1.0))
         return features
 
     def features(self, images: Tensor) -> Tensor:
-        """Standardised pre-ReLU features: images (N, 1, H, W) uint8 -> (N, D) float32."""
+        """Compute standardised features: images (N, 1, H, W) uint8 -> (N, D) float32."""
         return (self.raw_features(images) - self.feature_mean) / self.feature_std
 
     def forward(self, images: Tensor) -> Tensor:
-        """Class logits: images (N, 1, H, W) uint8 -> (N, num_classes)."""
+        """Compute class logits: images (N, 1, H, W) uint8 -> (N, num_classes)."""
         logits: Tensor = self.head(self.dropout(F.relu(self.raw_features(images))))
         return logits
 
 
 class PackagedExtractor:
-    """A classifier with the weights that ship; see :class:`FeatureExtractor`.
+    """A classifier with shipped weights; see :class:`FeatureExtractor`.
 
     Args:
         name: Name shown to people.
-        net: The network, with any weights.
+        net: The network, which receives the weights.
         weights_file: File in ``schedsearch.pretrained``.
-        image_size: Side of the grey images that it knows.
-        device: Where the network runs.
+        image_size: Height and width of the grey images.
+        device: Device of the network.
 
     Raises:
         CheckpointError: If the package's weights are missing or damaged.
@@ -91,7 +91,7 @@ class PackagedExtractor:
         try:
             data = (resources.files("schedsearch.pretrained") / weights_file).read_bytes()
             net.load_state_dict(load(data))
-        except Exception as error:  # safetensors has an exception class of its own
+        except Exception as error:  # NOTE: SafetensorError derives from Exception only
             raise CheckpointError(
                 f"The package's own {weights_file} cannot be read ({error}). Reinstall "
                 "schedsearch."
@@ -104,12 +104,12 @@ class PackagedExtractor:
         self._net = net.eval().requires_grad_(False).to(self.device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Standardised features: images (N, 1, H, W) uint8 -> (N, D) float32."""
+        """Compute standardised features: images (N, 1, H, W) uint8 -> (N, D) float32."""
         with torch.inference_mode():
             return self._net.features(self._checked(images))
 
     def classify(self, images: Tensor) -> Tensor:
-        """Class logits: images (N, 1, H, W) uint8 -> (N, num_classes) float32."""
+        """Compute class logits: images (N, 1, H, W) uint8 -> (N, num_classes) float32."""
         with torch.inference_mode():
             logits: Tensor = self._net(self._checked(images))
         return logits

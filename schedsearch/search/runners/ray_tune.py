@@ -41,7 +41,7 @@ def _trainable(config: dict[str, Any]) -> None:
     from schedsearch.workers.run_job import run_job
 
     timeout = config["timeout"]
-    if timeout is not None:  # Tune has no time limit of its own; this also ends a hang in C
+    if timeout is not None:  # Tune has no time limit; this also ends a hang in C
         faulthandler.dump_traceback_later(timeout, exit=True)
     try:
         outcome = run_job(config["job"])
@@ -186,7 +186,7 @@ class RayRunner:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Stop the private runtime, or leave the cluster; Tune's own files are of no use then."""
+        """Stop the private runtime, or leave the cluster; delete Tune's files."""
         ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -130,7 +130,7 @@ def entries_to_retrain(results: RunResults) -> list[FrontEntry]:
 
 
 def spread_over_latency(front: Sequence[FrontEntry], count: int) -> list[FrontEntry]:
-    """A few schedules of a front: the best FID of each of ``count`` equal ranges of latency."""
+    """A few schedules of a front: the best FID per equal range of latency."""
     if not front:
         return []
     low = min(entry.latency_ms for entry in front)

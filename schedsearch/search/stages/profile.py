@@ -1,4 +1,4 @@
-"""What all trials share, made before the first of them: shared weights and the error table."""
+"""Made before the first trial: shared weights and the error table."""
 
 from __future__ import annotations
 

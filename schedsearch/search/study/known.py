@@ -22,7 +22,7 @@ _DRAWS = 1000
 
 
 class DistinctSchedules:
-    """A space as a solver sees it: schedules that differ only between its calls are one.
+    """A space as a solver sees it; schedules that run alike are one.
 
     Args:
         space: The space of schedules.
@@ -54,7 +54,7 @@ class DistinctSchedules:
             yield ExitSchedule(tuple(visible.depths[min(place, last)] for place in places))
 
     def pick_unknown(self, known: Collection[Key], rng: np.random.Generator) -> ExitSchedule:
-        """A schedule that is not known: by chance first, by enumeration if that fails.
+        """A schedule that is not known: by chance, then by enumeration.
 
         Raises:
             StopIteration: If all are known.

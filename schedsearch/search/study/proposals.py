@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from schedsearch.search.study.warm_starts import WarmStart
 
 MAX_DUPLICATES = 10
-"""Proposals in a row that may be known already before a new one is picked without asking."""
+"""Known proposals in a row before a new schedule is picked without asking."""
 
 DP_SEED = "dp"
 """Origin of the schedules that are optimal by the error table."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def depths_of(trial: FrozenTrial, space: SearchSpace) -> tuple[int, ...] | None:
-    """The schedule of a trial in any state, or None when it died before it had one."""
+    """The schedule of a trial in any state; None when it died before."""
     if (depths := trial.user_attrs.get("depths")) is not None:
         return tuple(int(depth) for depth in depths)
     params: dict[str, Any] = {**trial.system_attrs.get("fixed_params", {}), **trial.params}

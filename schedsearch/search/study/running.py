@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def running_trials(folder: RunFolder, settings: StudySettings) -> list[int]:
-    """Numbers of the trials that are RUNNING in the study; dead ones too, see the lock.
+    """Numbers of trials that are RUNNING in the study, dead ones too.
 
     SQLite is read directly, because opening it through Optuna writes to it.
 
@@ -43,15 +43,15 @@ def running_trials(folder: RunFolder, settings: StudySettings) -> list[int]:
 def _read_only(folder: RunFolder) -> str:
     """URI of the study that changes no file.
 
-    Without a write-ahead log nobody has the study open, and SQLite would leave an empty log
-    behind (or fail in a folder that must not be written), unless it takes the file as it is.
+    Without a write-ahead log nobody has the study open. SQLite would then leave an empty log
+    behind, or fail in a folder that must not be written, so it takes the file as it is.
     """
     log = folder.study_file.with_name(f"{folder.study_file.name}-wal")
     return f"{folder.study_file.as_uri()}?{'mode=ro' if log.exists() else 'immutable=1'}"
 
 
 def _running_in(folder: RunFolder, name: str, url: str) -> list[int]:
-    """The same in a storage that the user named; none where the study is not there."""
+    """The same in a storage that the user named."""
     import optuna
 
     from schedsearch.search.study.storage import explaining_failures, open_storage

@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from trainers.pretraining import data as pretraining_data
+from trainers.pretraining import loop as pretraining
 from trainers.pretraining.dit import build_parser, main
-from trainers.pretraining.loop import data as pretraining_data
-from trainers.pretraining.loop import loop as pretraining
 
 NETWORK = ["--hidden-size", "16", "--depth", "2", "--num-heads", "2"]
 ARGUMENTS = [*NETWORK, "--steps", "2", "--batch-size", "2"]
@@ -116,7 +116,7 @@ def test_more_damage_may_be_allowed_when_going_on(
     arguments += ["--output", str(tmp_path / "net.safetensors")]
     interrupt([*arguments, "--max-damaged", "1"])
     assert main([*arguments, "--max-damaged", "2"]) == 0
-    assert "going on after step 1 of 2" in capsys.readouterr().err
+    assert "resuming after step 1 of 2" in capsys.readouterr().err
 
 
 def test_on_latents_it_goes_on_with_the_same_autoencoder_wherever_it_lies(
@@ -134,7 +134,7 @@ def test_on_latents_it_goes_on_with_the_same_autoencoder_wherever_it_lies(
     assert main([*arguments, "--vae", str(other)]) == 2
     assert "another training: data_fingerprint was" in capsys.readouterr().err
     assert main([*arguments, "--vae", str(moved)]) == 0
-    assert "going on after step 1 of 2" in capsys.readouterr().err
+    assert "resuming after step 1 of 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_on_latents_it_goes_on_with_the_same_autoencoder_wherever_it_lies(
         (["--data", "latents", "--path", "x"], "--data latents needs --vae"),
         (
             ["--data", "latents", "--path", "x", "--vae", "v", "--in-channels", "4"],
-            "--data latents has no shape of its own; give --input-size and --in-channels",
+            "--data latents has no fixed shape; give --input-size and --in-channels",
         ),
         (
             ["--data", "npz", "--path", "x", "--input-size", "0", "--in-channels", "3"],

@@ -114,7 +114,7 @@ def test_any_source_and_process(tmp_path: Path) -> None:
         (["--adam-betas", "-0.1", "0.9"], "--adam-betas must be two numbers in [0, 1), got -0.1"),
         (["--weight-decay", "-0.5"], "--weight-decay must be at least 0, got -0.5"),
         (["--ema-decay", "1"], "--ema-decay must be in [0, 1), got 1.0"),
-        (["--patch-size", "3"], "patch_size=3 must divide input_size=8"),
+        (["--patch-size", "3"], "patch_size must divide input_size, got 3 and 8"),
         (["--data", "npz", "--path", "x.npz"], "give --input-size and --in-channels"),
         (
             ["--data", "npz", "--path", "x.npz", "--input-size", "8", "--in-channels", "1"],

@@ -110,7 +110,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
     monkeypatch.undo()
     again = make_run()
     notes = finish(again, state)
-    assert f"going on after step {steps} of 6" in notes[0]
+    assert f"resuming after step {steps} of 6" in notes[0]
     assert (fingerprint(again.averaged()), list(again.losses)) == expected
     assert [path.name for path in tmp_path.glob(".*")] == []  # no half-written file is left
 

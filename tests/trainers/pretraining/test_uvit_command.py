@@ -10,7 +10,7 @@ from tiny_runs import same_weights
 from schedsearch.backbones.uvit import UViT
 from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.data import mnist
-from trainers.pretraining.loop import loop as pretraining
+from trainers.pretraining import loop as pretraining
 from trainers.pretraining.uvit import build_parser, main
 
 NETWORK = ["--embed-dim", "16", "--depth", "4", "--num-heads", "2", "--patch-size", "2"]
@@ -78,12 +78,12 @@ def test_the_same_command_goes_on(
     original = pretraining.Pretraining.train_step
     monkeypatch.setattr(pretraining.Pretraining, "train_step", dies)
     assert main([*arguments, str(cut)]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "repeat the command to resume" in capsys.readouterr().err
     assert not cut.exists()
     monkeypatch.undo()
     assert main([*arguments[:-1], "--lr", "0.5", "--output", str(cut)]) == 2
     assert "lr was 0.002 and is 0.5" in capsys.readouterr().err
     assert main([*arguments, str(cut)]) == 0
-    assert "going on after step 2 of 3" in capsys.readouterr().err
+    assert "resuming after step 2 of 3" in capsys.readouterr().err
     assert same_weights(whole, cut)
     assert sorted(file.name for file in tmp_path.iterdir()) == [cut.name, whole.name]

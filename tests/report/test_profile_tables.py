@@ -9,12 +9,15 @@ import pytest
 from driving import settings_of
 from matplotlib.image import imread
 from rich.console import Console, RenderableType
-from schedsearch.report.latency_plot import plot_latency_table
 
 from schedsearch.evaluation.latency import LatencyProtocol
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.report.profile_plots import plot_block_values, plot_error_table
+from schedsearch.report.profile_plots import (
+    plot_block_values,
+    plot_error_table,
+    plot_latency_table,
+)
 from schedsearch.report.profile_tables import (
     block_values,
     error_table,
@@ -74,7 +77,7 @@ def profile_of(**changes) -> Profile:
             depths=(2, 3, 4),
             losses=((0.6, 0.4, 0.2), (0.3, 0.2, 0.2), (0.1, 0.099, 0.1)),
             standard_errors=((0.01, 0.01, 0.0), (0.01, 0.01, 0.0), (0.01, 0.01, 0.0)),
-            exits="uniform",
+            exits="schedules",
             num_steps=7,
             num_images=9,
             seed=0,
@@ -102,13 +105,13 @@ def test_the_value_of_a_block_by_hand() -> None:
 
 def test_the_error_table_shows_the_excess_in_thousandths() -> None:
     text = text_of(error_table(profile_of()))
-    assert "7 steps, uniform exits, n=9" in text
+    assert "shared weights, 7 steps, n=9" in text
     rows = [line.replace("│", " ").split() for line in text.splitlines() if "│" in line]
     assert rows[0] == ["data", "0", "2", "400", "200", "0", "0.2000"]
     assert rows[1] == ["1", "1", "100", "0", "0", "0.2000"]
     assert rows[2] == ["noise", "2", "0", "0", "-1", "0", "0.1000"]
     untuned = dataclasses.replace(profile_of().errors, num_steps=0, exits="pretrained")
-    assert "untuned" in text_of(error_table(profile_of(errors=untuned)))
+    assert "pretrained weights" in text_of(error_table(profile_of(errors=untuned)))
 
 
 def test_plans_beside_full_depth_by_latency() -> None:

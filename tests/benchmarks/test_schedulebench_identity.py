@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from schedsearch.backbones.checkpoint import load_backbone_from
-
-from benchmarks.study_identity import identity_of, study_digest
+from benchmarks.schedulebench.identity import identity_of, study_digest
+from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.config import read_settings
 
 
@@ -45,16 +44,16 @@ def test_other_starting_weights_are_another_identity() -> None:
 
 
 def test_how_shared_weights_were_tuned_belongs_to_the_study() -> None:
-    shared = ["profile.start=shared", "profile.num_steps=400"]
+    shared = ["recipe.weights=shared"]
     digests = {
         study_digest(read_settings("digits_dit", overrides))
         for overrides in (
             [],
             shared,
-            [*shared, "profile.num_steps=200"],
+            [*shared, "recipe.num_steps=200"],
             [*shared, "space.min_depth=3"],
         )
     }
     assert len(digests) == 4
-    alone = read_settings("digits_dit", ["profile.num_steps=400"])  # no weights come of it
-    assert study_digest(alone) == study_digest(read_settings("digits_dit"))
+    narrower = read_settings("digits_dit", ["space.min_depth=3"])  # own weights do not see it
+    assert study_digest(narrower) == study_digest(read_settings("digits_dit"))

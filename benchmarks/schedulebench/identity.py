@@ -32,8 +32,8 @@ def study_digest(settings: StudySettings) -> str:
         "solver": asdict(settings.solver),
         "features": settings.evaluation.features,
     }
-    if settings.profile is not None and settings.profile.start == "shared":
-        kept |= {"profile": asdict(settings.profile), "space": asdict(settings.space)}
+    if settings.recipe.weights == "shared":
+        kept["space"] = asdict(settings.space)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from schedsearch.backbones.weights.checkpoint import fingerprint_of
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.schedules.schedule_file import read_schedule_file
 from schedsearch.runs.export import export_schedule
-from schedsearch.runs.results import RunResults
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import RunResults
+from schedsearch.schedules.schedule_file import read_schedule_file
 
 
 @pytest.fixture
@@ -37,20 +37,22 @@ def test_a_file_that_says_where_its_numbers_come_from(
     assert (file.backbone.family, file.backbone.num_exit_blocks) == ("dit", 10)
     weights = load_file(tmp_path / "w.safetensors")
     assert file.backbone.fingerprint == fingerprint_of(weights)
+    held_out = entry.held_out_fid
+    assert held_out is not None
     measured = {
         "fid": entry.fid,
         "latency_ms": entry.latency_ms,
         "latency_source": "measured",
-        "acceleration": entry.acceleration,
+        "acceleration": entry.latency.acceleration,
         "num_samples": 64,
         "features": "digits CNN",
         "solver": "dpm_solver",
         "num_steps": 3,
         "cfg_scale": 1.0,
         "batch": 8,
-        "fid_confirmed": entry.fid_confirmed,
-        "fid_ci95": list(entry.fid_ci95 or ()),
-        "fid_ci95_over": "2 fresh evaluation seeds, n=64",
+        "fid_held_out": held_out.mean,
+        "fid_ci95": list(held_out.ci95),
+        "fid_ci95_over": "2 held-out evaluation seeds, n=64",
     }
     assert measured.items() <= file.measured.items()
     protocol = json.loads(folder.latency_file.read_text())["table"]["protocol"]
@@ -65,28 +67,17 @@ def test_a_file_that_says_where_its_numbers_come_from(
     assert file.provenance["space_sha256"] == hashlib.sha256(space).hexdigest()
 
 
-def test_a_mean_over_fine_tunes_is_no_figure_of_the_weights(
+def test_a_shared_run_says_that_one_file_serves_the_whole_front(
     run: tuple[RunFolder, RunResults], tmp_path: Path
 ) -> None:
     folder, results = run
-    entry = replace(results.hand_made()[0], num_finetunes=3)
-    export_schedule(folder, results, entry, tmp_path / "s.yaml", None)
-    measured = read_schedule_file(tmp_path / "s.yaml").measured
-    assert measured["num_finetunes"] == 3
-    assert measured["fid_and_kid_over"].endswith("the weights are those of the first")
-    export_schedule(folder, results, results.hand_made()[0], tmp_path / "one.yaml", None)
-    one = read_schedule_file(tmp_path / "one.yaml").measured
-    assert not {"num_finetunes", "fid_and_kid_over"} & one.keys()
-
-
-def test_an_interval_that_was_pooled_over_images_says_so(
-    run: tuple[RunFolder, RunResults], tmp_path: Path
-) -> None:
-    folder, results = run
-    entry = replace(results.hand_made()[0], fid_ci95_over="images")
-    export_schedule(folder, results, entry, tmp_path / "s.yaml", None)
-    measured = read_schedule_file(tmp_path / "s.yaml").measured
-    assert measured["fid_ci95_over"] == "the images of 2 fresh evaluation seeds, n=64"
+    shared = replace(results.settings, recipe=replace(results.settings.recipe, weights="shared"))
+    results = RunResults(shared, results.records, results.latency, [])
+    export_schedule(folder, results, results.entries[0], tmp_path / "s.yaml", None)
+    file = read_schedule_file(tmp_path / "s.yaml")
+    words = "one file serves every schedule of this run but full depth"
+    assert file.provenance["weights"] == words
+    assert "fid_held_out" not in file.measured  # nothing was confirmed
 
 
 def test_nothing_private(run: tuple[RunFolder, RunResults], tmp_path: Path) -> None:
