@@ -5,6 +5,7 @@ the real start use ``start_cli``.
 """
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
@@ -19,8 +20,22 @@ from unittest import mock
 from schedsearch.cli.main import main
 from schedsearch.search.runners import local
 
+SHARED = (
+    "schedsearch.search.campaign",
+    "schedsearch.report.plots",
+    "schedsearch.workers.trial",
+    "optuna_dashboard",
+    "trainers.ase",
+)
+"""Imported before the first fork, or each fork would import them for itself."""
+
 _serve = local._serve
 _MOST_FILES = 4096
+
+
+def _import_shared() -> None:
+    for name in SHARED:
+        importlib.import_module(name)
 
 
 def _serve_in_a_fork(pipe: Connection, parent: int) -> None:
@@ -33,6 +48,7 @@ def _serve_in_a_fork(pipe: Connection, parent: int) -> None:
 @contextlib.contextmanager
 def forked_workers() -> Iterator[None]:
     """Let the local runner fork its workers instead of starting Python for each."""
+    _import_shared()
     fork = SimpleNamespace(get_context=lambda _method: multiprocessing.get_context("fork"))
     with (
         mock.patch.object(local, "multiprocessing", fork),
@@ -45,6 +61,7 @@ class ForkedCli:
     """A command in a forked process with its own group; both its streams go to ``log``."""
 
     def __init__(self, *argv: object, log: Path) -> None:
+        _import_shared()
         self.pid = os.fork()
         if self.pid == 0:
             code = 1

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from types import FrameType
 from typing import Any
 
 from schedsearch.search.runners.contracts import JobSource
+from schedsearch.search.runners.interrupts import interrupts_afterwards
 from schedsearch.settings import ResourceSettings
 from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
 
@@ -100,7 +100,7 @@ class LocalRunner:
             target=_serve, args=(theirs, os.getpid()), name=f"schedsearch-worker-{index}"
         )
         # A child takes the environment of its start, and half a start ends in its traceback.
-        with _visible_gpu(self._gpu_of(index)), _interrupts_afterwards():
+        with _visible_gpu(self._gpu_of(index)), interrupts_afterwards():
             process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -124,7 +124,11 @@ class LocalRunner:
     def _run(self, source: JobSource, check: Callable[[], None] | None) -> None:
         while True:
             for worker in self._workers:
-                if worker.job is None and (job := source.next_job()) is not None:
+                if worker.job is not None:
+                    continue
+                with interrupts_afterwards():
+                    job = source.next_job()
+                if job is not None:
                     worker.job, worker.started = job, time.monotonic()
                     with suppress(OSError):  # it died while idle, as _collect will find
                         worker.pipe.send(job)
@@ -157,7 +161,8 @@ class LocalRunner:
                 reason, died = _how_it_died(worker.process.exitcode), True
             else:
                 worker.job = None
-                source.finish(job, outcome)
+                with interrupts_afterwards():
+                    source.finish(job, outcome)
                 return
         elif self._timeout is None or time.monotonic() - worker.started < self._timeout:
             return
@@ -168,36 +173,14 @@ class LocalRunner:
         index = self._workers.index(worker)
         worker.pipe.close()
         self._workers[index] = self._spawn(index)
-        source.finish(job, Failed(stage=WORKER_STAGE, reason=reason, retry=died))
+        with interrupts_afterwards():
+            source.finish(job, Failed(stage=WORKER_STAGE, reason=reason, retry=died))
 
 
 def _how_it_died(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"the worker was killed by signal {-exit_code}"
     return f"the worker died with exit code {exit_code}"
-
-
-@contextmanager
-def _interrupts_afterwards() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the block has ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python runs handlers in the main thread only
-        return
-    held: list[tuple[int, FrameType | None]] = []
-    before = {
-        number: handler
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if callable(handler := signal.getsignal(number))
-    }
-    for number in before:
-        signal.signal(number, lambda *arrived: held.append(arrived))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    for arrived, frame in held:
-        before[signal.Signals(arrived)](arrived, frame)
 
 
 @contextmanager

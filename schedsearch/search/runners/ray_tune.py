@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from schedsearch.search.runners.contracts import JobSource
+from schedsearch.search.runners.interrupts import interrupts_afterwards
 from schedsearch.search.runners.logs import file_handler
 from schedsearch.settings import ResourceSettings
 from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
@@ -78,7 +79,8 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
         if len(self._live) >= self._num_workers:
             return None
         try:
-            job = self._source.next_job()
+            with interrupts_afterwards():
+                job = self._source.next_job()
         except BaseException as error:  # noqa: BLE001 - carried to the driver, see RayRunner.run
             self.failure = error
             return Searcher.FINISHED
@@ -93,19 +95,20 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
         """Hand an outcome to the source, or tell it that the worker died."""
         job, started = self._live.pop(trial_id)
         outcome = (result or {}).get("outcome")
-        try:
-            if outcome is not None and not error:
-                self._source.finish(job, outcome)
-            elif self.failure is not None:
+        if outcome is None or error:
+            if self.failure is not None:
                 return  # the run ends, and the job was abandoned
-            elif self._timeout is not None and time.monotonic() - started >= self._timeout:
-                reason = f"no result within {self._timeout:g} s"
-                self._source.finish(job, Failed(stage=WORKER_STAGE, reason=reason))
-            else:
-                reason = "the worker died"
-                self._source.finish(job, Failed(stage=WORKER_STAGE, reason=reason, retry=True))
+            outcome = self._death_of(started)
+        try:
+            with interrupts_afterwards():
+                self._source.finish(job, outcome)
         except BaseException as failure:  # noqa: BLE001 - Tune would only log it
             self.failure = failure
+
+    def _death_of(self, started: float) -> Failed:
+        if self._timeout is not None and time.monotonic() - started >= self._timeout:
+            return Failed(stage=WORKER_STAGE, reason=f"no result within {self._timeout:g} s")
+        return Failed(stage=WORKER_STAGE, reason="the worker died", retry=True)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the run folder is the state."""

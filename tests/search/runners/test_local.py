@@ -149,6 +149,26 @@ class TestDeaths:
         assert source.outcomes == {}
         assert not any(process.is_alive() for process in alive)
 
+    @pytest.mark.parametrize("step", ["next_job", "finish"])
+    def test_an_interrupt_waits_until_a_step_of_the_source_is_done(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
+        """A database below the source would swallow it, or leave half a result."""
+        source, done = ListSource(job_of(0, run_dir=str(tmp_path))), []
+        original = getattr(source, step)
+
+        def interrupted(*args: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGINT)
+            found = original(*args)
+            done.append(step)
+            return found
+
+        monkeypatch.setattr(source, step, interrupted)
+        runner = LocalRunner(ResourceSettings(num_workers=1))
+        with runner, pytest.raises(KeyboardInterrupt):
+            runner.run(source)
+        assert done == [step]
+
     def test_a_check_that_raises_leaves_the_runner_fit_for_the_next_stage(
         self, tmp_path: Path
     ) -> None:
