@@ -56,6 +56,7 @@ class ForkedCli:
                 sys.stdout = os.fdopen(1, "w", buffering=1)
                 sys.stderr = os.fdopen(2, "w", buffering=1)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+                os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for workers that Ray starts
                 with forked_workers():
                     code = main([str(word) for word in argv])
             finally:

@@ -109,7 +109,7 @@ def run_cli(*argv: object) -> Done:
 
 
 def start_cli(*argv: object, log: Path, **options: Any) -> subprocess.Popen[bytes]:
-    """Start a command in a process group of its own; both its streams go to ``log``."""
+    """Start a command in its own process group; both its streams go to ``log``."""
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
     with log.open("ab") as stream:
         return subprocess.Popen(

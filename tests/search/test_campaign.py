@@ -92,7 +92,7 @@ def test_results_without_their_space_are_refused(run_copy: Path) -> None:
     assert "holds results but no space.yaml" in done.err
 
 
-def test_a_storage_of_ones_own(tmp_path: Path, run_copy: Path) -> None:
+def test_the_study_may_lie_in_another_database(tmp_path: Path, run_copy: Path) -> None:
     """A study in another database, rebuilt there from the record."""
     for file in (run_copy.parent / "space.yaml", run_copy / "space.yaml"):
         text = file.read_text()

@@ -73,7 +73,7 @@ def test_a_killed_driver_loses_nothing_and_repeats_nothing(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_ctrl_c_exits_130_and_resumes(tmp_path: Path) -> None:
-    """A command in a process group of its own, with workers that Python starts afresh."""
+    """A command in its own process group, with workers that start Python themselves."""
     space = faulty_space(
         tmp_path, {9: "hangs"}, warm_start=["full", FLAT[9]], search={"n_trials": 2}
     )

@@ -1,9 +1,24 @@
 """The same promises on Ray, nothing of Ray on the terminal, and no port open to others."""
 
+import contextlib
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny_runs import children_of, faulty_space, records_of, start_cli, trainings, wait_until
+from forks import ForkedCli
+from tiny_runs import (
+    children_of,
+    faulty_space,
+    is_alive,
+    records_of,
+    wait_until,
+)
+
+from schedsearch.exceptions import StorageError
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.workers.jobs import WORKER_STAGE, ConfirmJob, Done, Failed, Job, Outcome
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 LISTEN = "0A"
@@ -14,10 +29,8 @@ def listening_addresses(pids: set[int]) -> set[str]:
     sockets = set()
     for pid in pids:
         for link in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
+            with contextlib.suppress(OSError):  # closed meanwhile
                 sockets.add(str(link.readlink()))
-            except OSError:  # closed meanwhile
-                continue
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -27,40 +40,128 @@ def listening_addresses(pids: set[int]) -> set[str]:
     return found
 
 
+def busy_workers(pids: set[int]) -> list[int]:
+    """Worker processes in which Tune runs a job, by the title that Ray gives them."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            title = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if title.startswith((b"ray::ImplicitFunc", b"ray::_trainable")):
+                found.append(pid)
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_run_on_ray(tmp_path: Path) -> None:
     space = faulty_space(
         tmp_path,
-        {9: "killed_once_after_step_1", 8: "raises"},
-        warm_start=["full", [9] * 10, [8] * 10],
-        evaluation={"confirm_seeds": 1},
-        search={"n_trials": 3},
+        {8: "raises"},
+        warm_start=["full", [8] * 10],
+        search={"n_trials": 2},
         resources={"backend": "ray", "num_workers": 1},
     )
     run, log = tmp_path / "run", tmp_path / "log.txt"
-    driver = start_cli("run", space, "--output", run, log=log)
-    try:
-        wait_until(lambda: bool(records_of(run)) or driver.poll() is not None, 240)
-        addresses = listening_addresses(children_of(driver.pid))
-        code = driver.wait(timeout=240)
-    finally:
-        driver.kill()
+    driver = ForkedCli("run", space, "--output", run, log=log)
+    # Kill the worker that has the first trial.
+    wait_until(lambda: bool(busy_workers(children_of(driver.pid))) or not is_alive(driver.pid))
+    processes = children_of(driver.pid)
+    addresses = listening_addresses(processes)
+    os.kill(busy_workers(processes)[0], signal.SIGKILL)
+    code = driver.wait()
     printed = log.read_text()
     assert code == 3, printed
+    assert "trial 0 interrupted: the worker died; its schedule runs again" in printed
     records = records_of(run)
-    assert sum(record.complete for record in records) == 3
+    assert sum(record.complete for record in records) == 2
+    assert "full" in [record.label for record in records if record.complete]
     (failed,) = (record for record in records if not record.complete)
     assert failed.reason == "RuntimeError: the trainer broke"
-    assert trainings(tmp_path).count((9,) * 10) == 2
-    (again,) = (record for record in records if record.depths == (9,) * 10)
-    log_of_retry = run / "trials" / f"{again.number:04d}" / "log.txt"
-    assert "resumed after step 1 of 2" in log_of_retry.read_text()
-    assert (run / "confirmation.jsonl").read_text()  # a second stage on the same runtime
 
-    assert "interrupted: the worker died; its schedule runs again" in printed
     for word in ("ray", "raylet", "Tune", "pid=", "Traceback", "Warning", "WARNING", "http"):
         assert word not in printed.replace(tmp_path.name, ""), printed
 
     assert addresses, "a private runtime listens somewhere"
     assert addresses <= LOOPBACK
+
+
+# ---- how Tune asks and answers ----------------------------------------------------------------
+
+
+class Source:
+    """Hands out jobs and keeps how they ended."""
+
+    def __init__(self, *jobs: Job) -> None:
+        self.waiting = list(jobs)
+        self.told: list[tuple[Job, Outcome]] = []
+
+    def next_job(self) -> Job | None:
+        return self.waiting.pop(0) if self.waiting else None
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        self.told.append((job, outcome))
+
+
+def job_of(number: int) -> ConfirmJob:
+    return ConfirmJob(
+        settings="", run_dir="", number=number, schedule=ExitSchedule((2,)), seed=1, num_samples=2
+    )
+
+
+def searcher_of(source: Source, timeout: float | None = None) -> Any:
+    from schedsearch.search.runners.ray_tune import SourceSearcher
+
+    return SourceSearcher(source, num_workers=2, timeout=timeout)
+
+
+@pytest.mark.ray
+def test_tune_gets_no_more_jobs_than_there_are_workers() -> None:
+    source = Source(*map(job_of, range(3)))
+    searcher = searcher_of(source)
+    assert searcher.suggest("a") == {"job": job_of(0), "timeout": None}
+    assert searcher.suggest("b")["job"] == job_of(1)
+    assert searcher.suggest("c") is None
+    done = Done(result=None)
+    searcher.on_trial_complete("a", {"outcome": done})
+    assert source.told == [(job_of(0), done)]
+    assert searcher.suggest("c")["job"] == job_of(2)
+    searcher.on_trial_complete("b", {"outcome": done})
+    assert searcher.suggest("d") is None  # a failure of the last job may bring it back
+    searcher.on_trial_complete("c", {"outcome": done})
+    assert searcher.suggest("d") == searcher.FINISHED
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("timeout", "reason", "retry"),
+    [(None, "the worker died", True), (600, "the worker died", True), (0, "within 0 s", False)],
+)
+def test_a_dead_worker_is_tried_again_and_a_hang_is_not(
+    timeout: float | None, reason: str, retry: bool
+) -> None:
+    source = Source(job_of(0))
+    searcher = searcher_of(source, timeout)
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", error=True)
+    ((_, outcome),) = source.told
+    assert isinstance(outcome, Failed)
+    assert (outcome.stage, outcome.retry) == (WORKER_STAGE, retry)
+    assert outcome.reason.endswith(reason)
+
+
+@pytest.mark.ray
+def test_what_a_source_raises_ends_the_run_and_abandons_its_jobs() -> None:
+    class Full(Source):
+        def finish(self, job: Job, outcome: Outcome) -> None:
+            super().finish(job, outcome)
+            raise StorageError("the disk is full")
+
+    source = Full(*map(job_of, range(3)))
+    searcher = searcher_of(source)
+    searcher.suggest("a")
+    searcher.suggest("b")
+    searcher.on_trial_complete("a", {"outcome": Done(result=None)})
+    assert isinstance(searcher.failure, StorageError)
+    assert searcher.suggest("c") == searcher.FINISHED
+    searcher.on_trial_complete("b", error=True)  # stopped in the middle
+    assert [job for job, _ in source.told] == [job_of(0)]

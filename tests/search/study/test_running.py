@@ -56,7 +56,7 @@ def test_a_damaged_study(tmp_path: Path) -> None:
         running_trials(folder, settings_of())
 
 
-def test_a_storage_of_ones_own_that_is_not_there(tmp_path: Path) -> None:
+def test_another_storage_that_is_not_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     missing = settings_of(search={"storage": f"sqlite:///{tmp_path / 'no' / 'where.db'}"})
     with pytest.raises(StorageError, match="unable to open database file"):
@@ -65,7 +65,7 @@ def test_a_storage_of_ones_own_that_is_not_there(tmp_path: Path) -> None:
     assert running_trials(folder, empty) == []
 
 
-def test_running_trials_in_a_storage_of_ones_own(tmp_path: Path) -> None:
+def test_running_trials_in_another_storage(tmp_path: Path) -> None:
     driver = Driver(tmp_path / "run", settings_of())
     driver.prepare()
     driver.ask()
