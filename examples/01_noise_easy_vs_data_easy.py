@@ -1,13 +1,11 @@
-"""Where should a diffusion transformer save its blocks: near the noise or near the data?
+"""Should a diffusion transformer drop blocks near the noise or near the data?
 
     python examples/01_noise_easy_vs_data_easy.py [--num-steps 100] [--output runs/noise_easy]
 
-Repeats ASE, Fig. 1, on the digits model that ships. At each budget of blocks three schedules
-of equal size compete: noise-easy (drops near the noise), its reverse data-easy (drops near the
-data) and flat. Each is measured as it is and after the short fine-tune of a trial (the recipe
-of search_spaces/digits_dit.yaml), with the same noise for all.
-
-Prints a table and the paired differences; writes results.png and a grid of samples per schedule.
+Repeats ASE, Fig. 1, on the shipped digits model. It compares three schedules per budget of
+blocks: noise-easy (drops near the noise), data-easy (its reverse) and flat. Each is measured
+before and after the fine-tune of search_spaces/digits_dit.yaml, all with the same noise. Prints
+a table and paired differences; writes results.png and a grid of samples per schedule.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ from schedsearch.statistics.intervals import mean_interval
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import open_workbench
 
-NOISE_EASY = {  # share of the 10 x 10 blocks, %: depths, data -> noise
+NOISE_EASY = {  # percentage of the 10 x 10 blocks: depths from data to noise
     80: (10, 10, 9, 9, 8, 8, 7, 7, 6, 6),
     70: (10, 10, 9, 8, 7, 7, 6, 5, 4, 4),
     60: (10, 9, 8, 7, 7, 6, 5, 4, 2, 2),
@@ -54,35 +52,35 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured; one FID per evaluation seed."""
+    """FIDs of one schedule, one per evaluation seed."""
 
     untuned: tuple[float, ...]
     tuned: tuple[float, ...]
     blocks: float
-    """Share of the blocks of full depth that the solver's steps really run."""
+    """Blocks that the solver's steps run, as a share of full depth."""
     samples: torch.Tensor
     """First samples after the fine-tune, (N, C, H, W) uint8."""
 
 
 class Silent:
-    """A trainer's progress that goes nowhere; meets schedsearch.protocols.Progress."""
+    """Ignores a trainer's progress; meets schedsearch.protocols.Progress."""
 
     def report(self, step: int, loss: float, **values: float) -> None:
-        """Say nothing."""
+        """Report nothing."""
 
     def note(self, message: str) -> None:
-        """Say nothing."""
+        """Write nothing."""
 
     def save(self, step: int, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Keep nothing."""
+        """Save nothing."""
 
     def restore(self) -> None:
-        """Start afresh."""
+        """Return no saved state."""
         return
 
 
 def jobs_for(shares: Sequence[int]) -> list[Job]:
-    """Full depth, and three shapes at each budget."""
+    """Return full depth, and three shapes at each budget."""
     jobs = [Job(100, FULL, ExitSchedule.flat(10))]
     for share in shares:
         depths = NOISE_EASY[share]
@@ -140,7 +138,7 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=1000, help="images per FID")
     parser.add_argument("--num-seeds", type=int, default=3, help="evaluation seeds, 2 or more")
     parser.add_argument("--shares", type=int, nargs="+", default=[80, 70, 60, 50])
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes")
     parser.add_argument("--output", type=Path, default=Path("runs/noise_easy"))
     args = parser.parse_args()
     if unknown := set(args.shares) - set(NOISE_EASY):
@@ -148,6 +146,7 @@ def main() -> None:
     if args.num_seeds < 2:
         parser.error("--num-seeds must be 2 or more: the interval is taken over them")
 
+    # Prepare the settings.
     settings = read_settings("digits_dit", ["resources.cpus_per_trial=1"])
     settings = dataclasses.replace(
         settings,
@@ -157,8 +156,10 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     folder = str((args.output / "reference").absolute())
     text, seeds = dump_settings(settings), range(args.num_seeds)
-    _ = open_workbench(text, folder).reference  # made once, before the workers want it
+    # NOTE: computes the reference once, before the workers want it.
+    _ = open_workbench(text, folder).reference
 
+    # Measure all schedules.
     jobs, found = jobs_for(args.shares), {}
     heading = f"FID (digits CNN, n={args.num_samples}), mean of {len(seeds)} seeds"
     print(heading)
@@ -174,6 +175,7 @@ def main() -> None:
         name = f"{job.share}_{job.shape.replace(' ', '_')}.png"
         save_grid(result.samples, args.output / name)
 
+    # Compare the shapes.
     print(f"\nFID(other) - FID(noise-easy), paired by seed, 95 % over {len(seeds)} seeds:")
     for share in args.shares:
         for shape in SHAPES[1:]:
@@ -182,14 +184,14 @@ def main() -> None:
                 f"  {share} %, {shape}: untuned {verdict(shape, other.untuned, easy.untuned)}; "
                 f"after {args.num_steps} steps {verdict(shape, other.tuned, easy.tuned)}"
             )
-    print("One fine-tune per schedule: the intervals cover the noise of measuring, no more.")
+    print("One fine-tune per schedule: the intervals cover measurement noise only.")
     picture = args.output / "results.png"
     plot(found, args.shares, args.num_steps, heading, picture)
     print(f"pictures: {picture} and a grid of samples per schedule beside it")
 
 
 def verdict(shape: str, other: Sequence[float], easy: Sequence[float]) -> str:
-    """The paired difference with its interval, and what it says."""
+    """Describe the paired difference and its interval in words."""
     difference, (low, high) = mean_interval([o - e for o, e in zip(other, easy, strict=True)])
     if low > 0:
         words = "noise-easy is better"
@@ -207,10 +209,11 @@ def plot(
     heading: str,
     path: Path,
 ) -> None:
-    """Curves without and with the fine-tune, and samples at the smallest budget."""
+    """Plot FID before and after the fine-tune, and samples at the smallest budget."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
+    # Plot the FIDs.
     figure = Figure(figsize=(10, 7.2), dpi=130, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[3, 2])
     panels = top.subplots(1, 2, sharey=True)
@@ -235,6 +238,7 @@ def plot(
     panels[0].set_ylabel(heading, fontsize=9)
     panels[0].legend(fontsize=9)
 
+    # Draw the samples.
     smallest = min(shares)
     rows = [(100, FULL), *((smallest, shape) for shape in SHAPES)]
     bottom.suptitle(

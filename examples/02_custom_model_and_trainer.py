@@ -1,15 +1,14 @@
-"""Search schedules for a model, with a trainer and features, that the tool does not know.
+"""Search schedules for your own model, trainer and features.
 
     python examples/02_custom_model_and_trainer.py [--output runs/custom]
 
-Everything a project of one's own would bring, at toy size: images in an npz file, an MLP-Mixer
-(my_model.py), a fine-tune with Min-SNR weighting (my_trainer.py), features for FID
-(my_features.py). The script trains the mixer for some seconds, writes a search space and runs
-the command line on it, as in
+The parts are images in an npz file, an MLP-Mixer (my_model.py), a fine-tune with Min-SNR
+weighting (my_trainer.py) and features for FID (my_features.py). The script trains the mixer for
+some seconds, writes a search space, and runs the command line on it::
 
     cd examples && schedsearch run ../runs/custom/space.yaml --output ../runs/custom/run
 
-The numbers are small enough for a minute and too small to conclude anything.
+It takes about a minute. The numbers are too small for conclusions.
 """
 
 from __future__ import annotations
@@ -57,14 +56,14 @@ resources: {{backend: {backend}, num_workers: {workers}, cpus_per_trial: 1}}
 
 
 def write_images(path: Path) -> None:
-    """The digits of scikit-learn as uint8 (N, H, W, C), with labels."""
+    """Write scikit-learn's digits as uint8 (N, H, W, C), with labels."""
     digits = load_digits()
     images = np.rint(digits.images * 255.0 / 16.0).astype(np.uint8)[..., None]
     np.savez(path, images=images, labels=digits.target)
 
 
 def pretrain(data: Path, num_steps: int) -> PatchMixer:
-    """Train the mixer at full depth on the noise."""
+    """Train the mixer at full depth to predict the noise."""
     torch.manual_seed(0)
     net, process = PatchMixer(), DDPMProcess()
     source = load_npz(data, net.in_shape)
@@ -88,7 +87,7 @@ def pretrain(data: Path, num_steps: int) -> PatchMixer:
 
 
 def schedsearch(*arguments: str) -> None:
-    """Run the command line in this folder, where the modules of the search space are."""
+    """Run the command line in this folder, which holds the imported modules."""
     subprocess.run([sys.executable, "-m", "schedsearch", *arguments], cwd=HERE, check=True)
 
 
@@ -104,6 +103,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
 
+    # Write data and weights.
     folder = args.output.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     data, weights, space = (
@@ -114,6 +114,7 @@ def main() -> None:
     if not weights.exists():
         write_images(data)
         save_weights(pretrain(data, args.pretrain_steps), weights)
+    # Write the space.
     space.write_text(
         SPACE.format(
             num_steps=args.num_steps,
@@ -124,6 +125,7 @@ def main() -> None:
         ),
         encoding="utf-8",
     )
+    # Run the search.
     sys.stdout.flush()
     schedsearch("check", str(space))
     schedsearch("run", str(space), "--output", str(folder / "run"))

@@ -1,11 +1,14 @@
-"""Use a schedule in Python: load it, sample with it, see what it saves.
+"""Use a schedule in Python: load it, sample with it, measure the time saved.
+
+With a preset, or with a schedule exported from a run::
 
     python examples/03_use_exported_schedule.py --schedule D3-DiT
+
     schedsearch export runs/digits_dit --knee -o fast.yaml --weights fast.safetensors
     python examples/03_use_exported_schedule.py --schedule fast.yaml
 
-Samples with full depth and with the schedule from the same noise, times both in alternation and
-writes a picture: upper rows full depth, lower rows the schedule.
+The script samples with full depth and with the schedule from the same noise, alternately, and
+times both. The picture shows full depth in the upper rows and the schedule in the lower rows.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
 
-    # The pretrained network, and a second one that gets the weights fine-tuned for the schedule.
+    # Load network and schedule.
+    # NOTE: Two networks, because the second one may get weights fine-tuned for the schedule.
     full_net: Any = schedsearch.load_backbone(args.space)
     fast_net: Any = schedsearch.load_backbone(args.space)
     depth = full_net.num_exit_blocks
@@ -53,6 +57,7 @@ def main() -> None:
     full = schedsearch.ExitSchedule.flat(depth)
     print(f"blocks, data -> noise: {schedule}   (of {depth})")
 
+    # Sample and time.
     start = {
         "noise": starting_noise(0, args.num, full_net.in_shape),
         "labels": balanced_labels(args.num, full_net.num_classes),
@@ -73,6 +78,7 @@ def main() -> None:
     ]
     print(f"saved: {1 - statistics.median(ratios):.1%} (median of {args.rounds} paired rounds)")
 
+    # Save the picture.
     rows = torch.cat([to_uint8(samples[:20]) for samples in images.values()])
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_grid(rows, args.output)

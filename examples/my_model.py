@@ -1,8 +1,8 @@
-"""A backbone that schedsearch does not know: an MLP-Mixer with early exits.
+"""Your own backbone: an MLP-Mixer with early exits.
 
-Named in a search space as ``family: my_model:PatchMixer``. What the tool needs is
+A search space names it as ``family: my_model:PatchMixer``. It meets
 ``schedsearch.protocols.Backbone``: a ``torch.nn.Module`` with ``num_exit_blocks``, ``in_shape``
-and ``num_classes`` whose forward takes ``exit_depth``. No schedsearch import is needed.
+and ``num_classes`` whose forward takes ``exit_depth``. It needs no schedsearch import.
 
 Shapes: N batch, T tokens, D width, C/H/W image.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class MixerBlock(nn.Module):
-    """Mixes tokens, then channels; time and class come in as a scale and a shift."""
+    """Mixes tokens, then channels; time and class give a scale and a shift."""
 
     def __init__(self, num_tokens: int, width: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class MixerBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """Tokens (N, T, D) and condition (N, D) -> tokens."""
+        """Transform tokens (N, T, D) under the condition (N, D)."""
         scale, shift = self.condition(c)[:, None].chunk(2, dim=-1)
         mixed = self.tokens((self.norm1(x) * (1 + scale) + shift).transpose(1, 2))
         x = x + mixed.transpose(1, 2)
@@ -54,11 +54,12 @@ class PatchMixer(nn.Module):
         self, size: int = 8, patch: int = 2, width: int = 48, depth: int = 6, num_classes: int = 10
     ) -> None:
         super().__init__()
-        # The three attributes of the protocol.
+        # Attributes of the protocol.
         self.num_exit_blocks = depth
         self.in_shape = (1, size, size)
         self.num_classes = num_classes
 
+        # Layers.
         self.patch, self.side = patch, size // patch
         num_tokens = self.side**2
         self.read = nn.Linear(patch**2, width)
@@ -71,7 +72,17 @@ class PatchMixer(nn.Module):
     def forward(
         self, x: Tensor, t: Tensor, y: Tensor | None = None, *, exit_depth: int | Tensor
     ) -> Tensor:
-        """Predict the noise: x (N, 1, H, W), t (N,) on 0..999, y (N,) -> (N, 1, H, W)."""
+        """Predict the noise.
+
+        Args:
+            x: Noisy images, (N, 1, H, W).
+            t: Timesteps 0..999, (N,).
+            y: Labels, (N,) int64; None means "no class".
+            exit_depth: Blocks to run, 1..depth: an int, or (N,) integers.
+
+        Returns:
+            The noise, (N, 1, H, W).
+        """
         num, patch, side = len(x), self.patch, self.side
         if y is None:
             y = torch.full((num,), self.num_classes, device=x.device)
@@ -84,7 +95,7 @@ class PatchMixer(nn.Module):
         if isinstance(exit_depth, int):  # sampling: one depth for the batch
             for block in self.blocks[:exit_depth]:
                 tokens = block(tokens, c)
-        else:  # training: every sample leaves at its own depth
+        else:  # training: one depth per sample
             depth = exit_depth.to(x.device)[:, None, None]
             for run, block in enumerate(self.blocks):
                 tokens = torch.where(depth > run, block(tokens, c), tokens)

@@ -1,9 +1,9 @@
-"""A trainer of one's own: a plain loop with the Min-SNR weighting instead of lambda(t).
+"""Your own trainer: a plain loop with Min-SNR weighting instead of lambda(t).
 
-Named in a search space as ``trainer: my_trainer:MinSnrTrainer``; its own number ``gamma`` comes
-from ``recipe.extra``, which the tool hands on unread. The weighting is that of "Efficient
-Diffusion Training via Min-SNR Weighting Strategy" (Hang et al., 2023, Sec. 3.4) for a network
-that predicts the noise: ``min(SNR, gamma) / SNR``.
+A search space names it as ``trainer: my_trainer:MinSnrTrainer``. It reads ``gamma`` from
+``recipe.extra``, which the tool passes on unread. The weight is ``min(SNR, gamma) / SNR`` for
+noise prediction ("Efficient Diffusion Training via Min-SNR Weighting Strategy", Hang et al. 2023,
+Sec. 3.4).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from trainers.ema import averaged_net, resolve_decay, start_ema
 
 
 class MinSnrTrainer:
-    """Meets ``schedsearch.protocols.Trainer``: fine-tunes, and leaves measuring to the tool.
+    """Meets ``schedsearch.protocols.Trainer``: it fine-tunes and does not measure.
 
-    It saves no state (``progress.save``), so an interrupted trial starts again.
+    It saves no state (``progress.save``), so an interrupted trial restarts from the beginning.
     """
 
     def finetune(
@@ -36,14 +36,16 @@ class MinSnrTrainer:
         progress: Progress,
         seed: int,
     ) -> Backbone:
-        """Run ``recipe`` and return the EMA network."""
+        """Fine-tune by ``recipe`` and return the EMA network."""
+        # Set up.
         gamma = float(recipe.extra.get("gamma", 5.0))
         net: Any = cast(nn.Module, backbone).train()
         optimizer = torch.optim.AdamW(net.parameters(), recipe.lr, betas=recipe.betas)
         ema = start_ema(net, resolve_decay(recipe.ema_decay, recipe.num_steps))
-        # One generator for everything random makes trials with equal seeds a pair.
+        # NOTE: One generator for everything random, so that trials with equal seeds are paired.
         generator = torch.Generator().manual_seed(seed)
         progress.note(f"Min-SNR weighting with gamma={gamma:g}")
+        # Train.
         for step in range(1, recipe.num_steps + 1):
             x0, labels = data.batch(recipe.batch_size, generator)
             t = process.draw_times(len(x0), generator)
@@ -64,7 +66,7 @@ class MinSnrTrainer:
 
 
 def min_snr_weights(process: NoiseProcess, t: Tensor, gamma: float) -> Tensor:
-    """min(SNR, gamma) / SNR at clock times (N,), with SNR = alpha^2 / sigma^2."""
+    """Return min(SNR, gamma) / SNR, (N,), with SNR = alpha^2 / sigma^2."""
     alpha, sigma = process.scales(t)
     snr = ((alpha / sigma) ** 2).float()
     return snr.clamp(max=gamma) / snr

@@ -95,6 +95,7 @@ def sample(
             f"The schedule runs up to {max(schedule.depths)} blocks, but the network has "
             f"{net.num_exit_blocks}. Scale it with schedsearch.schedules.hand_made.scale_schedule."
         )
+    # Validate the settings.
     own: DiffusionSettings = getattr(net, _DIFFUSION, DiffusionSettings())
     sections = read_sections(
         {
@@ -108,6 +109,7 @@ def sample(
         }
     )
     settings: SolverSettings = sections["solver"]
+    # Sample.
     start = starting_noise(seed, num, net.in_shape) if noise is None else noise
     classes = balanced_labels(len(start), net.num_classes) if labels is None else labels
     return generate(

@@ -35,7 +35,7 @@ def start_ema(net: nn.Module, decay: float) -> AveragedModel:
 
     Every later update is ``ema = decay * ema + (1 - decay) * weights``. Buffers are copied.
     """
-    # NOTE: AveragedModel's first update copies the weights whatever the decay. So one update
+    # NOTE: AveragedModel's first update copies the weights and ignores the decay. So one update
     # happens here, before the first optimizer step.
     multi_avg_fn = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     ema = AveragedModel(net, multi_avg_fn=multi_avg_fn)

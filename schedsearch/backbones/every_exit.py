@@ -36,7 +36,7 @@ def predict_at_exits(
     """
     exits = set(depths)
     if not depths or list(depths) != sorted(exits):
-        raise ValueError(f"predict_at_exits needs rising depths, got {tuple(depths)}.")
+        raise ValueError(f"predict_at_exits needs increasing depths, got {tuple(depths)}.")
     # NOTE: Exact types, because a subclass may override forward.
     if type(net) is DiT and exits.issubset(range(1, net.num_exit_blocks + 1)):
         yield from _dit(net, x, t, y, exits)

@@ -141,6 +141,7 @@ class UViT(nn.Module):
     ) -> None:
         check_arguments(UvitArguments, locals())
         super().__init__()
+        # Attributes of the protocol.
         self.num_exit_blocks = depth // 2
         self.in_shape = (in_chans, img_size, img_size)
         self.num_classes = num_classes - null_class if num_classes > 0 else None
@@ -154,6 +155,7 @@ class UViT(nn.Module):
                 embed_dim, num_heads, mlp_ratio, qkv_bias=qkv_bias, qk_scale=qk_scale, skip=skip
             )
 
+        # Embedding layers.
         self.patch_embed = PatchEmbed(img_size, patch_size, in_chans, embed_dim)
         self.time_embed = (
             nn.Sequential(
@@ -169,6 +171,7 @@ class UViT(nn.Module):
         self.num_extras = 2 if num_classes > 0 else 1  # label and time
         num_tokens = self.num_extras + (img_size // patch_size) ** 2
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, embed_dim))
+        # Blocks and output layers.
         self.in_blocks = nn.ModuleList(block() for _ in range(depth // 2))
         self.mid_block = block()
         self.out_blocks = nn.ModuleList(block(skip) for _ in range(depth // 2))

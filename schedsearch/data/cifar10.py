@@ -64,7 +64,7 @@ def load_cifar10(root: Path) -> ImagesInMemory:
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != CONTENTS[name]:
             raise ConfigError(
                 f"{name} of {root} is not the published CIFAR-10 file: it is damaged or other "
-                f"data. Fetch it again, or use data.source npz for data of your own. {REMEDY}"
+                f"data. Fetch it again, or use data.source npz for your own data. {REMEDY}"
             )
         batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         images.append(np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
@@ -113,6 +113,6 @@ class _ArraysOnly(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise ConfigError(
-                f"A CIFAR-10 file names {module}.{name}, which it has no use for; it is not the "
-                "published file and is refused, because it could run code."
+                f"A CIFAR-10 file names {module}.{name}, which the published file does not. It is "
+                "refused, because it could run code."
             ) from None

@@ -102,8 +102,8 @@ class LatentSource:
         if broken:
             path = self._shards[self._shard_of(broken[0])].path
             raise ConfigError(
-                f"{len(broken)} of {len(numbers)} latents that were looked at are not finite, "
-                f"the first in {path}. Encode these images again."
+                f"{len(broken)} of {len(numbers)} checked latents are not finite, the first in "
+                f"{path}. Encode these images again."
             )
         latents = self._rows(numbers)
         if not self.decode(latents[:1]).isfinite().all():
@@ -113,9 +113,9 @@ class LatentSource:
         if _USUAL_STD[0] < std < _USUAL_STD[1]:
             return ()
         return (
-            f"The latents have a standard deviation of {std:.2f}, where those of a scaled "
-            f"autoencoder have about 1. Latents are stored times {self._decoder.scaling_factor:g} "
-            "(the scaling_factor), moments are not.",
+            f"The latents have a standard deviation of {std:.2f}, but scaled latents have about "
+            f"1. Store latents times {self._decoder.scaling_factor:g} (the scaling_factor), and "
+            "moments without it.",
         )
 
     def _rows(self, numbers: Tensor, generator: torch.Generator | None = None) -> Tensor:

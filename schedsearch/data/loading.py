@@ -71,6 +71,7 @@ def load_decoder(
 def _open_source(
     settings: DataSettings, in_shape: tuple[int, int, int], device: torch.device | str
 ) -> ImageSource:
+    # NOTE: Local imports, so that a source loads only its own libraries.
     if settings.source == "digits":
         from schedsearch.data.digits import load_digits
 

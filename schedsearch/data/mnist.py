@@ -72,7 +72,7 @@ def _content(root: Path, name: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != CONTENTS[name]:
         raise ConfigError(
             f"{found} is not the published MNIST file: it is damaged or other data. Fetch it "
-            f"again, or use data.source npz for data of your own. {REMEDY}"
+            f"again, or use data.source npz for your own data. {REMEDY}"
         )
     return content
 

@@ -44,8 +44,8 @@ class LatentDecoder:
         for name in ("shift_factor", "latents_mean", "latents_std"):
             if config.get(name) is not None:
                 raise ConfigError(
-                    f"data.vae {folder} has a {name}, which DiT and U-ViT do not know. Use the "
-                    "autoencoder that made the latents, for them that of Stable Diffusion."
+                    f"data.vae {folder} has a {name}, which DiT and U-ViT do not use. Name the "
+                    "autoencoder that made the latents; for DiT and U-ViT, Stable Diffusion's."
                 )
         self._vae = _load(folder).to(device)
         self._device = torch.device(device)

@@ -196,8 +196,8 @@ class LatencyBench(contextlib.ExitStack):
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
                 "Latencies of compiled blocks need a working torch.compile, which failed here "
-                f"({type(error).__name__}: {reason}). Install what it misses, on a CPU a C++ "
-                "compiler, or leave out evaluation.latency_compile and --compile."
+                f"({type(error).__name__}: {reason}). Install its requirements (on a CPU a C++ "
+                "compiler), or leave out evaluation.latency_compile and --compile."
             ) from error
 
     def denoiser(self, schedule: ExitSchedule) -> Denoiser:

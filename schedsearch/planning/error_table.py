@@ -46,7 +46,7 @@ class ErrorTable:
 
     def __post_init__(self) -> None:
         if list(self.depths) != sorted(set(self.depths)) or not self.depths:
-            raise ValueError(f"An error table needs rising depths, got {self.depths}.")
+            raise ValueError(f"An error table needs increasing depths, got {self.depths}.")
         for name in ("losses", "standard_errors"):
             rows = getattr(self, name)
             if not rows or any(len(row) != len(self.depths) for row in rows):
@@ -97,4 +97,4 @@ class ErrorTable:
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is no error table: {error}.") from error
+            raise ValueError(f"{path} is not an error table: {error}.") from error

@@ -36,7 +36,7 @@ RELATIVE_SDS = (0.3, 1.0)
 """Candidate standard deviations of interval weights, relative to the mean weight."""
 
 RESIDUAL_SDS = (0.1, 0.3)
-"""Candidate standard deviations of the residual along the depth, relative likewise."""
+"""Candidate standard deviations of the residual along the depth, also relative."""
 
 INTERACTION_SDS = (0.03, 0.1)
 """Candidate standard deviations of the interaction between intervals."""

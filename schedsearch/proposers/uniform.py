@@ -51,7 +51,7 @@ class UniformSampler(optuna.samplers.BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Raise an error, because no parameter lies outside the space."""
-        raise ValueError(f"{param_name!r} is no parameter of this space of schedules.")
+        raise ValueError(f"{param_name!r} is not a parameter of this space of schedules.")
 
     def draw(self, study: optuna.Study, rng: np.random.Generator) -> ExitSchedule:
         """Draw one schedule of the space."""

@@ -87,7 +87,7 @@ def test_a_block_runs_once_for_all_exits(name: str) -> None:
 
 @pytest.mark.parametrize("depths", [(), (2, 1), (1, 1)], ids=str)
 def test_depths_rise(depths: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="rising depths"):
+    with pytest.raises(ValueError, match="increasing depths"):
         list(predict_at_exits(NETS["dit"], torch.zeros(1, 1, 8, 8), torch.zeros(1), None, depths))
 
 

@@ -129,7 +129,10 @@ def test_half_precision_is_said(tmp_path: Path) -> None:
         (("train.pt", ".", "--to", "official"), "it is a folder"),
         (("train.pt", "train.pt", "--to", "diffusers"), "it is a file, and diffusers needs"),
         (("train.pt", ".", "--to", "diffusers", "--force"), "holds other files (plain.pt)"),
-        (("train.pt", "x.pt", "--backbone", "DiT-XL/2"), "is no DiT-XL/2: by its shapes it is a "),
+        (
+            ("train.pt", "x.pt", "--backbone", "DiT-XL/2"),
+            "is not a DiT-XL/2: by its shapes it is a ",
+        ),
         (("train.pt", "x.pt", "--backbone", "DiT-XXL/2"), "no backbone 'DiT-XXL/2'"),
         (("package:digits_dit.safetensors", "x.pt"), "depth 10, patch_size 2, which has no regis"),
         (("plain.pt", "x.pt"), "do not say which backbone"),

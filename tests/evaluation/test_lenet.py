@@ -97,7 +97,7 @@ class Code:
         (lambda path: path.write_bytes(b""), "lenet.pth"),
         (lambda path: path.write_bytes(b"<html>"), "lenet.pth is not the state dict"),
         (lambda path: torch.save(Code(), path), "lenet.pth is not the state dict"),
-        (lambda path: torch.save([1, 2], path), "lenet.pth holds something else"),
+        (lambda path: torch.save([1, 2], path), "lenet.pth does not hold a state dict"),
         (lambda path: torch.save({"0.weight": torch.zeros(1)}, path), "size mismatch|Missing key"),
         (lambda path: torch.save(weights() | {"12.bias": torch.zeros(1)}, path), r"12\.bias"),
         (

@@ -101,7 +101,7 @@ def test_enqueued_trials_take_no_stratum() -> None:
 
 def test_an_unknown_parameter_is_a_mistake() -> None:
     study = new_study("uniform")
-    with pytest.raises(ValueError, match="'learning_rate' is no parameter"):
+    with pytest.raises(ValueError, match="'learning_rate' is not a parameter"):
         study.ask().suggest_float("learning_rate", 0, 1)
 
 

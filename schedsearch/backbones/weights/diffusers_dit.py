@@ -122,8 +122,8 @@ def stated_arguments(config_file: Path) -> dict[str, int]:
         name = config["_class_name"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
-            f"{config_file} is no config of a diffusers model ({type(error).__name__}: {error}). "
-            "Copy the folder again."
+            f"{config_file} is not a config of a diffusers model "
+            f"({type(error).__name__}: {error}). Copy the folder again."
         ) from error
     needed = {"norm_type": "ada_norm_zero", "activation_fn": "gelu-approximate"}
     wrong = {key: config[key] for key, value in needed.items() if config.get(key, value) != value}

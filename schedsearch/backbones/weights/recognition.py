@@ -46,7 +46,7 @@ def recognise(weights: Weights, name: str | None = None) -> BackboneSettings:
     described = _described(family, found)
     if name is not None:
         raise CheckpointError(
-            f"The checkpoint {weights.path} is no {name}: by its shapes it is a {described}."
+            f"The checkpoint {weights.path} is not a {name}: by its shapes it is a {described}."
         )
     if "num_heads" in found:
         return BackboneSettings(family=family, config=found)

@@ -75,12 +75,12 @@ def read_weights(location: WeightsLocation) -> Weights:
         stated = stated_arguments(location.diffusers_config)
     if from_diffusers:
         state = official_state(state, path)
-        notes.append(f"{path.name} has diffusers' layout; it was brought into the official one")
+        notes.append(f"{path.name} has diffusers' layout; it was converted to the official one")
         if SHIFT_KEY not in metadata:
             notes.append(
                 "the time embedding is the official one (downscale_freq_shift 0), as weights "
                 "converted from the official release need; diffusers itself computes 1, so "
-                "weights trained with diffusers mean something else here"
+                "weights trained with diffusers give other outputs here"
             )
     return Weights(
         path=path,

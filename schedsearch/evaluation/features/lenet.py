@@ -118,5 +118,5 @@ def _load(data: bytes, path: Path) -> LeNet:
     except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError) as error:
         raise CheckpointError(f"{path} is not the state dict of a LeNet: {error}") from error
     except (TypeError, AttributeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} holds something else than a state dict: {error}") from error
+        raise CheckpointError(f"{path} does not hold a state dict: {error}") from error
     return net.eval().requires_grad_(False)

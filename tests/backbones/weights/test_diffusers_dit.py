@@ -239,8 +239,8 @@ def test_what_the_config_states_must_fit(
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("{", "is no config of a diffusers model"),
-        ("[]", "is no config of a diffusers model"),
+        ("{", "is not a config of a diffusers model"),
+        ("[]", "is not a config of a diffusers model"),
         ('{"_class_name": "PixArtTransformer2DModel"}', "describes PixArtTransformer2DModel; of"),
         (
             '{"_class_name": "Transformer2DModel", "norm_type": "layer_norm"}',

@@ -50,7 +50,9 @@ def test_arguments_that_a_name_leaves_open_are_read_off(name: str, config: dict[
 
 def test_another_name_is_refused() -> None:
     weights = weights_of(BackboneSettings(name="DiT-S/2"))
-    with pytest.raises(CheckpointError, match=r"no DiT-B/2: .*DiT with hidden_size 384, depth 12"):
+    with pytest.raises(
+        CheckpointError, match=r"not a DiT-B/2: .*DiT with hidden_size 384, depth 12"
+    ):
         recognise(weights, "DiT-B/2")
     with pytest.raises(ConfigError, match="no backbone 'DiT-S/3'"):
         recognise(weights, "DiT-S/3")

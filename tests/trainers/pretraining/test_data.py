@@ -66,7 +66,7 @@ def test_latents(tmp_path: Path, vae_folder: Path, capsys: pytest.CaptureFixture
     broken[-1] = torch.nan
     save_latents(shard, broken)
     assert main([*arguments, "--output", str(tmp_path / "broken")]) == 2
-    assert "1 of 12 latents that were looked at are not finite" in capsys.readouterr().err
+    assert "1 of 12 checked latents are not finite" in capsys.readouterr().err
 
 
 def test_latents_are_decoded_on_the_device_of_the_training(
