@@ -301,7 +301,7 @@ class SearchSettings:
     sampler: Literal["additive", "stratified", "uniform", "tpe", "nsga2", "gp"] = "additive"
     """What proposes schedules: our surrogate, draws per latency stratum, uniform draws, or one of
     Optuna's samplers."""
-    dp_seeds: Annotated[int, Field(ge=0)] = 8
+    dp_seeds: Annotated[int, Field(ge=0)] = 4
     """Optima of the error table that are measured after the warm starts, spread along its front;
     0 where ``profile`` is null."""
     budget: BudgetSettings = BudgetSettings()

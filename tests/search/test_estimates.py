@@ -79,8 +79,8 @@ def test_shared_weights_are_tuned_once_and_trials_only_sample() -> None:
 def test_confirmation_counts_presets_their_opponents_and_some_of_the_front() -> None:
     found = estimate_run(ready_of(*PRESETS))
     held_out = IMAGE * 16 * CALLS * 2
-    # Full depth and two presets, two opponents, and three of the front.
-    assert found.confirmation == pytest.approx(held_out * (2.0 + 2 * 0.5 + 3 * 0.5))
+    # Full depth and two presets, two opponents, and two of the front.
+    assert found.confirmation == pytest.approx(held_out * (2.0 + 2 * 0.5 + 2 * 0.5))
     assert estimate_run(ready_of(*PRESETS, evaluation={"confirm_seeds": 0})).confirmation == 0.0
 
 

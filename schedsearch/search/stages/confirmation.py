@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from schedsearch.runs.results import RunResults
     from schedsearch.search.runners.contracts import Observer
 
-FRONT_SHARE = 3
+FRONT_SHARE = 2
 """Schedules of the front that are confirmed beside the presets and their opponents."""
 
 
