@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.formatting import duration
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from schedsearch.report.findings import RunFindings
     from schedsearch.runs.comparison import Comparison
     from schedsearch.runs.costs import Costs
+    from schedsearch.statistics.paired import Verdict
 
 
 def headline(found: RunFindings) -> str | None:
@@ -41,12 +42,15 @@ def conclusions(found: RunFindings, run_dir: str, costs: Costs | None = None) ->
 
 def _what_beats_what(found: RunFindings) -> list[str]:
     parts = []
-    if better := _titles(found.comparisons, "better"):
-        parts.append(f"searched schedules beat {_joined(better)} at no higher latency")
-    if worse := _titles(found.comparisons, "worse"):
-        parts.append(f"{_joined(worse)} {'beat' if len(worse) > 1 else 'beats'} the search")
-    if unsure := _titles(found.comparisons, "no difference"):
-        parts.append(f"not sure against {_joined(unsure)}")
+    if better := _with_verdict(found, "better"):
+        parts.append(f"searched schedules beat {_titles(better)} at no higher latency")
+    worse = _with_verdict(found, "worse")
+    if near := [comparison for comparison in worse if not comparison.is_faster]:
+        parts.append(f"{_titles(near)} {'beat' if len(near) > 1 else 'beats'} the search")
+    if far := [comparison for comparison in worse if comparison.is_faster]:
+        parts.append(f"below {_titles(far)} the search is {_range_faster(far)} faster and worse")
+    if unsure := _with_verdict(found, "no difference"):
+        parts.append(f"not sure against {_titles(unsure)}")
     return [f"{_sentence(parts)} ({_judges(found)})."] if parts else []
 
 
@@ -55,9 +59,8 @@ def _warnings(found: RunFindings) -> list[str]:
     judged = [comparison for comparison in found.comparisons if comparison.difference is not None]
     if judged and not any(comparison.num_training_seeds for comparison in judged):
         parts.append(_fine_tunes(found))
-    disagreeing = [c.preset.title for c in judged if _auditor_disagrees(c)]
-    if disagreeing:
-        parts.append(f"the auditor disagrees on {_joined(disagreeing)}")
+    if disagreeing := [comparison for comparison in judged if _auditor_disagrees(comparison)]:
+        parts.append(f"the auditor disagrees on {_titles(disagreeing)}")
     if found.ranks_badly:
         parts.append(f"the search ranked badly (Kendall's tau {found.tau:.2f}): use more steps")
     return [f"{_sentence(parts)}."] if parts else []
@@ -101,16 +104,23 @@ def _where_the_time_went(costs: Costs) -> str:
     )
 
 
-def _titles(comparisons: Iterable[Comparison], verdict: str) -> list[str]:
+def _with_verdict(found: RunFindings, verdict: Verdict) -> list[Comparison]:
     return [
-        comparison.preset.title
-        for comparison in comparisons
+        comparison
+        for comparison in found.comparisons
         if comparison.difference is not None and comparison.difference.verdict == verdict
     ]
 
 
-def _joined(names: list[str]) -> str:
+def _titles(comparisons: Sequence[Comparison]) -> str:
+    names = [comparison.preset.title for comparison in comparisons]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _range_faster(comparisons: Sequence[Comparison]) -> str:
+    percents = sorted(round(100 * comparison.time_saved) for comparison in comparisons)
+    low, high = percents[0], percents[-1]
+    return f"{low}%" if low == high else f"{low} to {high}%"
 
 
 def _sentence(parts: list[str]) -> str:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 WIDTH = 100
 """Columns that both tables fit into."""
 
-NOTED_ABOVE = 0.03
-"""Share of latency by which an opponent is faster before its line says so."""
 
 _STYLES = {"better": "bold green", "no difference": "yellow", "worse": "bold red"}
 
@@ -136,7 +134,7 @@ def _preset_row(comparison: Comparison, *, audited: bool) -> list[str | Text]:
     row.append(Text("not confirmed") if difference is None else _verdict(difference))
     if audited:
         row.append("" if comparison.audit is None else _verdict(comparison.audit))
-    if comparison.time_saved > NOTED_ABOVE:
+    if comparison.is_faster:
         row.append(f"{comparison.time_saved:.0%} faster")
     return row
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from schedsearch.runs.entry import FrontEntry
 
 
+FASTER_ABOVE = 0.03
+"""Share of a preset's latency above which a searched schedule counts as faster."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """A preset and the searched schedule that it is compared with."""
@@ -34,6 +38,11 @@ class Comparison:
         if self.searched is None:
             return 0.0
         return 1.0 - self.searched.latency_ms / self.preset.latency_ms
+
+    @property
+    def is_faster(self) -> bool:
+        """Whether the two differ so much in latency that the report must say so."""
+        return self.time_saved > FASTER_ABOVE
 
 
 def candidates_for(preset: FrontEntry, searched: Iterable[FrontEntry]) -> list[FrontEntry]:
