@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 
 
 def load_backbone(
-    space: str | Path | Mapping[str, Any], *, device: torch.device | str = "cpu"
+    space: str | Path | Mapping[str, Any],
+    *,
+    weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
 ) -> Backbone:
     """Build a network and load its weights.
 
     Args:
         space: A search space file, the name of a shipped space, or a ``backbone`` section as a
             dict. A whole space also sets the ``diffusion`` section for :func:`sample`.
+        weights: File to load instead of ``backbone.checkpoint``, such as exported weights.
         device: Device of the weights.
 
     Returns:
@@ -43,7 +47,10 @@ def load_backbone(
         ConfigError: If the section is invalid or the weights do not fit.
     """
     settings = read_model_settings(dict(space) if isinstance(space, Mapping) else space)
-    net = load_backbone_from(settings.backbone, device)
+    backbone = settings.backbone
+    if weights is not None:
+        backbone = dataclasses.replace(backbone, checkpoint=str(weights))
+    net = load_backbone_from(backbone, device)
     setattr(net, _DIFFUSION, settings.diffusion)
     return cast("Backbone", net)
 

@@ -135,12 +135,12 @@ class RecipeSettings:
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """Over the steps of one fine-tune."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.999,
     )
-    """Of AdamW."""
+    """Moment decay rates of AdamW."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     """Constant decay of the EMA; ``auto`` ties it to the length of the fine-tune."""
     lambda_weighting: LambdaSettings = LambdaSettings()
@@ -164,7 +164,7 @@ class RecipeSettings:
     save_every: Count = 200
     """Steps between two saved states that an interrupted trial continues from."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """For a trainer of your own; passed on unread."""
+    """Passed through to the trainer unchanged."""
 
     @rules
     def _rules(self) -> Iterator[Mistake]:
@@ -285,7 +285,7 @@ class BudgetSettings:
     """
 
     wall_clock: Positive | None = None
-    """Seconds since the first start, pauses between starts left out."""
+    """Seconds of all starts together, not counting the time while the run was stopped."""
     device_hours: Positive | None = None
     """Hours that workers were busy; one worker for one hour is one device-hour."""
 
@@ -297,7 +297,7 @@ class SearchSettings:
     n_trials: Count
     """Different schedules with a complete result, presets and full depth included."""
     seed: Seed = 0
-    """Of the proposals and of every fine-tune."""
+    """Seed of the proposals and of every fine-tune."""
     sampler: Literal["additive", "stratified", "uniform", "tpe", "nsga2", "gp"] = "additive"
     """What proposes schedules: our surrogate, draws per latency stratum, uniform draws, or one of
     Optuna's samplers."""
@@ -305,6 +305,7 @@ class SearchSettings:
     """Optima of the error table that are measured after the warm starts, spread along its front;
     0 where ``profile`` is null."""
     budget: BudgetSettings = BudgetSettings()
+    """Time limits."""
     storage: str | None = None
     """Any Optuna storage URL; null keeps ``study.db`` in the run folder."""
     max_retries: Annotated[int, Field(ge=0)] = 2
@@ -349,14 +350,18 @@ class StudySettings:
     name: RunName
     """Names the run, its folder and its study."""
     backbone: BackboneSettings
+    """Which network, and the weights to start from."""
     diffusion: DiffusionSettings = DiffusionSettings()
     data: DataSettings
+    """The real images."""
     space: SpaceSettings
+    """Which schedules may be proposed."""
     warm_start: tuple[str | tuple[int, ...], ...] = ()
     """Schedules to measure first: ``full``, presets, lists of depths or schedule files."""
     trainer: str = "trainers.ase:AseTrainer"
     """Import string of the class that fine-tunes."""
     recipe: RecipeSettings
+    """The fine-tune. ``base`` names a recipe file to start from, such as ``ase_dit``."""
     profile: ProfileSettings | None = ProfileSettings()
     """Null leaves out the error table and what needs it."""
     solver: SolverSettings = SolverSettings()

@@ -86,7 +86,7 @@ def _default(node: ast.AnnAssign) -> str:
         return "required"
     if isinstance(node.value, ast.Call):  # a section, or an empty mapping
         return "see below" if not node.value.keywords else "{}"
-    text = ast.unparse(node.value).strip("'\"")
+    text = ast.unparse(node.value).strip("'\"").replace("(", "[").replace(")", "]")
     return f"`{ {'None': 'null', 'True': 'true', 'False': 'false'}.get(text, text) }`".replace(
         " ", ""
     )

@@ -28,6 +28,18 @@ def test_a_file_its_section_and_a_shipped_name_are_the_same(net, tmp_path) -> No
             assert torch.equal(ours, theirs)
 
 
+def test_other_weights_take_the_place_of_the_checkpoint(net, tmp_path) -> None:
+    from schedsearch.backbones.weights.checkpoint import save_weights
+
+    other = build_backbone(BackboneSettings(family="dit", config=TINY["backbone"]["config"]))
+    save_weights(other, tmp_path / "fast.safetensors", {})
+    loaded = schedsearch.load_backbone("digits_dit", weights=tmp_path / "fast.safetensors")
+    pairs = zip(other.parameters(), loaded.parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    with pytest.raises(ConfigError, match="missing"):
+        schedsearch.load_backbone("digits_dit", weights=tmp_path / "missing.safetensors")
+
+
 def test_the_call_of_the_contract(net) -> None:
     x, y = torch.randn(4, 1, 8, 8), torch.arange(4)
     t = torch.tensor([0, 350, 650, 999])

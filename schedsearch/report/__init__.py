@@ -1,1 +1,4 @@
-"""What people see: the live view, the final table and pictures."""
+"""What people see: the live view, the final tables and sentences, and pictures.
+
+Reads ``runs`` and changes nothing. Read first: ``final.py``, ``tables.py``, ``plots.py``.
+"""

@@ -1,1 +1,4 @@
-"""What lies in a run folder, and reading it. No Optuna, no Ray; torch only in export."""
+"""What a run folder contains, and reading it. No Optuna and no Ray.
+
+Read first: ``folder.py`` (where things lie), ``results.py``, ``comparison.py``.
+"""

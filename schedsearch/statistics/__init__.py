@@ -1,1 +1,4 @@
-"""How sure a result is: intervals, comparisons, membership of the front, rank agreement."""
+"""How sure a result is: means, paired differences and 95 % t intervals, and nothing else.
+
+Read first: ``intervals.py``, ``paired.py``.
+"""
