@@ -15,6 +15,20 @@ import pytest
 from tiny_runs import only_once, run_cli, write_space
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests that fork first, before any other runs a backward pass; see ``forks``."""
+    items.sort(key=lambda item: not _forks(item))
+
+
+def _forks(item: pytest.Item) -> bool:
+    names = {"ForkedCli", "run_cli", "forked_workers"}
+    fixtures = {"complete_run", "run_copy"}
+    module = getattr(item, "module", None)
+    return bool(names & set(vars(module) if module else ())) or bool(
+        fixtures & set(getattr(item, "fixturenames", ()))
+    )
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that lives as long as the session, one for all workers of pytest-xdist."""

@@ -1,7 +1,8 @@
 """Workers and drivers as forks of the test process, which has torch in memory already.
 
 A fresh process imports torch for about five seconds. Workers of ``run_cli`` are forks; tests of
-the real start use ``start_cli``.
+the real start use ``start_cli``. Once a process has run a backward pass, torch refuses to train
+in its forks. Then fresh processes start instead, so tests that fork are sorted to the front.
 """
 
 import contextlib
@@ -9,12 +10,14 @@ import importlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 from schedsearch.cli.main import main
@@ -28,6 +31,8 @@ SHARED = (
     "trainers.ase",
 )
 """Imported before the first fork, or each fork would import them for itself."""
+
+TESTS = Path(__file__).resolve().parent
 
 _serve = local._serve
 _MOST_FILES = 4096
@@ -45,10 +50,28 @@ def _serve_in_a_fork(pipe: Connection, parent: int) -> None:
     _serve(pipe, parent)
 
 
+def can_fork() -> bool:
+    """Whether a fork of this process may train; asked of a fork."""
+    _import_shared()
+    import torch
+
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            torch.ones(1, requires_grad=True).sum().backward()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(pid, 0)[1] == 0
+
+
 @contextlib.contextmanager
 def forked_workers() -> Iterator[None]:
-    """Let the local runner fork its workers instead of starting Python for each."""
-    _import_shared()
+    """Let the local runner fork its workers where it can, or start Python for each."""
+    if not can_fork():
+        yield
+        return
     fork = SimpleNamespace(get_context=lambda _method: multiprocessing.get_context("fork"))
     with (
         mock.patch.object(local, "multiprocessing", fork),
@@ -57,11 +80,29 @@ def forked_workers() -> Iterator[None]:
         yield
 
 
+def start_cli(*argv: object, log: Path, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a command in its own process group; both its streams go to ``log``."""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "schedsearch", *map(str, argv)],
+            stdout=stream,
+            stderr=stream,
+            env=environment,
+            start_new_session=True,
+            # A test run in the background hands down that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            **options,
+        )
+
+
 class ForkedCli:
-    """A command in a forked process with its own group; both its streams go to ``log``."""
+    """A command in its own process group, forked where possible; its streams go to ``log``."""
 
     def __init__(self, *argv: object, log: Path) -> None:
-        _import_shared()
+        if not can_fork():
+            self.pid = start_cli(*argv, log=log).pid
+            return
         self.pid = os.fork()
         if self.pid == 0:
             code = 1

@@ -4,10 +4,6 @@ import contextlib
 import fcntl
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,22 +102,6 @@ def run_cli(*argv: object) -> Done:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), forked_workers():
         code = main([str(word) for word in argv])
     return Done(code, out.getvalue(), err.getvalue())
-
-
-def start_cli(*argv: object, log: Path, **options: Any) -> subprocess.Popen[bytes]:
-    """Start a command in its own process group; both its streams go to ``log``."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
-    with log.open("ab") as stream:
-        return subprocess.Popen(
-            [sys.executable, "-m", "schedsearch", *map(str, argv)],
-            stdout=stream,
-            stderr=stream,
-            env=environment,
-            start_new_session=True,
-            # A test run in the background hands down that Ctrl-C is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            **options,
-        )
 
 
 def records_of(run: Path) -> list[TrialRecord]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import run_cli, start_cli, wait_until
+from forks import start_cli
+from tiny_runs import run_cli, wait_until
 
 
 def free_port() -> int:

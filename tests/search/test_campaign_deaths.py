@@ -6,14 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from forks import ForkedCli
+from forks import ForkedCli, start_cli
 from tiny_runs import (
     children_of,
     faulty_space,
     is_alive,
     records_of,
     run_cli,
-    start_cli,
     trainings,
     wait_until,
 )
