@@ -21,7 +21,7 @@ def mistakes(file: Path, *options: str) -> list[str]:
 def test_a_profile_is_the_default_and_min_depth_1_is_fine(good: Path) -> None:
     settings = read_settings(good, ["space.min_depth=1"])
     assert settings.profile is not None
-    assert settings.search.dp_seeds == 8
+    assert settings.search.dp_seeds == 4
 
 
 def test_without_a_profile_there_are_no_seeds_and_the_text_comes_back(good: Path) -> None:

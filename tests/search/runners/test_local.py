@@ -165,8 +165,13 @@ class TestDeaths:
 
         monkeypatch.setattr(source, step, interrupted)
         runner = LocalRunner(ResourceSettings(num_workers=1))
-        with runner, pytest.raises(KeyboardInterrupt):
-            runner.run(source)
+        # NOTE: a test run in the background hands down that Ctrl-C is ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with runner, pytest.raises(KeyboardInterrupt):
+                runner.run(source)
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert done == [step]
 
     def test_a_check_that_raises_leaves_the_runner_fit_for_the_next_stage(
