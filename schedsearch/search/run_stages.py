@@ -167,8 +167,9 @@ class RunStages:
         self.study.enqueue_first(seeds)
         # Run the trials.
         missing = 1.0 - self.study.finished.num_complete / settings.search.n_trials
+        tunes = settings.recipe.weights == "own" and settings.recipe.num_steps > 0
         self.observer.stage(
-            "fine-tuning and measuring schedules",
+            "fine-tuning and measuring schedules" if tunes else "measuring schedules",
             total=settings.search.n_trials,
             seconds=missing * self._estimate.trials / self._estimate.num_workers,
         )
