@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from schedsearch.search.runners.contracts import Observer
 
 
-class JobQueue:
+class JobQueue(ABC):
     """Hands out jobs one by one, and again those whose worker died; a ``JobSource``.
 
     Args:
@@ -68,13 +69,13 @@ class JobQueue:
 
     # ---- for subclasses -------------------------------------------------------------------
 
+    @abstractmethod
     def name_of(self, job: Job) -> str:
         """What a job is called in a message, with a capital letter."""
-        raise NotImplementedError
 
+    @abstractmethod
     def keep(self, job: Job, outcome: Done) -> None:
         """Record a result."""
-        raise NotImplementedError
 
     def give_up(self, job: Job, failure: Failed) -> None:
         """Take note of a job that ended without a result after its retries."""
