@@ -6,14 +6,19 @@ Shapes: N batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from schedsearch.settings import Prediction, RecipeSettings
+    from schedsearch.tokens import Around, Tokens
+
+ExitLayers = Literal["decoder", "all"]
+"""Where a U-ViT may exit: ``decoder`` as in ASE, or after any block as in DeeDiff. In a DiT both
+are the same."""
 
 
 @runtime_checkable
@@ -44,8 +49,107 @@ class Backbone(Protocol):
         ...
 
 
+@runtime_checkable
+class StagedBackbone(Backbone, Protocol):
+    """A backbone that can be run block by block; DiT and U-ViT.
+
+    ``open``, every ``run`` in order and ``close`` equal one call at full depth.
+    """
+
+    patch_size: int
+    num_extras: int
+    """Tokens in front of the patches: label and time of a U-ViT, none in a DiT."""
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks in all: 28 in DiT-XL/2, 13 in U-ViT-S/4."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Width D of a token."""
+        ...
+
+    def open(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tokens:
+        """Embed a batch, with the arguments of a call."""
+        ...
+
+    def run(self, tokens: Tokens, block: int, around: Around | None = None) -> Tokens:
+        """Run one block; blocks count from 0."""
+        ...
+
+    def close(self, tokens: Tokens, num_run: int, exits: ExitLayers = "decoder") -> Tensor:
+        """Predict from the tokens after ``num_run`` blocks.
+
+        Args:
+            tokens: What the blocks so far made.
+            num_run: Blocks run so far.
+            exits: ``decoder`` merges the long skips that are left, as ASE does, and needs the
+                encoder to have run. ``all`` goes straight to the head, as DeeDiff does.
+
+        Returns:
+            The prediction, (N, C, H, W), or (N, 2C, H, W) with learned variances.
+
+        Raises:
+            ValueError: If a U-ViT exits in its encoder with ``decoder``.
+        """
+        ...
+
+
+class NetworkCall(Protocol):
+    """Calls the network for one sampling run; it may remember what earlier steps computed."""
+
+    def __call__(
+        self, x: Tensor, t: Tensor, y: Tensor | None, *, clock: float, step: int
+    ) -> Tensor:
+        """Predict as the network does, or cheaper.
+
+        Args:
+            x: Noisy inputs, (N, C, H, W). With guidance, rows with labels, then the same rows
+                without.
+            t: Network times, (N,), all equal.
+            y: Labels, (N,), or None.
+            clock: The same time on the clock [0, 1000].
+            step: Index of the call in the run, from 0.
+        """
+        ...
+
+
+class Method(Protocol):
+    """A way to sample with less compute; an exit schedule is one.
+
+    It never changes and holds no state of a run. What a run remembers lives in the call that
+    :meth:`begin` returns.
+    """
+
+    def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> NetworkCall:
+        """Start one sampling run.
+
+        Args:
+            net: The network, in eval mode.
+            times: Clock times of the run's network calls, from noise to data.
+            guided: Whether the batch holds every sample twice, with and without its label.
+
+        Raises:
+            ConfigError: If the method does not fit the network or the number of steps.
+        """
+        ...
+
+
+@runtime_checkable
+class ObservedCall(NetworkCall, Protocol):
+    """A call that keeps account of what it ran."""
+
+    blocks: list[Tensor]
+    """Blocks run by every sample, one tensor (N,) per step; half a block counts 0.5."""
+
+    def held_bytes(self) -> int:
+        """Bytes of the tensors kept between steps."""
+        ...
+
+
 class Denoiser(Protocol):
-    """A backbone with schedule, labels and guidance bound, as a solver calls it."""
+    """A network call with labels and guidance bound, as a solver calls it."""
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """Predict the noise of ``x``, (N, C, H, W), at one clock time for the whole batch.

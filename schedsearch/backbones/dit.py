@@ -20,6 +20,8 @@ from schedsearch.backbones.layers import (
     unpatchify,
 )
 from schedsearch.config.backbone_arguments import DitArguments, check_arguments
+from schedsearch.protocols import ExitLayers
+from schedsearch.tokens import Around, Tokens
 
 NORM_EPS = 1e-6
 """Epsilon of every LayerNorm (official code)."""
@@ -71,12 +73,17 @@ class DiTBlock(nn.Module):
         )
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """Transform tokens (N, T, D) under the condition (N, D)."""
+    def forward(self, x: Tensor, c: Tensor, around: Around | None = None) -> Tensor:
+        """Transform tokens (N, T, D) under the condition (N, D).
+
+        ``around`` wraps attention and MLP; None runs them as they are.
+        """
         modulation: Tensor = self.adaLN_modulation(c)[:, None]  # (N, 1, 6D)
         shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = modulation.chunk(6, -1)
-        x = x + gate_msa * self.attn(self.norm1(x) * (1 + scale_msa) + shift_msa)
-        mlp: Tensor = self.mlp(self.norm2(x) * (1 + scale_mlp) + shift_mlp)
+        h = self.norm1(x) * (1 + scale_msa) + shift_msa
+        x = x + gate_msa * (self.attn(h) if around is None else around.attention(self.attn, h))
+        h = self.norm2(x) * (1 + scale_mlp) + shift_mlp
+        mlp: Tensor = self.mlp(h) if around is None else around.mlp(self.mlp, h)
         return x + gate_mlp * mlp
 
 
@@ -126,6 +133,7 @@ class DiT(nn.Module):
     """
 
     pos_embed: Tensor
+    num_extras = 0  # tokens that are no patches
 
     def __init__(
         self,
@@ -201,10 +209,44 @@ class DiT(nn.Module):
             ValueError: If a depth lies outside 1..depth or labels are missing.
         """
         exits = Exits.of(exit_depth, len(x), range(1, self.num_exit_blocks + 1), x.device)
-        tokens = self.x_embedder(x) + self.pos_embed  # (N, T, D)
-        c = self.t_embedder(t) + self.y_embedder(self._labels(y, x))  # (N, D)
-        tokens = exits.restore(self._run_blocks(exits.sort(tokens), exits.sort(c), exits))
+        opened = self.open(x, t, y)
+        assert opened.condition is not None
+        c = opened.condition
+        tokens = exits.restore(self._run_blocks(exits.sort(opened.h), exits.sort(c), exits))
         pixels = self.final_layer(tokens, c)
+        return unpatchify(pixels, self.patch_size, self.out_channels)
+
+    # ---- block by block -------------------------------------------------------------------
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks."""
+        return self.num_exit_blocks
+
+    @property
+    def width(self) -> int:
+        """Width D of a token."""
+        return self.pos_embed.shape[-1]
+
+    def open(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tokens:
+        """Embed a batch: the tokens before the first block."""
+        time = self.t_embedder(t)  # (N, D)
+        return Tokens(
+            h=self.x_embedder(x) + self.pos_embed,  # (N, T, D)
+            time=time,
+            condition=time + self.y_embedder(self._labels(y, x)),
+        )
+
+    def run(self, tokens: Tokens, block: int, around: Around | None = None) -> Tokens:
+        """Run one block; blocks count from 0."""
+        recompute = self.gradient_checkpointing and self.training
+        inputs = (tokens.h, tokens.condition, around)
+        return tokens.with_h(run_block(self.blocks[block], *inputs, recompute=recompute))
+
+    def close(self, tokens: Tokens, num_run: int, exits: ExitLayers = "decoder") -> Tensor:
+        """Predict from the tokens after ``num_run`` blocks; see :class:`StagedBackbone`."""
+        assert tokens.condition is not None
+        pixels = self.final_layer(tokens.h, tokens.condition)
         return unpatchify(pixels, self.patch_size, self.out_channels)
 
     def _run_blocks(self, tokens: Tensor, c: Tensor, exits: Exits) -> Tensor:

@@ -1,4 +1,4 @@
-"""The denoiser that a solver calls: backbone, process, schedule, labels and guidance."""
+"""The denoiser that a solver calls: network, method, labels and guidance."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.protocols import Backbone, NoiseProcess
-from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.protocols import Backbone, Method, Solver
 
 
 def null_label_of(net: nn.Module | Backbone) -> int | None:
@@ -27,20 +26,20 @@ def learns_variance(net: nn.Module | Backbone) -> bool:
     return bool(getattr(net, "learn_sigma", False))
 
 
-class ScheduledDenoiser:
-    """Denoiser that runs the number of blocks its schedule gives for each time.
+class GuidedDenoiser:
+    """Denoiser of one sampling run: it starts the method and counts the steps.
 
     Args:
         net: Backbone.
-        schedule: Blocks to run per interval.
+        method: Calls the network, such as an exit schedule.
+        solver: Gives the times of the calls, converts times and predictions, and says whether
+            it wants the learned variance behind the noise. The variance is not guided.
         labels: Classes of the batch, (N,) int64; None for an unconditional model.
-        process: Converts clock times to network times, and predictions to noise.
         cfg_scale: Scale s of classifier-free guidance,
             ``eps = eps_null + s (eps_label - eps_null)`` (Ho and Salimans 2022, Eq. 6, with
             s = 1 + w). At 1 guidance is off, which halves the cost.
         cfg_channels: Guide only the first channels (3 of 4 in DiT's code). The others keep the
             prediction with labels. None guides all.
-        keep_variance: Return the learned variance too, behind the noise. It is not guided.
 
     Raises:
         ConfigError: If guidance needs labels, a "no class" label or channels that the model
@@ -50,24 +49,22 @@ class ScheduledDenoiser:
     def __init__(
         self,
         net: nn.Module | Backbone,
-        schedule: ExitSchedule,
+        method: Method,
+        solver: Solver,
         labels: Tensor | None,
-        process: NoiseProcess,
         *,
         cfg_scale: float = 1.0,
         cfg_channels: int | None = None,
-        keep_variance: bool = False,
     ) -> None:
-        self._net = cast(Backbone, net)
-        self._schedule = schedule
+        backbone = cast(Backbone, net)
         self._labels = labels
-        self._process = process
+        self._solver = solver
         self._cfg_scale = cfg_scale
         self._cfg_channels = cfg_channels
-        self._keep_variance = keep_variance
+        self._step = 0
         first = next(net.parameters(), None) if isinstance(net, nn.Module) else None
         self._dtype = None if first is None else first.dtype
-        if cfg_channels is not None and cfg_channels > (channels := self._net.in_shape[0]):
+        if cfg_channels is not None and cfg_channels > (channels := backbone.in_shape[0]):
             raise ConfigError(
                 f"cfg_channels must be at most the network's {channels} channels, got "
                 f"{cfg_channels}; leave it out to guide all of them."
@@ -80,6 +77,8 @@ class ScheduledDenoiser:
                     "(DiT: class_dropout_prob > 0, U-ViT: null_class); set cfg_scale to 1."
                 )
             self._labels = torch.cat([labels, torch.full_like(labels, null)])
+        self.call = method.begin(backbone, solver.times, guided=cfg_scale != 1.0)
+        """The run of the method; it may say afterwards what it did."""
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
         """Predict the noise of ``x``, (N, C, H, W), at clock time ``t``."""
@@ -89,18 +88,15 @@ class ScheduledDenoiser:
             inputs = torch.cat([inputs, inputs])
         # NOTE: Filled on the device to avoid a copy; float32 holds every timestep exactly.
         clock = torch.full((len(inputs),), t, dtype=torch.float32, device=x.device)
-        output: Tensor = self._net(
-            inputs,
-            self._process.network_time(clock),
-            self._labels,
-            exit_depth=self._schedule.depth_at(t),
-        ).to(x.dtype)
+        time = self._solver.process.network_time(clock)
+        output = self.call(inputs, time, self._labels, clock=t, step=self._step).to(x.dtype)
+        self._step += 1
         channels = x.shape[1]
         prediction, variance = output[:, :channels], output[:, channels:]
         if guided:
             prediction, variance = self._guide(prediction), variance[: len(x)]
-        eps = self._process.eps_from(prediction, x, t)
-        if self._keep_variance and variance.shape[1]:
+        eps = self._solver.process.eps_from(prediction, x, t)
+        if self._solver.wants_variance and variance.shape[1]:
             return torch.cat([eps, variance], dim=1)
         return eps
 

@@ -9,6 +9,8 @@ Shapes: N batch, T tokens (label, time, patches), D width, C/H/W image, P patch 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from timm.layers import Mlp, PatchEmbed
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ from torch.nn import functional as F
 from schedsearch.backbones.exits import Exits
 from schedsearch.backbones.layers import run_block, time_features, unpatchify
 from schedsearch.config.backbone_arguments import UvitArguments, check_arguments
+from schedsearch.protocols import ExitLayers
+from schedsearch.tokens import Around, Tokens
 
 
 class Attention(nn.Module):
@@ -60,7 +64,11 @@ class UViTBlock(nn.Module):
         self.skip_linear = nn.Linear(2 * width, width) if skip else None
 
     def forward(
-        self, x: Tensor, skip: Tensor | None = None, num_alive: int | None = None
+        self,
+        x: Tensor,
+        skip: Tensor | None = None,
+        num_alive: int | None = None,
+        around: Around | None = None,
     ) -> Tensor:
         """Transform tokens.
 
@@ -69,19 +77,22 @@ class UViTBlock(nn.Module):
             skip: Tokens of the encoder, (N, T, D), for a block with ``skip_linear``.
             num_alive: Samples at the front of the batch that run the whole block. The others
                 run only ``skip_linear``. None runs all.
+            around: Wraps attention and MLP; None runs them as they are.
         """
         if self.skip_linear is not None:
             assert skip is not None
             x = self.skip_linear(torch.cat([x, skip], dim=-1))
         if num_alive is None or num_alive == len(x):
-            return self._transform(x)
+            return self._transform(x, around)
         if num_alive == 0:
             return x
-        return torch.cat([self._transform(x[:num_alive]), x[num_alive:]])
+        return torch.cat([self._transform(x[:num_alive], around), x[num_alive:]])
 
-    def _transform(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        mlp: Tensor = self.mlp(self.norm2(x))
+    def _transform(self, x: Tensor, around: Around | None) -> Tensor:
+        h = self.norm1(x)
+        x = x + (self.attn(h) if around is None else around.attention(self.attn, h))
+        h = self.norm2(x)
+        mlp: Tensor = self.mlp(h) if around is None else around.mlp(self.mlp, h)
         return x + mlp
 
 
@@ -214,7 +225,7 @@ class UViT(nn.Module):
         exits = Exits.of(exit_depth, len(x), range(self.num_exit_blocks + 1), x.device)
         # NOTE: Sort before the encoder, so that the long skips are sorted too.
         x, t = exits.sort(x), exits.sort(t)
-        tokens = self._tokens(x, t, None if y is None else exits.sort(y))  # (N, T, D)
+        tokens = self.open(x, t, None if y is None else exits.sort(y)).h  # (N, T, D)
         skips: list[Tensor] = []
         for block in self.in_blocks:
             tokens = run_block(block, tokens, recompute=recompute)
@@ -222,12 +233,22 @@ class UViT(nn.Module):
         tokens = run_block(self.mid_block, tokens, recompute=recompute)
         for i, block in enumerate(self.out_blocks):
             tokens = run_block(block, tokens, skips.pop(), exits.num_alive(i), recompute=recompute)
-        pixels = self.decoder_pred(self.norm(tokens))[:, self.num_extras :]
-        image: Tensor = self.final_layer(unpatchify(pixels, self.patch_size, self.in_shape[0]))
-        return exits.restore(image)
+        return exits.restore(self._image(tokens))
 
-    def _tokens(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        """Build the tokens of label, time and patches, (N, T, D)."""
+    # ---- block by block -------------------------------------------------------------------
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks of encoder, middle and decoder."""
+        return 2 * self.num_exit_blocks + 1
+
+    @property
+    def width(self) -> int:
+        """Width D of a token."""
+        return self.pos_embed.shape[-1]
+
+    def open(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tokens:
+        """Embed a batch: the tokens before the first block."""
         if (y is None) != (self.num_classes is None):
             raise ValueError(
                 "This model is unconditional and takes no labels y."
@@ -236,8 +257,42 @@ class UViT(nn.Module):
                 + ("." if self.null_label is None else "; the last row means 'no class'.")
             )
         # NOTE: In the dtype of the weights, because autocast would round the time.
-        features = time_features(t, self.pos_embed.shape[-1]).to(self.pos_embed.dtype)
-        tokens = [self.time_embed(features)[:, None], self.patch_embed(x)]
+        features = time_features(t, self.width).to(self.pos_embed.dtype)
+        time = self.time_embed(features)  # (N, D)
+        tokens = [time[:, None], self.patch_embed(x)]
         if y is not None:
             tokens.insert(0, self.label_emb(y)[:, None])
-        return torch.cat(tokens, dim=1) + self.pos_embed
+        return Tokens(h=torch.cat(tokens, dim=1) + self.pos_embed, time=time)
+
+    def run(self, tokens: Tokens, block: int, around: Around | None = None) -> Tokens:
+        """Run one block; encoder, middle and decoder blocks count from 0 together."""
+        recompute = self.gradient_checkpointing and self.training
+        decoder = block - self.num_exit_blocks - 1
+        if decoder >= 0:
+            *skips, skip = tokens.skips
+            inputs = (tokens.h, skip, None, around)
+            h = run_block(self.out_blocks[decoder], *inputs, recompute=recompute)
+            return replace(tokens, h=h, skips=tuple(skips))
+        module = self.mid_block if decoder == -1 else self.in_blocks[block]
+        h = run_block(module, tokens.h, None, None, around, recompute=recompute)
+        return replace(tokens, h=h, skips=tokens.skips if decoder == -1 else (*tokens.skips, h))
+
+    def close(self, tokens: Tokens, num_run: int, exits: ExitLayers = "decoder") -> Tensor:
+        """Predict from the tokens after ``num_run`` blocks; see :class:`StagedBackbone`."""
+        h = tokens.h
+        if exits == "decoder":
+            first = num_run - self.num_exit_blocks - 1
+            if first < 0:
+                raise ValueError(
+                    f"A U-ViT with exits in its decoder runs at least {self.num_exit_blocks + 1} "
+                    f"blocks, got {num_run}. Use exits: all to leave its encoder."
+                )
+            for block, skip in zip(self.out_blocks[first:], reversed(tokens.skips), strict=True):
+                h = block(h, skip, 0)
+        return self._image(h)
+
+    def _image(self, tokens: Tensor) -> Tensor:
+        """Apply the head: tokens (N, T, D) to images (N, C, H, W)."""
+        pixels = self.decoder_pred(self.norm(tokens))[:, self.num_extras :]
+        image: Tensor = self.final_layer(unpatchify(pixels, self.patch_size, self.in_shape[0]))
+        return image

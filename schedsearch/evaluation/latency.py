@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from schedsearch.backbones.compiling import compile_blocks
-from schedsearch.backbones.guidance import ScheduledDenoiser
+from schedsearch.backbones.guidance import GuidedDenoiser
 from schedsearch.evaluation.clocks import Clock, build_clock
 from schedsearch.evaluation.latency_rounds import (
     LatencyMeasurement,
@@ -27,7 +27,7 @@ from schedsearch.evaluation.latency_rounds import (
 )
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise
 from schedsearch.exceptions import ConfigError
-from schedsearch.protocols import Backbone, Denoiser, Solver
+from schedsearch.protocols import Backbone, Denoiser, Method, Solver
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 if TYPE_CHECKING:
@@ -200,24 +200,25 @@ class LatencyBench(contextlib.ExitStack):
                 "compiler), or leave out evaluation.latency_compile and --compile."
             ) from error
 
-    def denoiser(self, schedule: ExitSchedule) -> Denoiser:
-        """Return the denoiser of a schedule, with guidance and float32 in and out."""
-        return ScheduledDenoiser(
+    def denoiser(self, method: Method) -> Denoiser:
+        """Start a run of a method, with guidance and float32 in and out."""
+        return GuidedDenoiser(
             self._net,
-            schedule,
+            method,
+            self.solver,
             self._labels,
-            self.solver.process,
             cfg_scale=self.protocol.cfg_scale,
             cfg_channels=self.protocol.cfg_channels,
-            keep_variance=self.solver.wants_variance,
         )
 
-    def sampling_run(self, schedule: ExitSchedule) -> Work:
-        """Return the work of sampling the batch once, step by step."""
-        denoiser = self.denoiser(schedule)
+    def sampling_run(self, method: Method) -> Work:
+        """Return the work of sampling the batch once, step by step.
+
+        Every start of the work is a new run of the method. Two runs may be interleaved.
+        """
         # NOTE: Step noise is drawn on the device, as users of stochastic solvers do.
         return lambda: self.solver.trajectory(
-            denoiser, self._noise, lambda: torch.randn_like(self._noise)
+            self.denoiser(method), self._noise, lambda: torch.randn_like(self._noise)
         )
 
     def network_calls(self, depth: int, num: int) -> Work:

@@ -23,8 +23,7 @@ from schedsearch.evaluation.kid import kernel_distance
 from schedsearch.evaluation.reference import Reference
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import TrialError
-from schedsearch.protocols import Backbone, Solver
-from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
 GRID_IMAGES = 80
@@ -66,7 +65,7 @@ class Auditor:
 
 def measure_quality(
     net: Backbone,
-    schedule: ExitSchedule,
+    method: Method,
     solver: Solver,
     *,
     seed: int,
@@ -78,6 +77,7 @@ def measure_quality(
     cfg_channels: int | None = None,
     decode: Callable[[Tensor], Tensor] = as_pixels,
     auditor: Auditor | None = None,
+    observe: Callable[[NetworkCall], None] | None = None,
 ) -> Quality:
     """Sample images and compare them with the real ones.
 
@@ -86,7 +86,7 @@ def measure_quality(
 
     Args:
         net: The network, in eval mode.
-        schedule: Blocks to run per interval.
+        method: How the network is called, such as an exit schedule.
         solver: Integrates the reverse process.
         seed: Evaluation seed.
         num_samples: Number of images. FID depends on it, so only equal numbers compare.
@@ -98,6 +98,7 @@ def measure_quality(
         decode: Converts samples to pixels in [-1, 1], as the image source does. The default is
             for models of pixels.
         auditor: Second extractor; None leaves it out.
+        observe: Gets the method's run of every batch when it has ended.
 
     Raises:
         TrialError: If samples (stage ``sample``) or features (stage ``fid``) are not finite.
@@ -113,7 +114,7 @@ def measure_quality(
     labels = balanced_labels(num_samples, net.num_classes)
     raw = generate(
         net,
-        schedule,
+        method,
         solver,
         noise,
         labels,
@@ -121,6 +122,7 @@ def measure_quality(
         cfg_scale=cfg_scale,
         cfg_channels=cfg_channels,
         seed=seed,
+        observe=observe,
     )
     _check_finite(raw)
     # Measure.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from schedsearch.backbones.guidance import ScheduledDenoiser
-from schedsearch.protocols import Backbone, Solver
-from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.backbones.guidance import GuidedDenoiser
+from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
 
 
 def starting_noise(seed: int, num: int, in_shape: tuple[int, int, int]) -> Tensor:
@@ -49,7 +49,7 @@ def device_of(net: Backbone) -> torch.device:
 @torch.inference_mode()
 def generate(
     net: Backbone,
-    schedule: ExitSchedule,
+    method: Method,
     solver: Solver,
     noise: Tensor,
     labels: Tensor | None,
@@ -58,12 +58,13 @@ def generate(
     cfg_scale: float = 1.0,
     cfg_channels: int | None = None,
     seed: int = 0,
+    observe: Callable[[NetworkCall], None] | None = None,
 ) -> Tensor:
-    """Sample with a schedule.
+    """Sample with a schedule or another method.
 
     Args:
         net: The network, in eval mode, on the device to use.
-        schedule: Blocks to run per interval.
+        method: How the network is called, such as an exit schedule.
         solver: Integrates the reverse process.
         noise: Starting noise, (N, C, H, W).
         labels: Class labels, (N,), or None for an unconditional model.
@@ -71,6 +72,7 @@ def generate(
         cfg_scale: Scale of classifier-free guidance; 1 is off.
         cfg_channels: Number of guided channels; None guides all.
         seed: Seed of the noise that a stochastic solver adds.
+        observe: Gets the method's run of every batch when it has ended.
 
     Returns:
         Samples, (N, C, H, W) float32 on the CPU, in the range of the data.
@@ -80,18 +82,14 @@ def generate(
     for start in range(0, len(noise), batch_size):
         rows = slice(start, start + batch_size)
         batch_labels = None if labels is None else labels[rows].to(device)
-        denoiser = ScheduledDenoiser(
-            net,
-            schedule,
-            batch_labels,
-            solver.process,
-            cfg_scale=cfg_scale,
-            cfg_channels=cfg_channels,
-            keep_variance=solver.wants_variance,
+        denoiser = GuidedDenoiser(
+            net, method, solver, batch_labels, cfg_scale=cfg_scale, cfg_channels=cfg_channels
         )
         batch = noise[rows].to(device)
         step_noise = SeededStepNoise(seed, start, batch)
         samples.append(solver.sample(denoiser, batch, step_noise).float().cpu())
+        if observe is not None:
+            observe(denoiser.call)
     return torch.cat(samples) if samples else noise.float()
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,5 +123,26 @@ class ExitSchedule:
         """
         return tuple(self.depth_at(t) for t in times)
 
+    def begin(
+        self, net: Callable[..., Any], times: Sequence[float], *, guided: bool
+    ) -> ScheduledCall:
+        """Start one sampling run; so a schedule is a :class:`schedsearch.protocols.Method`."""
+        return ScheduledCall(net, self)
+
     def __str__(self) -> str:
         return " ".join(str(depth) for depth in self.depths)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledCall:
+    """Calls a network with the depth that a schedule gives for the time."""
+
+    net: Callable[..., Any]
+    schedule: ExitSchedule
+
+    def __call__(
+        self, x: Tensor, t: Tensor, y: Tensor | None, *, clock: float, step: int
+    ) -> Tensor:
+        """Predict; see :class:`schedsearch.protocols.NetworkCall`."""
+        output: Tensor = self.net(x, t, y, exit_depth=self.schedule.depth_at(clock))
+        return output

@@ -84,7 +84,7 @@ def _every_exit_of_uvit(net: UViT, x: Tensor, t: Tensor, y: Tensor | None) -> Te
     """The whole batch at each depth with plain loops, (1 + decoder, N, C, H, W)."""
     images = []
     for depth in range(net.num_exit_blocks + 1):
-        tokens, skips = net._tokens(x, t, y), []
+        tokens, skips = net.open(x, t, y).h, []
         for block in net.in_blocks:
             tokens = block(tokens)
             skips.append(tokens)

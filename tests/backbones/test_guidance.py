@@ -3,12 +3,14 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT
-from schedsearch.backbones.guidance import ScheduledDenoiser, null_label_of
+from schedsearch.backbones.guidance import GuidedDenoiser, null_label_of
 from schedsearch.diffusion.process import DDPMProcess
+from schedsearch.diffusion.solvers import build_solver
 from schedsearch.exceptions import ConfigError
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.settings import SolverSettings
 
-PROCESS = DDPMProcess()
+SOLVER = build_solver(SolverSettings(), DDPMProcess(), learned_variance=True)
 SCHEDULE = ExitSchedule((3, 3, 3, 2, 2, 2, 2, 1, 1, 1))
 
 
@@ -31,7 +33,7 @@ def test_depth_follows_the_schedule_and_the_variance_is_dropped(t: float, depth:
     net, (x, y) = make_net(), make_batch()
     with torch.no_grad():
         expected = net(x, torch.full((5,), t), y, exit_depth=depth)[:, :2]
-        assert torch.equal(ScheduledDenoiser(net, SCHEDULE, y, PROCESS)(x, t), expected)
+        assert torch.equal(GuidedDenoiser(net, SCHEDULE, SOLVER, y)(x, t), expected)
 
 
 def test_guidance_formula() -> None:
@@ -40,7 +42,7 @@ def test_guidance_formula() -> None:
     with torch.no_grad():
         with_label = net(x, t, y, exit_depth=2)[:, :2]
         without = net(x, t, torch.full_like(y, 4), exit_depth=2)[:, :2]
-        actual = ScheduledDenoiser(net, SCHEDULE, y, PROCESS, cfg_scale=3.0)(x, 500.0)
+        actual = GuidedDenoiser(net, SCHEDULE, SOLVER, y, cfg_scale=3.0)(x, 500.0)
     torch.testing.assert_close(actual, without + 3.0 * (with_label - without))
     assert (with_label - without).abs().max() > 1e-3
 
@@ -49,15 +51,15 @@ def test_guidance_needs_a_null_label() -> None:
     net, (_, y) = make_net(class_dropout_prob=0.0), make_batch()
     assert null_label_of(net) is None
     with pytest.raises(ConfigError, match="set cfg_scale to 1"):
-        ScheduledDenoiser(net, SCHEDULE, y, PROCESS, cfg_scale=2.0)
+        GuidedDenoiser(net, SCHEDULE, SOLVER, y, cfg_scale=2.0)
     with pytest.raises(ConfigError, match="set cfg_scale to 1"):
-        ScheduledDenoiser(make_net(num_classes=0), SCHEDULE, None, PROCESS, cfg_scale=2.0)
+        GuidedDenoiser(make_net(num_classes=0), SCHEDULE, SOLVER, None, cfg_scale=2.0)
 
 
 def test_a_half_precision_model_inside_a_float32_solver() -> None:
     x, y = make_batch()
     with torch.no_grad():
-        exact = ScheduledDenoiser(make_net(), SCHEDULE, y, PROCESS)(x, 10.0)
-        eps = ScheduledDenoiser(make_net().bfloat16(), SCHEDULE, y, PROCESS)(x, 10.0)
+        exact = GuidedDenoiser(make_net(), SCHEDULE, SOLVER, y)(x, 10.0)
+        eps = GuidedDenoiser(make_net().bfloat16(), SCHEDULE, SOLVER, y)(x, 10.0)
     assert eps.dtype == torch.float32
     assert 0 < (eps - exact).abs().mean() < 0.1 * exact.abs().mean()
