@@ -1,4 +1,4 @@
-"""Renders every key of a search space from ``schedsearch/settings.py``.
+"""Renders every key of a search space from ``schedsearch/settings``.
 
 python tests/key_reference.py    rewrites the tables in search_spaces/README.md
 """
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = ROOT / "schedsearch" / "settings.py"
+SETTINGS = ROOT / "schedsearch" / "settings"
 PAGE = ROOT / "search_spaces" / "README.md"
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 
@@ -35,7 +35,8 @@ def render() -> str:
     """All tables, one per section."""
     classes = {
         node.name: node
-        for node in ast.parse(SETTINGS.read_text(encoding="utf-8")).body
+        for file in sorted(SETTINGS.glob("*.py"))
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
         if isinstance(node, ast.ClassDef)
     }
     return "\n\n".join(_section(title, classes[name]) for title, name in SECTIONS.items())
