@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from schedsearch.exceptions import ConfigError
-from schedsearch.files.atomic import write_text
-from schedsearch.files.problems import Findings, KeyPath, dotted, shown
-from schedsearch.files.strict_yaml import parse_document, read_limited
+from schedsearch.files.portable import check_weights_path, read_portable, write_portable
+from schedsearch.files.problems import Findings
 from schedsearch.files.validation import validate
-from schedsearch.files.yaml_writer import dump_yaml
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 SCHEMA = "schedsearch.schedule/1"
 """Value of the key ``schema``; the number changes when old readers would misread a file."""
+
+WHAT = "schedule file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +64,6 @@ def lowest_depth(family: str | None) -> int:
 
 # ---- writing ----------------------------------------------------------------------------------
 
-ABSOLUTE = re.compile(r"(?:^|[\s=:,'\"(])(?:~?/|[A-Za-z]:[\\/])[\w.]")
-"""Matches text with an absolute path, which may contain a user's name."""
-
 
 def write_schedule_file(path: str | Path, content: ScheduleFile) -> None:
     """Write a schedule file atomically, with keys in fixed order.
@@ -82,18 +76,7 @@ def write_schedule_file(path: str | Path, content: ScheduleFile) -> None:
         ValueError: If ``content`` breaks one of these rules.
         ConfigError: If ``path`` cannot be written.
     """
-    for key, value in _leaves(_data(content), ()):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"A schedule file holds finite numbers, but {key} is {value}.")
-        if isinstance(value, str) and ABSOLUTE.search(value):
-            raise ValueError(
-                f"A schedule file is passed on, so it holds no absolute path, but {key} is "
-                f"{value!r}."
-            )
-    try:
-        write_text(Path(path), dump_yaml(_data(content)))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        raise ConfigError(f"Cannot write {path}: {error.strerror}.") from error
+    write_portable(path, _data(content), WHAT)
 
 
 def _data(content: ScheduleFile) -> dict[str, Any]:
@@ -111,22 +94,8 @@ def _data(content: ScheduleFile) -> dict[str, Any]:
     }
     for key in ("measured", "provenance", "weights"):
         if value := getattr(content, key):
-            data[key] = _plain(value)
+            data[key] = value
     return data
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict | list):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _leaves(item, (*path, key))
-    else:
-        yield dotted(path), value
 
 
 # ---- reading ----------------------------------------------------------------------------------
@@ -139,18 +108,11 @@ def read_schedule_file(path: str | Path) -> ScheduleFile:
         InvalidFileError: If the file has mistakes; it lists all of them with their lines.
         ConfigError: If the file cannot be read.
     """
-    findings = Findings(str(path))
-    document = parse_document(read_limited(Path(path).expanduser()), findings)
-    data = document.data
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        if not findings.problems:
-            _add_wrong_schema(data, findings)
-        findings.raise_if_any()
-    content = {key: value for key, value in data.items() if key != "schema"}
+    content, findings = read_portable(path, SCHEMA, WHAT)
     valid, file = validate(ScheduleFile, content, (), findings)
     if valid:
         _check_depths(file, findings)
-        _check_weights(file.weights, findings)
+        check_weights_path(file.weights, WHAT, findings)
     findings.raise_if_any()
     assert isinstance(file, ScheduleFile)
     return file
@@ -165,16 +127,6 @@ def load_schedule(path: str | Path) -> ExitSchedule:
     return read_schedule_file(path).schedule
 
 
-def _add_wrong_schema(data: Any, findings: Findings) -> None:
-    found = data.get("schema") if isinstance(data, dict) else None
-    if isinstance(found, str) and found.startswith("schedsearch.schedule/"):
-        reason, remedy = f"unknown version {found!r}", "update schedsearch to read it"
-    else:
-        reason = "not a schedule file" if found is None else f"unknown schema {shown(found)}"
-        remedy = f"a schedule file begins with 'schema: {SCHEMA}'"
-    findings.add(() if found is None else ("schema",), reason, remedy)
-
-
 def _check_depths(file: ScheduleFile, findings: Findings) -> None:
     low, high = lowest_depth(file.backbone.family), file.backbone.num_exit_blocks
     for i, depth in enumerate(file.depths):
@@ -182,15 +134,3 @@ def _check_depths(file: ScheduleFile, findings: Findings) -> None:
             findings.add(
                 ("depths", i), f"must be in [{low}, {high}], the exit blocks, got {depth}"
             )
-
-
-def _check_weights(weights: str | None, findings: Findings) -> None:
-    if weights is None:
-        return
-    path = PurePosixPath(weights)
-    if path.is_absolute() or PureWindowsPath(weights).is_absolute() or ".." in path.parts:
-        findings.add(
-            ("weights",),
-            f"must be a path inside the folder of the file, got {shown(weights)}",
-            "put the weights beside the schedule file",
-        )

@@ -1,0 +1,106 @@
+"""YAML files that are passed on: a schema, finite numbers, and no absolute path."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from schedsearch.exceptions import ConfigError
+from schedsearch.files.atomic import write_text
+from schedsearch.files.problems import Findings, KeyPath, dotted, shown
+from schedsearch.files.strict_yaml import parse_document, read_limited
+from schedsearch.files.yaml_writer import dump_yaml
+
+ABSOLUTE = re.compile(r"(?:^|[\s=:,'\"(])(?:~?/|[A-Za-z]:[\\/])[\w.]")
+"""Matches text with an absolute path, which may contain a user's name."""
+
+
+def write_portable(path: str | Path, data: Mapping[str, Any], what: str) -> None:
+    """Write a file atomically.
+
+    Args:
+        path: File to write or replace.
+        data: Plain data with finite numbers and without absolute paths; keys in order.
+        what: Kind of file, such as ``schedule file``, for messages.
+
+    Raises:
+        ValueError: If ``data`` breaks one of these rules.
+        ConfigError: If ``path`` cannot be written.
+    """
+    plain = _plain(data)
+    for key, value in _leaves(plain, ()):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"A {what} holds finite numbers, but {key} is {value}.")
+        if isinstance(value, str) and ABSOLUTE.search(value):
+            raise ValueError(
+                f"A {what} is passed on, so it holds no absolute path, but {key} is {value!r}."
+            )
+    try:
+        write_text(Path(path), dump_yaml(plain))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        raise ConfigError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def read_portable(path: str | Path, schema: str, what: str) -> tuple[dict[str, Any], Findings]:
+    """Read a file and check its schema.
+
+    Args:
+        path: The file.
+        schema: Value of its key ``schema``, such as ``schedsearch.schedule/1``.
+        what: Kind of file, for messages.
+
+    Returns:
+        The data without the schema, and the mistakes so far, for more checks.
+
+    Raises:
+        InvalidFileError: If it is no such file.
+        ConfigError: If it cannot be read.
+    """
+    findings = Findings(str(path))
+    data = parse_document(read_limited(Path(path).expanduser()), findings).data
+    if not isinstance(data, dict) or data.get("schema") != schema:
+        if not findings.problems:
+            _add_wrong_schema(data, schema, what, findings)
+        findings.raise_if_any()
+    return {key: value for key, value in data.items() if key != "schema"}, findings
+
+
+def check_weights_path(weights: str | None, what: str, findings: Findings) -> None:
+    """Add a mistake unless the weights lie beside or below their file."""
+    if weights is None:
+        return
+    path = PurePosixPath(weights)
+    if path.is_absolute() or PureWindowsPath(weights).is_absolute() or ".." in path.parts:
+        findings.add(
+            ("weights",),
+            f"must be a path inside the folder of the file, got {shown(weights)}",
+            f"put the weights beside the {what}",
+        )
+
+
+def _add_wrong_schema(data: Any, schema: str, what: str, findings: Findings) -> None:
+    found = data.get("schema") if isinstance(data, dict) else None
+    family = schema.partition("/")[0]
+    if isinstance(found, str) and found.startswith(f"{family}/"):
+        reason, remedy = f"unknown version {found!r}", "update schedsearch to read it"
+    else:
+        reason = f"not a {what}" if found is None else f"unknown schema {shown(found)}"
+        remedy = f"a {what} begins with 'schema: {schema}'"
+    findings.add(() if found is None else ("schema",), reason, remedy)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(item, (*path, key))
+    else:
+        yield dotted(path), value
