@@ -64,8 +64,8 @@ class UncertaintyExit:
         uem = getattr(net, "uem", None)
         if not isinstance(uem, UncertaintyModule):
             raise ConfigError(
-                f"Exits by uncertainty need a trained uncertainty module, and {type(net).__name__} "
-                "has none. Train one with trainers.deediff:DeeDiffTrainer."
+                "Exits by uncertainty need a trained uncertainty module, and this "
+                f"{type(net).__name__} has none. Train one with trainers.deediff:DeeDiffTrainer."
             )
         stages = staged(net, type(self).__name__)
         uem.check_exits(len(exit_points(stages, self.exits)), self.variant)

@@ -105,11 +105,8 @@ class UncertaintyModule(nn.Module):
     def mean_uncertainty(self, tokens: Tokens, exit_index: int) -> Tensor:
         """Average the uncertainty over the pixels of every sample, (N,)."""
         mean = self._pixels(tokens, exit_index).float().flatten(1).mean(1)
-        return 1 - mean if self._predicts_certainty else mean
-
-    @property
-    def _predicts_certainty(self) -> bool:
-        return self.variant == "code"
+        # NOTE: On the device, because a branch would wait for it at every block.
+        return torch.where(self.trained_for[0] > 0, 1 - mean, mean)
 
     def _pixels(self, tokens: Tokens, exit_index: int) -> Tensor:
         """Apply layer and sigmoid, (N, T, P*P*C)."""
@@ -138,8 +135,8 @@ class WithUncertainty(nn.Module):
         super().__init__()
         self.net = cast(nn.Module, net)
         self.uem = uem
-        self.register_state_dict_post_hook(_drop_prefix)
-        self.register_load_state_dict_pre_hook(_add_prefix)
+        self.register_state_dict_post_hook(_drop_prefix)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_add_prefix)  # type: ignore[no-untyped-call]
 
     @classmethod
     def of(
@@ -288,9 +285,7 @@ def _drop_prefix(
         state[prefix + name.removeprefix(inner)] = state.pop(name)
 
 
-def _add_prefix(
-    module: nn.Module, state: dict[str, Any], prefix: str, *_: object
-) -> None:
+def _add_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Undo :func:`_drop_prefix` before a state is loaded."""
     for name in [name for name in state if name.startswith(prefix)]:
         if not name.startswith(prefix + PREFIX):
