@@ -1,4 +1,4 @@
-"""DeeDiff's fine-tune: all exits weighted by their uncertainty, and the module that predicts it."""
+"""DeeDiff's fine-tune: exits weighted by their uncertainty, and the module that predicts it."""
 
 from __future__ import annotations
 
