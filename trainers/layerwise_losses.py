@@ -156,7 +156,7 @@ class LayerwiseLoss(Objective):
             uem = cast(WithUncertainty, net).uem
             maps = [uem(tokens, exit_index) for exit_index, (_, tokens) in enumerate(passes)]
         if options.weights != "ual":
-            layers = torch.stack([error.square().flatten(1).mean(1) for error in errors[:-1]])
+            layers = torch.stack([error.square().flatten(1).mean(1) for error in errors])[:-1]
             terms["layers"] = layers.new_tensor(weights[:-1]) @ layers
             total = weights[-1] * terms["mse"] + terms["layers"]
         else:

@@ -17,7 +17,7 @@ def with_module(net: nn.Module, **options: Any) -> WithUncertainty:
     whole = WithUncertainty.of(copy.deepcopy(net), **options)
     torch.manual_seed(3)
     for parameter in whole.uem.parameters():
-        nn.init.normal_(parameter, std=0.3)
+        nn.init.normal_(parameter, std=0.6)
     return whole.eval()
 
 
