@@ -135,19 +135,20 @@ class LayerwiseLoss(Objective):
         options = self._options
         fits_module = options.uem != "none" and options.lambda_ > 0
         weights_layers = options.weights != "ual" or options.beta > 0
-        few = self._only_full_depth or not (fits_module or weights_layers)
         x_t = self._process.q_sample(part.x0, part.t, part.noise)
         time = self._process.network_time(part.t)
-        with autocast(self._precision, x_t.device):
-            points = self._points[-1:] if few else self._points
-            passes = list(
-                run_exits(cast(StagedBackbone, net), x_t, time, part.labels, points, options.exits)
-            )
-        # Full depth.
-        terms = self._loss(passes[-1][0].float(), part.x0, part.t, part.noise)
-        if few:
+        if self._only_full_depth or not (fits_module or weights_layers):
+            # NOTE: A depth per sample, as ASE's trainer asks for: the same bits.
+            depths = torch.full((len(x_t),), cast(StagedBackbone, net).num_exit_blocks)
+            with autocast(self._precision, x_t.device):
+                output = net(x_t, time, part.labels, exit_depth=depths)
+            terms = self._loss(output.float(), part.x0, part.t, part.noise)
             return torch.stack(list(terms.values())).sum(0), terms
-        # All exits.
+        stages = cast(StagedBackbone, net)
+        with autocast(self._precision, x_t.device):
+            passes = list(run_exits(stages, x_t, time, part.labels, self._points, options.exits))
+        terms = self._loss(passes[-1][0].float(), part.x0, part.t, part.noise)
+        # Add up the losses.
         target = self._process.target(part.x0, part.t, part.noise)
         errors = [output[:, : target.shape[1]].float() - target for output, _ in passes]
         weights = layer_weights(options.weights, len(passes))

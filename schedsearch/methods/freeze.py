@@ -70,8 +70,8 @@ def share_explained_by_time(blocks: Sequence[Tensor]) -> float:
     calls: list[list[float]] = [depths.flatten().tolist() for depths in blocks]
     overall = _mean([depth for call in calls for depth in call])
     total = sum((depth - overall) ** 2 for call in calls for depth in call)
-    between = sum(len(call) * (_mean(call) - overall) ** 2 for call in calls)
-    return between / total if total > 0 else 1.0
+    within = sum((depth - _mean(call)) ** 2 for call in calls for depth in call)
+    return 1 - within / total if total > 0 else 1.0
 
 
 def _nearest(interval: int, visited: Iterable[int]) -> int:

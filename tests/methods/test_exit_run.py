@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ def mixed(kind: Any, net: Any, batch: Any, exits: str = "decoder", **options: An
 def limits(seen: Tensor) -> list[tuple[float, float]]:
     """Thresholds midway between two signals, where rounding changes no decision, and gaps."""
     values = seen.flatten().sort().values.tolist()
-    return [((a + b) / 2, b - a) for a, b in zip(values, values[1:], strict=False) if b - a > 1e-5]
+    return [((a + b) / 2, b - a) for a, b in pairwise(values) if b - a > 1e-5]
 
 
 # ---- thresholds that never exit, or always ------------------------------------------------------
@@ -199,9 +200,7 @@ def test_other_rows_matter_only_to_the_batch_mean(kind: Any, name: str) -> None:
     exit_index = 1
     mean, lone = seen[exit_index].mean(), seen[exit_index].max()
     min_blocks = exit_points(net)[exit_index]
-    method = kind(
-        threshold=sign * float((mean + lone) / 2), decide="batch", min_blocks=min_blocks
-    )
+    method = kind(threshold=sign * float((mean + lone) / 2), decide="batch", min_blocks=min_blocks)
     n = int(seen[exit_index].argmax())
     alone = (x[n : n + 1], t[n : n + 1], None if y is None else y[n : n + 1])
     together, its_blocks = call(method, net, (x, t, y))
@@ -276,7 +275,6 @@ def test_halves_of_a_guided_batch_can_exit_apart() -> None:
 
 def test_patience_waits_for_a_second_pass_in_a_row() -> None:
     net, batch = judged("dit"), inputs(NETS["dit"])
-    x, t, y = batch
     _, blocks = call(UncertaintyExit(threshold=1.1, patience=1), net, batch)
     assert set(blocks.tolist()) == {2}
     signal = signals(UncertaintyExit(threshold=0.5), net, batch)
@@ -330,7 +328,7 @@ def test_whole_runs(kind: Any, n: int, guided: bool, name: str, solver_name: str
         if solver_name == "multistep"
         else DDPM(process, TIMES, "fixed_small")
     )
-    x, t, y = inputs(NETS[name], n)
+    x, _, y = inputs(NETS[name], n)
     method = mixed(kind, net, inputs(NETS[name]))
 
     def sample() -> tuple[Tensor, Any]:
@@ -386,7 +384,7 @@ def test_networks_that_do_not_fit(kind: Any) -> None:
         kind(threshold=0.3, min_blocks=6).begin(net, (1.0,), guided=False)
     with pytest.raises(ConfigError, match="min_blocks must be at least 2"):
         SimilarityExit(threshold=0.3, min_blocks=1)
-    with pytest.raises(ConfigError, match="this DiT has none. Train one with"):
+    with pytest.raises(ConfigError, match=r"this DiT has none. Train one with"):
         UncertaintyExit(threshold=0.3).begin(NETS["dit"], (1.0,), guided=False)
     with pytest.raises(ConfigError, match="trained for 5 exits, and the method has 9"):
         UncertaintyExit(threshold=0.3, exits="all").begin(judged("uvit"), (1.0,), guided=False)

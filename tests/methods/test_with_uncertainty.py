@@ -1,0 +1,182 @@
+"""The uncertainty module and the network that carries it."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from schedsearch.backbones.every_exit import exit_points
+from schedsearch.backbones.weights.checkpoint import fingerprint, save_weights
+from schedsearch.backbones.weights.weight_files import read_weights
+from schedsearch.config.checkpoint_paths import locate_weights
+from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.methods.uncertainty import WithUncertainty
+from schedsearch.protocols import Backbone, StagedBackbone
+from tests.backbones.small_models import make_dit, make_uvit
+from tests.methods.exit_networks import JUDGED, NETS, inputs, with_module
+from trainers.ema import averaged_net, start_ema
+
+nets = pytest.mark.parametrize("name", NETS)
+
+
+def test_number_of_exits() -> None:
+    paper = make_uvit(depth=12)
+    assert list(exit_points(paper)) == list(range(7, 14))
+    assert list(exit_points(paper, "all")) == list(range(1, 14))
+    assert list(exit_points(NETS["dit"])) == list(exit_points(NETS["dit"], "all"))
+    assert len(WithUncertainty.of(paper, exits="all").uem.weight) == 13
+    assert len(WithUncertainty.of(paper).uem.weight) == 7
+    assert len(WithUncertainty.of(paper, shared=True).uem.weight) == 1
+
+
+@nets
+@pytest.mark.parametrize("time", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_map_is_one_linear_layer_per_patch(name: str, time: bool, shared: bool) -> None:
+    """Eq. 8 with plain loops over patches and their pixels."""
+    net = with_module(NETS[name], time=time, shared=shared)
+    (channels, _, _), P = net.in_shape, net.patch_size
+    with torch.no_grad():
+        tokens = net.run(net.open(*inputs(NETS[name], 3)), 0)
+        found = net.uem(tokens, 2)
+        row = 0 if shared else 2
+        expected = torch.zeros(3, channels, 8, 8)
+        for n in range(3):
+            for patch in range(16):
+                h = tokens.h[n, net.num_extras + patch]
+                given = torch.cat([h, tokens.time[n]]) if time else h
+                pixels = torch.sigmoid(net.uem.weight[row] @ given + net.uem.bias[row])
+                top, left = P * (patch // 4), P * (patch % 4)
+                square = pixels.reshape(P, P, channels).permute(2, 0, 1)
+                expected[n, :, top : top + P, left : left + P] = square
+        torch.testing.assert_close(found, expected)
+        mean = net.uem.mean_uncertainty(tokens, 2)
+    torch.testing.assert_close(mean, expected.flatten(1).mean(1))
+
+
+def test_certainty_is_turned_into_uncertainty() -> None:
+    paper, code = (
+        with_module(NETS["dit"], time=False, variant=variant) for variant in ("paper", "code")
+    )
+    tokens = paper.open(*inputs(NETS["dit"]))
+    code.uem.weight, code.uem.bias = paper.uem.weight, paper.uem.bias
+    assert torch.equal(paper.uem(tokens, 0), code.uem(tokens, 0))
+    expected = 1 - paper.uem.mean_uncertainty(tokens, 0)
+    torch.testing.assert_close(code.uem.mean_uncertainty(tokens, 0), expected)
+
+
+def test_no_gradient_reaches_the_network_through_the_module() -> None:
+    net = copy.deepcopy(JUDGED["dit"])
+    tokens = net.run(net.open(*inputs(NETS["dit"])), 0)
+    net.uem(tokens, 1).sum().backward()
+    assert all(parameter.grad is None for parameter in net.net.parameters())
+    assert net.uem.weight.grad is not None
+    assert net.uem.weight.grad[1].abs().sum() > 0
+    assert net.uem.weight.grad[0].abs().sum() == 0
+
+
+# ---- the network as before ----------------------------------------------------------------------
+
+
+@nets
+def test_it_is_the_network_in_every_other_respect(name: str) -> None:
+    net, whole = NETS[name], JUDGED[name]
+    assert isinstance(whole, Backbone)
+    assert isinstance(whole, StagedBackbone)
+    for attribute in (
+        "num_exit_blocks",
+        "in_shape",
+        "num_classes",
+        "null_label",
+        "learn_sigma",
+        "patch_size",
+        "num_extras",
+        "num_blocks",
+        "width",
+        "gradient_checkpointing",
+    ):
+        assert getattr(whole, attribute) == getattr(net, attribute)
+    batch = inputs(net)
+    depths = torch.tensor([3, 1, 2, 4, 1, 1, 2, 3, 4])
+    with torch.no_grad():
+        for depth in (2, depths):
+            found = whole(*batch, exit_depth=depth)
+            assert torch.equal(found, net(*batch, exit_depth=depth))
+
+
+def test_gradient_checkpointing_is_the_networks() -> None:
+    net = copy.deepcopy(JUDGED["dit"])
+    net.gradient_checkpointing = True
+    assert net.net.gradient_checkpointing is True
+    assert not hasattr(WithUncertainty(nn.Identity(), net.uem), "gradient_checkpointing")
+
+
+@nets
+def test_its_state_is_the_networks_and_the_modules(name: str) -> None:
+    net, whole = NETS[name], copy.deepcopy(JUDGED[name])
+    state = whole.state_dict()
+    own = {key: value for key, value in state.items() if not key.startswith("uem.")}
+    assert set(own) == set(net.state_dict())
+    net.load_state_dict(own)  # strict
+    assert set(state) - set(own) == {"uem.weight", "uem.bias", "uem.trained_for"}
+    other = with_module(copy.deepcopy(net))
+    for parameter in other.parameters():
+        nn.init.zeros_(parameter)
+    other.load_state_dict(state)
+    assert fingerprint(other) == fingerprint(whole)
+    with pytest.raises(RuntimeError, match="blocks"):
+        other.load_state_dict({k: v for k, v in state.items() if "blocks" not in k})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"shared": True, "time": False}, {"variant": "code", "time": False}, {"exits": "all"}],
+    ids=str,
+)
+@nets
+def test_it_is_read_back_from_a_file(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    whole = with_module(NETS[name], **options)
+    save_weights(whole, tmp_path / "judged.safetensors")
+    state = read_weights(locate_weights(str(tmp_path / "judged.safetensors"))).state
+    plain = copy.deepcopy(NETS[name])
+    read = WithUncertainty.from_state(plain, state)
+    assert fingerprint(read) == fingerprint(whole)
+    assert read.uem.variant == whole.uem.variant
+    assert not read.training
+    tokens = whole.open(*inputs(NETS[name]))
+    assert torch.equal(read.uem(tokens, 1), whole.uem(tokens, 1))
+    assert torch.equal(read.uem.mean_uncertainty(tokens, 1), whole.uem.mean_uncertainty(tokens, 1))
+
+
+def test_a_state_that_does_not_fit() -> None:
+    net = NETS["dit"]
+    with pytest.raises(CheckpointError, match="hold no uncertainty module"):
+        WithUncertainty.from_state(net, net.state_dict())
+    with pytest.raises(CheckpointError, match="judges 5 exits, and this network has 3"):
+        WithUncertainty.from_state(make_dit(depth=3), JUDGED["dit"].state_dict())
+    with pytest.raises(CheckpointError, match="belong to another model"):
+        WithUncertainty.from_state(make_dit(hidden_size=16), JUDGED["dit"].state_dict())
+    with pytest.raises(ConfigError, match="block by block, but Linear cannot"):
+        WithUncertainty.of(nn.Linear(1, 1))
+
+
+def test_it_can_be_averaged_copied_and_pickled() -> None:
+    whole = copy.deepcopy(JUDGED["uvit"])
+    ema = start_ema(whole, 0.5)
+    with torch.no_grad():
+        for parameter in whole.parameters():
+            parameter += 1
+    ema.update_parameters(whole)
+    saved = {name: value.clone() for name, value in ema.state_dict().items()}
+    assert "module.uem.weight" in saved
+    assert "module.mid_block.norm1.weight" in saved
+    ema.load_state_dict(saved)
+    averaged = averaged_net(ema)
+    assert isinstance(averaged, WithUncertainty)
+    torch.testing.assert_close(averaged.uem.bias, JUDGED["uvit"].uem.bias + 0.5)
+    again = pickle.loads(pickle.dumps(averaged))
+    assert fingerprint(again) == fingerprint(averaged) != fingerprint(JUDGED["uvit"])
