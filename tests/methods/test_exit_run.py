@@ -130,6 +130,24 @@ def test_a_sample_exits_at_the_first_signal_below_the_threshold(kind: Any, name:
         assert depth == min([*passing, net.num_blocks])
 
 
+@nets
+def test_similarity_is_the_mean_cosine_of_the_patch_tokens(name: str) -> None:
+    net, batch = judged(name), inputs(NETS[name], 2)
+    found = signals(SimilarityExit(threshold=0.5), net, batch)
+    first = exit_points(net)[1]
+    with torch.no_grad():
+        tokens, hs = net.open(*batch), []
+        for block in range(first):
+            tokens = net.run(tokens, block)
+            hs.append(tokens.h)
+    for n in range(2):
+        cosines = []
+        for patch in range(net.num_extras, net.num_extras + 16):
+            a, b = hs[-2][n, patch], hs[-1][n, patch]
+            cosines.append(float(a @ b / a.norm() / b.norm()))
+        assert -found[1, n].item() == pytest.approx(sum(cosines) / 16, rel=1e-4)
+
+
 @kinds
 @nets
 @layouts

@@ -224,6 +224,9 @@ def test_learned_variances_train_at_full_depth_alone(weights: Any) -> None:
     x_t = PROCESS.q_sample(batch.x0, batch.t, batch.noise)
     full = net(x_t, PROCESS.network_time(batch.t), batch.labels, exit_depth=3)
     torch.testing.assert_close(terms["mse"], mse(full, batch.noise))
+    if weights == "mean":
+        layers = sum(error.square().mean((1, 2, 3)) / 3 for error in errors[:-1])
+        torch.testing.assert_close(terms["layers"], layers)
     share = 1 / 3 if weights == "mean" else 1
     expected = share * terms["mse"] + terms["layers"] + terms["vlb"]
     torch.testing.assert_close(total, expected)
