@@ -1,14 +1,18 @@
-"""Small networks with uncertainty modules of random weights, and runs of them."""
+"""Small networks with uncertainty modules of random weights, and methods that exit from them."""
 
 import copy
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from schedsearch.backbones.every_exit import exit_points
 from schedsearch.methods.exit_run import ExitRun
-from schedsearch.methods.uncertainty import WithUncertainty
+from schedsearch.methods.similarity import SimilarityExit
+from schedsearch.methods.uncertainty import UncertaintyExit, WithUncertainty
 from tests.backbones.small_models import make_dit, make_inputs, make_uvit
 
 
@@ -61,3 +65,38 @@ def signals(method: Any, net: Any, batch: Sequence[Any]) -> Tensor:
             if num_run in run.points:
                 found.append(run.signal(before, tokens, num_run - run.points[0]))
     return torch.stack(found)
+
+
+KINDS = (UncertaintyExit, SimilarityExit)
+NEVER = {UncertaintyExit: 0.0, SimilarityExit: 1.1}
+TIMES = (999.0, 700.0, 400.0, 100.0)
+AT_ONCE = {UncertaintyExit: 1.1, SimilarityExit: -1.1}
+
+kinds = pytest.mark.parametrize("kind", KINDS)
+nets = pytest.mark.parametrize("name", NETS)
+layouts = pytest.mark.parametrize("exits", ["decoder", "all"])
+
+
+def judged(name: str, exits: str = "decoder") -> Any:
+    return (JUDGED if exits == "decoder" else JUDGED_EVERYWHERE)[name]
+
+
+def mixed(kind: Any, net: Any, batch: Any, exits: str = "decoder", **options: Any) -> Any:
+    """The method at whose threshold the samples of the batch exit at the most depths."""
+    seen = signals(kind(threshold=0.5, exits=exits), net, batch)
+    points = exit_points(net, exits)
+    best = (0, 0.0, 0.0, 0)
+    for first in range(points[0] == 1, len(points) - 1):
+        for limit, gap in limits(seen[first:-1]):
+            passes = torch.cat([seen[first:-1] < limit, torch.ones(1, seen.shape[1])])
+            num_depths = len(passes.int().argmax(0).unique())
+            best = max(best, (num_depths, gap, limit, points[first]))
+    assert best[0] >= 2, "no threshold mixes the depths"
+    sign = -1 if kind is SimilarityExit else 1
+    return kind(threshold=sign * best[2], exits=exits, min_blocks=best[3], **options)
+
+
+def limits(seen: Tensor) -> list[tuple[float, float]]:
+    """Thresholds midway between two signals, where rounding changes no decision, and gaps."""
+    values = seen.flatten().sort().values.tolist()
+    return [((a + b) / 2, b - a) for a, b in pairwise(values) if b - a > 1e-5]
