@@ -83,7 +83,7 @@ def rivals_fit(
     recipe: RecipeSettings,
 ) -> Iterator[Mistake]:
     """Recipes are valid, schedules exist in the network, and named rows exist."""
-    rows = {row.name: row for row in rows_of(rivals, [])}
+    rows = {row.name: row for row in rows_of(rivals, {})}
     num_blocks = num_exit_blocks_of(backbone)
     for name, entry in rivals.items():
         at = f"{RIVALS}.{name}"

@@ -69,15 +69,19 @@ def completed_rivals(
     return found
 
 
-def rows_of(rivals: Mapping[str, RivalSettings], presets: Sequence[str]) -> list[Row]:
+def rows_of(
+    rivals: Mapping[str, RivalSettings], presets: Mapping[str, Sequence[int]]
+) -> list[Row]:
     """All rows: full depth, the presets, then every entry at every point.
 
     Args:
         rivals: The entries, see :func:`completed_rivals`.
-        presets: Labels of the warm starts, full depth left out.
+        presets: Depths of the warm starts by label, full depth left out.
     """
-    rows = [Row(name=FULL, entry=FULL)]
-    rows += [Row(name=label, entry=PRESETS, point=label, net=label) for label in presets]
+    rows = [Row(name=FULL, entry=FULL, point=FULL)]
+    for label, depths in presets.items():
+        point = " ".join(map(str, depths))
+        rows.append(Row(name=label, entry=PRESETS, point=point, net=label))
     for name, entry in rivals.items():
         rows += _rows(name, entry)
     return rows
@@ -97,6 +101,13 @@ def _rows(key: str, entry: RivalSettings) -> Iterator[Row]:
         elif isinstance(entry, StitchRival):
             net = entry.small
         yield Row(name=name, entry=key, point=point, net=net, dynamic=dynamic)
+
+
+def entry_of(row: Row, rivals: Mapping[str, RivalSettings]) -> RivalSettings:
+    """The settings behind a row; full depth and presets are schedules."""
+    if row.entry in (FULL, PRESETS):
+        return ScheduleRival(kind="schedule", schedules=(str(row.point),))
+    return rivals[row.entry]
 
 
 def needs_plan(entry: RivalSettings) -> bool:
