@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.uvit import UViT
-from schedsearch.protocols import Backbone, StagedBackbone
+from schedsearch.protocols import Backbone, ExitLayers, StagedBackbone
+from schedsearch.tokens import Tokens
 
 
 def predict_at_exits(
@@ -44,20 +45,54 @@ def predict_at_exits(
             yield cast(Backbone, net)(x, t, y, exit_depth=depth)
 
 
+def exit_points(net: StagedBackbone, exits: ExitLayers = "decoder") -> range:
+    """Return after how many blocks a network may exit; the last is all of them.
+
+    A U-ViT of depth 12 has 7 exits in its decoder, the middle block included, or 13 in all.
+    """
+    always = net.num_blocks - net.num_exit_blocks  # encoder and middle block of a U-ViT
+    return range(max(1, always) if exits == "decoder" else 1, net.num_blocks + 1)
+
+
+def run_exits(
+    net: StagedBackbone,
+    x: Tensor,
+    t: Tensor,
+    y: Tensor | None,
+    points: Iterable[int],
+    exits: ExitLayers = "decoder",
+) -> Iterator[tuple[Tensor, Tokens]]:
+    """Run every block once, with the output layer after each exit (ASE, Sec. 3.2).
+
+    Args:
+        net: The network.
+        x: Noisy inputs, (N, C, H, W).
+        t: Network times, (N,).
+        y: Labels, (N,) int64, or None.
+        points: Numbers of blocks after which to predict, from :func:`exit_points`.
+        exits: Where a U-ViT may exit.
+
+    Yields:
+        Per exit, in order, the prediction and the tokens that it was made from.
+    """
+    wanted = set(points)
+    tokens = net.open(x, t, y)
+    for block in range(max(wanted)):
+        tokens = net.run(tokens, block)
+        if block + 1 in wanted:
+            yield net.close(tokens, block + 1, exits), tokens
+
+
 def _staged(
     net: StagedBackbone, x: Tensor, t: Tensor, y: Tensor | None, depths: set[int]
 ) -> Iterator[Tensor]:
-    """Run every block once, with the output layer after each exit (ASE, Sec. 3.2)."""
-    always = net.num_blocks - net.num_exit_blocks  # encoder and middle block of a U-ViT
-    allowed = range(0 if always else 1, net.num_exit_blocks + 1)
+    points = exit_points(net)
+    always = net.num_blocks - net.num_exit_blocks
+    allowed = range(points[0] - always, points[-1] - always + 1)
     if not depths.issubset(allowed):
         raise ValueError(
             f"exit_depth must lie in {allowed[0]}..{allowed[-1]} for this model, got "
             f"{sorted(depths)}."
         )
-    tokens = net.open(x, t, y)
-    for block in range(always + max(depths) + 1):
-        if block - always in depths:
-            yield net.close(tokens, block)
-        if block < always + max(depths):
-            tokens = net.run(tokens, block)
+    for prediction, _ in run_exits(net, x, t, y, [always + depth for depth in depths]):
+        yield prediction

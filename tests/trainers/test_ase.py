@@ -25,8 +25,8 @@ from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 from schedsearch.settings import LambdaSettings
-from trainers.ase import learning_rate
 from trainers.ema import resolve_decay
+from trainers.finetune_loop import learning_rate
 
 
 def test_against_a_loop_written_out() -> None:
