@@ -199,9 +199,7 @@ def test_other_rows_matter_only_to_the_batch_mean(kind: Any, name: str) -> None:
     exit_index = 1
     mean, lone = seen[exit_index].mean(), seen[exit_index].max()
     min_blocks = exit_points(net)[exit_index]
-    method = kind(
-        threshold=sign * float((mean + lone) / 2), decide="batch", min_blocks=min_blocks
-    )
+    method = kind(threshold=sign * float((mean + lone) / 2), decide="batch", min_blocks=min_blocks)
     n = int(seen[exit_index].argmax())
     alone = (x[n : n + 1], t[n : n + 1], None if y is None else y[n : n + 1])
     together, its_blocks = call(method, net, (x, t, y))

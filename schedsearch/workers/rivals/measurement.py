@@ -13,6 +13,7 @@ import torch
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.registry import family_of
 from schedsearch.backbones.weights.checkpoint import fingerprint
+from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.flops import count_parameters
 from schedsearch.evaluation.grid import save_grid
@@ -41,7 +42,7 @@ from schedsearch.workers.trial import versions
 from schedsearch.workers.workbench import open_workbench
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
     from schedsearch.workers.jobs import RowJob
@@ -62,6 +63,11 @@ class OpenedMethod:
     method: Method
     solver: Solver
     file: MethodFile
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the images change what runs."""
+        return "threshold" in self.file.numbers
 
 
 def measure_row(job: RowJob) -> tuple[RivalRecord, ...]:
@@ -102,9 +108,7 @@ def measure_row(job: RowJob) -> tuple[RivalRecord, ...]:
     return tuple(dataclasses.replace(record, seconds=seconds) for record in records)
 
 
-def row_folder(
-    folder: RunFolder, name: str, training_seed: int | None, bench: Workbench
-) -> Path:
+def row_folder(folder: RunFolder, name: str, training_seed: int | None, bench: Workbench) -> Path:
     """Folder of a row; the first training seed has the row's own."""
     first = bench.settings.search.seed
     return folder.method(name, None if training_seed in (None, first) else training_seed)
@@ -135,9 +139,8 @@ def _solver(bench: Workbench, file: MethodFile) -> Solver:
         return bench.solver
     assert file.num_steps is not None
     settings = dataclasses.replace(bench.settings.solver, num_steps=file.num_steps)
-    return build_solver(
-        settings, bench.process, learned_variance=learns_variance(bench.pretrained)
-    )
+    process = build_process(bench.settings.diffusion)
+    return build_solver(settings, process, learned_variance=learns_variance(bench.pretrained))
 
 
 def _method_file(
@@ -213,7 +216,8 @@ def _measured(
     weights = None if file.weights is None else target / file.weights
     method = build_method(file.kind, file.numbers, weights, net.num_exit_blocks)
     # Measure quality.
-    qualities, runs = [], []
+    qualities: list[SeedQuality] = []
+    runs: list[NetworkCall] = []
     auditor = bench.auditor
     for seed in (settings.seed, *settings.confirm_seeds_used):
         quality = bench.measure(
@@ -240,8 +244,14 @@ def _measured(
     # Account for its work.
     blocks = _blocks_by_call([run for run in runs if isinstance(run, ObservedCall)])
     full = ExitSchedule.flat(bench.backbone.num_exit_blocks)
-    held = max((run.held_bytes() / len(run.blocks[0]) for run in runs
-                if isinstance(run, ObservedCall) and run.blocks), default=0.0)
+    held = max(
+        (
+            run.held_bytes() / len(run.blocks[0])
+            for run in runs
+            if isinstance(run, ObservedCall) and run.blocks
+        ),
+        default=0.0,
+    )
     extra = count_parameters(net) - count_parameters(bench.backbone)
     extra += _added(weights) if file.kind == "block_cache" else 0
     return RivalRecord(
