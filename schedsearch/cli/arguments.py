@@ -21,7 +21,7 @@ def add_space(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_overrides(parser: argparse.ArgumentParser) -> None:
+def add_overrides(parser: argparse._ActionsContainer) -> None:
     """``-o KEY=VALUE``, repeatable."""
     parser.add_argument(
         "-o",

@@ -80,6 +80,7 @@ COMMANDS: tuple[Command, ...] = (
         action="show_pick",
     ),
     Command("export", "write the chosen schedule, and its weights", "export"),
+    Command("compare", "measure other methods beside the schedules, or show them", "compare"),
     Command("convert", "check weights and write them in another layout", "convert"),
     Command("sample", "sample images with an exit schedule", "sample"),
     Command("latency", "measure the latency of schedules", "latency"),

@@ -14,6 +14,7 @@ from schedsearch.config.backbone_rules import check_network, missing_class, miss
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
 from schedsearch.config.recipes import with_recipe_base
+from schedsearch.config.rival_rules import RIVALS, read_rivals
 from schedsearch.config.rules import check_rules
 from schedsearch.config.warm_starts import WARM_START, check_entries
 from schedsearch.exceptions import ConfigError
@@ -225,7 +226,9 @@ def validate_sections(
         name = field.name
         if only is not None and name not in only:
             continue
-        if name not in data and field.default is dataclasses.MISSING:
+        if name == RIVALS:
+            valid[name] = read_rivals(data.get(name), findings)
+        elif name not in data and field.default is dataclasses.MISSING:
             findings.add((name,), "required key is missing", None)
         elif name not in data:
             valid[name] = field.default

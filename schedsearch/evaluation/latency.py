@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from schedsearch.backbones.compiling import compile_blocks
 from schedsearch.backbones.guidance import GuidedDenoiser
@@ -142,7 +142,7 @@ def measure_interleaved(
 class LatencyBench(contextlib.ExitStack):
     """A network prepared for timing; leaving the ``with`` block restores it.
 
-    It sets torch's threads and eval mode. Half precision and compiled blocks use a copy.
+    It sets torch's threads and eval mode; see :meth:`prepare`.
 
     Args:
         net: The network, on the device to measure.
@@ -159,7 +159,8 @@ class LatencyBench(contextlib.ExitStack):
         self._net = net
         labels = balanced_labels(protocol.batch, net.num_classes)
         self._labels = None if labels is None else labels.to(self.device)
-        self._noise = starting_noise(0, protocol.batch, net.in_shape).to(self.device)
+        self._noise = self._batch(0)
+        self._prepared: list[tuple[Backbone, Backbone]] = []
         self._middle = solver.times[len(solver.times) // 2]
 
     def __enter__(self) -> LatencyBench:
@@ -174,22 +175,40 @@ class LatencyBench(contextlib.ExitStack):
         self.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(self.protocol.threads)
         self.enter_context(torch.inference_mode())
-        module = cast(nn.Module, self._net)
+        if self.protocol.compile:
+            torch.compiler.reset()  # NOTE: graphs of other batch sizes count towards the limit
+        self._net = self.prepare(self._net)
+
+    def prepare(self, net: Backbone) -> Backbone:
+        """Return a network in eval mode, in the protocol's data type and compiled if it says so.
+
+        Half precision and compiled blocks use a copy, one for every network.
+        """
+        for known, prepared in self._prepared:
+            if net is known or net is prepared:
+                return prepared
+        module = cast(nn.Module, net)
         weight = next(module.parameters(), None)
         if self.protocol.compile or (weight is not None and weight.dtype != self.dtype):
             module = copy.deepcopy(module).to(self.dtype)
-            self._net = cast(Backbone, module)
         self.callback(module.train, module.training)
         module.eval()
+        prepared = cast(Backbone, module)
+        self._prepared.append((net, prepared))
         if self.protocol.compile:
-            self._compile(module)
+            self._compile(prepared)
+        return prepared
 
-    def _compile(self, module: nn.Module) -> None:
+    def _batch(self, seed: int) -> Tensor:
+        """The starting noise of a timed batch, (N, C, H, W)."""
+        return starting_noise(seed, self.protocol.batch, self._net.in_shape).to(self.device)
+
+    def _compile(self, net: Backbone) -> None:
         """Compile the blocks and call them once, because torch fails at the first call."""
-        torch.compiler.reset()  # NOTE: graphs of other batch sizes count towards torch's limit
-        compile_blocks(module)
+        compile_blocks(cast(nn.Module, net))
         try:
-            self.denoiser(ExitSchedule.flat(self._net.num_exit_blocks))(self._noise, self._middle)
+            full = ExitSchedule.flat(net.num_exit_blocks)
+            self.denoiser(full, net)(self._noise, self._middle)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # NOTE: the type depends on the backend
@@ -200,25 +219,43 @@ class LatencyBench(contextlib.ExitStack):
                 "compiler), or leave out evaluation.latency_compile and --compile."
             ) from error
 
-    def denoiser(self, method: Method) -> Denoiser:
+    def denoiser(
+        self, method: Method, net: Backbone | None = None, solver: Solver | None = None
+    ) -> Denoiser:
         """Start a run of a method, with guidance and float32 in and out."""
         return GuidedDenoiser(
-            self._net,
+            self._net if net is None else net,
             method,
-            self.solver,
+            solver or self.solver,
             self._labels,
             cfg_scale=self.protocol.cfg_scale,
             cfg_channels=self.protocol.cfg_channels,
         )
 
-    def sampling_run(self, method: Method) -> Work:
-        """Return the work of sampling the batch once, step by step.
+    def sampling_run(
+        self,
+        method: Method,
+        *,
+        net: Backbone | None = None,
+        solver: Solver | None = None,
+        seed: int = 0,
+    ) -> Work:
+        """Return the work of sampling a batch once, step by step.
 
         Every start of the work is a new run of the method. Two runs may be interleaved.
+
+        Args:
+            method: How the network is called.
+            net: Another network than the bench's.
+            solver: Another solver than the bench's.
+            seed: Seed of the starting noise. It changes the time of a dynamic method.
         """
+        prepared = self._net if net is None else self.prepare(net)
+        used = solver or self.solver
+        noise = self._noise if seed == 0 else self._batch(seed)
         # NOTE: Step noise is drawn on the device, as users of stochastic solvers do.
-        return lambda: self.solver.trajectory(
-            self.denoiser(method), self._noise, lambda: torch.randn_like(self._noise)
+        return lambda: used.trajectory(
+            self.denoiser(method, prepared, used), noise, lambda: torch.randn_like(noise)
         )
 
     def network_calls(self, depth: int, num: int) -> Work:

@@ -18,8 +18,18 @@ TRIALS = "trials"
 FAILED_TRIALS = "failed trials"
 FINAL_LATENCY = "final latency"
 CONFIRMATION = "confirmation"
+COMPARISON = "comparison of methods"
 INTERRUPTED = "interrupted"
-STAGES = (CHECKS, PROFILE, TRIALS, FAILED_TRIALS, FINAL_LATENCY, CONFIRMATION, INTERRUPTED)
+STAGES = (
+    CHECKS,
+    PROFILE,
+    TRIALS,
+    FAILED_TRIALS,
+    FINAL_LATENCY,
+    CONFIRMATION,
+    COMPARISON,
+    INTERRUPTED,
+)
 """In the order of the report; ``interrupted`` are jobs of drivers that ended early."""
 
 

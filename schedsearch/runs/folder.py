@@ -43,6 +43,11 @@ class RunFolder:
         self.error_table = self.profile / "error_table.json"
         self.shared_weights = self.profile / "shared.safetensors"
         self.costs_file = self.root / "costs.json"
+        self.rivals_file = self.root / "rivals.jsonl"
+        self.methods = self.root / "methods"
+        self.method_latency_file = self.methods / "latency.json"
+        self.methods_png = self.methods / "front.png"
+        self.methods_csv = self.methods / "front.csv"
 
     @classmethod
     def of(cls, root: str) -> RunFolder:
@@ -60,6 +65,11 @@ class RunFolder:
     def retrained_weights(self, number: int, training_seed: int) -> Path:
         """Retrained EMA weights of one trial, until they are measured."""
         return self.trial(number) / "retrained" / f"seed-{training_seed}" / "ema.safetensors"
+
+    def method(self, name: str, training_seed: int | None = None) -> Path:
+        """Folder of one row of a comparison; None is the first training seed."""
+        folder = self.methods / name
+        return folder if training_seed is None else folder / f"seed-{training_seed}"
 
     @property
     def shown(self) -> str:
@@ -116,7 +126,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Delete what killed processes had half written; only while holding the lock."""
-        for pattern in (".*.tmp", "*/.*.tmp", "trials/**/.*.tmp"):
+        for pattern in (".*.tmp", "*/.*.tmp", "trials/**/.*.tmp", "methods/**/.*.tmp"):
             for path in self.root.glob(pattern):
                 path.unlink(missing_ok=True)
 

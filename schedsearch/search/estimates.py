@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,22 @@ from schedsearch.evaluation.latency_rounds import RUNS_PER_ROUND
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
+from schedsearch.search.stages.rivals import rivals_in, training_seeds
+from schedsearch.settings.rows import calibrates, entry_of
+from schedsearch.workers.rivals.calibration import CALIBRATION_SAMPLES
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
+    from schedsearch.settings.rows import Row
 
 STARTUP_SECONDS = 8.0
 """What starting the workers and importing torch in them takes, roughly."""
 
 TRAINING_PASSES = 3.0
 """Forward and backward pass of a training step, in forward passes."""
+
+CALIBRATION_CALLS = 8
+"""Sampling runs that a threshold takes, as a guess."""
 
 FRONT_SIZE = 8
 """Schedules of a front whose latency is measured, as a guess."""
@@ -97,3 +105,28 @@ def estimate_run(ready: Preflight) -> Estimate:
         confirmation=confirmation if evaluation.confirm_seeds else 0.0,
         num_workers=settings.resources.num_workers,
     )
+
+
+def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> float:
+    """Rough seconds of a comparison: training, quality, calibration and latencies.
+
+    Args:
+        ready: The study, with its latency table.
+        rows: The rows to measure.
+    """
+    settings = ready.settings
+    evaluation, recipe = settings.evaluation, settings.recipe
+    per_image = ready.latency.full_ms / 1000 / evaluation.latency_batch
+    per_call = per_image / ready.table.num_calls
+    seeds = len(training_seeds(settings))
+    networks = len({row.net for row in rows if row.net is not None})
+    training = TRAINING_PASSES * recipe.num_steps * recipe.batch_size * per_call * networks
+    measured = sum(1 + row.dynamic for row in rows)
+    quality = measured * (1 + evaluation.confirm_seeds) * evaluation.num_samples * per_image
+    rivals = rivals_in(settings)
+    sought = sum(calibrates(entry_of(row, rivals)) for row in rows)
+    calibration = sought * CALIBRATION_CALLS * CALIBRATION_SAMPLES * per_image
+    parallel = seeds * (training + quality + calibration) / settings.resources.num_workers
+    runs = len(rows) + sum(row.dynamic for row in rows) * evaluation.latency_batches
+    latency = RUNS_PER_ROUND * runs * evaluation.latency_repeats * ready.latency.full_ms / 1000
+    return STARTUP_SECONDS + parallel + latency

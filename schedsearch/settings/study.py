@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from schedsearch.settings.common import RunName
 from schedsearch.settings.evaluation import EvaluationSettings
@@ -13,6 +14,7 @@ from schedsearch.settings.model import (
     SpaceSettings,
 )
 from schedsearch.settings.recipe import RecipeSettings
+from schedsearch.settings.rivals import RivalSettings
 from schedsearch.settings.sampling import SolverSettings
 from schedsearch.settings.search import ProfileSettings, ResourceSettings, SearchSettings
 
@@ -42,6 +44,8 @@ class StudySettings:
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings
     resources: ResourceSettings = ResourceSettings()
+    rivals: Mapping[str, RivalSettings] = field(default_factory=dict)
+    """Other ways to save compute, for ``schedsearch compare``; the search does not read them."""
 
     @property
     def confirm_training_seeds_used(self) -> range:

@@ -11,12 +11,20 @@ from schedsearch.workers.loading import load_trainer
 if TYPE_CHECKING:
     from schedsearch.protocols import Backbone, ExitRule
     from schedsearch.schedules.exit_schedule import ExitSchedule
+    from schedsearch.settings import RecipeSettings
     from schedsearch.workers.progress import FileProgress
     from schedsearch.workers.workbench import Workbench
 
 
 def finetune(
-    bench: Workbench, schedule: ExitSchedule | None, progress: FileProgress, seed: int
+    bench: Workbench,
+    schedule: ExitSchedule | None,
+    progress: FileProgress,
+    seed: int,
+    *,
+    net: Backbone | None = None,
+    trainer: str | None = None,
+    recipe: RecipeSettings | None = None,
 ) -> Backbone:
     """Fine-tune a copy of the pretrained network; continue where an earlier attempt stopped.
 
@@ -25,6 +33,9 @@ def finetune(
         schedule: To tune for; None tunes on random schedules of the space.
         progress: Log and saved state.
         seed: Of batches, noise and timesteps; equal seeds give every schedule the same ones.
+        net: Network to train in place; None takes a copy of the pretrained one.
+        trainer: Import string; None takes the study's.
+        recipe: None takes the study's.
 
     Returns:
         The EMA network.
@@ -39,12 +50,12 @@ def finetune(
     else:
         exits = ScheduleExits(schedule)
     try:
-        return load_trainer(bench.settings.trainer).finetune(
-            bench.fresh_backbone(),
+        return load_trainer(trainer or bench.settings.trainer).finetune(
+            bench.fresh_backbone() if net is None else net,
             exits,
             bench.source,
             bench.process,
-            bench.settings.recipe,
+            recipe or bench.settings.recipe,
             progress,
             seed,
         )

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.records import ConfirmRecord, TrialRecord
+from schedsearch.runs.rival_records import RivalRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.settings.rows import Row
 
 DISK_STAGE = "disk"
 """Stage of a job that failed because the run folder's disk is full or gone."""
@@ -74,11 +76,28 @@ class ProfileJob(Job):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkJob(Job):
+    """Trains the network of a row of a comparison, or cuts it out of the pretrained one."""
+
+    row: Row
+    training_seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowJob(Job):
+    """Calibrates and measures one row of a comparison, with its twin if it is dynamic."""
+
+    row: Row
+    training_seed: int | None
+    """None where nothing is trained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """A job ended well."""
 
-    result: TrialRecord | tuple[ConfirmRecord, ...] | ErrorTable | None
-    """Of a trial; of confirmations; of a profile, None where no table was asked for."""
+    result: TrialRecord | tuple[ConfirmRecord, ...] | tuple[RivalRecord, ...] | ErrorTable | None
+    """Of a trial; of confirmations; of rows; of a profile, None where no table was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

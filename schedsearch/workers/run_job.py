@@ -10,9 +10,11 @@ from schedsearch.workers.jobs import (
     ConfirmJob,
     Done,
     Job,
+    NetworkJob,
     Outcome,
     ProfileJob,
     RetrainJob,
+    RowJob,
     TrialJob,
 )
 
@@ -41,6 +43,15 @@ def _run(job: Job) -> Done:
         from schedsearch.workers.profile import run_profile
 
         return Done(result=run_profile(job))
+    if isinstance(job, NetworkJob):
+        from schedsearch.workers.rivals.networks import make_network
+
+        make_network(job)
+        return Done(result=None)
+    if isinstance(job, RowJob):
+        from schedsearch.workers.rivals.measurement import measure_row
+
+        return Done(result=measure_row(job))
     from schedsearch.workers.confirm import confirm, retrain
 
     if isinstance(job, RetrainJob):

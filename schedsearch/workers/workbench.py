@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from schedsearch.data.sources import ImageSource
     from schedsearch.evaluation.features import FeatureExtractor
     from schedsearch.evaluation.reference import Reference
-    from schedsearch.protocols import Backbone, NoiseProcess, Solver
+    from schedsearch.protocols import Backbone, Method, NetworkCall, NoiseProcess, Solver
     from schedsearch.settings import StudySettings
 
 
@@ -106,27 +107,40 @@ class Workbench:
     def measure(
         self,
         net: Backbone,
-        schedule: ExitSchedule,
+        method: Method,
         *,
         seed: int,
         num_samples: int,
         auditor: Auditor | None = None,
+        solver: Solver | None = None,
+        observe: Callable[[NetworkCall], None] | None = None,
     ) -> Quality:
-        """Quality of a network with a schedule, by the study's protocol."""
-        evaluation, solver = self.settings.evaluation, self.settings.solver
+        """Quality of a network with a schedule or another method, by the study's protocol.
+
+        Args:
+            net: The network, in eval mode.
+            method: How it is called.
+            seed: Evaluation seed.
+            num_samples: Number of images.
+            auditor: Second extractor; None leaves it out.
+            solver: Another one than the study's.
+            observe: Gets the method's run of every batch.
+        """
+        evaluation, sampling = self.settings.evaluation, self.settings.solver
         return measure_quality(
             net,
-            schedule,
-            self.solver,
+            method,
+            solver or self.solver,
             seed=seed,
             num_samples=num_samples,
-            cfg_scale=solver.cfg_scale,
-            cfg_channels=solver.cfg_channels,
+            cfg_scale=sampling.cfg_scale,
+            cfg_channels=sampling.cfg_channels,
             decode=self.source.decode,
             batch_size=evaluation.batch_size,
             extractor=self.extractor,
             reference=self.reference,
             auditor=auditor,
+            observe=observe,
         )
 
     def measure_latency(self, net: Backbone, schedule: ExitSchedule) -> float:

@@ -58,6 +58,7 @@ class Confirmation(JobQueue):
         """Record what was measured; retrained weights are of no more use then."""
         assert isinstance(outcome.result, tuple)
         for record in outcome.result:
+            assert isinstance(record, ConfirmRecord)
             self._journal.append(record)
         if isinstance(job, RetrainJob):
             path = self._folder.retrained_weights(job.number, job.training_seed)

@@ -1,0 +1,176 @@
+"""``schedsearch compare``: measures the rivals of a space, or shows finished comparisons."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schedsearch.cli.arguments import add_overrides
+from schedsearch.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.settings import StudySettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``compare``."""
+    parser.add_argument(
+        "targets",
+        metavar="SPACE|RUN",
+        nargs="+",
+        help="a search space whose rivals are measured, or run folders to show together",
+    )
+    measuring = parser.add_argument_group("with a search space")
+    add_overrides(measuring)
+    measuring.add_argument(
+        "--output",
+        metavar="DIR",
+        help="run folder (default: runs/NAME); an existing comparison resumes",
+    )
+    measuring.add_argument(
+        "--only",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="measure this entry or row alone, and full depth; may be repeated",
+    )
+    measuring.add_argument("--address", metavar="ADDR", help="join this Ray cluster")
+    measuring.add_argument(
+        "--dry-run", action="store_true", help="print rows and time, start nothing"
+    )
+    showing = parser.add_argument_group("what to print")
+    showing.add_argument(
+        "--format",
+        choices=("table", "json", "csv", "markdown"),
+        default="table",
+        help="what to print on stdout (default: %(default)s)",
+    )
+    showing.add_argument("--plot", metavar="FILE.png", help="also draw all methods into this file")
+
+
+def take_action(args: argparse.Namespace) -> int:
+    """Measure a space, or show runs."""
+    if all(_is_run(target) for target in args.targets):
+        for given, name in (
+            (args.overrides, "-o"),
+            (args.only, "--only"),
+            (args.output, "--output"),
+        ):
+            if given:
+                raise ConfigError(
+                    f"{name} belongs to a search space, but {args.targets[0]} is a run folder; "
+                    "name the space to measure it."
+                )
+        return _show(args)
+    if len(args.targets) > 1:
+        raise ConfigError(
+            "compare takes one search space, or run folders; got "
+            f"{', '.join(args.targets)}. A run folder holds space.yaml."
+        )
+    return _measure(args)
+
+
+def _is_run(target: str) -> bool:
+    """Whether a target is a run folder; a name that ships is a space."""
+    from schedsearch.config.reading import shipped_spaces
+
+    if Path(target).is_file() or target in shipped_spaces():
+        return False
+    return any((path / "space.yaml").is_file() for path in (Path(target), Path("runs") / target))
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from schedsearch.config import read_settings
+    from schedsearch.report.console import progress_console
+    from schedsearch.report.live import RunView
+    from schedsearch.report.method_plot import plot_methods
+    from schedsearch.report.method_tables import methods_note
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.results import hypervolume_of
+    from schedsearch.search.compare_space import compare_space
+
+    settings = read_settings(args.targets[0], args.overrides)
+    folder = RunFolder(Path(args.output or f"runs/{settings.name}"))
+    if args.dry_run:
+        return _dry_run(settings, folder, args.only)
+    progress = progress_console()
+    if not args.quiet:
+        progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
+    try:
+        with RunView(progress, hypervolume_of, quiet=args.quiet) as view:
+            outcome = compare_space(
+                settings,
+                folder,
+                view,
+                only=args.only,
+                address=args.address,
+                draw=lambda results, path: plot_methods([results], path),
+                note=methods_note,
+            )
+    except KeyboardInterrupt:
+        progress.print("Stopped. The same command resumes; measured rows are kept.")
+        raise
+    _print([outcome.results], args, folder)
+    return int(outcome.exit_code)
+
+
+def _dry_run(settings: StudySettings, folder: RunFolder, only: list[str]) -> int:
+    from schedsearch.formatting import duration
+    from schedsearch.search.compare_space import wanted_rows
+    from schedsearch.search.estimates import estimate_comparison
+    from schedsearch.search.preflight import check_before_start
+    from schedsearch.search.stages.rivals import training_seeds
+    from schedsearch.search.start import refuse_other_space
+
+    refuse_other_space(settings, folder)
+    ready = check_before_start(settings, folder, dry_run=True)
+    rows = wanted_rows(ready, only)
+    seconds = estimate_comparison(ready, rows)
+    print(
+        f"space: {settings.name}, {len(rows)} rows, training seeds {len(training_seeds(settings))}"
+    )
+    for row in rows:
+        twin = ", with its static twin" if row.dynamic else ""
+        trains = f"  network {row.net}" if row.net else "  no training"
+        print(f"  {row.name:<24}{trains}{twin}")
+    print(f"time, roughly: {duration(seconds)} with {settings.resources.num_workers} workers")
+    print("Dry run: nothing was started and nothing was written.")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.method_results import MethodResults, check_comparable
+
+    folders = [RunFolder.existing(target) for target in args.targets]
+    results = [MethodResults.load(folder) for folder in folders]
+    check_comparable({f.shown: r for f, r in zip(folders, results, strict=True)})
+    _print(results, args, folders[0])
+    return 0
+
+
+def _print(results: list[MethodResults], args: argparse.Namespace, folder: RunFolder) -> None:
+    import json
+
+    from schedsearch.report import method_tables
+    from schedsearch.report.console import result_console
+    from schedsearch.report.method_plot import plot_methods
+
+    if args.plot is not None:
+        plot_methods(results, Path(args.plot))
+    if args.format == "json":
+        rows = [row for result in results for row in result.as_rows()]
+        print(json.dumps(rows, indent=2, allow_nan=False))
+    elif args.format == "csv":
+        print("".join(result.as_csv() for result in results), end="")
+    elif args.format == "markdown":
+        print("\n".join(method_tables.methods_markdown(result) for result in results))
+    else:
+        console = result_console()
+        for result in results:
+            console.print(method_tables.methods_table(result))
+            for line in method_tables.closing_lines(result, folder.shown):
+                console.print(line, soft_wrap=True, highlight=False)

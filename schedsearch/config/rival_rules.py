@@ -1,0 +1,168 @@
+"""Checks the section ``rivals``: types by kind, then rules between entries and the network."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
+from schedsearch.config.paths import why_not_importable
+from schedsearch.exceptions import ConfigError
+from schedsearch.files.problems import Findings, Mistake, nearest_or_list, shown
+from schedsearch.files.validation import validate
+from schedsearch.schedules.argument import resolve_schedule
+from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.hand_made import FULL, HAND_MADE
+from schedsearch.settings import BackboneSettings, RecipeSettings, SpaceSettings
+from schedsearch.settings.rivals import (
+    RIVAL_KINDS,
+    PrunedRival,
+    RivalSettings,
+    ScheduleRival,
+    SimilarityRival,
+    SmallRival,
+    StitchRival,
+    UncertaintyRival,
+)
+from schedsearch.settings.rows import PRESETS, Row, rows_of
+
+RIVALS = "rivals"
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+
+
+def read_rivals(value: Any, findings: Findings) -> dict[str, RivalSettings]:
+    """Validate the plain section entry by entry; wrong entries are left out.
+
+    Args:
+        value: The section.
+        findings: Receives the mistakes.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        findings.add((RIVALS,), f"must be a section of named entries, got {shown(value)}")
+        return {}
+    found = {}
+    for name, entry in value.items():
+        at = (RIVALS, name)
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (FULL, PRESETS):
+            remedy = "use letters, digits, '_' and '-'; full and presets are taken"
+            findings.add(at, f"{shown(name)} cannot name an entry", remedy)
+        elif not isinstance(entry, Mapping):
+            findings.add(at, f"must be a section with the key kind, got {shown(entry)}")
+        elif not isinstance(kind := entry.get("kind"), str) or kind not in RIVAL_KINDS:
+            known = nearest_or_list(str(kind), list(RIVAL_KINDS))
+            reason = "required key is missing" if kind is None else f"unknown kind {shown(kind)}"
+            findings.add((*at, "kind"), reason, known)
+        else:
+            valid, settings = validate(RIVAL_KINDS[kind], dict(entry), at, findings)
+            if valid:
+                found[name] = settings
+    return found
+
+
+def merged_recipe(recipe: RecipeSettings, entry: RivalSettings) -> Mapping[str, Any]:
+    """The space's recipe with the keys of an entry, as plain data.
+
+    Args:
+        recipe: Of the space.
+        entry: May have ``recipe`` and, where a trainer has options of its own, ``extra``.
+    """
+    data = {**dataclasses.asdict(recipe), **getattr(entry, "recipe", {})}
+    extra = getattr(entry, "extra", {})
+    return {**data, "extra": {**data["extra"], **extra}} if extra else data
+
+
+def rivals_fit(
+    rivals: Mapping[str, RivalSettings],
+    backbone: BackboneSettings,
+    space: SpaceSettings,
+    recipe: RecipeSettings,
+) -> Iterator[Mistake]:
+    """Recipes are valid, schedules exist in the network, and named rows exist."""
+    rows = {row.name: row for row in rows_of(rivals, {})}
+    num_blocks = num_exit_blocks_of(backbone)
+    for name, entry in rivals.items():
+        at = f"{RIVALS}.{name}"
+        wrong = Findings("")
+        validate(RecipeSettings, merged_recipe(recipe, entry), ("recipe",), wrong)
+        for problem in wrong.problems:
+            yield f"{at}.{problem.key}", problem.reason, problem.remedy
+        if isinstance(entry, ScheduleRival):
+            yield from _schedules_exist(at, entry, num_blocks, space, shipped_family(backbone))
+            if entry.weights is not None:
+                yield from _is_trained(f"{at}.weights", entry.weights, rivals)
+        elif isinstance(entry, PrunedRival | SmallRival) and num_blocks is not None:
+            yield from _is_smaller(at, entry, num_blocks)
+        elif isinstance(entry, StitchRival):
+            yield from _has_small(f"{at}.small", entry, rows, rivals)
+
+
+def trainers_exist(rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:
+    """The modules of the trainers exist."""
+    for name, entry in rivals.items():
+        trainer = getattr(entry, "trainer", None)
+        if trainer is not None and (broken := why_not_importable(trainer)) is not None:
+            yield f"{RIVALS}.{name}.trainer", *broken
+
+
+def schedule_at(
+    point: str, num_exit_blocks: int, num_intervals: int, family: str | None
+) -> ExitSchedule:
+    """The schedule that a point of ``kind: schedule`` means.
+
+    Raises:
+        ConfigError: If there is no such schedule in the network.
+    """
+    if found := re.fullmatch(r"flat-(\d+)", point):
+        point = found[1]
+    elif not re.fullmatch(r"[\d\s]+", point) and point not in (FULL, *HAND_MADE):
+        known = nearest_or_list(point, [FULL, *HAND_MADE])
+        raise ConfigError(f"unknown schedule {point!r}; {known}; or flat-N, or a list of depths")
+    return resolve_schedule(
+        point, num_exit_blocks=num_exit_blocks, num_intervals=num_intervals, family=family
+    )
+
+
+def _schedules_exist(
+    at: str, entry: ScheduleRival, num_blocks: int | None, space: SpaceSettings, family: str | None
+) -> Iterator[Mistake]:
+    for index, point in enumerate(entry.points):
+        try:
+            schedule_at(str(point), num_blocks or 10**6, space.num_intervals, family)
+        except ConfigError as error:
+            yield f"{at}.schedules.{index}", str(error).removesuffix("."), None
+
+
+def _is_trained(at: str, name: str, rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:
+    trained = [
+        key
+        for key, entry in rivals.items()
+        if isinstance(entry, UncertaintyRival | SimilarityRival)
+    ]
+    if name not in trained:
+        known = nearest_or_list(name, trained) if trained else "add one of kind uncertainty"
+        yield at, f"no entry {name!r} trains a network for all depths", known
+
+
+def _is_smaller(at: str, entry: PrunedRival | SmallRival, num_blocks: int) -> Iterator[Mistake]:
+    for index, depth in enumerate(entry.depth):
+        if isinstance(entry, PrunedRival) and depth >= num_blocks:
+            reason = f"must be below the {num_blocks} exit blocks of the backbone, got {depth}"
+            yield f"{at}.depth.{index}", reason, None
+
+
+def _has_small(
+    at: str, entry: StitchRival, rows: Mapping[str, Row], rivals: Mapping[str, RivalSettings]
+) -> Iterator[Mistake]:
+    small = [
+        name
+        for name, row in rows.items()
+        if isinstance(rivals.get(row.entry), PrunedRival | SmallRival)
+    ]
+    if entry.small not in small:
+        known = nearest_or_list(entry.small, small) if small else "add an entry of kind pruned"
+        yield at, f"no row {entry.small!r} makes a smaller network", known

@@ -1,0 +1,68 @@
+"""Finds the threshold at which a method takes a wanted share of full depth's time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MISSED = 0.05
+"""A share that is farther from its target gets a note."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A threshold, and what it reaches."""
+
+    threshold: float
+    reached: float
+    """The share at this threshold on the calibration images."""
+    num_calls: int
+    """Sampling runs that it took."""
+    note: str = ""
+    """Why the target was missed, if it was."""
+
+
+def calibrate(
+    measure: Callable[[float], float],
+    target: float,
+    *,
+    low: float,
+    high: float,
+    increasing: bool,
+    tolerance: float = 0.01,
+    max_calls: int = 12,
+) -> Calibration:
+    """Bisect a threshold in [low, high] until the share meets its target.
+
+    The share may jump, because a decision is yes or no at every step. Then the nearest share
+    that was seen is taken, and a note says so where it misses by more than 0.05.
+
+    Args:
+        measure: Share of full depth's time at a threshold, by sampling.
+        target: Wanted share.
+        low: Smallest threshold.
+        high: Largest threshold.
+        increasing: Whether a larger threshold takes more time.
+        tolerance: Distance from the target at which the search ends.
+        max_calls: Calls of ``measure`` at most.
+    """
+    seen: list[tuple[float, float]] = []
+    bottom, top = low, high
+    while len(seen) < max_calls:
+        threshold = (bottom + top) / 2
+        share = measure(threshold)
+        seen.append((threshold, share))
+        if abs(share - target) <= tolerance:
+            break
+        if (share < target) == increasing:
+            bottom = threshold
+        else:
+            top = threshold
+    threshold, reached = min(seen, key=lambda pair: abs(pair[1] - target))
+    note = ""
+    if abs(reached - target) > MISSED:
+        note = (
+            f"the target {target:g} is not reached, the nearest share is {reached:.2f}: the "
+            "method jumps between shares there"
+        )
+    return Calibration(threshold=threshold, reached=reached, num_calls=len(seen), note=note)

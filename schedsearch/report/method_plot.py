@@ -1,0 +1,71 @@
+"""The picture of a comparison: quality over time, one colour per method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schedsearch.files.atomic import replacing
+from schedsearch.formatting import fid_title
+from schedsearch.settings.rows import FULL, TWIN
+
+if TYPE_CHECKING:
+    from schedsearch.runs.method_results import MethodEntry, MethodResults
+
+LOG_ABOVE = 4.0
+"""Ratio of the largest to the smallest FID above which the axis is logarithmic."""
+
+
+def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
+    """Draw FID over time as a share of full depth's, with the front of all methods.
+
+    Lines join the operating points of one entry. Hollow marks are static twins. Bars are 95 %
+    intervals over held-out seeds.
+
+    Args:
+        results: Comparisons of one protocol.
+        path: Where the PNG goes; replaced at once.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 5.5), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    groups: dict[str, list[MethodEntry]] = {}
+    for result in results:
+        for entry in result.all():
+            key = FULL if entry.name == FULL else entry.entry
+            groups.setdefault(key + TWIN * entry.name.endswith(TWIN), []).append(entry)
+    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    names = sorted({key.removesuffix(TWIN) for key in groups} - {FULL})
+    colour_of = {name: colours[i % len(colours)] for i, name in enumerate(names)}
+    for key, entries in sorted(groups.items()):
+        points = [(e.ratio, e.shown_fid, e.estimate) for e in entries if e.ratio is not None]
+        points.sort()
+        twin, base = key.endswith(TWIN), key.removesuffix(TWIN)
+        colour = colour_of.get(base, "black")
+        axes.errorbar(
+            [p[0] for p in points],
+            [p[1] for p in points],
+            yerr=[0.0 if p[2] is None else p[2].half_width for p in points],
+            label=None if twin else base,
+            color=colour,
+            marker="*" if key == FULL else "o",
+            markersize=12 if key == FULL else 6,
+            markerfacecolor="white" if twin else colour,
+            linestyle="--" if twin else "-",
+            linewidth=1,
+            elinewidth=0.8,
+        )
+    fids = [e.shown_fid for entries in groups.values() for e in entries]
+    if fids and min(fids) > 0 and max(fids) / min(fids) > LOG_ABOVE:
+        axes.set_yscale("log")
+    first = next((e.first for r in results for e in r.entries), None)
+    axes.set_xlabel("time of a sampling run / full depth's")
+    axes.set_ylabel("FID" if first is None else fid_title(first.features, first.num_samples))
+    axes.set_title(", ".join(result.run.settings.name for result in results))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, ncols=2)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,165 @@
+"""Tables of a comparison: every method with its quality, its time and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from schedsearch.formatting import duration, fid_title, plus_minus, rounded
+
+if TYPE_CHECKING:
+    from schedsearch.runs.method_results import MethodEntry, MethodResults
+    from schedsearch.statistics.paired import PairedDifference
+
+_STYLES = {"better": "green", "no difference": "", "worse": "red"}
+
+Cell = Callable[["MethodEntry", "MethodEntry | None"], str]
+
+
+def methods_table(results: MethodResults) -> Table:
+    """All methods by latency, at most 100 columns wide."""
+    table = Table(
+        title=f"Methods of {results.run.settings.name}, by time",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption="\n".join(_legend(results)),
+    )
+    table.add_column("method", no_wrap=True)
+    for title in ("time", "blocks", "MACs", "FID", "FID - full", "auditor", "one-off"):
+        table.add_column(title, justify="right", no_wrap=True)
+    full = results.full()
+    for entry in results.all():
+        difference = None if full is None else entry.against(full)
+        table.add_row(
+            entry.name,
+            time_of(entry),
+            f"{entry.share:.0%}",
+            macs_of(entry),
+            fid_of(entry),
+            Text(_difference(difference), style=_style(difference)),
+            "-" if entry.audit_fid is None else rounded(entry.audit_fid),
+            cost_of(entry),
+        )
+    for record in results.failed:
+        table.add_row(record.name, Text("failed", style="red"), *[""] * 6)
+    return table
+
+
+def methods_markdown(results: MethodResults) -> str:
+    """The same as markdown, with all cost terms."""
+    full = results.full()
+    titles = [
+        "method", "time / full", "blocks", "MACs / full", _fid_title(results), "FID - full",
+        "auditor", "extra parameters", "held, kB per image", "training samples", "one-off, CPU-s",
+    ]  # fmt: skip
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    for entry in results.all():
+        record = entry.first if entry.records else None
+        cells = [
+            entry.name,
+            time_of(entry),
+            f"{entry.share:.2f}",
+            macs_of(entry),
+            fid_of(entry),
+            _difference(None if full is None else entry.against(full)),
+            "-" if entry.audit_fid is None else f"{entry.audit_fid:.3f}",
+            "-" if record is None else f"{record.extra_parameters:,}",
+            "-" if record is None else f"{record.held_bytes / 1000:.1f}",
+            "-" if record is None else f"{record.training_samples:,}",
+            "-" if record is None else f"{_seconds(entry):.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"| {r.name} | failed: {r.failed} |" + " |" * 9 for r in results.failed]
+    return "\n".join(lines) + "\n"
+
+
+def methods_note(results: MethodResults) -> str:
+    """Markdown for the dashboard: the table with its protocol."""
+    return f"## Methods of {results.run.settings.name}\n\n{methods_markdown(results)}"
+
+
+def closing_lines(results: MethodResults, shown: str) -> list[str]:
+    """What the table says, and the next commands."""
+    lines = []
+    front = [entry.name for entry in results.front() if entry.name != "full"]
+    if front:
+        lines.append(f"On the front beside full depth: {', '.join(front)}.")
+    for entry in results.entries:
+        twin = results.twin_of(entry)
+        if twin is not None and (difference := entry.against(twin)) is not None:
+            lines.append(
+                f"{entry.name} against its static twin: FID {_difference(difference)}; the step "
+                f"explains {entry.first.time_share or 0:.0%} of the variance of its depth."
+            )
+    lines += [f"{e.name}: {e.first.note}." for e in results.entries if e.first.note]
+    lines += [f"{record.name} failed: {record.failed}" for record in results.failed]
+    lines.append(f"picture: {shown}/methods/front.png")
+    lines.append(f"next: schedsearch export {shown} --method NAME -o method.yaml --weights FILE")
+    return lines
+
+
+def time_of(entry: MethodEntry) -> str:
+    """Time as a share of full depth's."""
+    return "-" if entry.ratio is None else f"{entry.ratio:.2f}"
+
+
+def macs_of(entry: MethodEntry) -> str:
+    """Multiply-accumulates as a share of full depth's."""
+    if not entry.records or not entry.first.full_macs:
+        return "-"
+    return f"{entry.first.macs / entry.first.full_macs:.2f}"
+
+
+def fid_of(entry: MethodEntry) -> str:
+    """Mean FID with half of its interval."""
+    found = entry.estimate
+    return rounded(entry.fid) if found is None else plus_minus(found.mean, found.half_width)
+
+
+def cost_of(entry: MethodEntry) -> str:
+    """CPU time of training and calibration."""
+    seconds = _seconds(entry)
+    return duration(seconds) if seconds >= 0.5 else "-"
+
+
+def _seconds(entry: MethodEntry) -> float:
+    if not entry.records:
+        return entry.trial.record.stage_seconds.get("fine-tune", 0.0) if entry.trial else 0.0
+    return entry.first.training_seconds + entry.first.calibration_seconds
+
+
+def _difference(difference: PairedDifference | None) -> str:
+    if difference is None or difference.mean == difference.half_width == 0.0:
+        return "0" if difference is not None else "-"
+    return f"{difference.mean:+.3f} ± {difference.half_width:.3f}"
+
+
+def _style(difference: PairedDifference | None) -> str:
+    return "" if difference is None else _STYLES[difference.verdict]
+
+
+def _fid_title(results: MethodResults) -> str:
+    for entry in results.entries:
+        return fid_title(entry.first.features, entry.first.num_samples)
+    return "FID"
+
+
+def _legend(results: MethodResults) -> list[str]:
+    first = next(iter(results.entries), None)
+    if first is None:
+        return ["Nothing is measured yet."]
+    seeds = len(first.fids())
+    lines = [
+        f"{_fid_title(results)}, mean over {seeds} seeds; ± is half of a 95 % interval, and",
+        "FID - full is paired by seed. Time and MACs are shares of full depth's.",
+    ]
+    if first.first.audit_features:
+        lines.append(f"auditor: FID by {first.first.audit_features}, which chooses nothing.")
+    lines.append("one-off: CPU time of training and calibration, before the first image.")
+    return lines

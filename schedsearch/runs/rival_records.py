@@ -1,0 +1,91 @@
+"""What is kept of every row of a comparison: one line of ``rivals.jsonl`` each."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Self
+
+from schedsearch.files.strict_json import check_fields, read_object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedQuality:
+    """Quality at one evaluation seed."""
+
+    seed: int
+    fid: float
+    kid: float
+    sample_std: float
+    audit_fid: float | None = None
+    class_accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RivalRecord:
+    """Outcome of one row with one training seed; ``qualities`` is empty where it failed."""
+
+    name: str
+    entry: str
+    kind: str
+    training_seed: int | None
+    """Seed of the trained network; None where nothing is trained."""
+    config_sha256: str
+    """Digest of everything that the row depends on; another one makes it run again."""
+    protocol: str = ""
+    """Digest of all that must agree for two values of FID to compare, at the search's seed."""
+    qualities: tuple[SeedQuality, ...] = ()
+    num_samples: int = 0
+    features: str = ""
+    audit_features: str | None = None
+    share: float = 0.0
+    """Blocks run / all blocks, mean over the network calls of full depth's solver."""
+    macs: int = 0
+    """Multiply-accumulates of one image's sampling run, with everything that runs."""
+    full_macs: int = 0
+    """The same of full depth with the space's solver."""
+    extra_parameters: int = 0
+    """Parameters beyond those of the backbone; negative for a smaller network."""
+    held_bytes: int = 0
+    """Bytes kept between steps, per image."""
+    time_share: float | None = None
+    """Share of the variance of the exit depth that the solver step explains."""
+    training_samples: int = 0
+    training_seconds: float = 0.0
+    """CPU-seconds of training, or of choosing blocks."""
+    calibration_calls: int = 0
+    """Sampling runs of the calibration."""
+    calibration_seconds: float = 0.0
+    note: str = ""
+    """What the calibration says: a target that was not reached, a fit."""
+    failed: str | None = None
+    """Why there is no result, one line."""
+    seconds: float = 0.0
+    worker: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fid(self) -> float:
+        """FID at the search's evaluation seed, the first one."""
+        return self.qualities[0].fid
+
+    @property
+    def mean_fid(self) -> float:
+        """Mean over the evaluation seeds."""
+        return statistics.fmean(quality.fid for quality in self.qualities)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Read a line of :meth:`to_json`; ValueError when it is no such record."""
+        data = read_object(line, "A row of a comparison")
+        qualities = data.pop("qualities", [])
+        check_fields(cls, {**data, "qualities": ()})
+        for quality in qualities:
+            check_fields(SeedQuality, quality)
+        return cls(**data, qualities=tuple(SeedQuality(**quality) for quality in qualities))

@@ -1,0 +1,234 @@
+"""A whole comparison: networks, rows, latencies, and what the dashboard shows of them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schedsearch.evaluation.latency import latency_protocol
+from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
+from schedsearch.exceptions import ConfigError, ExitCode
+from schedsearch.files.problems import nearest_or_list
+from schedsearch.runs import costs as stages
+from schedsearch.runs.journal import Journal
+from schedsearch.runs.method_results import MethodResults
+from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.schedules.hand_made import FULL
+from schedsearch.search.dashboard import TrialPublisher
+from schedsearch.search.meter import Metered
+from schedsearch.search.runners import build_runner
+from schedsearch.search.stages.rivals import (
+    NetworkQueue,
+    RowQueue,
+    network_jobs,
+    rivals_in,
+    row_jobs,
+)
+from schedsearch.search.start import opened_run
+from schedsearch.search.study.storage import (
+    explaining_failures,
+    open_artifacts,
+    open_storage,
+    open_study,
+)
+from schedsearch.settings.rows import Row, rows_of
+from schedsearch.workers.rivals.measurement import METHOD, open_method
+
+if TYPE_CHECKING:
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.search.meter import Meter
+    from schedsearch.search.preflight import Preflight
+    from schedsearch.search.runners.contracts import Observer
+    from schedsearch.settings import StudySettings
+
+GROUP = 8
+"""Rows whose latency is measured interleaved, with full depth among them."""
+
+Draw = Callable[[MethodResults, Path], None]
+"""Draws all methods into a PNG; given by the command line."""
+
+Note = Callable[[MethodResults], str]
+"""Writes the methods as a markdown table; given by the command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOutcome:
+    """How a comparison ended."""
+
+    results: MethodResults
+    num_failed: int
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command line returns."""
+        return ExitCode.SOME_FAILED if self.num_failed else ExitCode.DONE
+
+
+def compare_space(
+    settings: StudySettings,
+    folder: RunFolder,
+    observer: Observer,
+    *,
+    only: Sequence[str] = (),
+    address: str | None = None,
+    draw: Draw | None = None,
+    note: Note | None = None,
+) -> CompareOutcome:
+    """Train, calibrate and measure the rivals of a space, or resume doing so.
+
+    Args:
+        settings: The search space.
+        folder: The run folder, new or of a search.
+        observer: Is told what happens.
+        only: Entries or rows to measure; empty means all. Full depth is always measured.
+        address: A Ray cluster to join.
+        draw: Draws the picture; None leaves it out.
+        note: Writes the table for the dashboard; None leaves it out.
+
+    Raises:
+        ConfigError: If an entry is unknown, the folder belongs to another space, or a check
+            fails.
+        StorageError: If another driver is at work, or the disk fails.
+        KeyboardInterrupt: If the user stops it; the same command goes on.
+    """
+    with opened_run(settings, folder, observer) as (ready, meter):
+        rows = wanted_rows(ready, only)
+        journal = Journal(folder.rivals_file, RivalRecord.from_json)
+        journal.repair()
+        num_failed = 0
+        try:
+            jobs = row_jobs(rows, settings, ready.settings_text, str(folder.root), journal.read())
+            if jobs:
+                with build_runner(settings, folder, address) as runner:
+                    networks = NetworkQueue(
+                        network_jobs(
+                            [job.row for job in jobs],
+                            settings,
+                            ready.settings_text,
+                            str(folder.root),
+                        ),
+                        settings.search.max_retries,
+                        observer,
+                    )
+                    queue = RowQueue(
+                        jobs,
+                        settings=settings,
+                        journal=journal,
+                        max_retries=settings.search.max_retries,
+                        observer=observer,
+                    )
+                    with meter.stage(stages.COMPARISON):
+                        for source in (networks, queue):
+                            source.announce()
+                            runner.run(Metered(source, meter, stages.COMPARISON), check=meter.tick)
+                num_failed = queue.num_failed
+            _measure_latencies(ready, folder, meter, observer)
+        finally:
+            meter.close()
+        results = MethodResults.load(folder)
+        _publish(settings, folder, results, draw, note)
+        return CompareOutcome(results=results, num_failed=num_failed)
+
+
+def wanted_rows(ready: Preflight, only: Sequence[str]) -> list[Row]:
+    """The rows of a space, or those that were asked for.
+
+    Raises:
+        ConfigError: If a name is neither an entry nor a row.
+    """
+    presets = {w.label: w.schedule.depths for w in ready.warm_starts if w.label != FULL}
+    rows = rows_of(rivals_in(ready.settings), presets)
+    known = list(dict.fromkeys([*(row.entry for row in rows), *(row.name for row in rows)]))
+    for name in only:
+        if name not in known:
+            raise ConfigError(
+                f"--only names an entry of rivals or a row, got {name!r}; "
+                f"{nearest_or_list(name, known)}."
+            )
+    return [row for row in rows if not only or {row.entry, row.name} & {FULL, *only}]
+
+
+def _measure_latencies(
+    ready: Preflight, folder: RunFolder, meter: Meter, observer: Observer
+) -> None:
+    """Time all rows that have no latency yet, with all workers idle."""
+    results, settings = MethodResults.load(folder), ready.settings
+    bench = ready.bench
+    protocol = latency_protocol(
+        bench.backbone, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
+    )
+    kept = results.latency_data(protocol.to_dict())
+    missing = [
+        entry
+        for entry in results.entries
+        if kept["digests"].get(entry.name) != entry.first.config_sha256
+    ]
+    if not missing:
+        return
+    observer.stage("measuring the latency of the methods, workers idle", total=len(missing))
+    # Rows of one network are timed together, so that few networks are in memory.
+    by_network: dict[str, list[str]] = defaultdict(list)
+    for entry in missing:
+        file = folder.method(entry.name) / METHOD
+        by_network[str(_identity(file))].append(entry.name)
+    groups = [
+        names[i : i + GROUP] for names in by_network.values() for i in range(0, len(names), GROUP)
+    ]
+    digests = {entry.name: entry.first.config_sha256 for entry in missing}
+    for names in groups:
+        with meter.driver_stage(stages.COMPARISON):
+            opened = {name: open_method(bench, folder.method(name) / METHOD) for name in names}
+            measured = measure_methods(
+                {
+                    name: TimedMethod(
+                        net=found.net,
+                        method=found.method,
+                        solver=found.solver,
+                        num_batches=settings.evaluation.latency_batches if found.is_dynamic else 1,
+                    )
+                    for name, found in opened.items()
+                },
+                bench.backbone,
+                bench.solver,
+                protocol,
+                repeats=settings.evaluation.latency_repeats,
+                seed=settings.search.seed,
+            )
+        for name, latency in measured.items():
+            kept["rows"][name] = asdict(latency)
+            kept["digests"][name] = digests[name]
+            observer.advanced()
+        folder.write(folder.method_latency_file, json.dumps(kept, indent=1) + "\n")
+
+
+def _identity(method_file: Path) -> object:
+    """What two rows with the same network share: the file of its weights."""
+    weights = method_file.parent / "weights.safetensors"
+    return weights.stat().st_ino if weights.exists() else None
+
+
+def _publish(
+    settings: StudySettings,
+    folder: RunFolder,
+    results: MethodResults,
+    draw: Draw | None,
+    note: Note | None,
+) -> None:
+    """Draw the picture, and show the methods in the dashboard.
+
+    NOTE: never as trials. One trial without parameters empties the samplers' joint space.
+    """
+    pictures = []
+    if draw is not None and results.entries:
+        draw(results, folder.methods_png)
+        pictures.append(folder.methods_png)
+    folder.write(folder.methods_csv, results.as_csv())
+    with explaining_failures(settings.name):
+        study = open_study(open_storage(folder, settings.search.storage), settings.name)
+        publisher = TrialPublisher(study, open_artifacts(folder), folder)
+        text = "" if note is None else note(results)
+        publisher.publish_study(text, {"rivals": results.as_rows()}, pictures)

@@ -1,0 +1,155 @@
+"""Jobs of a comparison: the networks that rows need, then the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from schedsearch.formatting import rounded
+from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.search.stages.queue import JobQueue
+from schedsearch.workers.jobs import Done, Failed, Job, NetworkJob, RowJob
+from schedsearch.workers.rivals.digests import digest_of, entry_in, maker_in, rivals_in
+
+if TYPE_CHECKING:
+    from schedsearch.runs.journal import Journal
+    from schedsearch.search.runners.contracts import Observer
+    from schedsearch.settings import StudySettings
+    from schedsearch.settings.rows import Row
+
+__all__ = ["NetworkQueue", "RowQueue", "network_jobs", "rivals_in", "row_jobs", "training_seeds"]
+
+
+def training_seeds(settings: StudySettings) -> list[int]:
+    """Training seeds of a comparison: the search's, and further ones where retraining is on."""
+    first, num = settings.search.seed, settings.evaluation.confirm_training_seeds
+    return list(range(first, first + max(1, num)))
+
+
+def network_jobs(
+    rows: Sequence[Row], settings: StudySettings, settings_text: str, run_dir: str
+) -> list[NetworkJob]:
+    """One job per network that some rows need, and training seed."""
+    makers = {row.net: maker_in(settings, row) for row in rows if row.net is not None}
+    return [
+        NetworkJob(settings=settings_text, run_dir=run_dir, row=maker, training_seed=seed)
+        for seed in training_seeds(settings)
+        for maker in makers.values()
+    ]
+
+
+def row_jobs(
+    rows: Sequence[Row],
+    settings: StudySettings,
+    settings_text: str,
+    run_dir: str,
+    done: Sequence[RivalRecord],
+) -> list[RowJob]:
+    """The rows that are not measured yet, or were with other settings.
+
+    Args:
+        rows: The rows wanted.
+        settings: The search space.
+        settings_text: The same as text.
+        run_dir: The run folder.
+        done: What was recorded.
+    """
+    known = {(r.name, r.training_seed, r.config_sha256) for r in done if r.failed is None}
+    jobs = []
+    for index, seed in enumerate(training_seeds(settings)):
+        for row in rows:
+            own = None if row.net is None else seed
+            if own is None and index:
+                continue  # nothing is trained, so one seed is all
+            if (row.name, own, digest_of(settings, row, own)) not in known:
+                jobs.append(
+                    RowJob(settings=settings_text, run_dir=run_dir, row=row, training_seed=own)
+                )
+    return jobs
+
+
+class NetworkQueue(JobQueue):
+    """Trains the networks; one that fails makes its rows fail."""
+
+    def __init__(self, jobs: Sequence[NetworkJob], max_retries: int, observer: Observer) -> None:
+        super().__init__(
+            "training the networks of the methods",
+            jobs,
+            max_retries=max_retries,
+            observer=observer,
+        )
+
+    def name_of(self, job: Job) -> str:
+        """What the job is called in a message."""
+        assert isinstance(job, NetworkJob)
+        return f"The network of {job.row.net} with training seed {job.training_seed}"
+
+    def keep(self, job: Job, outcome: Done) -> None:
+        """Say that it is there; its files are written already."""
+        self._observer.message(f"{self.name_of(job)} is ready")
+
+
+class RowQueue(JobQueue):
+    """Measures the rows and records each as it comes.
+
+    Args:
+        jobs: From :func:`row_jobs`.
+        settings: The search space.
+        journal: ``rivals.jsonl``.
+        max_retries: New attempts for a job whose worker died.
+        observer: Is told what happens.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[RowJob],
+        *,
+        settings: StudySettings,
+        journal: Journal[RivalRecord],
+        max_retries: int,
+        observer: Observer,
+    ) -> None:
+        super().__init__(
+            "calibrating and measuring the methods",
+            jobs,
+            max_retries=max_retries,
+            observer=observer,
+        )
+        self._settings = settings
+        self._journal = journal
+        self.num_failed = 0
+
+    def name_of(self, job: Job) -> str:
+        """What the job is called in a message."""
+        assert isinstance(job, RowJob)
+        return f"The row {job.row.name}"
+
+    def keep(self, job: Job, outcome: Done) -> None:
+        """Record the row, and its twin."""
+        assert isinstance(outcome.result, tuple)
+        for record in outcome.result:
+            assert isinstance(record, RivalRecord)
+            self._journal.append(record)
+            note = f"; {record.note}" if record.note else ""
+            self._observer.message(
+                f"{record.name}: FID {rounded(record.mean_fid)}, {record.share:.0%} of the "
+                f"blocks, {record.seconds:.0f} s{note}"
+            )
+
+    def give_up(self, job: Job, failure: Failed) -> None:
+        """Record why there is no result."""
+        assert isinstance(job, RowJob)
+        super().give_up(job, failure)
+        self.num_failed += 1
+        self._journal.append(
+            RivalRecord(
+                name=job.row.name,
+                entry=job.row.entry,
+                kind=entry_in(self._settings, job.row).kind,
+                training_seed=job.training_seed,
+                config_sha256=digest_of(self._settings, job.row, job.training_seed),
+                failed=failure.reason,
+                seconds=failure.seconds,
+                worker=failure.worker,
+            )
+        )

@@ -1,0 +1,1 @@
+"""Rows of a comparison in a worker process: networks, calibration, measurement."""

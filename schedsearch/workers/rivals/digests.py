@@ -1,0 +1,56 @@
+"""What a row of a comparison depends on, as a digest: another one makes it run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
+from schedsearch.settings import StudySettings
+from schedsearch.settings.rivals import RivalSettings, StitchRival
+from schedsearch.settings.rows import Row, completed_rivals, entry_of, rows_of
+
+
+def rivals_in(settings: StudySettings) -> dict[str, RivalSettings]:
+    """The entries of a space, with those that every comparison has."""
+    return completed_rivals(
+        settings.rivals,
+        num_steps=settings.solver.num_steps,
+        num_blocks=num_exit_blocks_of(settings.backbone) or settings.space.max_depth,
+    )
+
+
+def entry_in(settings: StudySettings, row: Row) -> RivalSettings:
+    """The settings behind a row."""
+    return entry_of(row, rivals_in(settings))
+
+
+def maker_in(settings: StudySettings, row: Row) -> Row:
+    """The row whose entry trains a row's network; itself unless it borrows one."""
+    if row.net is None or row.net == row.name or row.entry in (row.net,):
+        return row
+    rows = rows_of(rivals_in(settings), {})
+    return next((r for r in rows if r.net == row.net and r.net in (r.name, r.entry)), row)
+
+
+def digest_of(settings: StudySettings, row: Row, training_seed: int | None) -> str:
+    """Digest of the settings behind a row, 16 hex digits.
+
+    The other sections belong to the run folder, where they cannot change.
+    """
+    entry = entry_in(settings, row)
+    maker = maker_in(settings, row)
+    behind = {
+        "entry": asdict(entry),
+        "point": row.point,
+        "seed": training_seed,
+        "network": None if maker is row else asdict(entry_in(settings, maker)),
+        "small": entry.small if isinstance(entry, StitchRival) else None,
+    }
+    return hashlib.sha256(json.dumps(behind, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def family_in(settings: StudySettings) -> str | None:
+    """``dit``, ``uvit``, or None for a custom class."""
+    return shipped_family(settings.backbone)
