@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from schedsearch.version import __version__
 
 if TYPE_CHECKING:
+    from schedsearch.methods.loading import load_method
     from schedsearch.sampling_api import load_backbone, sample
     from schedsearch.schedules.exit_schedule import ExitSchedule
     from schedsearch.schedules.hand_made import presets
@@ -22,6 +23,7 @@ __all__ = [
     "SearchSpace",
     "__version__",
     "load_backbone",
+    "load_method",
     "load_schedule",
     "presets",
     "sample",
@@ -31,6 +33,7 @@ _HOMES = {
     "ExitSchedule": "schedules.exit_schedule",
     "SearchSpace": "schedules.space",
     "load_backbone": "sampling_api",
+    "load_method": "methods.loading",
     "load_schedule": "schedules.schedule_file",
     "presets": "schedules.hand_made",
     "sample": "sampling_api",

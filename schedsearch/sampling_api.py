@@ -13,6 +13,7 @@ from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
 _DIFFUSION = "_schedsearch_diffusion"
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from schedsearch.protocols import Backbone
-    from schedsearch.schedules.exit_schedule import ExitSchedule
+    from schedsearch.protocols import Backbone, Method
 
 
 def load_backbone(
@@ -57,7 +57,7 @@ def load_backbone(
 
 def sample(
     net: Backbone,
-    schedule: ExitSchedule,
+    schedule: Method,
     *,
     solver: str = "ddim",
     num_steps: int = 50,
@@ -70,11 +70,12 @@ def sample(
     diffusion: Mapping[str, Any] | None = None,
     **solver_options: Any,
 ) -> Tensor:
-    """Sample images with an exit schedule.
+    """Sample images with an exit schedule or another method.
 
     Args:
         net: The network, in eval mode, on the device to use.
-        schedule: Blocks to run per tenth of diffusion time.
+        schedule: An exit schedule, or a method of :func:`load_method` with the network that its
+            ``network`` returns.
         solver: ``ddpm``, ``ddim``, ``dpm_solver`` or ``euler_maruyama``.
         num_steps: Network calls per image.
         num: Number of images; ignored if ``noise`` is given.
@@ -97,7 +98,7 @@ def sample(
             class" label that guidance needs.
         ValueError: If the schedule runs more blocks than the network has.
     """
-    if max(schedule.depths) > net.num_exit_blocks:
+    if isinstance(schedule, ExitSchedule) and max(schedule.depths) > net.num_exit_blocks:
         raise ValueError(
             f"The schedule runs up to {max(schedule.depths)} blocks, but the network has "
             f"{net.num_exit_blocks}. Scale it with schedsearch.schedules.hand_made.scale_schedule."

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, cast
 
 from torch import nn
 
+from schedsearch.methods.exits.with_uncertainty import WithUncertainty
 from schedsearch.methods.run import staged
-from schedsearch.methods.with_uncertainty import WithUncertainty
 from schedsearch.protocols import Backbone, ExitRule, NoiseProcess, Progress, TrainingData
 from schedsearch.settings import RecipeSettings
 from trainers.finetune_loop import FinetuneLoop

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from schedsearch.backbones.every_exit import exit_points, run_exits
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.diffusion.losses import TrainingLoss
-from schedsearch.methods.uncertainty_module import Variant
-from schedsearch.methods.with_uncertainty import WithUncertainty
+from schedsearch.methods.exits.uncertainty_module import Variant
+from schedsearch.methods.exits.with_uncertainty import WithUncertainty
 from schedsearch.protocols import NoiseProcess, StagedBackbone
 from schedsearch.settings import RecipeSettings
 from trainers.batches import Batch

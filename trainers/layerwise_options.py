@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.methods.uncertainty_module import Variant
+from schedsearch.methods.exits.uncertainty_module import Variant
 from schedsearch.protocols import ExitLayers
 
 LayerWeights = Literal["mean", "linear", "ual"]

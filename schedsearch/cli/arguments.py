@@ -79,18 +79,31 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_methods(parser: argparse.ArgumentParser) -> None:
+    """``--methods``: the schedules of the search, or all methods of the folder."""
+    parser.add_argument(
+        "--methods",
+        choices=("schedules", "all"),
+        default="schedules",
+        help="the search's schedules, or also what `compare` measured (default: %(default)s)",
+    )
+
+
 def add_pick_rules(parser: argparse.ArgumentParser, *, with_trial: bool = False) -> None:
     """The rules that choose one trial off the front; exactly one is required.
 
     Args:
         parser: Where to add them.
-        with_trial: Also offer ``--trial N``, which names the trial itself.
+        with_trial: Also offer ``--trial N`` and ``--method NAME``, which name it themselves.
     """
     rules = parser.add_argument_group("which trial (exactly one)")
     group = rules.add_mutually_exclusive_group(required=True)
     if with_trial:
         group.add_argument(
             "--trial", metavar="N", type=count_from_zero, help="this trial, on the front or not"
+        )
+        group.add_argument(
+            "--method", metavar="NAME", help="this method of a comparison, such as deediff-0.75"
         )
     group.add_argument(
         "--knee",

@@ -12,13 +12,13 @@ from torch import nn
 from schedsearch.backbones.pruning import keep_blocks, narrow
 from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.exceptions import ConfigError
-from schedsearch.methods.block_cache import BlockCache, ScaleShift
-from schedsearch.methods.residual_cache import ResidualCache
-from schedsearch.methods.similarity import SimilarityExit
+from schedsearch.methods.caches.block_cache import BlockCache, ScaleShift
+from schedsearch.methods.caches.residual_cache import ResidualCache
+from schedsearch.methods.exits.similarity import SimilarityExit
+from schedsearch.methods.exits.uncertainty import UncertaintyExit
+from schedsearch.methods.exits.with_uncertainty import WithUncertainty
 from schedsearch.methods.stitch import Stitch, Stitched
 from schedsearch.methods.token_merging import TokenMerging
-from schedsearch.methods.uncertainty import UncertaintyExit
-from schedsearch.methods.with_uncertainty import WithUncertainty
 from schedsearch.protocols import Backbone, Method
 from schedsearch.schedules.exit_schedule import ExitSchedule
 

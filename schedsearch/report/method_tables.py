@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 _STYLES = {"better": "green", "no difference": "", "worse": "red"}
 
-Cell = Callable[["MethodEntry", "MethodEntry | None"], str]
 
-
-def methods_table(results: MethodResults) -> Table:
-    """All methods by latency, at most 100 columns wide."""
+def methods_table(results: MethodResults, shown: Sequence[MethodEntry] | None = None) -> Table:
+    """Methods by latency, at most 100 columns wide; None shows all."""
     table = Table(
         title=f"Methods of {results.run.settings.name}, by time",
         title_justify="left",
@@ -34,7 +32,7 @@ def methods_table(results: MethodResults) -> Table:
     for title in ("time", "blocks", "MACs", "FID", "FID - full", "auditor", "one-off"):
         table.add_column(title, justify="right", no_wrap=True)
     full = results.full()
-    for entry in results.all():
+    for entry in results.all() if shown is None else shown:
         difference = None if full is None else entry.against(full)
         table.add_row(
             entry.name,
@@ -46,7 +44,7 @@ def methods_table(results: MethodResults) -> Table:
             "-" if entry.audit_fid is None else rounded(entry.audit_fid),
             cost_of(entry),
         )
-    for record in results.failed:
+    for record in results.failed if shown is None else ():
         table.add_row(record.name, Text("failed", style="red"), *[""] * 6)
     return table
 

@@ -1,4 +1,4 @@
-"""Writes a finished schedule as a schedule file, with or without its weights."""
+"""Writes a finished schedule or method as a file, with or without its weights."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 from safetensors.torch import load_file
 
 from schedsearch.backbones.weights.checkpoint import fingerprint_of
-from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.exceptions import ConfigError, NoResultError, StorageError
 from schedsearch.files.atomic import replacing
+from schedsearch.methods.method_file import read_method_file, write_method_file
 from schedsearch.runs.entry import FrontEntry
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.method_results import MethodResults, method_row
 from schedsearch.runs.results import RunResults
 from schedsearch.schedules.schedule_file import (
     ScheduledBackbone,
@@ -54,14 +56,7 @@ def export_schedule(
         )
     relative = None
     if weights is not None:
-        if not weights.resolve().is_relative_to(output.resolve().parent):
-            raise ConfigError(
-                f"A schedule file names its weights relative to itself, so {weights} must lie in "
-                f"the folder of {output} or below it."
-            )
-        with replacing(weights) as temporary:
-            shutil.copyfile(source, temporary)
-        relative = weights.resolve().relative_to(output.resolve().parent).as_posix()
+        relative = _copied(source, weights, output)
     write_schedule_file(
         output,
         ScheduleFile(
@@ -77,6 +72,71 @@ def export_schedule(
             weights=relative,
         ),
     )
+
+
+def export_method(folder: RunFolder, name: str, output: Path, weights: Path | None) -> None:
+    """Write the method file of a row, with what was measured and where it comes from.
+
+    Args:
+        folder: The run folder.
+        name: The row.
+        output: Method file to write.
+        weights: Where to copy its weights; needed where it has some.
+
+    Raises:
+        NoResultError: If there is no such row, or it has no latency yet.
+        ConfigError: If the weights are needed, or would not lie beside or below the file.
+        StorageError: If the row's files are gone.
+    """
+    results = MethodResults.load(folder)
+    rows = {entry.name: entry for entry in results.entries}
+    if name not in rows:
+        known = ", ".join(rows) or "none; run `schedsearch compare` first"
+        raise NoResultError(f"There is no measured method {name!r}; known are {known}.")
+    path = folder.method(name) / "method.yaml"
+    if not path.is_file():
+        raise StorageError(f"The file of {name} should be {path}, but it is gone. Restore it.")
+    file = read_method_file(path)
+    relative = None
+    if file.weights is not None:
+        if weights is None:
+            raise ConfigError(
+                f"{name} does not work without its weights; add --weights FILE.safetensors."
+            )
+        relative = _copied(path.parent / file.weights, weights, output)
+    record = rows[name].first
+    measured = {
+        **{key: v for key, v in method_row(rows[name], results.full()).items() if v is not None},
+        "protocol": record.protocol,
+        **(results.protocol["latency"] or {}),
+        "calibration": record.note,
+    }
+    write_method_file(
+        output,
+        dataclasses.replace(
+            file,
+            weights=relative,
+            measured={k: v for k, v in measured.items() if k not in ("name", "method", "note")},
+            provenance={
+                "study": results.run.settings.name,
+                "space_sha256": hashlib.sha256(folder.space_file.read_bytes()).hexdigest(),
+                "training_seed": record.training_seed,
+                "versions": dict(record.versions),
+            },
+        ),
+    )
+
+
+def _copied(source: Path, weights: Path, output: Path) -> str:
+    """Copy weights beside a file that names them, and return the name."""
+    if not weights.resolve().is_relative_to(output.resolve().parent):
+        raise ConfigError(
+            f"A file names its weights relative to itself, so {weights} must lie in the folder "
+            f"of {output} or below it."
+        )
+    with replacing(weights) as temporary:
+        shutil.copyfile(source, temporary)
+    return weights.resolve().relative_to(output.resolve().parent).as_posix()
 
 
 def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:

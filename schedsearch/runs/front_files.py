@@ -38,31 +38,33 @@ def front_row(entry: FrontEntry) -> dict[str, Any]:
     }
 
 
-def front_as_json(entries: Sequence[FrontEntry]) -> str:
-    """A list of objects, one per schedule, in the order given."""
-    return json.dumps([front_row(e) for e in entries], indent=2, allow_nan=False) + "\n"
+def front_as(form: str, entries: Sequence[FrontEntry]) -> str:
+    """One object per schedule, in the order given, as ``json``, ``yaml`` or ``csv``."""
+    return rows_as(form, [front_row(entry) for entry in entries])
 
 
-def front_as_yaml(entries: Sequence[FrontEntry]) -> str:
-    """The same list as YAML."""
-    import yaml
+def rows_as(form: str, rows: Sequence[dict[str, Any]]) -> str:
+    """Plain data in a format: ``json``, ``yaml`` or ``csv``."""
+    if form == "json":
+        return json.dumps(list(rows), indent=2, allow_nan=False) + "\n"
+    if form == "yaml":
+        import yaml
 
-    rows = [front_row(entry) for entry in entries]
-    return yaml.safe_dump(rows, sort_keys=False, default_flow_style=None, width=99)
+        return yaml.safe_dump(list(rows), sort_keys=False, default_flow_style=None, width=99)
+    return _as_csv(rows)
 
 
-def front_as_csv(entries: Sequence[FrontEntry]) -> str:
-    """The same list as CSV; depths are separated by blanks."""
-    rows = [front_row(entry) for entry in entries]
+def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """CSV; depths and intervals are separated by blanks."""
     if not rows:
         return ""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        row["depths"] = " ".join(map(str, row["depths"]))
-        row["fid_ci95"] = " ".join(f"{value:.6g}" for value in row["fid_ci95"] or ())
-        writer.writerow(row)
+        depths = " ".join(map(str, row["depths"] or ()))
+        interval = " ".join(f"{value:.6g}" for value in row["fid_ci95"] or ())
+        writer.writerow({**row, "depths": depths, "fid_ci95": interval})
     return text.getvalue()
 
 
@@ -72,5 +74,5 @@ def write_front(entries: Sequence[FrontEntry], folder: RunFolder) -> None:
     Raises:
         StorageError: If they cannot be written.
     """
-    folder.write(folder.front_yaml, front_as_yaml(entries))
-    folder.write(folder.front_csv, front_as_csv(entries))
+    folder.write(folder.front_yaml, front_as("yaml", entries))
+    folder.write(folder.front_csv, front_as("csv", entries))

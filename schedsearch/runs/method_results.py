@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from schedsearch.exceptions import ConfigError, NoResultError, StorageError
 from schedsearch.pareto import non_dominated
+from schedsearch.runs.front_files import rows_as
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.results import RunResults
 from schedsearch.runs.rival_records import RivalRecord
@@ -242,19 +242,17 @@ class MethodResults:
 
     def as_csv(self) -> str:
         """All methods as CSV."""
-        rows = self.as_rows()
-        if not rows:
-            return ""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            row["depths"] = " ".join(map(str, row["depths"] or ()))
-            row["fid_ci95"] = " ".join(f"{value:.6g}" for value in row["fid_ci95"] or ())
-            writer.writerow(row)
-        return text.getvalue()
+        return rows_as("csv", self.as_rows())
 
     # ---- reading --------------------------------------------------------------------------
+
+    @cached_property
+    def full_ms(self) -> float:
+        """Milliseconds of full depth that all ratios are shown with."""
+        report = self.run.latency
+        if report is not None and report.full_measured_ms is not None:
+            return report.full_measured_ms
+        return statistics.median(float(row["full_ms"]) for row in self._latency["rows"].values())
 
     def _full_depth(self) -> int:
         full = self.run.full()
@@ -275,19 +273,14 @@ class MethodResults:
         )
         if timed is None:
             return entry
-        from dataclasses import replace
-
         # NOTE: the machine's speed may have changed since the search; ratios have not.
-        report = self.run.latency
-        full_ms = report.full_measured_ms if report is not None else None
-        full_ms = full_ms or timed["full_ms"]
-        scale = full_ms / timed["full_ms"]
+        ratio = 1.0 if name == FULL else timed["ratio"]
         return replace(
             entry,
-            ms=timed["ratio"] * full_ms,
-            half_width_ms=timed["half_width"] * full_ms,
-            p95_ms=timed["p95_ms"] * scale,
-            ratio=timed["ratio"],
+            ms=ratio * self.full_ms,
+            half_width_ms=timed["half_width"] * self.full_ms,
+            p95_ms=timed["p95_ms"] / timed["full_ms"] * self.full_ms,
+            ratio=ratio,
         )
 
 

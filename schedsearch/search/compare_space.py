@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,13 @@ from schedsearch.evaluation.latency import latency_protocol
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.exceptions import ConfigError, ExitCode
 from schedsearch.files.problems import nearest_or_list
+from schedsearch.methods.loading import load_method
 from schedsearch.runs import costs as stages
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.method_results import MethodResults
 from schedsearch.runs.rival_records import RivalRecord
 from schedsearch.schedules.hand_made import FULL
-from schedsearch.search.dashboard import TrialPublisher
+from schedsearch.search.dashboard import TrialPublisher, study_note
 from schedsearch.search.meter import Metered
 from schedsearch.search.runners import build_runner
 from schedsearch.search.stages.rivals import (
@@ -36,7 +37,7 @@ from schedsearch.search.study.storage import (
     open_study,
 )
 from schedsearch.settings.rows import Row, rows_of
-from schedsearch.workers.rivals.measurement import METHOD, open_method
+from schedsearch.workers.rivals.measurement import METHOD, solver_of
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
     from schedsearch.search.runners.contracts import Observer
     from schedsearch.settings import StudySettings
+    from schedsearch.workers.workbench import Workbench
 
 GROUP = 8
 """Rows whose latency is measured interleaved, with full depth among them."""
@@ -181,17 +183,8 @@ def _measure_latencies(
     digests = {entry.name: entry.first.config_sha256 for entry in missing}
     for names in groups:
         with meter.driver_stage(stages.COMPARISON):
-            opened = {name: open_method(bench, folder.method(name) / METHOD) for name in names}
             measured = measure_methods(
-                {
-                    name: TimedMethod(
-                        net=found.net,
-                        method=found.method,
-                        solver=found.solver,
-                        num_batches=settings.evaluation.latency_batches if found.is_dynamic else 1,
-                    )
-                    for name, found in opened.items()
-                },
+                _timed(bench, {name: folder.method(name) / METHOD for name in names}),
                 bench.backbone,
                 bench.solver,
                 protocol,
@@ -205,10 +198,29 @@ def _measure_latencies(
         folder.write(folder.method_latency_file, json.dumps(kept, indent=1) + "\n")
 
 
+def _timed(bench: Workbench, files: Mapping[str, Path]) -> dict[str, TimedMethod]:
+    """Methods of one network, ready to be timed."""
+    loaded = {name: load_method(path) for name, path in files.items()}
+    first = next(iter(loaded.values()))
+    net = first.network(bench.fresh_backbone()) if first.changes_network else bench.backbone
+    num_batches = bench.settings.evaluation.latency_batches
+    return {
+        name: TimedMethod(
+            net=net,
+            method=method,
+            solver=solver_of(bench, method.file),
+            num_batches=num_batches if method.is_dynamic else 1,
+        )
+        for name, method in loaded.items()
+    }
+
+
 def _identity(method_file: Path) -> object:
-    """What two rows with the same network share: the file of its weights."""
-    weights = method_file.parent / "weights.safetensors"
-    return weights.stat().st_ino if weights.exists() else None
+    """What two rows on the same network share."""
+    loaded = load_method(method_file)
+    if not loaded.changes_network or loaded.weights is None:
+        return None
+    return loaded.weights.stat().st_ino, json.dumps(dict(loaded.file.network), sort_keys=True)
 
 
 def _publish(
@@ -230,5 +242,6 @@ def _publish(
     with explaining_failures(settings.name):
         study = open_study(open_storage(folder, settings.search.storage), settings.name)
         publisher = TrialPublisher(study, open_artifacts(folder), folder)
-        text = "" if note is None else note(results)
-        publisher.publish_study(text, {"rivals": results.as_rows()}, pictures)
+        notes = [study_note(results.run)] if results.run.entries else []
+        notes += [] if note is None else [note(results)]
+        publisher.publish_study("\n\n".join(notes), {"rivals": results.as_rows()}, pictures)

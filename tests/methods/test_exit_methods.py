@@ -13,10 +13,10 @@ from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers.ddpm import DDPM
 from schedsearch.diffusion.solvers.dpm_solver import MultistepDPMSolver
 from schedsearch.exceptions import ConfigError
-from schedsearch.methods.similarity import SimilarityExit
-from schedsearch.methods.uncertainty import UncertaintyExit
+from schedsearch.methods.exits.similarity import SimilarityExit
+from schedsearch.methods.exits.uncertainty import UncertaintyExit
 from schedsearch.protocols import ObservedCall
-from tests.methods.exit_networks import (
+from tests.methods.exits.exit_networks import (
     NETS,
     TIMES,
     call,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.diffusion.losses import mse
 from schedsearch.exceptions import ConfigError, TrialError
-from schedsearch.methods.uncertainty import UncertaintyExit, WithUncertainty
+from schedsearch.methods.exits.uncertainty import UncertaintyExit, WithUncertainty
 from schedsearch.protocols import Trainer
 from schedsearch.schedules.exit_rules import ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from schedsearch.diffusion.losses import mse
 from schedsearch.diffusion.process import VPProcess
-from schedsearch.methods.uncertainty import UncertaintyModule, WithUncertainty
+from schedsearch.methods.exits.uncertainty import UncertaintyModule, WithUncertainty
 from trainers.batches import Batch
 from trainers.layerwise_losses import (
     LayerwiseLoss,

@@ -32,15 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def take_action(args: argparse.Namespace) -> int:
     """Write the schedule file."""
     from schedsearch.cli.commands.inspect import open_run
-    from schedsearch.runs.export import export_schedule
+    from schedsearch.runs.export import export_method, export_schedule
 
     folder, results = open_run(args.run)
-    entry, why = _choose(results, args)
     output = Path(args.output)
     weights = None if args.weights is None else Path(args.weights)
     for path in (output, weights):
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigError(f"Cannot write {path}: there is no folder {path.parent}. Make it.")
+    if args.method is not None:
+        export_method(folder, args.method, output, weights)
+        also = f", weights in {weights}" if weights is not None and weights.is_file() else ""
+        print(f"{output}: {args.method}{also}")
+        return 0
+    entry, why = _choose(results, args)
     export_schedule(folder, results, entry, output, weights)
     print(f"{output}: trial {entry.trial} [{' '.join(map(str, entry.depths))}], {why}")
     if weights is not None:
@@ -56,7 +61,8 @@ def _choose(results: RunResults, args: argparse.Namespace) -> tuple[FrontEntry, 
 
     if args.trial is None:
         return pick(
-            results,
+            results.require_front(),
+            results.full(),
             knee=args.knee,
             max_latency_ms=args.max_latency_ms,
             max_fid=args.max_fid,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from schedsearch.cli.arguments import add_pick_rules, add_run
+from schedsearch.cli.arguments import add_methods, add_pick_rules, add_run
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -59,6 +59,7 @@ def show_status(args: argparse.Namespace) -> int:
 def add_front_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``front``."""
     add_run(parser)
+    add_methods(parser)
     parser.add_argument(
         "--format",
         choices=("table", "json", "yaml", "csv"),
@@ -72,6 +73,9 @@ def show_front(args: argparse.Namespace) -> int:
     from schedsearch.runs import front_files
 
     folder, results = open_run(args.run)
+    if args.methods == "all":
+        _show_all_methods(folder, args.format)
+        return 0
     front = results.require_front()
     if args.format == "table":
         from schedsearch.report.console import result_console
@@ -86,33 +90,63 @@ def show_front(args: argparse.Namespace) -> int:
             whole_front=True,
         )
         return 0
-    writers = {
-        "json": front_files.front_as_json,
-        "yaml": front_files.front_as_yaml,
-        "csv": front_files.front_as_csv,
-    }
-    print(writers[args.format](front), end="")
+    print(front_files.front_as(args.format, front), end="")
     return 0
+
+
+def _show_all_methods(folder: RunFolder, form: str) -> None:
+    """Print the front of all methods."""
+    from schedsearch.report.console import result_console
+    from schedsearch.report.method_tables import methods_table
+    from schedsearch.runs import front_files
+    from schedsearch.runs.method_results import MethodResults, method_row
+
+    results = MethodResults.load(folder)
+    front = results.require_front()
+    if form == "table":
+        result_console().print(methods_table(results, front))
+        return
+    rows = [method_row(entry, results.full()) for entry in front]
+    print(front_files.rows_as(form, rows), end="")
 
 
 def add_pick_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``pick``."""
     add_run(parser)
+    add_methods(parser)
     add_pick_rules(parser)
 
 
 def show_pick(args: argparse.Namespace) -> int:
-    """Print one trial off the front, and why it was chosen."""
+    """Print one trial or method off the front, and why it was chosen."""
+    from schedsearch.runs.method_results import MethodResults
     from schedsearch.runs.pick import pick
 
     folder, results = open_run(args.run)
-    entry, why = pick(
-        results,
-        knee=args.knee,
-        max_latency_ms=args.max_latency_ms,
-        max_fid=args.max_fid,
-        max_fid_increase=args.max_fid_increase,
-    )
+    rules = {
+        "knee": args.knee,
+        "max_latency_ms": args.max_latency_ms,
+        "max_fid": args.max_fid,
+        "max_fid_increase": args.max_fid_increase,
+    }
+    if args.methods == "all":
+        methods = MethodResults.load(folder)
+        method, why = pick(methods.require_front(), methods.full(), **rules)
+        if method.trial is None:
+            record, name = method.first, method.name
+            print(f"method:       {name} ({method.method})")
+            print(f"FID:          {method.fid:.4f} ({record.features}, n={record.num_samples})")
+            print(
+                f"latency:      {method.latency_ms:.2f} ms per batch, {method.share:.0%} of blocks"
+            )
+            print(f"why:          {why}")
+            print(
+                f"export:       schedsearch export {folder.shown} --method {name} -o method.yaml"
+            )
+            return 0
+        entry = method.trial
+    else:
+        entry, why = pick(results.require_front(), results.full(), **rules)
     print(f"trial {entry.trial}" + (f" ({entry.name})" if entry.name else ""))
     print(f"depths:       {' '.join(map(str, entry.depths))}")
     print(f"FID:          {entry.fid:.4f} {entry.fid_title.removeprefix('FID ')}")

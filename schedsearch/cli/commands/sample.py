@@ -1,4 +1,4 @@
-"""``schedsearch sample``: images from a backbone and an exit schedule."""
+"""``schedsearch sample``: images from a backbone and an exit schedule or another method."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from schedsearch.config import ModelSettings
+    from schedsearch.protocols import Method
     from schedsearch.schedules.exit_schedule import ExitSchedule
 
 _DEFAULT_NUM = 16
@@ -24,12 +25,16 @@ _DEFAULT_NUM = 16
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sample``."""
     add_space(parser)
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--schedule",
         metavar="FILE|PRESET|full",
         default="full",
         help="exit schedule: a schedule file, a preset (scaled to the depth), full, or depths "
         "separated by commas, data to noise (default: %(default)s)",
+    )
+    which.add_argument(
+        "--method", metavar="FILE", help="method file, as `export --method` writes it"
     )
     parser.add_argument(
         "--weights",
@@ -80,6 +85,8 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.evaluation.grid import save_grid
     from schedsearch.evaluation.sampling import generate
+    from schedsearch.methods.loading import load_method, solver_for
+    from schedsearch.methods.method_file import check_fits
 
     settings = read_model_settings(args.space)
     chosen = _choose_schedule(args, settings)
@@ -91,21 +98,35 @@ def take_action(args: argparse.Namespace) -> int:
             "sample needs weights, but backbone.checkpoint is not set and --weights is missing."
         )
     net: Any = load_backbone_from(backbone, require_device(args.device))
-    schedule = chosen.schedule_for(net, shipped_family(backbone))
+    method: Method
+    if args.method is not None:
+        loaded = load_method(args.method)
+        solver = solver_for(loaded, settings.solver)
+        check_fits(
+            loaded.file,
+            args.method,
+            num_exit_blocks=net.num_exit_blocks,
+            family=shipped_family(backbone),
+            num_steps=solver.num_steps,
+        )
+        net, method, what = loaded.network(net), loaded, f"method {loaded.file.name}"
+    else:
+        schedule = chosen.schedule_for(net, shipped_family(backbone))
+        solver, method, what = settings.solver, schedule, f"schedule [{schedule}]"
     noise, labels = _start(args, net)
     samples = generate(
         net,
-        schedule,
+        method,
         build_solver(
-            settings.solver,
+            solver,
             build_process(settings.diffusion),
             learned_variance=learns_variance(net),
         ),
         noise,
         labels,
         settings.evaluation.batch_size,
-        cfg_scale=settings.solver.cfg_scale,
-        cfg_channels=settings.solver.cfg_channels,
+        cfg_scale=solver.cfg_scale,
+        cfg_channels=solver.cfg_channels,
         seed=args.seed,
     )
     decode = load_decoder(settings.data, args.device)  # latents become pixels; pixels stay
@@ -115,9 +136,8 @@ def take_action(args: argparse.Namespace) -> int:
     if args.grid is not None:
         save_grid(images[:80], Path(args.grid))
     if not args.quiet:
-        solver = settings.solver
         print(
-            f"{args.out}: {len(images)} images, schedule [{schedule}], {solver.name} with "
+            f"{args.out}: {len(images)} images, {what}, {solver.name} with "
             f"{solver.num_steps} steps, cfg_scale {solver.cfg_scale:g}",
             file=sys.stderr,
         )

@@ -15,16 +15,20 @@ from schedsearch.config.rival_rules import schedule_at
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import replacing
-from schedsearch.methods.block_calibration import (
+from schedsearch.methods.caches.block_calibration import (
     BlockRecorder,
     BlockRecorderRun,
     Plan,
     fit_scale_shift,
     plan_from_changes,
 )
+from schedsearch.methods.caches.residual_calibration import (
+    ChangeRecorder,
+    ChangeRun,
+    fit_rescaling,
+)
 from schedsearch.methods.calibration import calibrate
 from schedsearch.methods.kinds import build_method
-from schedsearch.methods.residual_calibration import ChangeRecorder, ChangeRun, fit_rescaling
 from schedsearch.protocols import ObservedCall
 from schedsearch.runs.latency_file import LatencyReport
 from schedsearch.settings.rivals import (

@@ -19,9 +19,9 @@ from schedsearch.evaluation.flops import count_parameters
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.evaluation.run_flops import count_run
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
-from schedsearch.methods.freeze import frozen_schedule, share_explained_by_time
+from schedsearch.methods.exits.freeze import frozen_schedule, share_explained_by_time
 from schedsearch.methods.kinds import build_method, build_network
-from schedsearch.methods.method_file import MethodFile, read_method_file, write_method_file
+from schedsearch.methods.method_file import MethodFile, write_method_file
 from schedsearch.protocols import ObservedCall
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.rival_records import RivalRecord, SeedQuality
@@ -53,21 +53,6 @@ METHOD = "method.yaml"
 
 MACS_IMAGES = 4
 """Images of the run whose multiply-accumulates are counted."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class OpenedMethod:
-    """A method file with everything built."""
-
-    net: Backbone
-    method: Method
-    solver: Solver
-    file: MethodFile
-
-    @property
-    def is_dynamic(self) -> bool:
-        """Whether the images change what runs."""
-        return "threshold" in self.file.numbers
 
 
 def measure_row(job: RowJob) -> tuple[RivalRecord, ...]:
@@ -114,27 +99,8 @@ def row_folder(folder: RunFolder, name: str, training_seed: int | None, bench: W
     return folder.method(name, None if training_seed in (None, first) else training_seed)
 
 
-def open_method(bench: Workbench, path: Path) -> OpenedMethod:
-    """Build network, method and solver of a method file.
-
-    Args:
-        bench: Of the study that the file belongs to.
-        path: The method file.
-
-    Raises:
-        ConfigError: If the file or its weights are not valid.
-    """
-    file = read_method_file(path)
-    weights = None if file.weights is None else path.parent / file.weights
-    adds = file.kind == "block_cache"
-    net = bench.backbone
-    if file.network or (weights is not None and not adds):
-        net = build_network(file.network, bench.fresh_backbone(), weights)
-    method = build_method(file.kind, file.numbers, weights, net.num_exit_blocks)
-    return OpenedMethod(net=net, method=method, solver=_solver(bench, file), file=file)
-
-
-def _solver(bench: Workbench, file: MethodFile) -> Solver:
+def solver_of(bench: Workbench, file: MethodFile) -> Solver:
+    """The study's solver, or one with fewer steps where the method is just that."""
     if file.kind != "steps":
         return bench.solver
     assert file.num_steps is not None
@@ -212,7 +178,7 @@ def _measured(
     network: NetworkRecord,
 ) -> RivalRecord:
     """Quality at every seed, and an account of what one run does."""
-    settings, solver = bench.settings.evaluation, _solver(bench, file)
+    settings, solver = bench.settings.evaluation, solver_of(bench, file)
     weights = None if file.weights is None else target / file.weights
     method = build_method(file.kind, file.numbers, weights, net.num_exit_blocks)
     # Measure quality.

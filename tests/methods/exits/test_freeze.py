@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from schedsearch.methods.freeze import frozen_schedule, share_explained_by_time
-from schedsearch.methods.uncertainty import UncertaintyExit
+from schedsearch.methods.exits.freeze import frozen_schedule, share_explained_by_time
+from schedsearch.methods.exits.uncertainty import UncertaintyExit
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from tests.methods.exit_networks import JUDGED, NETS, inputs
+from tests.methods.exits.exit_networks import JUDGED, NETS, inputs
 
 
 def blocks(*calls: list[float]) -> list[Tensor]:

@@ -14,10 +14,10 @@ from schedsearch.backbones.weights.checkpoint import fingerprint, save_weights
 from schedsearch.backbones.weights.weight_files import read_weights
 from schedsearch.config.checkpoint_paths import locate_weights
 from schedsearch.exceptions import CheckpointError, ConfigError
-from schedsearch.methods.uncertainty import WithUncertainty
+from schedsearch.methods.exits.uncertainty import WithUncertainty
 from schedsearch.protocols import Backbone, StagedBackbone
 from tests.backbones.small_models import make_dit, make_uvit
-from tests.methods.exit_networks import JUDGED, NETS, inputs, with_module
+from tests.methods.exits.exit_networks import JUDGED, NETS, inputs, with_module
 from trainers.ema import averaged_net, start_ema
 
 nets = pytest.mark.parametrize("name", NETS)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from schedsearch.methods.block_cache import ScaleShift
+from schedsearch.methods.caches.block_cache import ScaleShift
 from schedsearch.methods.run import MethodRun, staged
 from schedsearch.protocols import Backbone, StagedBackbone
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from schedsearch.backbones.every_exit import exit_points
-from schedsearch.methods.similarity import SimilarityExit
-from schedsearch.methods.uncertainty import UncertaintyExit
-from tests.methods.exit_networks import (
+from schedsearch.methods.exits.similarity import SimilarityExit
+from schedsearch.methods.exits.uncertainty import UncertaintyExit
+from tests.methods.exits.exit_networks import (
     AT_ONCE,
     NETS,
     NEVER,

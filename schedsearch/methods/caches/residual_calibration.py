@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from schedsearch.methods.residual_cache import first_input
+from schedsearch.methods.caches.residual_cache import first_input
 from schedsearch.methods.run import MethodRun, staged
 from schedsearch.protocols import Backbone, StagedBackbone
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.methods.exit_run import Decide, ExitDecision, ExitRun, Pair
+from schedsearch.methods.exits.exit_run import Decide, ExitDecision, ExitRun, Pair
 from schedsearch.methods.run import staged
 from schedsearch.protocols import Backbone, ExitLayers
 from schedsearch.tokens import Tokens

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from schedsearch.backbones.every_exit import exit_points
 from schedsearch.backbones.guidance import learns_variance, null_label_of
 from schedsearch.exceptions import CheckpointError
+from schedsearch.methods.exits.uncertainty_module import UncertaintyModule, Variant
 from schedsearch.methods.run import staged
-from schedsearch.methods.uncertainty_module import UncertaintyModule, Variant
 from schedsearch.protocols import Backbone, ExitLayers, StagedBackbone
 from schedsearch.tokens import Around, Tokens
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from schedsearch.backbones.every_exit import exit_points
 from schedsearch.exceptions import ConfigError
-from schedsearch.methods.exit_run import Decide, ExitDecision, ExitRun, Pair
+from schedsearch.methods.exits.exit_run import Decide, ExitDecision, ExitRun, Pair
+from schedsearch.methods.exits.uncertainty_module import UncertaintyModule, Variant
+from schedsearch.methods.exits.with_uncertainty import WithUncertainty
 from schedsearch.methods.run import staged
-from schedsearch.methods.uncertainty_module import UncertaintyModule, Variant
-from schedsearch.methods.with_uncertainty import WithUncertainty
 from schedsearch.protocols import Backbone, ExitLayers
 from schedsearch.tokens import Tokens
 

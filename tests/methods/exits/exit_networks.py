@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.backbones.every_exit import exit_points
-from schedsearch.methods.exit_run import ExitRun
-from schedsearch.methods.similarity import SimilarityExit
-from schedsearch.methods.uncertainty import UncertaintyExit, WithUncertainty
+from schedsearch.methods.exits.exit_run import ExitRun
+from schedsearch.methods.exits.similarity import SimilarityExit
+from schedsearch.methods.exits.uncertainty import UncertaintyExit, WithUncertainty
 from tests.backbones.small_models import make_dit, make_inputs, make_uvit
 
 

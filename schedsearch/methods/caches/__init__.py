@@ -1,0 +1,1 @@
+"""Caches of what earlier solver steps computed, and their calibration."""

@@ -1,0 +1,1 @@
+"""Exits that depend on the images: by uncertainty, by similarity, and their static twins."""
