@@ -24,6 +24,7 @@ from schedsearch.settings.rivals import (
     SimilarityRival,
     SmallRival,
     StitchRival,
+    TokenMergingRival,
     UncertaintyRival,
 )
 from schedsearch.settings.rows import PRESETS, Row, rows_of
@@ -87,6 +88,8 @@ def rivals_fit(
     num_blocks = num_exit_blocks_of(backbone)
     for name, entry in rivals.items():
         at = f"{RIVALS}.{name}"
+        if len(set(entry.points)) < len(entry.points):
+            yield at, f"names an operating point twice: {shown(list(entry.points))}", "remove one"
         wrong = Findings("")
         validate(RecipeSettings, merged_recipe(recipe, entry), ("recipe",), wrong)
         for problem in wrong.problems:
@@ -97,6 +100,8 @@ def rivals_fit(
                 yield from _is_trained(f"{at}.weights", entry.weights, rivals)
         elif isinstance(entry, PrunedRival | SmallRival) and num_blocks is not None:
             yield from _is_smaller(at, entry, num_blocks)
+        elif isinstance(entry, TokenMergingRival):
+            yield from _has_blocks(f"{at}.blocks", entry, backbone, num_blocks)
         elif isinstance(entry, StitchRival):
             yield from _has_small(f"{at}.small", entry, rows, rivals)
 
@@ -153,6 +158,16 @@ def _is_smaller(at: str, entry: PrunedRival | SmallRival, num_blocks: int) -> It
         if isinstance(entry, PrunedRival) and depth >= num_blocks:
             reason = f"must be below the {num_blocks} exit blocks of the backbone, got {depth}"
             yield f"{at}.depth.{index}", reason, None
+
+
+def _has_blocks(
+    at: str, entry: TokenMergingRival, backbone: BackboneSettings, num_exit_blocks: int | None
+) -> Iterator[Mistake]:
+    if entry.blocks == "all" or num_exit_blocks is None:
+        return
+    total = num_exit_blocks * 2 + 1 if shipped_family(backbone) == "uvit" else num_exit_blocks
+    if int(entry.blocks[1:]) > total:
+        yield at, f"the network has {total} blocks, got {entry.blocks}", None
 
 
 def _has_small(

@@ -82,7 +82,8 @@ class Findings:
     def add_all(self, mistakes: Iterable[Mistake], path: KeyPath = ()) -> None:
         """Record mistakes whose keys count from ``path``."""
         for key, reason, remedy in mistakes:
-            self.add((*path, *key.split(".")) if key else path, reason, remedy)
+            parts = [int(part) if part.isdigit() else part for part in key.split(".")]
+            self.add((*path, *parts) if key else path, reason, remedy)
 
     def touches(self, *paths: KeyPath) -> bool:
         """Whether a mistake was recorded at, above or below one of ``paths``."""

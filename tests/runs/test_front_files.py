@@ -14,9 +14,7 @@ from driving import confirm_of, entry_of
 from schedsearch.exceptions import StorageError
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.front_files import (
-    front_as_csv,
-    front_as_json,
-    front_as_yaml,
+    front_as,
     write_front,
 )
 
@@ -28,7 +26,7 @@ ENTRIES = [
 
 
 def test_every_field_of_a_schedule() -> None:
-    confirmed, full = json.loads(front_as_json(ENTRIES))
+    confirmed, full = json.loads(front_as("json", ENTRIES))
     interval = confirmed.pop("fid_ci95")
     assert interval == pytest.approx([4.15 - 12.706205 * 0.05, 4.15 + 12.706205 * 0.05])
     assert confirmed.pop("fid_held_out") == pytest.approx(4.15)
@@ -59,13 +57,13 @@ def test_json_is_json() -> None:
     record = ENTRIES[0].record
     evaluation = replace(ENTRIES[0].evaluation, fid=math.nan)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        front_as_json([replace(ENTRIES[0], record=replace(record, evaluation=evaluation))])
+        front_as("json", [replace(ENTRIES[0], record=replace(record, evaluation=evaluation))])
 
 
 def test_all_formats_agree() -> None:
-    rows = json.loads(front_as_json(ENTRIES))
-    assert yaml.safe_load(front_as_yaml(ENTRIES)) == rows
-    table = list(csv.DictReader(io.StringIO(front_as_csv(ENTRIES))))
+    rows = json.loads(front_as("json", ENTRIES))
+    assert yaml.safe_load(front_as("yaml", ENTRIES)) == rows
+    table = list(csv.DictReader(io.StringIO(front_as("csv", ENTRIES))))
     assert [row["depths"] for row in table] == ["7 7 7 7 7 7 7 7 7 7", " ".join(["10"] * 10)]
     assert [float(row["latency_ms"]) for row in table] == [10.0, 20.0]
     assert [row["name"] for row in table] == ["", "full"]
@@ -74,16 +72,16 @@ def test_all_formats_agree() -> None:
 
 
 def test_an_empty_front() -> None:
-    assert json.loads(front_as_json([])) == []
-    assert front_as_csv([]) == ""
-    assert yaml.safe_load(front_as_yaml([])) == []
+    assert json.loads(front_as("json", [])) == []
+    assert front_as("csv", []) == ""
+    assert yaml.safe_load(front_as("yaml", [])) == []
 
 
 def test_files_of_a_run(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     write_front(ENTRIES[:1], folder)
     write_front(ENTRIES, folder)
-    assert yaml.safe_load(folder.front_yaml.read_text()) == json.loads(front_as_json(ENTRIES))
-    assert folder.front_csv.read_text() == front_as_csv(ENTRIES)
+    assert yaml.safe_load(folder.front_yaml.read_text()) == json.loads(front_as("json", ENTRIES))
+    assert folder.front_csv.read_text() == front_as("csv", ENTRIES)
     with pytest.raises(StorageError, match="Free space"):
         write_front(ENTRIES, RunFolder(tmp_path / "gone"))

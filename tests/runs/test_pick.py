@@ -24,17 +24,17 @@ RESULTS = results_of((2.0, 100.0), (2.1, 50.0), (5.0, 40.0), (9.0, 30.0), (9.5, 
 @pytest.mark.parametrize(
     ("rule", "trial", "why"),
     [
-        ({"knee": True}, 1, "the knee of 4 schedules"),
-        ({"max_latency_ms": 45.0}, 2, "the best FID of 2 schedules with at most 45 ms"),
+        ({"knee": True}, 1, "the knee of 4 points"),
+        ({"max_latency_ms": 45.0}, 2, "the best FID of 2 points with at most 45 ms"),
         ({"max_latency_ms": 40.0}, 2, "the best FID of 2"),
-        ({"max_fid": 5.0}, 2, "the fastest of 3 schedules with a FID of at most 5"),
+        ({"max_fid": 5.0}, 2, "the fastest of 3 points with a FID of at most 5"),
         ({"max_fid": 1000.0}, 3, "the fastest of 4"),
         ({"max_fid_increase": 5.0001}, 1, "above full depth's 2.0000"),
         ({"max_fid_increase": 0.0}, 0, "the fastest of 1"),
     ],
 )
 def test_rules(rule: dict[str, float], trial: int, why: str) -> None:
-    entry, reason = pick(RESULTS, **rule)  # type: ignore[arg-type]
+    entry, reason = pick(RESULTS.require_front(), RESULTS.full(), **rule)  # type: ignore[arg-type]
     assert entry.trial == trial
     assert why in reason
 
@@ -43,26 +43,19 @@ def test_rules(rule: dict[str, float], trial: int, why: str) -> None:
     ("rule", "message"),
     [
         ({"max_latency_ms": 29.0}, r"the fastest is trial 3 with 30\.00 ms"),
-        ({"max_fid": 1.9}, r"the best is trial 0 with 2\.0000"),
+        ({"max_fid": 1.9}, r"the best is full with 2\.0000"),
     ],
 )
 def test_what_no_schedule_meets(rule: dict[str, float], message: str) -> None:
     with pytest.raises(NoResultError, match=message):
-        pick(RESULTS, **rule)  # type: ignore[arg-type]
+        pick(RESULTS.require_front(), RESULTS.full(), **rule)  # type: ignore[arg-type]
 
 
 def test_an_increase_needs_full_depth() -> None:
     with pytest.raises(NoResultError, match="Add full to warm_start, or use --max-fid"):
-        pick(results_of((2.0, 10.0), full=False), max_fid_increase=5.0)
-
-
-def test_nothing_to_pick_from() -> None:
-    failed = RunResults(settings_of(), [record_of(0, (10,) * 10, None)], None, [])
-    for rule in ({"knee": True}, {"max_fid": 3.0}):
-        with pytest.raises(NoResultError, match=r"needs a complete trial.*1 failed"):
-            pick(failed, **rule)  # type: ignore[arg-type]
+        pick(results_of((2.0, 10.0), full=False).require_front(), None, max_fid_increase=5.0)
 
 
 def test_one_rule_is_needed() -> None:
     with pytest.raises(ValueError, match="exactly one rule"):
-        pick(RESULTS)
+        pick(RESULTS.require_front(), RESULTS.full())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -183,9 +183,7 @@ def _made(
 
 def _with_extra(recipe: RecipeSettings, options: Mapping[str, Any]) -> RecipeSettings:
     """A recipe whose trainer gets more options; those of the user hold."""
-    import dataclasses
-
-    return dataclasses.replace(recipe, extra={**options, **recipe.extra})
+    return replace(recipe, extra={**options, **recipe.extra})
 
 
 def _start_from_scratch(net: Backbone, seed: int) -> None:
