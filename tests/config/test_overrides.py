@@ -35,6 +35,10 @@ def test_wrong_overrides_point_at_the_option(good: Path) -> None:
 def test_an_override_repairs_the_file(edited: Edited) -> None:
     path = edited(("lr: 1e-5", "lr: 1, lr: 2"), ("source: digits", "source: nope"))
     assert read_settings(path, ["recipe.lr=0.5", "data.source=digits"]).recipe.lr == 0.5
+    path = edited(
+        ("lr: 1, lr: 2", "lr: 1, betas: [.nan, 0.9]"), ("source: nope", "source: digits")
+    )
+    assert read_settings(path, ["recipe.betas=[0.8, 0.9]"]).recipe.betas == (0.8, 0.9)
 
 
 def test_paths_in_options_start_at_the_current_folder(
