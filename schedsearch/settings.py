@@ -20,7 +20,6 @@ from schedsearch.schedules.space import Monotone, SearchSpace
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 Prediction = Literal["eps", "v", "x0"]
 
 
