@@ -46,7 +46,7 @@ def test_paths_that_lead_nowhere_have_one_remedy(
         ("hidden_size: 64, depth: 10, num_heads: 4", "hidden_size: 66, depth: 10, num_heads: 1",
          "hidden_size must be divisible by 4, got 66"),
         ("depth: 10, num", "depth: true, num", "depth: must be an integer, got true"),
-        ("checkpoint: weights.pt", "checkpoint: package:nope.safetensors", "no weights named"),
+        ("checkpoint: weights.pt", "checkpoint: package:nope.safetensors", "No weights named"),
         ("checkpoint: weights.pt", "checkpoint: null", "but checkpoint is missing; name a file"),
         ("max_depth: 10", "max_depth: 11", "the backbone has 10 exit blocks, got 11"),
         ("max_depth: 10", "max_depth: 9", "is not in the space: interval 0 runs 10 blocks"),

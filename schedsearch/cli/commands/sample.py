@@ -153,7 +153,7 @@ class _Choice:
 
 def _choose_schedule(args: argparse.Namespace) -> _Choice:
     """The schedule and the weights it brings along; ``--weights`` comes first."""
-    from schedsearch.config.backbone_rules import PACKAGE_PREFIX
+    from schedsearch.config.paths import PACKAGE_PREFIX
     from schedsearch.schedules.schedule_file import read_schedule_file
 
     path, weights = Path(args.schedule), args.weights
