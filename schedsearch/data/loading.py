@@ -65,7 +65,7 @@ def load_decoder(
         raise ConfigError(
             "data.source latents needs data.vae, the folder of a diffusers AutoencoderKL."
         )
-    return LatentDecoder(Path(settings.vae), device)
+    return LatentDecoder.load(Path(settings.vae), device)
 
 
 def _open_source(
