@@ -96,6 +96,7 @@ def acceleration_table(run: Run, device: torch.device, threads: int = 1) -> Tabl
         num_steps=run.solver.num_steps,
         spacing=run.solver.spacing,
         cfg_scale=run.solver.cfg_scale,
+        cfg_channels=run.solver.cfg_channels,
     )
     found = measure_interleaved(backbone, schedules, solver, protocol, repeats=run.repeats)
     flops = count_flops(net, sorted({d for s in schedules.values() for d in s.depths}))
