@@ -67,12 +67,17 @@ def place(device: torch.device) -> str:
 def random_backbone(settings: BackboneSettings, device: torch.device) -> nn.Module:
     """A backbone with random weights and no matrix of zeros, in eval mode."""
     net = build_backbone(settings).to(device).eval()
+    fill_zero_matrices(net, device)
+    return net
+
+
+def fill_zero_matrices(net: nn.Module, device: torch.device) -> None:
+    """Fill matrices of zeros with random numbers, in place."""
     generator = torch.Generator(device).manual_seed(0)
     with torch.no_grad():
         for parameter in net.parameters():
             if parameter.dim() > 1 and not parameter.any():
                 parameter.normal_(0.0, 0.02, generator=generator)
-    return net
 
 
 def acceleration_table(run: Run, device: torch.device, threads: int = 1) -> Table:
@@ -91,6 +96,7 @@ def acceleration_table(run: Run, device: torch.device, threads: int = 1) -> Tabl
         num_steps=run.solver.num_steps,
         spacing=run.solver.spacing,
         cfg_scale=run.solver.cfg_scale,
+        cfg_channels=run.solver.cfg_channels,
     )
     found = measure_interleaved(backbone, schedules, solver, protocol, repeats=run.repeats)
     flops = count_flops(net, sorted({d for s in schedules.values() for d in s.depths}))
@@ -173,6 +179,7 @@ def diffusers_table(
     )
     for net in (ours, theirs):
         net.to(device=device, dtype=dtype).eval()
+        fill_zero_matrices(net, device)
     rows = []
     for batch in batches:
         x = torch.randn(batch, *ours.in_shape, device=device, dtype=dtype)

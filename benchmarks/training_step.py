@@ -22,7 +22,8 @@ from torch import Tensor
 
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.layers import unpatchify
-from schedsearch.backbones.registry import REGISTRY, build_backbone
+from schedsearch.backbones.registry import build_backbone
+from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.diffusion.losses import mse
 from schedsearch.schedules.hand_made import preset_for
 from schedsearch.settings import BackboneSettings

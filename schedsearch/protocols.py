@@ -261,8 +261,8 @@ class TrainingData(Protocol):
 class ExitRule(Protocol):
     """Chooses the exit depth of each sample in a training batch.
 
-    Rules exist for one schedule, uniform depths and random schedules. A shared fine-tune uses
-    the same trainer with another rule.
+    Rules exist for one schedule and for random schedules. A shared fine-tune uses the same
+    trainer with the second.
     """
 
     def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:

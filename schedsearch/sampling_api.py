@@ -46,7 +46,10 @@ def load_backbone(
     Raises:
         ConfigError: If the section is invalid or the weights do not fit.
     """
-    settings = read_model_settings(dict(space) if isinstance(space, Mapping) else space)
+    # NOTE: The checkpoint need not exist where other weights replace it.
+    replaced = () if weights is None else ("backbone.checkpoint=null",)
+    source = dict(space) if isinstance(space, Mapping) else space
+    settings = read_model_settings(source, replaced)
     backbone = settings.backbone
     if weights is not None:
         backbone = dataclasses.replace(backbone, checkpoint=str(weights))
@@ -96,7 +99,8 @@ def sample(
     Raises:
         ConfigError: If the options are invalid, or the network lacks the channels or the "no
             class" label that guidance needs.
-        ValueError: If the schedule runs more blocks than the network has.
+        ValueError: If the schedule runs more blocks than the network has, or the labels are not
+            one per image.
     """
     if isinstance(schedule, ExitSchedule) and max(schedule.depths) > net.num_exit_blocks:
         raise ValueError(
@@ -120,6 +124,11 @@ def sample(
     # Sample.
     start = starting_noise(seed, num, net.in_shape) if noise is None else noise
     classes = balanced_labels(len(start), net.num_classes) if labels is None else labels
+    if classes is not None and classes.shape != (len(start),):
+        raise ValueError(
+            f"{len(start)} images need labels of shape ({len(start)},), got "
+            f"{tuple(classes.shape)}. Set num, or pass one label per image."
+        )
     return generate(
         net,
         schedule,

@@ -39,6 +39,7 @@ def test_state_and_evaluation_agree() -> None:
     [
         ({"number": "7"}, "TrialRecord.number: unexpected value '7'"),
         ({"number": None}, "TrialRecord.number: unexpected value None"),
+        ({"number": True}, "TrialRecord.number: unexpected value True"),
         ({"number": 1.5}, "TrialRecord.number: unexpected value 1.5"),
         ({"depths": 5}, "TrialRecord.depths: expected a list, got 5"),
         ({"depths": "10 9 8"}, "TrialRecord.depths: expected a list, got '10 9 8'"),

@@ -36,6 +36,11 @@ def test_other_weights_take_the_place_of_the_checkpoint(net, tmp_path) -> None:
     loaded = schedsearch.load_backbone("digits_dit", weights=tmp_path / "fast.safetensors")
     pairs = zip(other.parameters(), loaded.parameters(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    space = write_space(tmp_path)
+    space.write_text(space.read_text().replace("checkpoint: package:", "checkpoint: /gone/"))
+    with pytest.raises(ConfigError, match="does not exist"):
+        schedsearch.load_backbone(space)
+    assert schedsearch.load_backbone(space, weights=tmp_path / "fast.safetensors")
     with pytest.raises(ConfigError, match="missing"):
         schedsearch.load_backbone("digits_dit", weights=tmp_path / "missing.safetensors")
 
@@ -93,6 +98,13 @@ def test_labels_guidance_and_noise(net) -> None:
     assert not torch.allclose(threes, run(labels=torch.tensor([4, 4, 4])))
     assert not torch.allclose(threes, run(labels=torch.tensor([3, 3, 3]), cfg_scale=3.0))
     torch.testing.assert_close(run(), run(labels=torch.tensor([0, 1, 2])))
+
+
+@pytest.mark.parametrize("num_labels", [1, 5])
+def test_labels_are_one_per_image(net, num_labels: int) -> None:
+    labels = torch.full((num_labels,), 3)
+    with pytest.raises(ValueError, match=rf"\(4,\), got \({num_labels},\)"):
+        schedsearch.sample(net, D3, num_steps=2, num=4, labels=labels)
 
 
 def test_a_schedule_that_is_too_deep(net) -> None:

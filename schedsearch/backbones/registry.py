@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -11,16 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from schedsearch.config.backbone_arguments import (
-    FAMILIES,
-    REGISTRY,
-    merged_arguments,
-    overridden,
-)
+from schedsearch.config.backbone_rules import check_network, known_arguments, shipped_family
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.problems import Findings, nearest
 from schedsearch.settings import BackboneSettings
-
-__all__ = ["FAMILIES", "INIT_SEED", "REGISTRY", "build_backbone", "family_of"]
 
 INIT_SEED = 0
 """Seed of random weights, so that all workers start from the same ones."""
@@ -33,9 +27,16 @@ def build_backbone(settings: BackboneSettings) -> nn.Module:
         ConfigError: If the settings name no backbone, the backbone cannot be built, or it does
             not meet the Backbone protocol.
     """
-    family, config = _family_and_config(settings)
+    findings = Findings("backbone settings")
+    check_network(settings, findings)
+    findings.raise_if_any()
+    family, arguments = family_of(settings), known_arguments(settings)
     build = _constructor(family)
-    _check_arguments(build, config, family)
+    if arguments is None:
+        config = dict(settings.config)
+        _check_arguments(build, config, family)
+    else:
+        config = dataclasses.asdict(arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(INIT_SEED)
         try:
@@ -46,31 +47,8 @@ def build_backbone(settings: BackboneSettings) -> nn.Module:
 
 
 def family_of(settings: BackboneSettings) -> str:
-    """Return the family of a backbone given by family or by registry name."""
-    return _family_and_config(settings)[0]
-
-
-def _family_and_config(settings: BackboneSettings) -> tuple[str, dict[str, Any]]:
-    if (settings.name is None) == (settings.family is None):
-        raise ConfigError(
-            "backbone needs either a registry name or a family with its config, but has "
-            f"name={settings.name!r} and family={settings.family!r}."
-        )
-    if settings.name is not None:
-        if settings.name not in REGISTRY:
-            raise ConfigError(
-                f"backbone.name {settings.name!r} is unknown{_near(settings.name, REGISTRY)}. "
-                f"Known names: {', '.join(REGISTRY)}."
-            )
-        family = REGISTRY[settings.name][0]
-        if broken := overridden(settings.name, settings.config):
-            raise ConfigError(
-                f"backbone.config: {broken[0][1]}; remove the key, or use family: {family} "
-                "instead of name."
-            )
-        return family, merged_arguments(settings.name, settings.config)
-    assert settings.family is not None
-    return settings.family, dict(settings.config)
+    """Return the family of a valid section: ``dit``, ``uvit`` or an import string."""
+    return shipped_family(settings) or str(settings.family)
 
 
 def _constructor(family: str) -> Callable[..., Any]:
@@ -82,12 +60,7 @@ def _constructor(family: str) -> Callable[..., Any]:
         from schedsearch.backbones.uvit import UViT
 
         return UViT
-    module_name, colon, class_name = family.partition(":")
-    if not colon:
-        raise ConfigError(
-            f"backbone.family {family!r} is unknown{_near(family, FAMILIES)}. "
-            f"Use {', '.join(FAMILIES)} or 'package.module:Class'."
-        )
+    module_name, _, class_name = family.partition(":")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -146,5 +119,5 @@ def _checked(net: object, family: str) -> nn.Module:
 
 
 def _near(value: str, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(value, list(known), n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    remedy = nearest(value, known)
+    return f"; {remedy}" if remedy else ""

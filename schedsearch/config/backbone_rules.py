@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import resources
 
 from schedsearch.config.backbone_arguments import (
     FAMILIES,
@@ -24,16 +23,6 @@ from schedsearch.exceptions import CheckpointError
 from schedsearch.files.problems import Findings, Mistake, nearest, nearest_or_list
 from schedsearch.files.validation import validate
 from schedsearch.settings import BackboneSettings
-
-__all__ = [
-    "PACKAGE_PREFIX",
-    "check_network",
-    "known_arguments",
-    "missing_class",
-    "missing_weights",
-    "num_exit_blocks_of",
-    "shipped_family",
-]
 
 
 def shipped_family(backbone: BackboneSettings) -> str | None:
@@ -106,16 +95,8 @@ def missing_weights(backbone: BackboneSettings) -> Iterator[Mistake]:
     checkpoint, at = backbone.checkpoint, "backbone.checkpoint"
     if checkpoint is None:
         return
-    if checkpoint.startswith(PACKAGE_PREFIX):
-        name = checkpoint.removeprefix(PACKAGE_PREFIX)
-        folder = resources.files("schedsearch") / "pretrained"
-        shipped = sorted(f.name for f in folder.iterdir() if f.name.endswith(".safetensors"))
-        if name not in shipped:
-            reason = f"no weights named {name!r} ship with schedsearch"
-            yield at, reason, nearest_or_list(name, shipped)
-        return
     path = split_choice(checkpoint)[0]
-    if path.is_dir():
+    if checkpoint.startswith(PACKAGE_PREFIX) or path.is_dir():
         try:
             locate_weights(checkpoint)
         except CheckpointError as error:

@@ -1,14 +1,17 @@
 """The file of weights behind a checkpoint setting.
 
-A checkpoint is a file, a U-ViT training folder or a diffusers folder. A file or folder that holds
-several sets of weights takes a suffix: ``net.pt#model``. No torch here, so ``check`` stays fast.
+A checkpoint is a file, a U-ViT training folder, a diffusers folder, or ``package:NAME``. A file or
+folder that holds several sets of weights takes a suffix: ``net.pt#model``. No torch here, so
+``check`` stays fast.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
+from schedsearch.config.paths import PACKAGE_PREFIX
 from schedsearch.exceptions import CheckpointError
 
 CHOICES = ("ema", "model", "state_dict")
@@ -49,12 +52,15 @@ def locate_weights(checkpoint: str | Path) -> WeightsLocation:
     Args:
         checkpoint: A file, a training folder of U-ViT (``N.ckpt`` with ``nnet_ema.pth``), or a
             folder of a diffusers model or pipeline; ``#ema``, ``#model`` or ``#state_dict``
-            behind it chooses one of several.
+            behind it chooses one of several. ``package:NAME`` names weights that ship.
 
     Raises:
         CheckpointError: If it does not exist, or the folder is incomplete or of another kind.
     """
-    path, choice = split_choice(str(checkpoint))
+    text = str(checkpoint)
+    if text.startswith(PACKAGE_PREFIX):
+        return WeightsLocation(_shipped(text.removeprefix(PACKAGE_PREFIX)))
+    path, choice = split_choice(text)
     if path.is_file():
         config = path.parent / "config.json"
         beside = path.name.startswith(DIFFUSERS_STEM) and config.is_file()
@@ -71,6 +77,16 @@ def locate_weights(checkpoint: str | Path) -> WeightsLocation:
     if any((path / name).is_file() for name in (*UVIT_FILES.values(), "step.pth")):
         return _in_training_folder(path, choice)
     raise CheckpointError(_why_no_checkpoint(path))
+
+
+def _shipped(name: str) -> Path:
+    folder = resources.files("schedsearch") / "pretrained"
+    names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".safetensors"))
+    if name not in names:
+        raise CheckpointError(
+            f"No weights named {name!r} ship with schedsearch; there are {', '.join(names)}."
+        )
+    return Path(str(folder / name))
 
 
 def _in_training_folder(folder: Path, choice: str | None) -> WeightsLocation:

@@ -176,8 +176,7 @@ def _parse(content: bytes | str, file: str, overrides: Sequence[str]) -> tuple[D
     document, origins = apply_overrides(document, overrides)
     findings.marks, findings.overrides = document.marks, origins
     # Drop the mistakes that an option repairs.
-    replaced = {".".join(map(str, path)) for path in origins}
-    findings.problems = [p for p in findings.problems if p.key not in replaced]
+    findings.drop_under(origins)
     return document, findings
 
 

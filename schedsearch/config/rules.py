@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from schedsearch.config.backbone_rules import (
-    PACKAGE_PREFIX,
     check_network,
     known_arguments,
     missing_class,
@@ -26,7 +25,7 @@ from schedsearch.config.data_rules import (
     extractors,
     image_shape,
 )
-from schedsearch.config.paths import why_not_importable
+from schedsearch.config.paths import PACKAGE_PREFIX, why_not_importable
 from schedsearch.config.rival_rules import rivals_fit, trainers_exist
 from schedsearch.config.solver_rules import guidance, solver_options
 from schedsearch.config.warm_starts import WARM_START, number_of_trials, resolve_warm_starts

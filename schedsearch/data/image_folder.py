@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +30,16 @@ _NAMED = 3
 _log = logging.getLogger(__name__)
 
 
+class FoundImages(NamedTuple):
+    """The images below a folder."""
+
+    files: list[Path]
+    labels: Tensor | None
+    """Classes, (N,) int64; None for a flat folder."""
+    classes: list[str]
+    """Names of the classes, in the order of their labels."""
+
+
 class ImageFolder:
     """Image files, cropped and resized as in ADM (:func:`.image_files.centre_crop`).
 
@@ -37,18 +48,32 @@ class ImageFolder:
     counts the unreadable images it finds.
 
     Args:
-        path: The folder.
+        root: The folder.
+        found: Its images and classes.
         in_shape: Input shape (C, H, W) of the model; C is 1 (grey) or 3 (RGB).
         max_damaged: Number of unreadable images to tolerate.
-
-    Raises:
-        ConfigError: If the folder is missing, a class is empty, or C is not 1 or 3.
     """
 
     def __init__(
-        self, path: Path, in_shape: tuple[int, int, int], *, max_damaged: int = 0
+        self, root: Path, found: FoundImages, in_shape: tuple[int, int, int], max_damaged: int
     ) -> None:
         channels, self._height, self._width = in_shape
+        self._mode = MODES[channels]
+        self._root = root
+        self._files, self._labels, self.classes = found
+        self._max_damaged = max_damaged
+        self._damaged: dict[Path, str] = {}
+
+    @classmethod
+    def open(
+        cls, path: Path, in_shape: tuple[int, int, int], *, max_damaged: int = 0
+    ) -> ImageFolder:
+        """List the images of a folder; none is read yet.
+
+        Raises:
+            ConfigError: If the folder is missing, a class is empty, or C is not 1 or 3.
+        """
+        channels = in_shape[0]
         if channels not in MODES:
             raise ConfigError(
                 f"data.source image_folder gives 1 or 3 channels, but the backbone wants "
@@ -56,11 +81,7 @@ class ImageFolder:
             )
         if not path.is_dir():
             raise ConfigError(f"data.path {path} is not a folder.")
-        self._mode = MODES[channels]
-        self._root = path
-        self._files, self._labels, self.classes = _scan(path)
-        self._max_damaged = max_damaged
-        self._damaged: dict[Path, str] = {}
+        return cls(path, _scan(path), in_shape, max_damaged)
 
     @property
     def num_images(self) -> int:
@@ -171,8 +192,7 @@ class ImageFolder:
         )
 
 
-def _scan(path: Path) -> tuple[list[Path], Tensor | None, list[str]]:
-    """Return the files in order, their labels, and the class names."""
+def _scan(path: Path) -> FoundImages:
     # Flat folder.
     entries = sorted(path.iterdir())
     folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
@@ -182,7 +202,7 @@ def _scan(path: Path) -> tuple[list[Path], Tensor | None, list[str]]:
             raise ConfigError(
                 f"data.path {path} holds no images ({', '.join(sorted(EXTENSIONS))})."
             )
-        return files, None, []
+        return FoundImages(files, None, [])
     # Class folders.
     if loose := _images_among(entry for entry in entries if entry.is_file()):
         raise ConfigError(
@@ -199,7 +219,8 @@ def _scan(path: Path) -> tuple[list[Path], Tensor | None, list[str]]:
             )
         files += members
         labels += [label] * len(members)
-    return files, torch.tensor(labels, dtype=torch.long), [folder.name for folder in folders]
+    names = [folder.name for folder in folders]
+    return FoundImages(files, torch.tensor(labels, dtype=torch.long), names)
 
 
 def _images_among(entries: Iterable[Path]) -> list[Path]:

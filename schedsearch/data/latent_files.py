@@ -126,8 +126,9 @@ def _check_values(
         raise ConfigError(f"{file}: {name} must be float16 or float32, but are {values.dtype}.")
     if values.ndim == 4 and len(values) and tuple(values.shape[1:]) == wanted:
         return
-    swapped = values.ndim == 4 and values.shape[1] == channels * (1 if moments else 2)
-    hint = f"; with {values.shape[1]} channels they are {other}, so name the key so" * swapped
+    hint = ""
+    if values.ndim == 4 and values.shape[1] == channels * (1 if moments else 2):
+        hint = f"; with {values.shape[1]} channels they are {other}, so name the key so"
     raise ConfigError(
         f"{file}: the backbone wants {name} of shape (N, {', '.join(map(str, wanted))}), but the "
         f"file has {tuple(values.shape)}{hint}."

@@ -65,7 +65,7 @@ def load_decoder(
         raise ConfigError(
             "data.source latents needs data.vae, the folder of a diffusers AutoencoderKL."
         )
-    return LatentDecoder(Path(settings.vae), device)
+    return LatentDecoder.load(Path(settings.vae), device)
 
 
 def _open_source(
@@ -90,7 +90,7 @@ def _open_source(
     if settings.source == "image_folder":
         from schedsearch.data.image_folder import ImageFolder
 
-        return ImageFolder(path, in_shape, max_damaged=settings.max_damaged)
+        return ImageFolder.open(path, in_shape, max_damaged=settings.max_damaged)
     if settings.source == "latents":
         from schedsearch.data.latent_files import load_shards
         from schedsearch.data.latents import LatentSource

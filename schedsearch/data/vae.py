@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -21,19 +21,33 @@ DECODED_AT_ONCE = 8
 class LatentDecoder:
     """Decoder of a diffusers ``AutoencoderKL`` for latents times its ``scaling_factor``.
 
-    Stable Diffusion's factor, used by DiT and U-ViT, is 0.18215. Nothing is downloaded, and
-    only safetensors are read.
+    Stable Diffusion's factor, used by DiT and U-ViT, is 0.18215.
 
     Args:
-        folder: Folder with ``config.json`` and ``diffusion_pytorch_model.safetensors``.
+        vae: The ``AutoencoderKL`` with its weights.
+        sha256: Digest of weights and config.
         device: Device of the decoder.
-
-    Raises:
-        ConfigError: If the folder is incomplete, or the model shifts its latents.
-        CheckpointError: If the weights do not fit.
     """
 
-    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+    def __init__(self, vae: Any, sha256: str, device: torch.device | str) -> None:
+        self._vae = vae.to(device)
+        self._device = torch.device(device)
+        self.scaling_factor = float(vae.config.scaling_factor)
+        self.latent_channels = int(vae.config.latent_channels)
+        self.sha256 = sha256
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Self:
+        """Load the weights; nothing is downloaded, and only safetensors are read.
+
+        Args:
+            folder: Folder with ``config.json`` and ``diffusion_pytorch_model.safetensors``.
+            device: Device of the decoder.
+
+        Raises:
+            ConfigError: If the folder is incomplete, or the model shifts its latents.
+            CheckpointError: If the weights do not fit.
+        """
         config = _read_config(folder)
         weights = folder / WEIGHTS_FILE
         if not weights.is_file():
@@ -47,15 +61,11 @@ class LatentDecoder:
                     f"data.vae {folder} has a {name}, which DiT and U-ViT do not use. Name the "
                     "autoencoder that made the latents; for DiT and U-ViT, Stable Diffusion's."
                 )
-        self._vae = _load(folder).to(device)
-        self._device = torch.device(device)
-        self.scaling_factor = float(self._vae.config.scaling_factor)
-        self.latent_channels = int(self._vae.config.latent_channels)
+        vae = _read_vae(folder)
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
         digest.update(json.dumps(config, sort_keys=True).encode())
-        self.sha256 = digest.hexdigest()
-        """Digest of weights and config."""
+        return cls(vae, digest.hexdigest(), device)
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Decode scaled latents, (n, C, h, w) on any device.
@@ -87,7 +97,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _load(folder: Path) -> Any:
+def _read_vae(folder: Path) -> Any:
     from diffusers import AutoencoderKL
     from safetensors import SafetensorError
 

@@ -122,8 +122,8 @@ def stratified_times(
 
     The dtype is that of the process's training times, so a discrete process gets timesteps.
     """
-    width = CLOCK_END / num_intervals
-    low, high = interval * width, (interval + 1) * width
+    # NOTE: Multiplied first, as in ExitSchedule: n times the rounded 1000 / n may exceed 1000.
+    low, high = (CLOCK_END * edge / num_intervals for edge in (interval, interval + 1))
     like = process.draw_times(0, generator)
     if not like.is_floating_point():  # NOTE: ceilings, so that truncation stays in [low, high)
         low, high = float(-(-low // 1)), float(-(-high // 1))

@@ -6,7 +6,7 @@ form below is faster too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -58,21 +58,6 @@ def feature_statistics(batches: Tensor | Iterable[Tensor]) -> FeatureStatistics:
         count += num
     if count < 2:
         raise ValueError(f"A covariance needs at least 2 images, but got {count}.")
-    return FeatureStatistics(mean, scatter / (count - 1), count)
-
-
-def pooled_statistics(parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
-    """Combine the statistics of several sets of images.
-
-    Args:
-        parts: Statistics of one or more sets, by one extractor.
-    """
-    count = sum(part.num_images for part in parts)
-    mean = torch.stack([part.mean * part.num_images for part in parts]).sum(0) / count
-    scatter = torch.zeros_like(parts[0].cov)
-    for part in parts:
-        delta = part.mean - mean
-        scatter += part.cov * (part.num_images - 1) + part.num_images * torch.outer(delta, delta)
     return FeatureStatistics(mean, scatter / (count - 1), count)
 
 

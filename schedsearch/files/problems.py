@@ -94,6 +94,13 @@ class Findings:
             for p in self.problems
         )
 
+    def drop_under(self, paths: Iterable[KeyPath]) -> None:
+        """Forget the mistakes at or below some keys, because other values replace them."""
+        keys = [dotted(path) for path in paths]
+        self.problems = [
+            p for p in self.problems if not any(p.key == k or _is_under(p.key, k) for k in keys)
+        ]
+
     def raise_if_any(self) -> None:
         """End the reading with every mistake found so far.
 

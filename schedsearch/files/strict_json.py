@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+_SCALARS = {int, float, str, bool, type(None)}
+
 
 def read_object(line: str, what: str) -> dict[str, Any]:
     """The object that a line holds.
@@ -29,8 +31,7 @@ def read_object(line: str, what: str) -> dict[str, Any]:
 def check_fields(cls: type[Any], data: Mapping[str, Any]) -> None:
     """Refuse missing and unknown keys, and scalars of another type.
 
-    A key with a default may be missing: lines of an earlier version stay readable. Containers
-    are left to the caller.
+    A key with a default may be missing. Containers are left to the caller.
 
     Raises:
         ValueError: With the keys, or the field and its value.
@@ -44,11 +45,10 @@ def check_fields(cls: type[Any], data: Mapping[str, Any]) -> None:
         raise ValueError(f"{cls.__name__}: missing or unknown keys {', '.join(wrong)}.")
     for name, value in data.items():
         options = typing.get_args(hints[name]) if _is_union(hints[name]) else (hints[name],)
-        scalars = tuple(o for o in options if o in (int, float, str, bool, type(None)))
-        if len(scalars) == len(options) and not isinstance(value, scalars):
-            whole = isinstance(value, int) and float in scalars
-            if not whole:
-                raise ValueError(f"{cls.__name__}.{name}: unexpected value {value!r}.")
+        allowed = {*options, int} if float in options else set(options)
+        # NOTE: Exact types, because a bool is an int in Python.
+        if allowed <= _SCALARS and type(value) not in allowed:
+            raise ValueError(f"{cls.__name__}.{name}: unexpected value {value!r}.")
 
 
 def _is_union(hint: Any) -> bool:

@@ -35,7 +35,7 @@ class ErrorTable:
     standard_errors: tuple[tuple[float, ...], ...]
     """Standard errors of ``losses - losses[:, -1:]``, the paired difference to full depth."""
     exits: str
-    """Exits of the shared fine-tune: ``uniform``, ``schedules``, or ``pretrained`` for none."""
+    """``schedules`` after the shared fine-tune, ``pretrained`` without one."""
     num_steps: int
     """Steps of the shared fine-tune."""
     num_images: int

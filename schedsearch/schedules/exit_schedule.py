@@ -68,7 +68,7 @@ class ExitSchedule:
             t: Time in [0, 1000], with a tolerance of 1e-3 at both ends.
 
         Returns:
-            ``min(n - 1, floor(t / (1000 / n)))``, at least 0.
+            ``min(n - 1, floor(t n / 1000))``, at least 0.
 
         Raises:
             ValueError: If ``t`` lies outside the clock or is not a number.
@@ -78,8 +78,9 @@ class ExitSchedule:
                 f"An exit schedule is defined for times in [0, {CLOCK_END:g}], but got t={t}. "
                 "Pass the model's timestep (U-ViT: 1000 s), not a solver's step index."
             )
-        last = len(self.depths) - 1
-        return min(last, max(0, math.floor(t / (CLOCK_END / len(self.depths)))))
+        num = len(self.depths)
+        # NOTE: Multiplied first, because 1000 / 30 is rounded and would move whole timesteps.
+        return min(num - 1, max(0, math.floor(t * num / CLOCK_END)))
 
     def depth_at(self, t: float) -> int:
         """Return the number of blocks to run at clock time ``t``."""
@@ -112,7 +113,7 @@ class ExitSchedule:
         if not bool(inside.all()):
             first = float(clock[~inside].flatten()[0])
             self.interval_of(first)  # NOTE: raises the ValueError with its explanation
-        interval = torch.floor(clock / (CLOCK_END / len(self.depths))).long()
+        interval = torch.floor(clock * len(self.depths) / CLOCK_END).long()
         interval = interval.clamp(0, len(self.depths) - 1)
         return torch.tensor(self.depths, dtype=torch.long, device=t.device)[interval]
 

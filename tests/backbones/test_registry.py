@@ -3,8 +3,9 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.backbones.guidance import null_label_of
-from schedsearch.backbones.registry import REGISTRY, build_backbone, family_of
+from schedsearch.backbones.registry import build_backbone, family_of
 from schedsearch.backbones.weights.checkpoint import fingerprint
+from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.exceptions import ConfigError
 from schedsearch.settings import BackboneSettings
 
@@ -129,8 +130,8 @@ def test_import_string() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (BackboneSettings(), "either a registry name or a family"),
-        (BackboneSettings(name="DiT-S/2", family="dit"), "either a registry name or a family"),
+        (BackboneSettings(), "exactly one of name and family, got neither"),
+        (BackboneSettings(name="DiT-S/2", family="dit"), "exactly one of name and family"),
         (BackboneSettings(name="DiT-XL2"), "did you mean 'DiT-XL/2'"),
         (BackboneSettings(name="UViT-L/2"), "did you mean 'U-ViT-L/2'"),
         (BackboneSettings(name="DiT-S/4", config={"depth": 2}), "DiT-S/4 fixes depth to 12"),
@@ -140,7 +141,10 @@ def test_import_string() -> None:
         (BackboneSettings(family="ditt"), "did you mean 'dit'"),
         (BackboneSettings(family="dit", config={"hiden_size": 8}), "did you mean 'hidden_size'"),
         (BackboneSettings(family="dit", config={**TINY, "patch_size": 3}), "must divide"),
-        (BackboneSettings(family="dit", config={**TINY, "depth": "2"}), "cannot be built"),
+        (
+            BackboneSettings(family="dit", config={**TINY, "depth": "2"}),
+            "depth: must be an integer",
+        ),
         (BackboneSettings(family="no_such_package:Net"), "no_such_package.*cannot be imported"),
         (BackboneSettings(family=f"{__name__}:Foreing"), "did you mean 'Foreign'"),
         (BackboneSettings(family=f"{__name__}:Foreign", config={"width": 101}), "at most 100"),

@@ -162,6 +162,21 @@ def test_diffusers_of_the_same_size_runs_beside_ours():
         assert row["ratio"] == pytest.approx(row["ours_ms"] / row["diffusers_ms"])
 
 
+def test_both_dits_multiply_numbers_that_are_not_zero(monkeypatch):
+    outputs = {}
+
+    def run_once(work, clock, repeats):
+        outputs.update({name: next(iter(start())) for name, start in work.items()})
+        return {name: [1.0] for name in work}
+
+    monkeypatch.setattr("benchmarks.paper_timings.time_rounds", run_once)
+    diffusers_table(
+        TINY_DIT, CPU, model="tiny", batches=(1,), dtype=torch.float32, repeats=1, calls=1
+    )
+    assert bool(outputs["ours"].any())
+    assert bool(outputs["diffusers"].sample.any())
+
+
 @pytest.mark.parametrize(("family", "config"), [("dit", TINY_DIT), ("uvit", TINY_U_VIT)])
 def test_a_training_table_has_a_row_per_schedule(family, config):
     backbone = BackboneSettings(family=family, config=config)

@@ -155,8 +155,9 @@ def test_weights_are_needed(tmp_path: Path) -> None:
     assert "backbone.checkpoint is not set and --weights is missing" in done.err
 
 
-def test_weights_that_ship(tmp_path: Path) -> None:
-    bare = write_space(tmp_path, backbone={"checkpoint": None})
+@pytest.mark.parametrize("checkpoint", [None, "gone.safetensors"])
+def test_weights_that_ship(tmp_path: Path, checkpoint: str | None) -> None:
+    bare = write_space(tmp_path, backbone={"checkpoint": checkpoint})
     weights = ("--weights", "package:digits_dit.safetensors")
     done, arrays = sample(bare, *weights, "--num", 2, "--raw")
     assert done.code == 0, done.err

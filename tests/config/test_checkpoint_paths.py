@@ -9,7 +9,7 @@ import pytest
 
 from schedsearch.config import read_settings
 from schedsearch.config.checkpoint_paths import locate_weights, split_choice
-from schedsearch.exceptions import ConfigError
+from schedsearch.exceptions import CheckpointError, ConfigError
 
 
 def touch(*paths: Path) -> None:
@@ -67,6 +67,17 @@ def test_the_choice_is_only_a_known_word(tmp_path: Path) -> None:
     assert split_choice("a#b.pt#model") == (Path("a#b.pt"), "model")
     touch(tmp_path / "net#ema")
     assert split_choice(str(tmp_path / "net#ema")) == (tmp_path / "net#ema", None)
+
+
+def test_weights_that_ship_and_what_is_missing(tmp_path: Path) -> None:
+    shipped = locate_weights("package:digits_dit.safetensors")
+    assert shipped.path.is_file()
+    with pytest.raises(CheckpointError, match=r"No weights named .*digits_dit\.safetensors"):
+        locate_weights("package:nothing.safetensors")
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt does not exist"):
+        locate_weights(tmp_path / "nowhere.pt")
+    with pytest.raises(CheckpointError, match="is a folder, but neither"):
+        locate_weights(tmp_path)
 
 
 def test_no_torch_is_needed() -> None:

@@ -36,7 +36,7 @@ def harm(folder: Path, *names: str) -> None:
 
 def test_training_draws_another_image_and_its_label(folder: Path, caplog) -> None:
     harm(folder, "a/03.png", "b/11.png")
-    source = ImageFolder(folder, SHAPE, max_damaged=2)
+    source = ImageFolder.open(folder, SHAPE, max_damaged=2)
     with caplog.at_level(logging.WARNING):
         images, labels = source.batch(400, torch.Generator().manual_seed(0))
     assert labels is not None
@@ -49,10 +49,10 @@ def test_training_draws_another_image_and_its_label(folder: Path, caplog) -> Non
 
 
 def test_good_draws_stay_where_they_were(folder: Path) -> None:
-    whole = ImageFolder(folder, SHAPE)
+    whole = ImageFolder.open(folder, SHAPE)
     expected, _ = whole.batch(50, torch.Generator().manual_seed(0))
     harm(folder, "a/03.png")
-    again, _ = ImageFolder(folder, SHAPE, max_damaged=1).batch(
+    again, _ = ImageFolder.open(folder, SHAPE, max_damaged=1).batch(
         50, torch.Generator().manual_seed(0)
     )
     was_damaged = (to_uint8(expected)[:, 0] == 0) & (to_uint8(expected)[:, 1] == 3)
@@ -63,10 +63,10 @@ def test_good_draws_stay_where_they_were(folder: Path) -> None:
 def test_draws_are_the_same_whether_the_damage_was_known_or_not(folder: Path) -> None:
     # A resumed trial has not met the files that the first one met.
     harm(folder, *(f"a/{index:02}.png" for index in range(20)))
-    source = ImageFolder(folder, SHAPE, max_damaged=20)
+    source = ImageFolder.open(folder, SHAPE, max_damaged=20)
     first, _ = source.batch(60, torch.Generator().manual_seed(0))
     known, _ = source.batch(60, torch.Generator().manual_seed(0))
-    fresh, _ = ImageFolder(folder, SHAPE, max_damaged=20).batch(
+    fresh, _ = ImageFolder.open(folder, SHAPE, max_damaged=20).batch(
         60, torch.Generator().manual_seed(0)
     )
     assert torch.equal(first, known)
@@ -75,7 +75,7 @@ def test_draws_are_the_same_whether_the_damage_was_known_or_not(folder: Path) ->
 
 def test_the_reference_leaves_damaged_images_out(folder: Path) -> None:
     harm(folder, "a/00.png", "a/01.png", "b/29.png")
-    source = ImageFolder(folder, SHAPE, max_damaged=3)
+    source = ImageFolder.open(folder, SHAPE, max_damaged=3)
     batches = list(source.uint8_batches(2))
     assert sum(map(len, batches)) == 2 * PER_CLASS - 3
     assert all(len(batch) for batch in batches)
@@ -92,13 +92,13 @@ def test_one_more_than_allowed_is_an_error_that_names_some(folder: Path) -> None
 
 
 def test_verify_reports_what_is_skipped(folder: Path) -> None:
-    assert ImageFolder(folder, SHAPE).verify() == ()
+    assert ImageFolder.open(folder, SHAPE).verify() == ()
     harm(folder, "b/29.png")
-    (note,) = ImageFolder(folder, SHAPE, max_damaged=1).verify()
+    (note,) = ImageFolder.open(folder, SHAPE, max_damaged=1).verify()
     assert "1 of 60 images cannot be read" in note
     assert "b/29.png (not an image)" in note
     with pytest.raises(ConfigError, match=r"b/29\.png"):
-        ImageFolder(folder, SHAPE).verify()
+        ImageFolder.open(folder, SHAPE).verify()
 
 
 def test_verify_looks_into_every_class(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_verify_looks_into_every_class(tmp_path: Path) -> None:
         for index in range(3):
             Image.new("RGB", (4, 4)).save(tmp_path / f"{label:02}" / f"{index}.png")
         harm(tmp_path, f"{label:02}/2.png")
-    source = ImageFolder(tmp_path, SHAPE, max_damaged=40)
+    source = ImageFolder.open(tmp_path, SHAPE, max_damaged=40)
     source.verify()
     assert len(source.damaged) == 40
 
@@ -115,10 +115,10 @@ def test_verify_looks_into_every_class(tmp_path: Path) -> None:
 def test_nothing_readable_ends_instead_of_drawing_for_ever(tmp_path: Path) -> None:
     harm(tmp_path, "0.png", "1.png")
     with pytest.raises(ConfigError, match="2 of 2 images cannot be read"):
-        ImageFolder(tmp_path, SHAPE, max_damaged=99).batch(3, torch.Generator())
+        ImageFolder.open(tmp_path, SHAPE, max_damaged=99).batch(3, torch.Generator())
 
 
 def test_loose_images_beside_class_folders_are_not_ignored(folder: Path) -> None:
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "loose.png")
     with pytest.raises(ConfigError, match=r"1 loose images such as loose\.png"):
-        ImageFolder(folder, SHAPE)
+        ImageFolder.open(folder, SHAPE)

@@ -132,6 +132,7 @@ GOOD = values(3)
         ({"latents": (100 * GOOD).to(torch.uint8)}, r"must be float16 or float32.*uint8"),
         ({"latents": GOOD[:, :, :2]}, r"\(3, 4, 2, 4\)"),
         ({"latents": GOOD[:0]}, r"\(0, 4, 4, 4\)"),
+        ({"latents": torch.zeros(5)}, r"file has \(5,\)"),
         ({"latents": GOOD, "labels": torch.arange(2)}, "must be 3 integers"),
         ({"latents": GOOD, "labels": torch.arange(3.0)}, "must be 3 integers"),
         ({"latents": GOOD, "labels": torch.arange(3) - 1}, "start at 0"),

@@ -95,7 +95,7 @@ def test_digits_are_the_real_ones() -> None:
 
 
 def test_classes_are_sorted_folders_with_their_own_images(class_folders: Path) -> None:
-    folder = ImageFolder(class_folders, SHAPE)
+    folder = ImageFolder.open(class_folders, SHAPE)
     assert folder.classes == ["ant", "bird", "cat"]
     everything = torch.cat(list(folder.uint8_batches(3)))
     of_class = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
@@ -110,22 +110,22 @@ def test_centre_crop_and_resize(tmp_path: Path) -> None:
     wide = np.zeros((6, 18, 3), dtype=np.uint8)
     wide[:, 6:12] = (10, 200, 30)  # only the centre survives the crop
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    pixels = next(ImageFolder(tmp_path, SHAPE).uint8_batches(1))[0]
+    pixels = next(ImageFolder.open(tmp_path, SHAPE).uint8_batches(1))[0]
     assert pixels.flatten(1).unique(dim=1).flatten().tolist() == [10, 200, 30]  # (C, H, W), RGB
-    grey = next(ImageFolder(tmp_path, (1, 3, 3)).uint8_batches(1))[0]
+    grey = next(ImageFolder.open(tmp_path, (1, 3, 3)).uint8_batches(1))[0]
     assert grey.shape == (1, 3, 3)
 
 
 def test_fingerprint_changes_with_the_images(class_folders: Path) -> None:
-    before = ImageFolder(class_folders, SHAPE).fingerprint
-    assert ImageFolder(class_folders, SHAPE).fingerprint == before
-    assert ImageFolder(class_folders, (3, 5, 5)).fingerprint != before
+    before = ImageFolder.open(class_folders, SHAPE).fingerprint
+    assert ImageFolder.open(class_folders, SHAPE).fingerprint == before
+    assert ImageFolder.open(class_folders, (3, 5, 5)).fingerprint != before
     write_images(class_folders / "cat", 3)
-    assert ImageFolder(class_folders, SHAPE).fingerprint != before
+    assert ImageFolder.open(class_folders, SHAPE).fingerprint != before
 
 
 def test_images_are_read_on_demand(class_folders: Path) -> None:
-    folder = ImageFolder(class_folders, SHAPE)
+    folder = ImageFolder.open(class_folders, SHAPE)
     (class_folders / "ant" / "0.png").write_bytes(b"not an image")
     with pytest.raises(ConfigError, match=r"1 of 10 images cannot.*ant/0\.png \(not an image\)"):
         next(folder.uint8_batches(10))
@@ -136,20 +136,20 @@ def test_preflight_finds_a_cut_off_image(class_folders: Path) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
     with pytest.raises(ConfigError, match=r"cat/1\.png \(.*truncated\)\. Replace or remove"):
-        ImageFolder(class_folders, SHAPE).verify()
+        ImageFolder.open(class_folders, SHAPE).verify()
 
 
 def test_image_folder_errors(tmp_path: Path, class_folders: Path) -> None:
     with pytest.raises(ConfigError, match="is not a folder"):
-        ImageFolder(tmp_path / "nowhere", SHAPE)
+        ImageFolder.open(tmp_path / "nowhere", SHAPE)
     with pytest.raises(ConfigError, match=r"4.*latents"):
-        ImageFolder(class_folders, (4, 6, 6))
+        ImageFolder.open(class_folders, (4, 6, 6))
     (class_folders / "empty").mkdir()
     with pytest.raises(ConfigError, match="'empty' holds no images"):
-        ImageFolder(class_folders, SHAPE)
+        ImageFolder.open(class_folders, SHAPE)
     (tmp_path / "none").mkdir()
     with pytest.raises(ConfigError, match="holds no images"):
-        ImageFolder(tmp_path / "none", SHAPE)
+        ImageFolder.open(tmp_path / "none", SHAPE)
 
 
 def test_grey_npz_with_the_short_keys(tmp_path: Path) -> None:
@@ -221,12 +221,12 @@ class _Classes:
 
 
 def test_labels_must_fit_the_backbone(tmp_path: Path, class_folders: Path) -> None:
-    labelled = ImageFolder(class_folders, SHAPE)
+    labelled = ImageFolder.open(class_folders, SHAPE)
     check_labels_fit(labelled, _Classes(3))  # type: ignore[arg-type]
     check_labels_fit(labelled, _Classes(None))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="3 classes, but the backbone only 2"):
         check_labels_fit(labelled, _Classes(2))  # type: ignore[arg-type]
-    unlabelled = ImageFolder(class_folders / "ant", SHAPE)
+    unlabelled = ImageFolder.open(class_folders / "ant", SHAPE)
     with pytest.raises(ConfigError, match="the data has no labels"):
         check_labels_fit(unlabelled, _Classes(3))  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from schedsearch.data.digits import load_digits
 from schedsearch.evaluation.features import (
     Classifier,
     FeatureExtractor,
@@ -14,12 +15,13 @@ from schedsearch.evaluation.features import (
 )
 from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
 from schedsearch.exceptions import CheckpointError, ConfigError
-from trainers.pretraining.digits_cnn import accuracy, load_images, split, train
+from trainers.pretraining.classifier import Labelled
+from trainers.pretraining.digits_cnn import split
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_images()
+    return Labelled.of(load_digits())
 
 
 @pytest.fixture(scope="module")
@@ -36,32 +38,30 @@ def test_meets_the_protocols_and_names_its_weights(extractor):
 
 
 def test_names_the_held_out_digits(extractor, digits):
-    images, labels = digits
-    _, held_out = split(labels, seed=0)
-    found = extractor.classify(images[held_out]).argmax(1)
-    assert float((found == labels[held_out]).float().mean()) >= 0.99
+    _, held_out = split(digits, seed=0)
+    found = extractor.classify(held_out.images).argmax(1)
+    assert float((found == held_out.labels).float().mean()) >= 0.99
 
 
 def test_features_are_standardised_and_full_rank(extractor, digits):
-    images, labels = digits
-    train_rows, _ = split(labels, seed=0)
-    features = extractor(images[train_rows])
+    learned, _ = split(digits, seed=0)
+    features = extractor(learned.images)
     assert features.dtype == torch.float32
-    assert features.shape == (len(train_rows), 64)
+    assert features.shape == (len(learned.images), 64)
     np.testing.assert_allclose(features.mean(0), 0.0, atol=1e-3)
     np.testing.assert_allclose(features.std(0), 1.0, atol=1e-3)
     assert torch.linalg.matrix_rank(features.double().T.cov()) == 64
 
 
 def test_features_do_not_depend_on_the_batch(extractor, digits):
-    images = digits[0][:40]
+    images = digits.images[:40]
     whole = extractor(images)
     parts = extract_features(extractor, iterate_batches(images, 7))
     np.testing.assert_allclose(parts, whole, atol=2e-5)
 
 
 def test_distance_sees_noise_that_the_eye_sees(extractor, digits):
-    images = digits[0]
+    images = digits.images
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(images)))
     first, second = images[order[:898]], images[order[898:]]
     noise = np.random.default_rng(0).normal(0, 25, first.shape)
@@ -86,17 +86,6 @@ def test_damaged_package_weights_are_named(monkeypatch):
     )
     with pytest.raises(CheckpointError, match=r"missing\.safetensors"):
         build_extractor("digits", None)
-
-
-def test_training_is_reproducible_and_learns(digits):
-    images, labels = digits
-    rows = torch.arange(0, 640)
-    first = train(images[rows], labels[rows], seed=3, num_epochs=4)
-    again = train(images[rows], labels[rows], seed=3, num_epochs=4)
-    other = train(images[rows], labels[rows], seed=4, num_epochs=1)
-    assert torch.equal(first.features(images[:9]), again.features(images[:9]))
-    assert not torch.equal(first.features(images[:9]), other.features(images[:9]))
-    assert accuracy(first, images[640:], labels[640:]) > 0.85
 
 
 class MeanColour:

@@ -15,6 +15,7 @@ from schedsearch.evaluation.error_table import (
 )
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.planning.error_table import ErrorTable
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
 
@@ -145,6 +146,16 @@ def test_stratified_times(process: NoiseProcess, num_intervals: int) -> None:
     if isinstance(process, DDPMProcess):
         times = stratified_times(process, num_intervals - 1, num_intervals, 5000, generator)
         assert int(times.max()) == 999
+
+
+@pytest.mark.parametrize("num_intervals", [15, 30, 60])
+def test_times_stay_in_intervals_whose_width_is_rounded(num_intervals: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    intervals = ExitSchedule(tuple(range(num_intervals)))
+    for interval in range(num_intervals):
+        times = stratified_times(DDPMProcess(), interval, num_intervals, 500, generator)
+        assert int(times.max()) <= 999
+        assert set(intervals.depths_at(times).tolist()) == {interval}
 
 
 def test_pretrained_weights_and_the_seed() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.evaluation.features import build_extractor
 from schedsearch.evaluation.quality import GRID_IMAGES, measure_quality, protocol_digest
@@ -12,7 +13,6 @@ from schedsearch.evaluation.sampling import balanced_labels, generate, starting_
 from schedsearch.exceptions import TrialError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
-from trainers.pretraining.digits_cnn import load_images
 
 SCHEDULE = ExitSchedule((5, 5, 5, 4, 4, 3, 3, 2, 2, 1))
 
@@ -21,7 +21,7 @@ class Digits:
     fingerprint = "sha256:digits"
 
     def __init__(self):
-        self.images = load_images()[0][:400]
+        self.images = load_digits().images[:400]
         self.num_images = len(self.images)
 
     def uint8_batches(self, batch_size):
@@ -123,7 +123,7 @@ def test_real_images_score_far_better_than_noise(extractor, reference, net):
         num_steps, times, process, wants_variance = 1, (0.0,), DDPMProcess(), False
 
         def __init__(self):
-            self.rest = (load_images()[0][400:800].float() / 127.5 - 1).split(50)
+            self.rest = (load_digits().images[400:800].float() / 127.5 - 1).split(50)
 
         def sample(self, denoiser, noise, step_noise=None):
             batch, self.rest = self.rest[0], self.rest[1:]

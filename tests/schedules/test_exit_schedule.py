@@ -63,6 +63,14 @@ def test_intervals_are_equal_tenths() -> None:
     assert counts.tolist() == [100] * 10
 
 
+@pytest.mark.parametrize("num", [3, 10, 30, 60, 999])
+def test_a_timestep_on_an_edge_opens_the_next_interval(num: int) -> None:
+    schedule = ExitSchedule(tuple(range(num)))
+    exact = [t * num // 1000 for t in range(1000)]
+    assert [schedule.interval_of(t) for t in range(1000)] == exact
+    assert schedule.depths_at(torch.arange(1000)).tolist() == exact
+
+
 @pytest.mark.parametrize("depths", [(), (1, -1), (1, True), (1.0,), ("1",)])
 def test_depths_must_be_integers(depths: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="exit"):

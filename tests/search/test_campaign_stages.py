@@ -20,7 +20,7 @@ from tiny_runs import (
     write_space,
 )
 
-from schedsearch.backbones.weights.checkpoint import resolve_checkpoint
+from schedsearch.config.checkpoint_paths import locate_weights
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.records import ConfirmRecord
 from schedsearch.runs.costs import Costs
@@ -136,7 +136,7 @@ def test_trials_of_shared_weights_measure_one_file(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     first = run_cli("run", space, "--output", folder.root)
     assert first.code == 0, first.err
-    pretrained = resolve_checkpoint("package:digits_dit.safetensors").path
+    pretrained = locate_weights("package:digits_dit.safetensors").path
     full, *others = records_of(folder.root)
     assert full.label == "full"
     assert same_weights(folder.weights(full.number), pretrained)

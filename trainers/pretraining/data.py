@@ -7,13 +7,11 @@ from pathlib import Path
 
 import torch
 
+from schedsearch.config.data_rules import KNOWN_SHAPES
 from schedsearch.data.loading import load_source
 from schedsearch.data.sources import ImageSource
 from schedsearch.exceptions import ConfigError
 from schedsearch.settings import DataSettings
-
-SHAPES = {"digits": (1, 8), "mnist": (1, 28), "cifar10": (3, 32)}
-"""Channels and side of sources with a fixed image size."""
 
 SOURCES = ("digits", "mnist", "cifar10", "image_folder", "npz", "latents")
 
@@ -115,7 +113,7 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 
 def _shape(args: argparse.Namespace) -> tuple[int, int, int]:
-    channels, side = SHAPES.get(args.data, (None, None))
+    channels, side, _ = KNOWN_SHAPES.get(args.data, (None, None, None))
     channels = channels if args.channels is None else args.channels
     side = side if args.size is None else args.size
     if channels is None or side is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -16,42 +15,12 @@ from torch import Tensor, nn
 from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.shape_arguments import differences
 from schedsearch.backbones.weights.weight_files import Weights, name_some, read_weights
-from schedsearch.config.checkpoint_paths import WeightsLocation, locate_weights
+from schedsearch.config.checkpoint_paths import locate_weights
 from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import replacing
 from schedsearch.settings import BackboneSettings
 
-PACKAGE_PREFIX = "package:"
-"""Marks weights that ship with the package."""
-
 logger = logging.getLogger(__name__)
-
-
-def resolve_checkpoint(checkpoint: str | Path) -> WeightsLocation:
-    """Find the file that a checkpoint setting names.
-
-    Args:
-        checkpoint: A file, a training folder of U-ViT, a diffusers folder, or ``package:NAME``
-            for weights that ship. A suffix ``#ema``, ``#model`` or ``#state_dict`` chooses one
-            of several sets of weights.
-
-    Raises:
-        CheckpointError: If there is no such file, or a folder is incomplete.
-    """
-    text = str(checkpoint)
-    if not text.startswith(PACKAGE_PREFIX):
-        return locate_weights(text)
-    name = text.removeprefix(PACKAGE_PREFIX)
-    shipped = resources.files("schedsearch.pretrained")
-    names = sorted(
-        entry.name for entry in shipped.iterdir() if entry.name.endswith(".safetensors")
-    )
-    if name not in names:
-        raise CheckpointError(
-            f"No weights named {name!r} ship with the package; "
-            f"there are {', '.join(names) or 'none'}."
-        )
-    return WeightsLocation(Path(str(shipped / name)))
 
 
 def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
@@ -59,7 +28,7 @@ def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
 
     Args:
         net: Network that receives the weights.
-        checkpoint: As for :func:`resolve_checkpoint`: releases and training files of DiT and
+        checkpoint: As for :func:`locate_weights`: releases and training files of DiT and
             U-ViT, safetensors, or a diffusers ``DiTTransformer2DModel``.
 
     Returns:
@@ -68,7 +37,7 @@ def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
     Raises:
         CheckpointError: If the file is damaged or belongs to another model.
     """
-    return fill(net, read_weights(resolve_checkpoint(checkpoint)))
+    return fill(net, read_weights(locate_weights(checkpoint)))
 
 
 def fill(net: nn.Module, weights: Weights) -> str | None:

@@ -26,7 +26,6 @@ from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.weights.checkpoint import (
     fill,
     fingerprint,
-    resolve_checkpoint,
     save_weights,
 )
 from schedsearch.backbones.weights.diffusers_dit import (
@@ -37,7 +36,7 @@ from schedsearch.backbones.weights.diffusers_dit import (
 )
 from schedsearch.backbones.weights.recognition import recognise
 from schedsearch.backbones.weights.weight_files import read_weights
-from schedsearch.config.checkpoint_paths import DIFFUSERS_STEM
+from schedsearch.config.checkpoint_paths import DIFFUSERS_STEM, locate_weights
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.atomic import replacing, write_text
 from schedsearch.settings import BackboneSettings
@@ -119,8 +118,7 @@ def convert(
     """Read weights, check them against their backbone, and write them.
 
     Args:
-        checkpoint: As for
-            :func:`~schedsearch.backbones.weights.checkpoint.resolve_checkpoint`.
+        checkpoint: As for :func:`~schedsearch.config.checkpoint_paths.locate_weights`.
         target: File to write; a folder for ``diffusers``.
         layout: ``safetensors`` and ``official`` (a ``.pt`` file for the official code) have the
             official names; ``diffusers`` is a ``DiTTransformer2DModel``.
@@ -133,7 +131,7 @@ def convert(
         ConfigError: If the target exists or cannot be written, or diffusers has no such model.
     """
     _check_target(target, layout, force=force)
-    weights = read_weights(resolve_checkpoint(checkpoint))
+    weights = read_weights(locate_weights(checkpoint))
     settings = backbone
     if not isinstance(settings, BackboneSettings):
         settings = recognise(weights, settings)

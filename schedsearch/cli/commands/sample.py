@@ -15,7 +15,6 @@ from schedsearch.exceptions import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from schedsearch.config import ModelSettings
     from schedsearch.protocols import Method
     from schedsearch.schedules.exit_schedule import ExitSchedule
 
@@ -88,8 +87,10 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.methods.loading import load_method, solver_for
     from schedsearch.methods.method_file import check_fits
 
-    settings = read_model_settings(args.space)
-    chosen = _choose_schedule(args, settings)
+    chosen = _choose_schedule(args)
+    # NOTE: The checkpoint need not exist where other weights replace it.
+    replaced = () if chosen.weights is None else ("backbone.checkpoint=null",)
+    settings = read_model_settings(args.space, replaced)
     backbone = dataclasses.replace(
         settings.backbone, checkpoint=chosen.weights or settings.backbone.checkpoint
     )
@@ -170,9 +171,9 @@ class _Choice:
         return schedule
 
 
-def _choose_schedule(args: argparse.Namespace, settings: ModelSettings) -> _Choice:
+def _choose_schedule(args: argparse.Namespace) -> _Choice:
     """The schedule and the weights it brings along; ``--weights`` comes first."""
-    from schedsearch.config.backbone_rules import PACKAGE_PREFIX
+    from schedsearch.config.paths import PACKAGE_PREFIX
     from schedsearch.schedules.schedule_file import read_schedule_file
 
     path, weights = Path(args.schedule), args.weights

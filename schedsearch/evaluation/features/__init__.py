@@ -68,25 +68,25 @@ def build_extractor(
 
     device = torch.device(device)
     if features == "digits":
-        from schedsearch.evaluation.features.digits_cnn import DigitsExtractor
+        from schedsearch.evaluation.features import digits_cnn
 
-        return DigitsExtractor(device)
+        return digits_cnn.load(device)
     if features == "digits_mlp":
-        from schedsearch.evaluation.features.digits_mlp import DigitsMLPExtractor
+        from schedsearch.evaluation.features import digits_mlp
 
-        return DigitsMLPExtractor(device)
+        return digits_mlp.load(device)
     if features == "mnist_cnn":
-        from schedsearch.evaluation.features.mnist_cnn import MnistCNNExtractor
+        from schedsearch.evaluation.features import mnist_cnn
 
-        return MnistCNNExtractor(device)
+        return mnist_cnn.load(device)
     if features == "lenet":
         from schedsearch.evaluation.features.lenet import LeNetExtractor
 
-        return LeNetExtractor(features_path, device)
+        return LeNetExtractor.load(features_path, device)
     if features == "inception":
         from schedsearch.evaluation.features.inception import InceptionExtractor
 
-        return InceptionExtractor(features_path, device)
+        return InceptionExtractor.load(features_path, device)
     return _build_custom(features, features_path, device)
 
 

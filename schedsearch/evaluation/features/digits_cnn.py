@@ -33,15 +33,10 @@ class DigitsCNN(FeatureClassifier):
         super().__init__(body, 64 * 2 * 2, NUM_FEATURES, dropout=dropout)
 
 
-class DigitsExtractor(PackagedExtractor):
-    """The digits CNN with shipped weights; see :class:`FeatureExtractor`.
-
-    Args:
-        device: Device of the network.
+def load(device: torch.device | str = "cpu") -> PackagedExtractor:
+    """Load the digits CNN with its shipped weights.
 
     Raises:
         CheckpointError: If the package's weights are missing or damaged.
     """
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        super().__init__("digits CNN", DigitsCNN(), WEIGHTS_FILE, IMAGE_SIZE, device)
+    return PackagedExtractor.load("digits CNN", DigitsCNN(), WEIGHTS_FILE, IMAGE_SIZE, device)

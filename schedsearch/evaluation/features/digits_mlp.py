@@ -32,15 +32,10 @@ class DigitsMLP(FeatureClassifier):
         super().__init__(body, WIDTH, NUM_FEATURES)
 
 
-class DigitsMLPExtractor(PackagedExtractor):
-    """The digits MLP with shipped weights; see :class:`FeatureExtractor`.
-
-    Args:
-        device: Device of the network.
+def load(device: torch.device | str = "cpu") -> PackagedExtractor:
+    """Load the digits MLP with its shipped weights.
 
     Raises:
         CheckpointError: If the package's weights are missing or damaged.
     """
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        super().__init__("digits MLP", DigitsMLP(), WEIGHTS_FILE, IMAGE_SIZE, device)
+    return PackagedExtractor.load("digits MLP", DigitsMLP(), WEIGHTS_FILE, IMAGE_SIZE, device)

@@ -11,10 +11,11 @@ import re
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from schedsearch.exceptions import CheckpointError, ConfigError
 
@@ -39,40 +40,52 @@ _PINNED_PATH = re.compile(r"(?P<path>.*)#sha256=(?P<sha256>[0-9a-fA-F]{64})", re
 class InceptionExtractor:
     """FID's Inception v3 (2015-12-05), 2048 features; see :class:`FeatureExtractor`.
 
-    Nothing is downloaded. The file is TorchScript, which is code. So it loads only with the
-    pinned digest, and from a private copy that nobody can change after the check.
-
     Args:
-        features_path: The weights file or its folder. ``FILE#sha256=DIGEST`` accepts another
-            file with the given digest.
+        net: clean-fid's network with its weights.
+        sha256: Digest of the weights file.
         device: Device of the network.
-
-    Raises:
-        ConfigError: If the path is None or no file is there.
-        CheckpointError: If the digest differs or the file is not TorchScript.
     """
 
     name = "Inception v3 (clean-fid)"
     dim = 2048
 
-    def __init__(self, features_path: str | None, device: torch.device | str = "cpu") -> None:
+    def __init__(self, net: nn.Module, sha256: str, device: torch.device | str) -> None:
         from cleanfid.resize import build_resizer
 
+        self.sha256 = sha256
+        self.device = torch.device(device)
+        self._net = net.to(self.device)
+        self._resize = build_resizer("clean")
+
+    @classmethod
+    def load(cls, features_path: str | None, device: torch.device | str = "cpu") -> Self:
+        """Load the weights; nothing is downloaded.
+
+        The file is TorchScript, which is code. So it loads only with the pinned digest, and
+        from a private copy that nobody can change after the check.
+
+        Args:
+            features_path: The weights file or its folder. ``FILE#sha256=DIGEST`` accepts
+                another file with the given digest.
+            device: Device of the network.
+
+        Raises:
+            ConfigError: If the path is None or no file is there.
+            CheckpointError: If the digest differs or the file is not TorchScript.
+        """
         path, expected = _resolve(features_path)
         try:
             data = path.read_bytes()
         except OSError as error:
             raise ConfigError(f"Cannot read the Inception weights {path}: {error}.") from error
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        if self.sha256 != expected:
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 != expected:
             raise CheckpointError(
-                f"{path} has sha256 {self.sha256}, expected {expected}: it is damaged or another "
+                f"{path} has sha256 {sha256}, expected {expected}: it is damaged or another "
                 f"file. Download {WEIGHTS_URL} again, or trust this file by writing "
-                f"evaluation.features_path: {path}#sha256={self.sha256}"
+                f"evaluation.features_path: {path}#sha256={sha256}"
             )
-        self.device = torch.device(device)
-        self._net = _load(data, path).to(self.device)
-        self._resize = build_resizer("clean")
+        return cls(_read(data, path), sha256, device)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Compute pool features: images (N, 1 or 3, H, W) uint8 -> (N, 2048) float32.
@@ -108,7 +121,7 @@ def _resolve(features_path: str | None) -> tuple[Path, str]:
     return path, expected
 
 
-def _load(data: bytes, path: Path) -> torch.nn.Module:
+def _read(data: bytes, path: Path) -> nn.Module:
     from cleanfid.inception_torchscript import InceptionV3W
 
     with tempfile.TemporaryDirectory(prefix="schedsearch-") as folder:
@@ -117,7 +130,7 @@ def _load(data: bytes, path: Path) -> torch.nn.Module:
             with warnings.catch_warnings():
                 # NOTE: clean-fid uses the deprecated torch.jit; users cannot change that.
                 warnings.simplefilter("ignore", FutureWarning)
-                net: torch.nn.Module = InceptionV3W(folder, download=False, resize_inside=False)
+                net: nn.Module = InceptionV3W(folder, download=False, resize_inside=False)
         except (RuntimeError, AttributeError) as error:
             raise CheckpointError(
                 f"{path} is not the TorchScript Inception of FID: {error}"

@@ -12,6 +12,7 @@ import hashlib
 import io
 import pickle
 from pathlib import Path
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
@@ -58,22 +59,35 @@ class LeNet(nn.Sequential):
 
 
 class LeNetExtractor:
-    """A LeNet with weights from a file; see :class:`FeatureExtractor`.
+    """A trained LeNet; see :class:`FeatureExtractor`.
 
     Args:
-        features_path: A state dict as ``.safetensors``, or as a torch file, which is read with
-            ``weights_only=True``.
+        net: The network with its weights; it is frozen and moved to the device.
+        sha256: Digest of the weights file.
         device: Device of the network.
-
-    Raises:
-        ConfigError: If the path is None or the file cannot be read.
-        CheckpointError: If the file holds anything but weights of this architecture.
     """
 
     name = "MNIST LeNet"
     dim = NUM_FEATURES
 
-    def __init__(self, features_path: str | None, device: torch.device | str = "cpu") -> None:
+    def __init__(self, net: LeNet, sha256: str, device: torch.device | str) -> None:
+        self.sha256 = sha256
+        self.device = torch.device(device)
+        self._net = net.eval().requires_grad_(False).to(self.device)
+
+    @classmethod
+    def load(cls, features_path: str | None, device: torch.device | str = "cpu") -> Self:
+        """Load weights from a file.
+
+        Args:
+            features_path: A state dict as ``.safetensors``, or as a torch file, which is read
+                with ``weights_only=True``.
+            device: Device of the network.
+
+        Raises:
+            ConfigError: If the path is None or the file cannot be read.
+            CheckpointError: If the file holds anything but weights of this architecture.
+        """
         if features_path is None:
             raise ConfigError(
                 "features: lenet needs evaluation.features_path, a LeNet's state dict, for "
@@ -84,9 +98,7 @@ class LeNetExtractor:
             data = path.read_bytes()
         except OSError as error:
             raise ConfigError(f"Cannot read the LeNet weights {path}: {error}.") from error
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        self.device = torch.device(device)
-        self._net = _load(data, path).to(self.device)
+        return cls(_read(data, path), hashlib.sha256(data).hexdigest(), device)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Compute pre-ReLU features: images (N, 1, 28, 28) uint8 -> (N, 84) float32."""
@@ -107,7 +119,7 @@ class LeNetExtractor:
         return images.to(self.device)
 
 
-def _load(data: bytes, path: Path) -> LeNet:
+def _read(data: bytes, path: Path) -> LeNet:
     net = LeNet()
     try:
         if path.suffix == ".safetensors":
@@ -119,4 +131,4 @@ def _load(data: bytes, path: Path) -> LeNet:
         raise CheckpointError(f"{path} is not the state dict of a LeNet: {error}") from error
     except (TypeError, AttributeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} does not hold a state dict: {error}") from error
-    return net.eval().requires_grad_(False)
+    return net

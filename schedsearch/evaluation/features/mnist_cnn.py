@@ -35,15 +35,10 @@ class MnistCNN(FeatureClassifier):
         super().__init__(nn.Sequential(*layers, nn.Flatten()), previous * 3 * 3, NUM_FEATURES)
 
 
-class MnistCNNExtractor(PackagedExtractor):
-    """The MNIST CNN with shipped weights; see :class:`FeatureExtractor`.
-
-    Args:
-        device: Device of the network.
+def load(device: torch.device | str = "cpu") -> PackagedExtractor:
+    """Load the MNIST CNN with its shipped weights.
 
     Raises:
         CheckpointError: If the package's weights are missing or damaged.
     """
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        super().__init__("MNIST CNN", MnistCNN(), WEIGHTS_FILE, IMAGE_SIZE, device)
+    return PackagedExtractor.load("MNIST CNN", MnistCNN(), WEIGHTS_FILE, IMAGE_SIZE, device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib import resources
+from typing import Self
 
 import torch
 from safetensors.torch import load
@@ -67,27 +68,52 @@ class FeatureClassifier(nn.Module):
 
 
 class PackagedExtractor:
-    """A classifier with shipped weights; see :class:`FeatureExtractor`.
+    """A trained classifier of small grey images; see :class:`FeatureExtractor`.
 
     Args:
         name: Name shown to people.
-        net: The network, which receives the weights.
-        weights_file: File in ``schedsearch.pretrained``.
-        image_size: Height and width of the grey images.
+        net: The network with its weights; it is frozen and moved to the device.
+        sha256: Digest of the weights file.
+        image_size: Height and width of the images.
         device: Device of the network.
-
-    Raises:
-        CheckpointError: If the package's weights are missing or damaged.
     """
 
     def __init__(
         self,
         name: str,
         net: FeatureClassifier,
+        sha256: str,
+        image_size: int,
+        device: torch.device | str,
+    ) -> None:
+        self.name = name
+        self.dim = len(net.feature_mean)
+        self.sha256 = sha256
+        self.device = torch.device(device)
+        self._image_size = image_size
+        self._net = net.eval().requires_grad_(False).to(self.device)
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        net: FeatureClassifier,
         weights_file: str,
         image_size: int,
-        device: torch.device | str = "cpu",
-    ) -> None:
+        device: torch.device | str,
+    ) -> Self:
+        """Load shipped weights.
+
+        Args:
+            name: Name shown to people.
+            net: The network, which receives the weights.
+            weights_file: File in ``schedsearch.pretrained``.
+            image_size: Height and width of the images.
+            device: Device of the network.
+
+        Raises:
+            CheckpointError: If the package's weights are missing or damaged.
+        """
         try:
             data = (resources.files("schedsearch.pretrained") / weights_file).read_bytes()
             net.load_state_dict(load(data))
@@ -96,12 +122,7 @@ class PackagedExtractor:
                 f"The package's own {weights_file} cannot be read ({error}). Reinstall "
                 "schedsearch."
             ) from error
-        self.name = name
-        self.dim = len(net.feature_mean)
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        self.device = torch.device(device)
-        self._image_size = image_size
-        self._net = net.eval().requires_grad_(False).to(self.device)
+        return cls(name, net, hashlib.sha256(data).hexdigest(), image_size, device)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Compute standardised features: images (N, 1, H, W) uint8 -> (N, D) float32."""

@@ -19,9 +19,9 @@ from schedsearch.backbones.weights.checkpoint import (
     link_weights,
     load_backbone_from,
     load_weights,
-    resolve_checkpoint,
     save_weights,
 )
+from schedsearch.config.checkpoint_paths import locate_weights
 from schedsearch.exceptions import CheckpointError
 from schedsearch.settings import BackboneSettings
 
@@ -144,7 +144,7 @@ def test_any_other_hash_belongs_to_the_name(tmp_path: Path) -> None:
     for name in ("run#3.safetensors", "net.safetensors#ema"):
         save_weights(make_net(0), tmp_path / name)
     assert load_weights(make_net(1), tmp_path / "run#3.safetensors") is None
-    assert resolve_checkpoint(tmp_path / "net.safetensors#ema").choice is None
+    assert locate_weights(tmp_path / "net.safetensors#ema").choice is None
 
 
 def test_lightning_style_nesting(tmp_path: Path) -> None:
@@ -288,17 +288,6 @@ def test_files_without_weights(tmp_path: Path) -> None:
     torch.save([1, 2], path)
     with pytest.raises(CheckpointError, match="a list, not a state dict"):
         load_weights(make_net(1), path)
-
-
-def test_resolve(tmp_path: Path) -> None:
-    shipped = resolve_checkpoint("package:digits_dit.safetensors")
-    assert shipped.path.is_file()
-    with pytest.raises(CheckpointError, match=r"there are .*digits_dit\.safetensors"):
-        resolve_checkpoint("package:nothing.safetensors")
-    with pytest.raises(CheckpointError, match=r"nowhere\.pt does not exist"):
-        resolve_checkpoint(tmp_path / "nowhere.pt")
-    with pytest.raises(CheckpointError, match="is a folder, but neither"):
-        resolve_checkpoint(tmp_path)
 
 
 def test_what_was_chosen_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

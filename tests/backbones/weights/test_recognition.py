@@ -8,10 +8,11 @@ import torch
 from diffusers import DiTTransformer2DModel
 
 from schedsearch.backbones.dit import DiT
-from schedsearch.backbones.registry import REGISTRY, build_backbone
+from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.weights.diffusers_dit import diffusers_state, transformer_config
 from schedsearch.backbones.weights.recognition import recognise
 from schedsearch.backbones.weights.weight_files import Weights
+from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.settings import BackboneSettings
 
