@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 Work = Callable[[], Iterable[object]]
 """Starts work, such as sampling a batch. Iterating the result runs its steps."""
 
-RUNS_PER_ROUND = 2
-"""Runs per schedule in an interleaved round: one is timed, one warms the caches."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyMeasurement:
@@ -103,6 +100,13 @@ def time_rounds(
     time_round = _time_steps if clock.interleaves_steps else _time_runs
     rounds = [time_round(work, clock, rng) for _ in range(repeats)]
     return {name: [times[name] for times in rounds] for name in work}
+
+
+def whole_runs(clock: Clock, repeats: int) -> int:
+    """Return how many whole runs of each piece of work :func:`time_rounds` needs."""
+    if clock.interleaves_steps:
+        return 2 * repeats  # NOTE: one is timed, one repeats its steps to warm the caches
+    return clock.num_warmups + repeats
 
 
 def _time_runs(

@@ -139,7 +139,7 @@ def nearest(word: object, known: Iterable[str]) -> str | None:
 
 def nearest_or_list(word: object, known: Sequence[str]) -> str:
     """A remedy that names the most similar of ``known``, or all of them."""
-    return nearest(word, known) or "known are " + ", ".join(known)
+    return nearest(word, known) or f"known are {', '.join(known) or 'none'}"
 
 
 def shown(value: object, limit: int = 60) -> str:

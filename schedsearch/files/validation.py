@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, cast, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -216,8 +216,14 @@ def _is_number(text: str) -> bool:
 
 def _sibling_keys(kind: Any, at: KeyPath) -> list[str]:
     """The keys that the section around an unknown key may have."""
+    kind = _section(kind)
     for key in at[:-1]:
         if not dataclasses.is_dataclass(kind):
             return []
-        kind = get_type_hints(cast(type, kind)).get(str(key))
+        kind = _section(get_type_hints(cast(type, kind)).get(str(key)))
     return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+
+
+def _section(hint: Any) -> Any:
+    """The section behind a type: of ``X | None`` it is X."""
+    return next(filter(dataclasses.is_dataclass, get_args(hint)), hint)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schedsearch.evaluation.latency_rounds import RUNS_PER_ROUND
+from schedsearch.evaluation.clocks import build_clock
+from schedsearch.evaluation.latency_rounds import whole_runs
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
@@ -76,19 +77,24 @@ def estimate_run(ready: Preflight) -> Estimate:
     }
     presets = [share for label, share in shares.items() if label != FULL]
     searched = sum(presets) / len(presets) if presets else 2 / 3
+    # Latency of full depth, over all rounds.
+    runs = whole_runs(build_clock(ready.bench.device), evaluation.latency_repeats)
+    full_latency = runs * ready.latency.full_ms / 1000
     # Trials.
     training = TRAINING_PASSES * recipe.num_steps * recipe.batch_size
     own_training = training if recipe.weights == "own" else 0.0
     full_trial = per_image * (own_training + evaluation.num_samples * num_calls)
     measured = [*shares.values(), *[searched] * max(0, n_trials - len(shares))]
     trials = full_trial * sum(measured)
+    if settings.resources.gpus_per_trial >= 1:  # each is measured in place, beside full depth
+        trials += full_latency * sum(1.0 + share for share in measured)
     # Profile: every exit of an interval comes from one pass.
     profile = per_image * training if recipe.weights == "shared" else 0.0
     if settings.profile is not None:
         profile += per_image * settings.profile.num_images * settings.space.num_intervals
     # Final latencies.
-    chosen = [*shares.values(), *[searched] * min(n_trials, FRONT_SIZE + CANDIDATES)]
-    one_round = RUNS_PER_ROUND * sum(chosen) * ready.latency.full_ms / 1000
+    num_searched = min(len(measured) - len(shares), FRONT_SIZE + CANDIDATES)
+    chosen = [*shares.values(), *[searched] * num_searched]
     # Confirmation, and retraining of pairs.
     num_samples = evaluation.confirm_samples or evaluation.num_samples
     held_out = per_image * num_samples * num_calls * evaluation.confirm_seeds
@@ -101,7 +107,7 @@ def estimate_run(ready: Preflight) -> Estimate:
         trial=trials / max(1, len(measured)),
         trials=trials,
         profile=profile,
-        latency=one_round * evaluation.latency_repeats,
+        latency=full_latency * sum(chosen),
         confirmation=confirmation if evaluation.confirm_seeds else 0.0,
         num_workers=settings.resources.num_workers,
     )

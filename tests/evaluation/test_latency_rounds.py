@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from schedsearch.evaluation.latency_rounds import summarise, t_half_width, time_rounds
+from schedsearch.evaluation.latency_rounds import (
+    summarise,
+    t_half_width,
+    time_rounds,
+    whole_runs,
+)
 
 from .conftest import FakeClock
 
@@ -43,6 +48,14 @@ def test_interleaved_runs_warm_up_with_their_first_step(meter):
     time_rounds(recorded(ran, "abc", num_steps=5), FakeClock(meter, num_warmups=2), repeats=1)
     assert ran[:6] == ["a", "a", "b", "b", "c", "c"]
     assert len(ran) == 6 + 3 * 2 * 5, "each step once timed and once not"
+
+
+@pytest.mark.parametrize(("interleaves", "num_warmups"), [(True, 0), (False, 0), (False, 3)])
+def test_whole_runs_are_counted_as_they_happen(meter, interleaves, num_warmups):
+    ran = []
+    clock = FakeClock(meter, num_warmups=num_warmups, interleaves_steps=interleaves)
+    time_rounds(recorded(ran, "abc", num_steps=5), clock, repeats=4)
+    assert len(ran) == 3 * 5 * whole_runs(clock, repeats=4)
 
 
 def test_steps_are_interleaved_in_random_orders(meter):

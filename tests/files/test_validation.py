@@ -33,7 +33,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outer:
-    inner: Range
+    inner: Range | None
 
 
 def mistakes(kind: type, value: object) -> list[str]:
@@ -69,3 +69,12 @@ def test_rules_of_a_nested_section_name_their_keys(
 ) -> None:
     found = mistakes(Outer, {"inner": value})
     assert [text.partition("; write the number")[0] for text in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "key"),
+    [(Range | None, {"high": 1, "x": 1}, "x"), (Outer, {"inner": {"high": 1, "x": 1}}, "inner.x")],
+)
+def test_an_unknown_key_of_a_section_that_may_be_null(kind: type, value: object, key: str) -> None:
+    known = "unknown key; known are low, high, word"
+    assert any(f": top.{key}: {known}" in text for text in mistakes(kind, value))

@@ -11,6 +11,7 @@ from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.runs.latency_file import LatencyReport
 from schedsearch.search.estimates import STARTUP_SECONDS, estimate_run
 from schedsearch.search.preflight import Preflight
+from schedsearch.workers.workbench import device_of
 
 CALLS = 3
 """Network calls per image of the tiny space's solver."""
@@ -40,7 +41,7 @@ def ready_of(*named: tuple[str, tuple[int, ...]], **changes: Any) -> Preflight:
     settings = settings_of(
         evaluation={**EVALUATION, **changes.pop("evaluation", {})},
         recipe={**RECIPE, **changes.pop("recipe", {})},
-        search={"n_trials": 40},
+        search={"n_trials": 40, **changes.pop("search", {})},
         **changes,
     )
     bench = SimpleNamespace(
@@ -48,6 +49,7 @@ def ready_of(*named: tuple[str, tuple[int, ...]], **changes: Any) -> Preflight:
         backbone=SimpleNamespace(num_exit_blocks=10),
         pretrained=nn.Linear(4, 6, bias=False),
         solver=SimpleNamespace(times=TIMES),
+        device=device_of(settings),
     )
     return Preflight(
         bench=bench,  # type: ignore[arg-type]
@@ -96,6 +98,19 @@ def test_final_latencies_take_two_runs_of_each_schedule_per_round() -> None:
     found = estimate_run(ready_of(*PRESETS))
     # Full depth and the presets, and ten searched schedules at most; three rounds.
     assert found.latency == pytest.approx(3 * 2 * (2.0 + 10 * 0.5) * FULL_MS / 1000)
+    few = estimate_run(ready_of(*PRESETS, search={"n_trials": 7}))
+    assert few.latency == pytest.approx(3 * 2 * (2.0 + 4 * 0.5) * FULL_MS / 1000)
+
+
+def test_cuda_times_whole_runs_after_a_warm_up() -> None:
+    """Nothing is interleaved there; with a device of its own, a trial measures full depth too."""
+    runs, on_cpu = 3 + 3, estimate_run(ready_of(*PRESETS))
+    shared = estimate_run(ready_of(*PRESETS, resources={"gpus_per_trial": 0.5}))
+    assert shared.latency == pytest.approx(runs * (2.0 + 10 * 0.5) * FULL_MS / 1000)
+    assert shared.trials == on_cpu.trials
+    alone = estimate_run(ready_of(*PRESETS, resources={"gpus_per_trial": 1}))
+    in_place = runs * (40 + 2.0 + 37 * 0.5) * FULL_MS / 1000
+    assert alone.trials == pytest.approx(on_cpu.trials + in_place)
 
 
 def test_all_stages_add_up() -> None:
