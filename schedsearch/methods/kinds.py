@@ -12,7 +12,7 @@ from torch import nn
 from schedsearch.backbones.pruning import keep_blocks, narrow
 from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.exceptions import ConfigError
-from schedsearch.methods.caches.block_cache import BlockCache, ScaleShift
+from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.caches.residual_cache import ResidualCache
 from schedsearch.methods.exits.similarity import SimilarityExit
 from schedsearch.methods.exits.uncertainty import UncertaintyExit
@@ -22,8 +22,8 @@ from schedsearch.methods.token_merging import TokenMerging
 from schedsearch.protocols import Backbone, Method
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
-CELLS = ("gamma", "beta")
-"""Tensors of a block cache's scale and shift in its weights file."""
+CELLS = "scale_shift"
+"""Name of a block cache's tensor in its weights file."""
 
 
 def build_method(
@@ -103,7 +103,7 @@ def _block_cache(numbers: dict[str, Any], weights: Path | None, num_exit_blocks:
         recompute=None
         if plan is None
         else tuple(tuple(bit == "1" for bit in row) for row in plan),
-        scale_shift=None if cells is None else ScaleShift(**{name: cells[name] for name in CELLS}),
+        scale_shift=None if cells is None else cells[CELLS],
     )
 
 

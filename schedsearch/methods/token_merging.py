@@ -1,8 +1,9 @@
-"""Token merging for diffusion (ToMe; ASE, Tables 8 and 9): fewer tokens inside some blocks.
+"""Token merging (Bolya and Hoffman 2023): sub-blocks run on fewer tokens.
 
-The patches are a grid. One token of every 2 x 2 cell is a destination, the others are sources.
-The sources most like a destination are averaged into it before attention or MLP, and get its
-output afterwards.
+Each 2 x 2 cell of the patch grid has one destination; the other three tokens are sources. The r
+sources most like a destination are averaged into it, and copied back after the sub-block.
+
+Shapes: N batch, T patches of the grid, E extra tokens in front of them, D width.
 """
 
 from __future__ import annotations
@@ -10,204 +11,208 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from schedsearch.exceptions import ConfigError
+from schedsearch.methods.around import Part, check_parts
 from schedsearch.methods.run import MethodRun, staged
 from schedsearch.protocols import Backbone, StagedBackbone
-
-MAX_RATIO = 0.75
-"""Three of four tokens are sources, so no more can be merged."""
+from schedsearch.tokens import Around
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TokenMerging:
-    """Merges similar tokens in some blocks; a ``Method``.
+    """Merges similar tokens before the sub-blocks of some blocks.
 
     Args:
-        ratio: Share of the patches that is merged, at most 0.75.
-        blocks: ``all``, or the first (F4), last (R4), or first and last (B4: two at each end)
-            blocks.
-        parts: Parts of a block that run on merged tokens.
-        random: Draw the destination of every cell instead of taking its first token.
-        seed: Seed of these draws, the same for every run.
+        blocks: ``all``, or a letter and a number: the first (F4), the last (R2), or half of
+            them at each end (B8).
+        ratio: Share of the patches to merge away, in [0, 1]; at most 3/4 are.
+        parts: Sub-blocks that run on fewer tokens.
+        random: Draw the destination of each cell. If False it is the top left token.
+        seed: Seed of the draws; they also depend on step and block.
+
+    Raises:
+        ConfigError: If an argument is out of range.
     """
 
+    blocks: str
     ratio: float
-    blocks: str = "all"
-    parts: tuple[Literal["attention", "mlp"], ...] = ("attention",)
+    parts: tuple[Part, ...] = ("attention",)
     random: bool = False
     seed: int = 0
 
-    def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> TokenMergingRun:
-        """Start one sampling run.
+    def __post_init__(self) -> None:
+        check_parts(self.parts, "token merging")
+        if not 0 <= self.ratio <= 1:
+            raise ConfigError(f"ratio of token merging must be in [0, 1], got {self.ratio}.")
+        if not re.fullmatch(r"all|[FR]\d+|B\d*[02468]", self.blocks):
+            raise ConfigError(
+                "blocks of token merging must be all, F or R and a number, or B and an even "
+                f"number, such as F4 or B8, got {self.blocks!r}."
+            )
 
-        Raises:
-            ConfigError: If the network has too few blocks, or its patches make no even grid.
-        """
-        run_by = staged(net, "Token merging")
-        side = run_by.in_shape[-1] // run_by.patch_size
+    def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> TokenMergingRun:
+        """Start one sampling run; see :class:`schedsearch.protocols.Method`."""
+        stages = staged(net, "Token merging")
+        side = stages.in_shape[1] // stages.patch_size
         if side % 2:
             raise ConfigError(
-                f"Token merging needs an even grid of patches, but this network has {side} x "
-                f"{side}. Remove the entry of kind tome."
+                "Token merging needs an even number of patches per side, but the network has "
+                f"{side} x {side} patches."
             )
-        return TokenMergingRun(run_by, self, side=side, guided=guided)
+        merged = merged_blocks(self.blocks, stages.num_blocks)
+        return TokenMergingRun(stages, self, merged, side, guided=guided)
 
-    def merges(self, block: int, num_blocks: int) -> bool:
-        """Whether a block runs on merged tokens.
 
-        Raises:
-            ConfigError: If the pattern names more blocks than there are.
-        """
-        if self.blocks == "all":
-            return True
-        found = re.fullmatch(r"([FRB])(\d+)", self.blocks)
-        count = int(found[2]) if found else 0
-        if found is None or count > num_blocks or (found[1] == "B" and count % 2):
-            raise ConfigError(
-                f"Token merging takes all, F4, R4 or B4 with at most {num_blocks} blocks, an even "
-                f"number for B, but got {self.blocks!r}."
-            )
-        front = {"F": count, "R": 0, "B": count // 2}[found[1]]
-        back = {"F": 0, "R": count, "B": count // 2}[found[1]]
-        return block < front or block >= num_blocks - back
+def merged_blocks(blocks: str, num_blocks: int) -> frozenset[int]:
+    """Return the blocks that a text such as ``B8`` names.
+
+    Raises:
+        ConfigError: If the network has fewer.
+    """
+    if blocks == "all":
+        return frozenset(range(num_blocks))
+    end, num = blocks[0], int(blocks[1:])
+    if num > num_blocks:
+        raise ConfigError(
+            f"Token merging in {blocks} needs {num} blocks, but the network has {num_blocks}."
+        )
+    front, back = {"F": (num, 0), "R": (0, num), "B": (num // 2, num // 2)}[end]
+    return frozenset([*range(front), *range(num_blocks - back, num_blocks)])
 
 
 class TokenMergingRun(MethodRun):
-    """A run that keeps nothing between steps."""
+    """One sampling run of :class:`TokenMerging`; it keeps nothing from step to step."""
 
     def __init__(
-        self, net: StagedBackbone, method: TokenMerging, *, side: int, guided: bool
+        self,
+        net: StagedBackbone,
+        method: TokenMerging,
+        merged: frozenset[int],
+        side: int,
+        *,
+        guided: bool,
     ) -> None:
         super().__init__(net, guided=guided)
         self._method = method
+        self._merged = merged
         self._side = side
-        self._merged = [method.merges(block, net.num_blocks) for block in range(net.num_blocks)]
-        self._generator = torch.Generator().manual_seed(method.seed)
+        self._num_merged = min(int(method.ratio * side**2), 3 * side**2 // 4)
 
     def __call__(
         self, x: Tensor, t: Tensor, y: Tensor | None, *, clock: float, step: int
     ) -> Tensor:
-        """Predict with all blocks, some of them on fewer tokens."""
-        net, method = self.net, self._method
-        generator = self._generator if method.random else None
-        targets = destinations(self._side, generator).to(x.device)
-        num_merged = min(int(method.ratio * self._side**2), int(MAX_RATIO * self._side**2))
-        tokens = net.open(x, t, y)
-        for block, merges in enumerate(self._merged):
+        """Predict; see :class:`schedsearch.protocols.NetworkCall`."""
+        corners = torch.zeros(self._side**2 // 4, dtype=torch.long)
+        split = split_grid(self._side, corners, x.device)
+        tokens = self.net.open(x, t, y)
+        for block in range(self.net.num_blocks):
             around = None
-            if merges and num_merged:
-                matching = match(tokens.h, targets, num_merged, net.num_extras)
-                around = _Merged(matching, method.parts)
-            tokens = net.run(tokens, block, around)
-        self.note_blocks(net.num_blocks, len(x))
-        return net.close(tokens, net.num_blocks)
+            if self._num_merged and block in self._merged:
+                if self._method.random:
+                    split = split_grid(self._side, self._draw(step, block), x.device)
+                groups = Groups.match(tokens.h, self.net.num_extras, split, self._num_merged)
+                around = MergedBlock(groups, self._method.parts)
+            tokens = self.net.run(tokens, block, around)
+        self.note_blocks(self.net.num_blocks, len(x))
+        return self.net.close(tokens, self.net.num_blocks)
+
+    def _draw(self, step: int, block: int) -> Tensor:
+        """Draw the destination of each cell, (T / 4,) in 0..3."""
+        rng = np.random.default_rng([self._method.seed, step, block])
+        return torch.from_numpy(rng.integers(4, size=self._side**2 // 4))
 
 
-def destinations(side: int, generator: torch.Generator | None) -> Tensor:
-    """Indices of one patch per 2 x 2 cell of a grid, (side * side / 4,).
+def split_grid(side: int, corners: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Split the patches of a grid into destinations and sources.
 
     Args:
         side: Patches per side, even.
-        generator: Draws the patch of every cell; None takes the top left one.
+        corners: Which of its four tokens, in row-major order, is a cell's destination, (T / 4,).
+        device: Device of the results.
+
+    Returns:
+        Positions of the destinations, (T / 4,), and of the sources, (3 T / 4,).
     """
     half = side // 2
-    offset = torch.zeros(half, half, dtype=torch.long)
-    if generator is not None:
-        offset = torch.randint(4, (half, half), generator=generator)
-    rows = 2 * torch.arange(half)[:, None] + offset // 2
-    columns = 2 * torch.arange(half)[None, :] + offset % 2
-    return (rows * side + columns).flatten()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matching:
-    """Which tokens of every sample are merged into which."""
-
-    extras: Tensor
-    """Indices of tokens that are no patches, (E,)."""
-    targets: Tensor
-    """Indices of destinations, (M,)."""
-    kept: Tensor
-    """Indices of sources that stay, (N, T - M - r)."""
-    merged: Tensor
-    """Indices of sources that are merged, (N, r)."""
-    into: Tensor
-    """For each of these, the position of its destination in ``targets``, (N, r)."""
-
-    def merge(self, h: Tensor) -> Tensor:
-        """Average the merged sources into their destinations: (N, E + T, D) to r fewer."""
-        width = h.shape[-1]
-        sources = h.gather(1, _wide(self.merged, width))
-        averaged = h[:, self.targets].scatter_reduce(
-            1, _wide(self.into, width), sources, "mean", include_self=True
-        )
-        return torch.cat(
-            [h[:, self.extras], h.gather(1, _wide(self.kept, width)), averaged], dim=1
-        )
-
-    def unmerge(self, h: Tensor) -> Tensor:
-        """Copy every output back to the tokens that it stands for."""
-        width, num_extras, num_kept = h.shape[-1], len(self.extras), self.kept.shape[1]
-        extras, kept, averaged = h.tensor_split([num_extras, num_extras + num_kept], dim=1)
-        total = num_extras + num_kept + len(self.targets) + self.merged.shape[1]
-        full = h.new_empty(len(h), total, width)
-        full[:, self.extras] = extras
-        full[:, self.targets] = averaged
-        full.scatter_(1, _wide(self.kept, width), kept)
-        full.scatter_(1, _wide(self.merged, width), averaged.gather(1, _wide(self.into, width)))
-        return full
-
-
-def match(h: Tensor, targets: Tensor, num_merged: int, num_extras: int) -> Matching:
-    """Choose the sources that are most like a destination, by cosine.
-
-    Args:
-        h: Tokens at the input of a block, (N, E + T, D).
-        targets: Patches that are destinations, (M,).
-        num_merged: Sources to merge, r.
-        num_extras: Tokens E in front of the patches, never merged.
-    """
-    targets = targets + num_extras
-    total = h.shape[1]
-    is_source = torch.ones(total, dtype=torch.bool, device=h.device)
-    is_source[targets] = False
-    is_source[:num_extras] = False
-    sources = torch.nonzero(is_source).flatten()
-    unit = F.normalize(h, dim=-1)
-    likeness, into = (unit[:, sources] @ unit[:, targets].transpose(1, 2)).max(-1)  # (N, T - M)
-    order = likeness.argsort(dim=1, descending=True, stable=True)
-    first, rest = order[:, :num_merged], order[:, num_merged:]
-    return Matching(
-        extras=torch.arange(num_extras, device=h.device),
-        targets=targets,
-        kept=sources[rest],
-        merged=sources[first],
-        into=into.gather(1, first),
-    )
+    grid = torch.arange(side**2).reshape(half, 2, half, 2).transpose(1, 2).reshape(-1, 4)
+    chosen = F.one_hot(corners, 4).bool()
+    return grid[chosen].to(device), grid[~chosen].to(device)
 
 
 @dataclass(frozen=True, slots=True)
-class _Merged:
-    matching: Matching
-    parts: tuple[str, ...]
+class Groups:
+    """Which tokens of each sample are merged.
+
+    Args:
+        index: Group of each token, counted over the whole batch, (N, E + T).
+        num: Groups per sample.
+    """
+
+    index: Tensor
+    num: int
+
+    @classmethod
+    def match(
+        cls, h: Tensor, num_extras: int, split: tuple[Tensor, Tensor], num_merged: int
+    ) -> Groups:
+        """Match every source with the destination most like it, by cosine.
+
+        Args:
+            h: Tokens, (N, E + T, D).
+            num_extras: Tokens E in front; each stays alone.
+            split: Positions of destinations and sources in the grid.
+            num_merged: Sources r to merge.
+        """
+        destinations, sources = (positions + num_extras for positions in split)
+        unit = F.normalize(h, dim=-1)
+        scores = unit[:, sources] @ unit[:, destinations].transpose(1, 2)
+        best, nearest = scores.max(-1)  # (N, sources)
+        order = best.argsort(dim=-1, descending=True, stable=True)
+        merged, alone = order[:, :num_merged], order[:, num_merged:]
+        # Number the groups: extras, sources that stay alone, destinations.
+        first = num_extras + alone.shape[1]
+        num = first + len(destinations)
+        index = torch.arange(h.shape[1], device=h.device).repeat(len(h), 1)
+        index[:, destinations] = first + torch.arange(len(destinations), device=h.device)
+        numbers = num_extras + torch.arange(alone.shape[1], device=h.device)
+        index.scatter_(1, sources[alone], numbers.expand_as(alone))
+        index.scatter_(1, sources[merged], first + nearest.gather(1, merged))
+        offsets = num * torch.arange(len(h), device=h.device)
+        return cls(index + offsets[:, None], num)
+
+    def merge(self, h: Tensor) -> Tensor:
+        """Average the tokens of each group, (N, E + T, D) -> (N, groups, D)."""
+        n, _, width = h.shape
+        index = self.index.flatten()
+        sums = h.new_zeros(n * self.num, width).index_add_(0, index, h.flatten(0, 1))
+        sizes = h.new_zeros(n * self.num).index_add_(0, index, h.new_ones(len(index)))
+        return (sums / sizes[:, None]).reshape(n, self.num, width)
+
+    def unmerge(self, h: Tensor) -> Tensor:
+        """Copy each group to its tokens, (N, groups, D) -> (N, E + T, D)."""
+        return h.flatten(0, 1)[self.index]
+
+
+class MergedBlock(Around):
+    """Runs the sub-blocks of one block on merged tokens."""
+
+    def __init__(self, groups: Groups, parts: tuple[Part, ...]) -> None:
+        self._groups = groups
+        self._parts = parts
 
     def attention(self, inner: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
-        return self._run("attention", inner, h)
+        """Run the attention on merged tokens, if it is one of the parts."""
+        return self._run(inner, h) if "attention" in self._parts else inner(h)
 
     def mlp(self, inner: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
-        return self._run("mlp", inner, h)
+        """Run the MLP on merged tokens, if it is one of the parts."""
+        return self._run(inner, h) if "mlp" in self._parts else inner(h)
 
-    def _run(self, part: str, inner: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
-        if part not in self.parts:
-            return inner(h)
-        return self.matching.unmerge(inner(self.matching.merge(h)))
-
-
-def _wide(index: Tensor, width: int) -> Tensor:
-    return index[..., None].expand(*index.shape, width)
+    def _run(self, inner: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
+        return self._groups.unmerge(inner(self._groups.merge(h)))

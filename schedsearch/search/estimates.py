@@ -134,5 +134,5 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> float:
     calibration = sought * CALIBRATION_CALLS * CALIBRATION_SAMPLES * per_image
     parallel = seeds * (training + quality + calibration) / settings.resources.num_workers
     runs = len(rows) + sum(row.dynamic for row in rows) * evaluation.latency_batches
-    latency = RUNS_PER_ROUND * runs * evaluation.latency_repeats * ready.latency.full_ms / 1000
-    return STARTUP_SECONDS + parallel + latency
+    rounds = whole_runs(build_clock(ready.bench.device), evaluation.latency_repeats)
+    return STARTUP_SECONDS + parallel + rounds * runs * ready.latency.full_ms / 1000

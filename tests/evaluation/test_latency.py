@@ -22,8 +22,11 @@ from schedsearch.evaluation.latency_table import (
     table_depths,
 )
 from schedsearch.exceptions import ConfigError
+from schedsearch.methods.block_cache import BlockCache
+from schedsearch.methods.residual_cache import ResidualCache
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, SolverSettings
+from tests.methods import cached_runs
 
 from .conftest import EulerSolver, FakeClock, TinyNet
 
@@ -75,6 +78,46 @@ def test_savings_do_not_depend_on_the_speed_of_the_machine(net, solver, meter, p
     exact = 1 - _cost(TIGHT, solver) / _cost(ExitSchedule.flat(5), solver)
     assert saving(1.0) == pytest.approx(exact)
     assert saving(17.0) == pytest.approx(exact)
+
+
+@pytest.mark.parametrize("interleaves_steps", [True, False])
+@pytest.mark.parametrize("name", cached_runs.NETS)
+def test_what_is_timed_reuses_as_much_as_what_samples(name, meter, protocol, interleaves_steps):
+    net, runs = cached_runs.NETS[name], []
+    solver = cached_runs.SOLVERS["dpm_solver"]
+
+    class Noted:
+        def __init__(self, method):
+            self.method = method
+
+        def begin(self, net, times, *, guided):
+            runs.append((self.method, self.method.begin(net, times, guided=guided)))
+            return runs[-1][1]
+
+    class Ticking(FakeClock):
+        def time_ms(self, work):
+            work()
+            return 1.0
+
+    methods = {
+        "fbcache": ResidualCache(1, "residual", threshold=cached_runs.threshold_of(net)),
+        "teacache": ResidualCache(0, "input", threshold=cached_runs.INPUT_THRESHOLD),
+        "fora": BlockCache(every=2),
+    }
+    noted = {name: Noted(method) for name, method in methods.items()}
+    guided = replace(protocol, cfg_scale=2.0)
+    clock = Ticking(meter, interleaves_steps=interleaves_steps)
+    measure_interleaved(net, noted, solver, guided, repeats=2, clock=clock)
+    for method in methods.values():
+        _, sampled = cached_runs.sample(method, net, num=protocol.batch, cfg_scale=2.0)
+        expected = torch.stack(sampled.blocks)
+        assert (expected < net.num_blocks).any()
+        timed = [run.blocks for started, run in runs if started is method]
+        whole = [torch.stack(blocks) for blocks in timed if len(blocks) == solver.num_steps]
+        # Per round one run that is timed and, interleaved, a copy one step behind it.
+        assert len(whole) >= 2
+        assert all(torch.equal(blocks, expected) for blocks in whole)
+        assert all(torch.equal(torch.stack(b), expected[: len(b)]) for b in timed)
 
 
 @pytest.fixture

@@ -1,127 +1,188 @@
-"""Caches inside the blocks: FORA, and Block Caching with scale and shift (ASE, Table 10).
+"""Caches of sub-blocks: FORA and Block Caching.
 
-Outputs of attention and MLP are kept before the gate, so gate and modulation stay fresh.
+FORA (Selvaraju et al. 2024) recomputes attention and MLP of every block at every k-th step.
+Block Caching (Wimbauer et al. 2024) recomputes the attention of single blocks by a fixed plan.
+Outputs are kept before the gate; norms, modulations and gates are always computed.
+
+Shapes: S steps, L blocks, N batch, T tokens, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from schedsearch.exceptions import ConfigError
+from schedsearch.methods.around import PARTS, Part, check_parts, run_around
 from schedsearch.methods.run import MethodRun, staged
 from schedsearch.protocols import Backbone, StagedBackbone
+from schedsearch.tokens import Around
 
-Part = Literal["attention", "mlp"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScaleShift:
-    """Corrects reused outputs per channel: ``gamma * cached + beta``."""
-
-    gamma: Tensor
-    """(S, L, D), 1 where nothing is reused."""
-    beta: Tensor
-    """(S, L, D), 0 where nothing is reused."""
+Plan = tuple[tuple[bool, ...], ...]
+"""Whether a step recomputes a block, (S, L); the first step recomputes all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class BlockCache:
-    """Reuses outputs inside blocks; a ``Method``.
+    """Reuses outputs of attention and MLP from earlier steps.
 
     Args:
-        every: Recompute all blocks at every k-th step, from the first (FORA); None follows
-            ``recompute``.
-        recompute: Plan of S steps and L blocks: whether the block computes at the step. The
-            first step always does.
-        parts: Parts whose outputs are reused.
-        scale_shift: Correction of reused attention outputs of a plan; None leaves them.
+        recompute: The plan of Block Caching; None for a fixed period.
+        every: The period of FORA: recompute every k-th step and the first; None for a plan.
+        parts: Sub-blocks that are reused. Others always run.
+        scale_shift: Scale and shift of the reused attention output, (S, L, 2, D): one pair per
+            step, block and channel. None reuses it unchanged. It does not count for equality.
+
+    Raises:
+        ConfigError: If the arguments contradict each other.
     """
 
+    recompute: Plan | None = None
     every: int | None = None
-    recompute: tuple[tuple[bool, ...], ...] | None = None
-    parts: tuple[Part, ...] = ("attention", "mlp")
-    scale_shift: ScaleShift | None = None
+    parts: tuple[Part, ...] = PARTS
+    scale_shift: Tensor | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        check_parts(self.parts, "a block cache")
+        if (self.recompute is None) == (self.every is None):
+            raise ConfigError("A block cache needs either a plan (recompute) or a period (every).")
+        if self.every is not None and self.every < 1:
+            raise ConfigError(f"every of a block cache must be at least 1, got {self.every}.")
+        if self.recompute is not None and not (self.recompute and all(self.recompute[0])):
+            raise ConfigError("The plan of a block cache must recompute all blocks at step 0.")
+        if self.scale_shift is None:
+            return
+        if self.recompute is None or self.parts != ("attention",):
+            raise ConfigError("scale_shift needs a plan (recompute) and parts: [attention].")
+        cells = (len(self.recompute), len(self.recompute[0]), 2)
+        if self.scale_shift.ndim != 4 or tuple(self.scale_shift.shape[:3]) != cells:
+            raise ConfigError(
+                f"scale_shift of this plan must have shape {(*cells, 'D')}, got "
+                f"{tuple(self.scale_shift.shape)}."
+            )
 
     def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> BlockCacheRun:
-        """Start one sampling run.
+        """Start one sampling run; see :class:`schedsearch.protocols.Method`."""
+        stages = staged(net, "A block cache")
+        plan = self._plan(len(times), stages.num_blocks)
+        if self.scale_shift is not None and self.scale_shift.shape[-1] != stages.width:
+            raise ConfigError(
+                f"scale_shift is for a network of width {self.scale_shift.shape[-1]}, but this "
+                f"one has {stages.width}; calibrate again."
+            )
+        return BlockCacheRun(stages, plan, self.parts, self.scale_shift, guided=guided)
 
-        Raises:
-            ConfigError: If the plan is for other steps or blocks.
-        """
-        run_by = staged(net, "A block cache")
-        if self.recompute is not None:
-            made_for = (len(self.recompute), len(self.recompute[0]))
-            found = (len(times), run_by.num_blocks)
-            if made_for != found:
-                raise ConfigError(
-                    f"The cache plan is for {made_for[0]} solver steps and {made_for[1]} blocks, "
-                    f"but this run has {found[0]} and {found[1]}. Plan again for them."
-                )
-        return BlockCacheRun(run_by, self, guided=guided)
+    def _plan(self, num_steps: int, num_blocks: int) -> Plan:
+        """Return the plan of a run, (S, L)."""
+        if self.recompute is None:
+            assert self.every is not None
+            return tuple((s % self.every == 0,) * num_blocks for s in range(num_steps))
+        check_plan(self.recompute, num_steps, num_blocks)
+        return self.recompute
 
-    def computes(self, step: int, block: int) -> bool:
-        """Whether a block computes at a step."""
-        if step == 0:
-            return True
-        if self.recompute is not None:
-            return self.recompute[step][block]
-        return self.every is None or step % self.every == 0
+
+def check_plan(plan: Plan, num_steps: int, num_blocks: int) -> None:
+    """Refuse a plan that was made for other steps or blocks.
+
+    Raises:
+        ConfigError: If the plan does not fit.
+    """
+    if len(plan) != num_steps:
+        raise ConfigError(
+            f"This cache plan is for {len(plan)} solver steps, but the solver takes {num_steps}; "
+            "calibrate again or set solver.num_steps."
+        )
+    for row in plan:
+        if len(row) != num_blocks:
+            raise ConfigError(
+                f"This cache plan is for {len(row)} blocks, but the network has {num_blocks}; "
+                "calibrate again."
+            )
 
 
 class BlockCacheRun(MethodRun):
-    """A run with the newest outputs of every block."""
+    """One sampling run of :class:`BlockCache`."""
 
-    def __init__(self, net: StagedBackbone, method: BlockCache, *, guided: bool) -> None:
+    def __init__(
+        self,
+        net: StagedBackbone,
+        plan: Plan,
+        parts: tuple[Part, ...],
+        scale_shift: Tensor | None,
+        *,
+        guided: bool,
+    ) -> None:
         super().__init__(net, guided=guided)
-        self._method = method
-        self._kept: dict[tuple[int, Part], Tensor] = {}
+        self._plan = plan
+        self._parts = parts
+        self._scale_shift = scale_shift
+        self._blocks = [CachedBlock(parts) for _ in range(net.num_blocks)]
 
     def __call__(
         self, x: Tensor, t: Tensor, y: Tensor | None, *, clock: float, step: int
     ) -> Tensor:
-        """Predict, reusing outputs where the plan says so."""
-        net, blocks = self.net, 0.0
-        tokens = net.open(x, t, y)
-        for block in range(net.num_blocks):
-            reuse = not self._method.computes(step, block)
-            tokens = net.run(tokens, block, _Cached(self._kept, self._method, block, step, reuse))
-            blocks += 1.0 - 0.5 * len(self._method.parts) * reuse
-        self.note_blocks(blocks, len(x))
-        return net.close(tokens, net.num_blocks)
+        """Predict; see :class:`schedsearch.protocols.NetworkCall`."""
+        if self._scale_shift is not None:
+            self._scale_shift = self._scale_shift.to(x)
+        last = step + 1 == len(self._plan)
+        for index, (block, fresh) in enumerate(zip(self._blocks, self._plan[step], strict=True)):
+            # NOTE: What no later step reuses is not kept.
+            needed = not (last or self._plan[step + 1][index])
+            block.set(fresh=fresh, needed=needed)
+            if self._scale_shift is not None and not fresh:
+                block.scale, block.shift = self._scale_shift[step, index]
+        output = run_around(self.net, x, t, y, self._blocks)
+        for block in self._blocks:
+            block.forget()
+        reused = self._plan[step].count(False) * len(self._parts) / len(PARTS)
+        self.note_blocks(self.net.num_blocks - reused, len(x))
+        return output
 
-    def held(self) -> list[Tensor]:
-        """The newest outputs."""
-        return list(self._kept.values())
+    def held(self) -> Iterator[Tensor]:
+        """Outputs that the next step reuses."""
+        for block in self._blocks:
+            yield from block.kept.values()
 
 
-@dataclass(frozen=True, slots=True)
-class _Cached:
-    """Wraps one block at one step."""
+class CachedBlock(Around):
+    """The cache of one block: it keeps the outputs of its parts, or replaces them."""
 
-    kept: dict[tuple[int, Part], Tensor]
-    method: BlockCache
-    block: int
-    step: int
-    reuse: bool
+    def __init__(self, parts: tuple[Part, ...]) -> None:
+        self._parts = parts
+        self.kept: dict[str, Tensor] = {}
+        self.scale: Tensor | None = None
+        self.shift: Tensor | None = None
+        self._fresh = True
+        self._needed = False
+
+    def set(self, *, fresh: bool, needed: bool) -> None:
+        """Prepare a step: run the parts or reuse them, and keep them for later or not."""
+        self._fresh, self._needed = fresh, needed
+
+    def forget(self) -> None:
+        """Drop what no later step needs."""
+        if not self._needed:
+            self.kept.clear()
 
     def attention(self, inner: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
-        found = self._run("attention", inner, h)
-        correction = self.method.scale_shift
-        if self.reuse and correction is not None:
-            gamma = correction.gamma[self.step, self.block].to(found)
-            return gamma * found + correction.beta[self.step, self.block].to(found)
-        return found
+        """Run the attention, or return its earlier output, scaled and shifted."""
+        output = self._run("attention", inner, h)
+        if self._fresh or self.scale is None or self.shift is None:
+            return output
+        return self.scale * output + self.shift
 
     def mlp(self, inner: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
+        """Run the MLP, or return its earlier output."""
         return self._run("mlp", inner, h)
 
     def _run(self, part: Part, inner: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
-        if part not in self.method.parts:
+        if part not in self._parts:
             return inner(h)
-        if not self.reuse:
-            self.kept[self.block, part] = inner(h)
-        return self.kept[self.block, part]
+        if not self._fresh:
+            return self.kept[part]
+        output = inner(h)
+        if self._needed:
+            self.kept[part] = output
+        return output

@@ -16,19 +16,21 @@ from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import replacing
 from schedsearch.methods.caches.block_calibration import (
-    BlockRecorder,
-    BlockRecorderRun,
-    Plan,
+    ChangeRecording,
+    ChangeRun,
+    ScaleShiftRecording,
+    ScaleShiftRun,
     fit_scale_shift,
+    mean_changes,
     plan_from_changes,
 )
 from schedsearch.methods.caches.residual_calibration import (
-    ChangeRecorder,
-    ChangeRun,
-    fit_rescaling,
+    InputRecording,
+    InputRun,
+    fit_rescale,
 )
 from schedsearch.methods.calibration import calibrate
-from schedsearch.methods.kinds import build_method
+from schedsearch.methods.kinds import CELLS, build_method
 from schedsearch.protocols import ObservedCall
 from schedsearch.runs.latency_file import LatencyReport
 from schedsearch.settings.rivals import (
@@ -228,9 +230,9 @@ def _block_plan(
 ) -> Calibrated:
     """A plan of Block Caching, and its scale and shift."""
     num_samples = entry.calibration_samples
-    runs = record_runs(bench, net, BlockRecorder(), num_samples)
-    changes = torch.stack([cast(BlockRecorderRun, run).changes for run in runs]).mean(0)
-    plan: Plan = plan_from_changes(changes, threshold)
+    runs = record_runs(bench, net, ChangeRecording(), num_samples)
+    changes = mean_changes(cast(ChangeRun, run) for run in runs)
+    plan = plan_from_changes(changes, threshold)
     reused = sum(not bit for row in plan for bit in row) / sum(map(len, plan))
     numbers: dict[str, Any] = {
         "parts": ["attention"],
@@ -238,12 +240,11 @@ def _block_plan(
     }
     weights = None
     if entry.scale_shift == "closed_form":
-        runs = record_runs(bench, net, BlockRecorder(plan), num_samples)
-        moments = torch.stack([cast(BlockRecorderRun, run).moments for run in runs]).sum(0)
-        fit = fit_scale_shift(moments)
+        runs = record_runs(bench, net, ScaleShiftRecording(plan), num_samples)
+        fit = fit_scale_shift(cast(ScaleShiftRun, run) for run in runs)
         weights, numbers["scale_shift"] = target / CELLS_FILE, True
         with replacing(weights) as temporary:
-            temporary.write_bytes(save({"gamma": fit.gamma, "beta": fit.beta}))
+            temporary.write_bytes(save({CELLS: fit}))
     return Calibrated(
         kind="block_cache",
         numbers=numbers,
@@ -271,14 +272,14 @@ def _residual(
         return Calibrated(kind="residual_cache", numbers={**numbers, "every": point})
     note, calls = "", 0
     if entry.rescale == "poly4":
-        runs = record_runs(bench, net, ChangeRecorder(), entry.calibration_samples)
-        fit = fit_rescaling([pair for run in runs for pair in cast(ChangeRun, run).pairs])
+        runs = record_runs(bench, net, InputRecording(), entry.calibration_samples)
+        fit = fit_rescale(pair for run in runs for pair in cast(InputRun, run).pairs)
         calls = 1
         note = f"polynomial: R^2 {fit.r2:.2f}"
-        if fit.coefficients is None:
+        if fit.rescale is None:
             note += ", below 0.8, so changes stay as they are"
         else:
-            numbers["rescale"] = list(fit.coefficients)
+            numbers["rescale"] = list(fit.rescale)
     return _at_point(
         bench,
         folder,
