@@ -143,9 +143,8 @@ class ObservedCall(NetworkCall, Protocol):
     blocks: list[Tensor]
     """Blocks run by every sample, one tensor (N,) per step; half a block counts 0.5."""
 
-    def held_bytes(self) -> int:
-        """Bytes of the tensors kept between steps."""
-        ...
+    peak_bytes: int
+    """Most bytes kept from one step to the next."""
 
 
 class Denoiser(Protocol):

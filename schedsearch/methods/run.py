@@ -24,6 +24,7 @@ class MethodRun(ABC):
         self.net = net
         self.guided = guided
         self.blocks: list[Tensor] = []
+        self.peak_bytes = 0
 
     @abstractmethod
     def __call__(
@@ -36,7 +37,7 @@ class MethodRun(ABC):
         return ()
 
     def held_bytes(self) -> int:
-        """Bytes of the tensors kept between steps."""
+        """Bytes of the tensors kept now."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.held())
 
     def note_blocks(self, blocks: float | Tensor, num_rows: int) -> None:
@@ -49,6 +50,7 @@ class MethodRun(ABC):
         if not isinstance(blocks, Tensor):
             blocks = torch.full((num_rows,), float(blocks))
         self.blocks.append(blocks)
+        self.peak_bytes = max(self.peak_bytes, self.held_bytes())
 
 
 def staged(net: Backbone, method: str) -> StagedBackbone:

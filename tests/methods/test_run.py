@@ -68,7 +68,7 @@ def test_a_run_keeps_account_of_its_blocks() -> None:
         run(x, t, y, clock=500.0, step=0)
     assert isinstance(run, ObservedCall)
     assert [blocks.tolist() for blocks in run.blocks] == [[2.5, 2.5]]
-    assert run.held_bytes() == 24
+    assert run.held_bytes() == run.peak_bytes == 24
 
 
 def test_a_network_without_stages_is_refused() -> None:

@@ -212,7 +212,7 @@ def _measured(
     full = ExitSchedule.flat(bench.backbone.num_exit_blocks)
     held = max(
         (
-            run.held_bytes() / len(run.blocks[0])
+            run.peak_bytes / len(run.blocks[0])
             for run in runs
             if isinstance(run, ObservedCall) and run.blocks
         ),
