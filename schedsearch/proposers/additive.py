@@ -67,6 +67,11 @@ class AdditiveSampler(StratifiedSampler):
         # Collect the results.
         trials = study.get_trials(deepcopy=False)
         asked = dict.fromkeys(s for trial in trials if (s := _schedule_of(trial)) is not None)
+        running = dict.fromkeys(
+            schedule
+            for trial in trials
+            if (schedule := _schedule_of(trial)) is not None and not trial.state.is_finished()
+        )
         known = {
             schedule: float(trial.values[0])
             for trial in trials
@@ -81,13 +86,14 @@ class AdditiveSampler(StratifiedSampler):
         surrogate = Surrogate.fit(
             self._space, self._weights, list(known), list(known.values()), self._error_table
         )
-        found = self._most_gainful(surrogate, known, asked, rng)
+        found = self._most_gainful(surrogate, known, running, asked, rng)
         return found or self._best(surrogate.table()[1], low, high, asked, rng)
 
     def _most_gainful(
         self,
         surrogate: Surrogate,
         known: Mapping[ExitSchedule, float],
+        running: Collection[ExitSchedule],
         asked: Collection[ExitSchedule],
         rng: np.random.Generator,
     ) -> ExitSchedule | None:
@@ -103,9 +109,10 @@ class AdditiveSampler(StratifiedSampler):
         # Collect known points.
         measured = [(fid, float(s.num_blocks(self._weights))) for s, fid in known.items()]
         front = non_dominated(measured)
-        # NOTE: Running schedules count, or two workers would propose the same gain. Measured
-        # schedules count with their drawn FID, because a lucky FID would hide its neighbours.
-        others = [list(known)[i] for i in front] + [s for s in asked if s not in known]
+        # NOTE: Running schedules count, or two workers would propose the same gain; failed ones
+        # do not. Measured ones count with their drawn FID: a lucky FID would hide neighbours.
+        measured_front = [list(known)[i] for i in front]
+        others = measured_front + [s for s in running if s not in known]
 
         # Draw FIDs jointly.
         ends = self._ends()

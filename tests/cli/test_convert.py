@@ -13,15 +13,14 @@ from safetensors import safe_open
 from tiny_runs import run_cli, write_space
 from torch import nn
 
-from schedsearch.backbones import registry as registry_module
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.weights import conversion, recognition
 from schedsearch.backbones.weights.checkpoint import fingerprint, load_weights, save_weights
-from schedsearch.config import backbone_arguments
+from schedsearch.config import backbone_arguments, backbone_rules
 from schedsearch.settings import BackboneSettings
 
 SMALL: dict[str, Any] = {"hidden_size": 32, "depth": 2, "num_heads": 4, "patch_size": 2}
-"""A size of its own, registered as DiT-Tiny/2 by the fixture."""
+"""A new size, registered as DiT-Tiny/2 by the fixture."""
 
 CONFIG: dict[str, Any] = {**SMALL, "input_size": 8, "in_channels": 4, "num_classes": 7}
 
@@ -37,7 +36,7 @@ def make_net(seed: int, **overrides: Any) -> DiT:
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {**backbone_arguments.REGISTRY, "DiT-Tiny/2": ("dit", SMALL)}
-    for module in (backbone_arguments, registry_module, recognition):
+    for module in (backbone_arguments, backbone_rules, recognition):
         monkeypatch.setattr(module, "REGISTRY", known)
 
 

@@ -11,7 +11,7 @@ from schedsearch.settings import LambdaSettings
 
 RECIPE = "recipe: {num_steps: 10, batch_size: 8, lr: 1e-5}"
 BASE = """\
-# a recipe of one's own
+# a user's recipe
 batch_size: 32
 lr: 0.002
 betas: [0.9, 0.95]

@@ -31,7 +31,7 @@ def both(x: Tensor, t: float) -> Tensor:
 def plain_ddpm(
     process: DDPMProcess, times: tuple[int, ...], variance: str, x: Tensor, draw: Tape
 ) -> Tensor:
-    """A process of the kept timesteps with betas of its own, sampled by way of x0."""
+    """A process of the kept timesteps with matching betas, sampled by way of x0."""
     kept = [float(process.alpha_bars[t]) for t in reversed(times)]  # data -> noise
     betas = [1 - bar / before for bar, before in zip(kept, [1.0, *kept], strict=False)]
     for k in reversed(range(len(kept))):

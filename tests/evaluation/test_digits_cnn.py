@@ -89,7 +89,7 @@ def test_damaged_package_weights_are_named(monkeypatch):
 
 
 class MeanColour:
-    """An extractor of one's own, as a search space may name it."""
+    """A user's extractor, as a search space may name it."""
 
     name, dim, sha256 = "mean colour", 1, "0" * 64
 

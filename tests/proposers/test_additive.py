@@ -199,6 +199,26 @@ def test_a_small_space_is_searched_to_its_end() -> None:
     assert space.suggest(study.ask()).depths == (4,)
 
 
+@pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.FAIL])
+def test_a_running_schedule_takes_its_gain_and_a_failed_one_does_not(
+    monkeypatch: pytest.MonkeyPatch, state: TrialState
+) -> None:
+    seen = []
+
+    def gains(points: np.ndarray, candidates: np.ndarray, reference: Point) -> np.ndarray:
+        seen.extend(points[:, 1].tolist())
+        return hypervolume_gains(points, candidates, reference)
+
+    study, _ = new_study()
+    trial = study.ask()
+    trial.set_user_attr("depths", [7] * 10)
+    if state is TrialState.FAIL:
+        study.tell(trial, state=state)
+    monkeypatch.setattr("schedsearch.proposers.additive.hypervolume_gains", gains)
+    propose(study)
+    assert (blocks([7] * 10) in seen) == (state is TrialState.RUNNING)
+
+
 def test_failed_and_worthless_trials_teach_nothing() -> None:
     other, _ = new_study()
     for state, values in ((TrialState.FAIL, None), (TrialState.COMPLETE, [0.0, 1.0])):
