@@ -104,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _build_parser(arguments).parse_args(arguments)
     except SystemExit as stop:  # argparse ends --help, --version and its errors this way
         return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        return _fail("schedsearch: interrupted", int(ExitCode.INTERRUPTED), debug=False)
     _configure_logging(verbose=args.verbose, quiet=args.quiet, debug=args.debug)
     try:
         code = _command(args.command).take_action(args)
@@ -112,8 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Mistakes in a file begin with its name and line, as editors expect.
         prefix = "" if hasattr(error, "problems") else "schedsearch: "
         return _fail(f"{prefix}{error}", int(error.exit_code), debug=args.debug)
-    except KeyboardInterrupt:
-        return _fail("schedsearch: interrupted", int(ExitCode.INTERRUPTED), debug=args.debug)
+    except KeyboardInterrupt as stop:
+        advice = f". {stop}" if str(stop) else ""
+        message = f"schedsearch: interrupted{advice}"
+        return _fail(message, int(ExitCode.INTERRUPTED), debug=args.debug)
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit, which would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,10 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.cli.arguments import add_space_and_output, space_and_output
+from schedsearch.cli.signals import stopping_with
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
     from schedsearch.search.profile_space import Profile, ProfiledSchedule
+    from schedsearch.settings import StudySettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def take_action(args: argparse.Namespace) -> int:
     """Measure the tables, or read those that are kept, and show them."""
+    settings, folder = space_and_output(args)
+    with stopping_with("The same command goes on from the saved progress."):
+        return _profile(settings, folder, quiet=args.quiet)
+
+
+def _profile(settings: StudySettings, folder: RunFolder, *, quiet: bool) -> int:
     from schedsearch.report.console import progress_console, result_console
     from schedsearch.report.live import RunView
     from schedsearch.report.profile_plots import (
@@ -37,14 +45,8 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.runs.results import hypervolume_of
     from schedsearch.search.profile_space import profile_space
 
-    settings, folder = space_and_output(args)
-    progress = progress_console()
-    try:
-        with RunView(progress, hypervolume_of, quiet=args.quiet) as view:
-            profile = profile_space(settings, folder, view)
-    except KeyboardInterrupt:
-        progress.print("Stopped. The same command goes on from the saved progress.")
-        raise
+    with RunView(progress_console(), hypervolume_of, quiet=quiet) as view:
+        profile = profile_space(settings, folder, view)
     _write_json(profile, folder)
     plot_latency_table(profile, folder.profile / "latency_table.png")
     plot_error_table(profile, folder.profile / "error_table.png")

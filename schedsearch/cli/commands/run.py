@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_space_and_output, space_and_output
+from schedsearch.cli.signals import stopping_with
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -39,7 +36,7 @@ def take_action(args: argparse.Namespace) -> int:
     settings, folder = space_and_output(args)
     if args.dry_run:
         return _dry_run(settings, folder)
-    with _sigterm_as_interrupt():
+    with stopping_with("The same command resumes; finished trials are kept."):
         return _run(settings, folder, address=args.address, quiet=args.quiet)
 
 
@@ -58,12 +55,8 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
     progress = progress_console()
     if not quiet:
         progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
-    try:
-        with RunView(progress, hypervolume_of, quiet=quiet) as view:
-            outcome = run_search(settings, folder, view, address=address, plot_front=draw)
-    except KeyboardInterrupt:
-        progress.print("Stopped. The same command resumes; finished trials are kept.")
-        raise
+    with RunView(progress, hypervolume_of, quiet=quiet) as view:
+        outcome = run_search(settings, folder, view, address=address, plot_front=draw)
     results = outcome.results
     console = result_console()
     print_report(
@@ -137,17 +130,3 @@ def _print_estimates(ready: Preflight) -> None:
                 "it should do" if needed <= limit else "it ends the trials early (exit code 124)"
             )
             print(f"budget: {limit:g} {unit}, needed roughly {needed:.3g} {unit}; {fits}")
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, as batch systems send it, stop a run the way Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
