@@ -89,11 +89,19 @@ def narrow(net: nn.Module, num_heads: int, num_hidden: int, scores: WidthScores 
         scores: The highest stay; None keeps the first ones, for weights that are loaded next.
 
     Raises:
-        ConfigError: If the network is no DiT.
+        ConfigError: If the network is no DiT, or has fewer heads or units.
     """
     if type(net) is not DiT:
         raise ConfigError(
             f"Pruning by width needs a DiT, not a {type(net).__name__}; prune its depth instead."
+        )
+    first = cast(DiTBlock, net.blocks[0])
+    most_heads = cast(int, first.attn.num_heads)
+    most_hidden = cast(nn.Linear, first.mlp.fc1).out_features
+    if not (1 <= num_heads <= most_heads and 1 <= num_hidden <= most_hidden):
+        raise ConfigError(
+            f"A narrower network keeps 1..{most_heads} heads and 1..{most_hidden} MLP units, but "
+            f"{num_heads} and {num_hidden} are asked for."
         )
     made: DiT = copy.deepcopy(net)
     for index, module in enumerate(made.blocks):
@@ -104,7 +112,7 @@ def narrow(net: nn.Module, num_heads: int, num_hidden: int, scores: WidthScores 
             units = scores.hidden[index].topk(num_hidden).indices.sort().values
         block.attn = _with_heads(block.attn, heads)
         block.mlp = _with_units(block.mlp, units)
-    return made
+    return made.train(net.training)  # NOTE: new modules start in training mode
 
 
 def _with_heads(attn: nn.Module, heads: Tensor) -> nn.Module:

@@ -34,8 +34,9 @@ def calibrate(
 ) -> Calibration:
     """Bisect a threshold in [low, high] until the share meets its target.
 
-    The share may jump, because a decision is yes or no at every step. Then the nearest share
-    that was seen is taken, and a note says so where it misses by more than 0.05.
+    The share may jump, because a decision is yes or no at every step, or the target may lie
+    beyond the thresholds. Then the nearest share that was seen is taken, and a note says so
+    where it misses by more than 0.05.
 
     Args:
         measure: Share of full depth's time at a threshold, by sampling.
@@ -61,8 +62,13 @@ def calibrate(
     threshold, reached = min(seen, key=lambda pair: abs(pair[1] - target))
     note = ""
     if abs(reached - target) > MISSED:
+        both_sides = len({share < target for _, share in seen}) == 2
+        reason = (
+            "the method jumps between shares there"
+            if both_sides
+            else f"no threshold that was tried takes {'less' if reached > target else 'more'} time"
+        )
         note = (
-            f"the target {target:g} is not reached, the nearest share is {reached:.2f}: the "
-            "method jumps between shares there"
+            f"the target {target:g} is not reached, the nearest share is {reached:.2f}: {reason}"
         )
     return Calibration(threshold=threshold, reached=reached, num_calls=len(seen), note=note)

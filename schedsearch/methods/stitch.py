@@ -55,9 +55,16 @@ class Stitch:
 
     Args:
         share: Share of the steps, from the noise, that the small network takes.
+
+    Raises:
+        ConfigError: If the share is not in [0, 1].
     """
 
     share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ConfigError(f"share must lie in [0, 1], got {self.share}.")
 
     def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> StitchRun:
         """Start one sampling run.
