@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from driving import settings_of
+from schedsearch.methods.block_cache import BlockCache
+from schedsearch.methods.residual_cache import ResidualCache
 from torch import nn
 
 from schedsearch.evaluation.latency import (
@@ -22,8 +24,6 @@ from schedsearch.evaluation.latency_table import (
     table_depths,
 )
 from schedsearch.exceptions import ConfigError
-from schedsearch.methods.block_cache import BlockCache
-from schedsearch.methods.residual_cache import ResidualCache
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, SolverSettings
 from tests.methods import cached_runs
