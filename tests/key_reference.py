@@ -28,6 +28,16 @@ SECTIONS = {
     "search": "SearchSettings",
     "search.budget": "BudgetSettings",
     "resources": "ResourceSettings",
+    "rivals, kind: schedule": "ScheduleRival",
+    "rivals, kind: steps": "StepsRival",
+    "rivals, kind: uncertainty": "UncertaintyRival",
+    "rivals, kind: similarity": "SimilarityRival",
+    "rivals, kind: tome": "TokenMergingRival",
+    "rivals, kind: block_cache": "BlockCacheRival",
+    "rivals, kind: residual_cache": "ResidualCacheRival",
+    "rivals, kind: pruned": "PrunedRival",
+    "rivals, kind: small": "SmallRival",
+    "rivals, kind: stitch": "StitchRival",
 }
 
 
@@ -56,6 +66,8 @@ def _section(title: str, section: ast.ClassDef) -> str:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             text = following.value.value if _is_text(following) else ""
             meaning = " ".join(filter(None, [_choices(node.annotation), _cell(text)]))
+            if node.target.id == "kind" and "kind:" in title:
+                continue  # the title gives it
             rows.append(f"| `{node.target.id}` | {_default(node)} | {meaning} |")
     summary = _cell((ast.get_docstring(section) or "").split("\n\n")[0])
     table = "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])

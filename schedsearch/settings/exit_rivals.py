@@ -46,6 +46,7 @@ class StepsRival:
 
     kind: Literal["steps"]
     num_steps: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """Network calls per image."""
 
     @property
     def points(self) -> tuple[Point, ...]:
