@@ -82,6 +82,9 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.evaluation.sampling import generate
 
     settings = read_model_settings(args.space)
+    for target in filter(None, (args.out, args.grid)):  # sampling may take long
+        if not (folder := Path(target).absolute().parent).is_dir():
+            raise ConfigError(f"Cannot write {target}: there is no folder {folder}. Make it.")
     chosen = _choose_schedule(args, settings)
     backbone = dataclasses.replace(
         settings.backbone, checkpoint=chosen.weights or settings.backbone.checkpoint
@@ -217,8 +220,6 @@ def _write(path: Path, samples: Tensor, images: Tensor, *, raw: bool) -> None:
 
     from schedsearch.files.atomic import replacing
 
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"Cannot write {path}: there is no folder {path.parent}. Make it.")
     with replacing(path) as temporary, temporary.open("wb") as handle:
         if raw:
             np.savez(handle, samples=samples.numpy())
