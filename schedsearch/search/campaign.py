@@ -89,7 +89,7 @@ def run_search(
             costs=costs,
             num_failed=run.study.finished.num_failed,
             exhausted=run.study.exhausted,
-            out_of_budget=meter.spent and run.study.wants_jobs,
+            out_of_budget=meter.spent and run.study.may_go_on,
         )
 
 

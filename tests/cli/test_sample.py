@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from tiny_runs import TINY, Done, run_cli, write_space
 
 import schedsearch
+from schedsearch.evaluation import sampling
 
 
 @pytest.fixture
@@ -180,10 +181,17 @@ def test_a_pickle_is_not_run(space: Path, tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_an_output_that_cannot_be_written(space: Path, tmp_path: Path) -> None:
-    done = run_cli("sample", space, "--num", 1, "--out", tmp_path / "no" / "x.npz")
+@pytest.mark.parametrize("option", ["--out", "--grid"])
+def test_an_output_that_cannot_be_written(
+    space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """It is found before the sampling, which may take long."""
+    monkeypatch.setattr(sampling, "generate", None)
+    targets = {"--out": tmp_path / "x.npz", option: tmp_path / "no" / "x"}
+    words = [word for pair in targets.items() for word in pair]
+    done = run_cli("sample", space, "--num", 1, *words)
     assert done.code == 2
-    assert "there is no folder" in done.err
+    assert f"Cannot write {tmp_path / 'no' / 'x'}: there is no folder" in done.err
 
 
 def test_other_weights_than_measured_are_said(complete_run: Path, space: Path) -> None:

@@ -87,6 +87,9 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.methods.loading import load_method, solver_for
     from schedsearch.methods.method_file import check_fits
 
+    for target in filter(None, (args.out, args.grid)):  # sampling may take long
+        if not (folder := Path(target).absolute().parent).is_dir():
+            raise ConfigError(f"Cannot write {target}: there is no folder {folder}. Make it.")
     chosen = _choose_schedule(args)
     # NOTE: The checkpoint need not exist where other weights replace it.
     replaced = () if chosen.weights is None else ("backbone.checkpoint=null",)
@@ -238,8 +241,6 @@ def _write(path: Path, samples: Tensor, images: Tensor, *, raw: bool) -> None:
 
     from schedsearch.files.atomic import replacing
 
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"Cannot write {path}: there is no folder {path.parent}. Make it.")
     with replacing(path) as temporary, temporary.open("wb") as handle:
         if raw:
             np.savez(handle, samples=samples.numpy())

@@ -136,10 +136,10 @@ class LocalRunner:
             if not busy:
                 return
             ready = wait([worker.pipe for worker in busy], timeout=_POLL_SECONDS)
-            if check is not None:
-                check()
             for worker in busy:
                 self._collect(worker, source, ready=worker.pipe in ready)
+            if check is not None:
+                check()  # last, so that it costs no result that is there
 
     def _abandon_jobs(self) -> None:
         """Stop workers in the middle of a job: what follows must find the device idle."""

@@ -101,9 +101,9 @@ class ScheduleStudy:
         )
 
     @property
-    def all_tried(self) -> bool:
-        """Whether every different schedule ended, with a result or without."""
-        return len(self.finished.keys()) >= self.distinct.size()
+    def may_go_on(self) -> bool:
+        """Whether more trials would start if time allowed."""
+        return self.wants_jobs and not self.gave_up and not self.exhausted
 
     @property
     def gave_up(self) -> bool:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from forks import forked_workers
 from tiny_runs import wait_until
 
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.runners import local
 from schedsearch.search.runners.local import LocalRunner
 from schedsearch.settings import ResourceSettings
 from schedsearch.workers import run_job as run_job_module
@@ -173,6 +175,24 @@ class TestDeaths:
         finally:
             signal.signal(signal.SIGINT, before)
         assert done == [step]
+
+    def test_a_check_that_raises_costs_no_result_that_is_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def wait_for_a_result(pipes: list[Any], timeout: float) -> list[Any]:
+            return wait(pipes)
+
+        def check() -> None:
+            raise TimeoutError("spent")
+
+        monkeypatch.setattr(local, "wait", wait_for_a_result)
+        source = ListSource(job_of(0, run_dir=str(tmp_path)))
+        with (
+            LocalRunner(ResourceSettings(num_workers=1)) as runner,
+            pytest.raises(TimeoutError, match="spent"),
+        ):
+            runner.run(source, check=check)
+        assert source.outcomes == {0: Done(result=None)}
 
     def test_a_check_that_raises_leaves_the_runner_fit_for_the_next_stage(
         self, tmp_path: Path
