@@ -14,6 +14,7 @@ from typing import Literal, NoReturn
 import torch
 from torch import Tensor
 
+from schedsearch.exceptions import ConfigError
 from schedsearch.methods.run import MethodRun, staged
 from schedsearch.protocols import Backbone, StagedBackbone
 from schedsearch.tokens import Tokens
@@ -52,11 +53,15 @@ class ResidualCache:
         """Start one sampling run.
 
         Raises:
-            ConfigError: If the network cannot run block by block.
+            ConfigError: If the network cannot run block by block, or has fewer blocks.
         """
-        return ResidualCacheRun(
-            staged(net, "A residual cache"), self, num_steps=len(times), guided=guided
-        )
+        run_by = staged(net, "A residual cache")
+        if self.first > run_by.num_blocks:
+            raise ConfigError(
+                f"first must be at most {run_by.num_blocks}, the blocks of this network, got "
+                f"{self.first}."
+            )
+        return ResidualCacheRun(run_by, self, num_steps=len(times), guided=guided)
 
 
 class ResidualCacheRun(MethodRun):
