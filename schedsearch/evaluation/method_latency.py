@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def _latency(batches: list[list[float]], baseline: list[float]) -> MethodLatency
         half_width_ms=half_width * full_ms,
         ratio=ratio,
         half_width=half_width,
-        p95_ms=every[min(len(every) - 1, int(0.95 * len(every)))] * full_ms,
+        p95_ms=every[math.ceil(0.95 * len(every)) - 1] * full_ms,
         num_batches=len(batches),
         repeats=len(baseline),
         full_ms=full_ms,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from schedsearch.exceptions import ConfigError
@@ -72,8 +72,9 @@ def check_weights_path(weights: str | None, what: str, findings: Findings) -> No
     """Add a mistake unless the weights lie beside or below their file."""
     if weights is None:
         return
-    path = PurePosixPath(weights)
-    if path.is_absolute() or PureWindowsPath(weights).is_absolute() or ".." in path.parts:
+    # NOTE: Windows' rules know both kinds of slash and letters of drives.
+    path = PureWindowsPath(weights)
+    if path.anchor or ".." in path.parts or not path.parts:
         findings.add(
             ("weights",),
             f"must be a path inside the folder of the file, got {shown(weights)}",
@@ -99,8 +100,10 @@ def _plain(value: Any) -> Any:
 
 
 def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[str, Any]]:
+    """Every value and, because it may be a path too, every key, with its place."""
     if isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield dotted((*path, key)), key
             yield from _leaves(item, (*path, key))
     else:
         yield dotted(path), value

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
+from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from schedsearch.backbones.pruning import keep_blocks, narrow
 from schedsearch.backbones.weights.checkpoint import load_weights
-from schedsearch.exceptions import ConfigError
+from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.files.problems import Findings
+from schedsearch.files.validation import validate
+from schedsearch.methods.around import Part
 from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.caches.residual_cache import ResidualCache
 from schedsearch.methods.exits.similarity import SimilarityExit
 from schedsearch.methods.exits.uncertainty import UncertaintyExit
+from schedsearch.methods.exits.uncertainty_module import Variant
 from schedsearch.methods.exits.with_uncertainty import WithUncertainty
 from schedsearch.methods.stitch import Stitch, Stitched
 from schedsearch.methods.token_merging import TokenMerging
-from schedsearch.protocols import Backbone, Method
+from schedsearch.protocols import Backbone, ExitLayers, Method
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 CELLS = "scale_shift"
 """Name of a block cache's tensor in its weights file."""
+
+Count = Annotated[int, Field(ge=1)]
 
 
 def build_method(
@@ -38,19 +48,15 @@ def build_method(
         num_exit_blocks: Of the network, for full depth.
 
     Raises:
-        ConfigError: If the numbers are not those of the kind, or the weights are gone.
+        ConfigError: If the numbers are not those of the kind.
+        CheckpointError: If the weights are gone or damaged.
     """
+    wanted, build = _BUILDERS[kind]
+    given = _checked(wanted, numbers, "numbers", f"kind {kind}")
     try:
-        return _BUILDERS[kind](dict(numbers), weights, num_exit_blocks)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"The numbers of the method file are not those of kind {kind}: {error}. Export it "
-            "again."
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot read {weights}: {error}. Restore it beside its file."
-        ) from error
+        return build(given, weights, num_exit_blocks)
+    except ValueError as error:
+        raise ConfigError(f"The numbers do not fit kind {kind}: {error}. {_REMEDY}") from error
 
 
 def build_network(network: Mapping[str, Any], base: Backbone, weights: Path | None) -> Backbone:
@@ -64,65 +70,165 @@ def build_network(network: Mapping[str, Any], base: Backbone, weights: Path | No
         weights: Weights to load; None leaves those of ``base``.
 
     Raises:
-        ConfigError: If the network cannot be built from this backbone.
+        ConfigError: If the network cannot be built from this backbone, or is not described so.
         CheckpointError: If the weights belong to another network.
     """
     device = next(cast(nn.Module, base).parameters()).device
-    if "small" in network:
-        import copy
-
-        small = build_network(network["small"], copy.deepcopy(base), weights)
+    wanted = _checked(_Network, network, "network", "a method file")
+    if set(network) not in _NETWORKS:
+        raise ConfigError(
+            "The network of a method file takes keep, uem, small, or heads and hidden, but has "
+            f"{', '.join(network)}. {_REMEDY}"
+        )
+    if wanted.small is not None:
+        small = build_network(wanted.small, copy.deepcopy(base), weights)
         return cast(Backbone, Stitched(cast(nn.Module, base), cast(nn.Module, small)).eval())
     net = cast(nn.Module, base)
-    if "keep" in network:
-        net = keep_blocks(net, network["keep"])
-    elif "heads" in network:
-        net = narrow(net, network["heads"], network["hidden"], None)
-    elif "uem" in network:
-        net = WithUncertainty.of(net, **network["uem"])
+    if wanted.keep is not None:
+        net = keep_blocks(net, wanted.keep)
+    elif wanted.heads and wanted.hidden:
+        net = narrow(net, wanted.heads, wanted.hidden, None)
+    elif wanted.uem is not None:
+        net = WithUncertainty.of(net, **asdict(wanted.uem))
     if weights is not None:
         load_weights(net, weights)
     return cast(Backbone, net.to(device).eval())
 
 
-def _schedule(numbers: dict[str, Any], weights: Path | None, num_exit_blocks: int) -> Method:
-    return ExitSchedule(tuple(numbers["depths"]))
+def check_network(network: Mapping[str, Any], net: Backbone) -> None:
+    """Refuse a network that is not the pruned one.
+
+    Args:
+        network: As in :func:`build_network`.
+        net: The network that a method is about to run on.
+
+    Raises:
+        ConfigError: If blocks or heads are those of another network.
+    """
+    blocks = len(network.get("keep", ())) or net.num_exit_blocks
+    first = next(iter(cast(Any, net).blocks), None) if "heads" in network else None
+    heads = network.get("heads") if first is None else first.attn.num_heads
+    if blocks != net.num_exit_blocks or heads != network.get("heads"):
+        raise ConfigError(
+            "The method is for a pruned network, but got another one. Build it with the method's "
+            "network()."
+        )
 
 
-def _steps(numbers: dict[str, Any], weights: Path | None, num_exit_blocks: int) -> Method:
+# ---- what stands in a file ----------------------------------------------------------------------
+
+_REMEDY = "Export the method again."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ScheduleNumbers:
+    depths: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StepsNumbers:
+    """None: the number of steps stands in the file itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BlockCacheNumbers:
+    parts: tuple[Part, ...]
+    every: Count | None = None
+    recompute: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """One text of 0 and 1 per step."""
+    scale_shift: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Uem:
+    exits: ExitLayers = "decoder"
+    shared: bool = False
+    time: bool = True
+    variant: Variant = "paper"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Network:
+    keep: tuple[int, ...] | None = None
+    heads: Count | None = None
+    hidden: Count | None = None
+    uem: _Uem | None = None
+    small: dict[str, Any] | None = None
+
+
+_NETWORKS: tuple[set[str], ...] = (set(), {"keep"}, {"heads", "hidden"}, {"uem"}, {"small"})
+
+
+def _checked(kind: Any, given: Mapping[str, Any], key: str, owner: str) -> Any:
+    """Turn plain data into its type.
+
+    Raises:
+        ConfigError: With every mistake, in one line.
+    """
+    findings = Findings(key)
+    valid, value = validate(kind, given, (key,), findings)
+    if not valid:
+        mistakes = [f"{p.key}: {p.reason}" for p in findings.problems]
+        raise ConfigError(f"The {key} do not fit {owner}: {'; '.join(mistakes)}. {_REMEDY}")
+    return value
+
+
+# ---- kinds --------------------------------------------------------------------------------------
+
+
+def _schedule(numbers: _ScheduleNumbers, weights: Path | None, num_exit_blocks: int) -> Method:
+    if max(numbers.depths) > num_exit_blocks:
+        raise ValueError(f"there are {num_exit_blocks} exit blocks, got {max(numbers.depths)}")
+    return ExitSchedule(numbers.depths)
+
+
+def _steps(numbers: _StepsNumbers, weights: Path | None, num_exit_blocks: int) -> Method:
     return ExitSchedule.flat(num_exit_blocks)
 
 
-def _block_cache(numbers: dict[str, Any], weights: Path | None, num_exit_blocks: int) -> Method:
-    plan = numbers.pop("recompute", None)
-    corrected = numbers.pop("scale_shift", False)
-    cells = load_file(weights) if corrected and weights is not None else None
+def _block_cache(numbers: _BlockCacheNumbers, weights: Path | None, num_blocks: int) -> Method:
+    rows = numbers.recompute
+    if (numbers.every is None) == (rows is None):
+        raise ValueError("a block cache takes either every or recompute")
+    if rows is not None and (len(set(map(len, rows))) > 1 or set("".join(rows)) - {"0", "1"}):
+        raise ValueError("recompute takes texts of 0 and 1, all of the same length")
+    cells = None
+    if numbers.scale_shift:
+        cells = _cells(weights, (len(rows or ()), len(rows[0]) if rows else 0))
     return BlockCache(
-        every=numbers.get("every"),
-        parts=tuple(numbers["parts"]),
-        recompute=None
-        if plan is None
-        else tuple(tuple(bit == "1" for bit in row) for row in plan),
-        scale_shift=None if cells is None else cells[CELLS],
+        every=numbers.every,
+        parts=numbers.parts,
+        recompute=None if rows is None else tuple(tuple(b == "1" for b in row) for row in rows),
+        scale_shift=cells,
     )
 
 
-def _tome(numbers: dict[str, Any], weights: Path | None, num_exit_blocks: int) -> Method:
-    return TokenMerging(**{**numbers, "parts": tuple(numbers["parts"])})
+def _cells(weights: Path | None, size: tuple[int, int]) -> Tensor:
+    """Read scale and shift of S steps and L blocks."""
+    if weights is None:
+        raise ValueError("scale_shift needs weights beside the file")
+    try:
+        cells = load_file(weights)[CELLS]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise CheckpointError(
+            f"Cannot read scale and shift from {weights}: {error}. Restore it beside its file."
+        ) from error
+    if tuple(cells.shape[:2]) != size:
+        raise ValueError(f"scale and shift are not of {size[0]} steps and {size[1]} blocks")
+    return cells
 
 
-def _residual(numbers: dict[str, Any], weights: Path | None, num_exit_blocks: int) -> Method:
-    rescale = numbers.pop("rescale", None)
-    return ResidualCache(**numbers, rescale=None if rescale is None else tuple(rescale))
+def _as_it_is(numbers: Method, weights: Path | None, num_exit_blocks: int) -> Method:
+    return numbers
 
 
-_BUILDERS: Mapping[str, Callable[[dict[str, Any], Path | None, int], Method]] = {
-    "schedule": _schedule,
-    "steps": _steps,
-    "uncertainty": lambda numbers, *_: UncertaintyExit(**numbers),
-    "similarity": lambda numbers, *_: SimilarityExit(**numbers),
-    "tome": _tome,
-    "block_cache": _block_cache,
-    "residual_cache": _residual,
-    "stitch": lambda numbers, *_: Stitch(**numbers),
+_BUILDERS: Mapping[str, tuple[Any, Callable[[Any, Path | None, int], Method]]] = {
+    "schedule": (_ScheduleNumbers, _schedule),
+    "steps": (_StepsNumbers, _steps),
+    "uncertainty": (UncertaintyExit, _as_it_is),
+    "similarity": (SimilarityExit, _as_it_is),
+    "tome": (TokenMerging, _as_it_is),
+    "block_cache": (_BlockCacheNumbers, _block_cache),
+    "residual_cache": (ResidualCache, _as_it_is),
+    "stitch": (Stitch, _as_it_is),
 }

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from schedsearch.exceptions import ConfigError
-from schedsearch.methods.kinds import build_method, build_network
+from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.methods.kinds import build_method, build_network, check_network
 from schedsearch.methods.method_file import MethodFile, read_method_file
 from schedsearch.protocols import Backbone, Method, NetworkCall
 from schedsearch.settings import SolverSettings
@@ -38,9 +38,13 @@ class LoadedMethod:
         """
         adds = self.file.kind in ADDS_WEIGHTS
         num_blocks = self.file.backbone.num_exit_blocks
-        return build_method(
-            self.file.kind, self.file.numbers, self.weights if adds else None, num_blocks
-        )
+        own = self.weights if adds else None
+        try:
+            return build_method(self.file.kind, self.file.numbers, own, num_blocks)
+        except CheckpointError:
+            raise
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error}") from error
 
     @property
     def is_dynamic(self) -> bool:
@@ -86,6 +90,7 @@ class LoadedMethod:
                 f"{self.path}: the method is for {self.file.num_steps} solver steps, but the "
                 f"solver takes {len(times)}. Use as many, or calibrate it again."
             )
+        check_network(self.file.network, net)
         return self.method.begin(net, times, guided=guided)
 
 
