@@ -94,8 +94,13 @@ def run_search(
 
 
 def _is_published(run: RunStages, plot_front: PlotFront | None) -> bool:
-    """Whether the picture is there; a kill may have come before it."""
-    return plot_front is None or run.folder.front_png.exists() or not run.results().entries
+    """Whether the picture is there and of this front; a kill may have come before it."""
+    if plot_front is None or not run.results().entries:
+        return True
+    picture, front = run.folder.front_png, run.folder.front_yaml
+    if not picture.exists():
+        return False
+    return not front.exists() or picture.stat().st_mtime_ns >= front.stat().st_mtime_ns
 
 
 def _publish(run: RunStages, ready: Preflight, plot_front: PlotFront | None) -> None:

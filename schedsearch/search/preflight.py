@@ -137,6 +137,14 @@ def _check_devices(settings: StudySettings) -> None:
             "no CUDA device here. Set it to 0, or run where there is one: the driver measures "
             "latency on the same kind of device as the workers."
         )
+    # NOTE: Ray makes jobs wait for a free GPU; the local runner has no queue of devices.
+    resources, found = settings.resources, torch.cuda.device_count()
+    wanted = resources.num_workers * resources.gpus_per_trial
+    if resources.backend == "local" and resources.gpus_per_trial >= 1 and wanted > found:
+        raise ConfigError(
+            f"Trials with a GPU of their own measure latency on it, so {resources.num_workers} "
+            f"workers need {wanted:g} GPUs, but torch finds {found}. Lower resources.num_workers."
+        )
 
 
 def _check_disk(ready: Preflight, root: Path) -> None:

@@ -1,5 +1,6 @@
 """Whole runs with real trainings: what a finished one promises, and how it goes on."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,20 @@ def test_another_space_exits_2_and_names_the_keys(
         assert f"these keys differ: {key}." in done.err
         assert len([line for line in done.err.splitlines() if line]) <= 2
     assert (complete_run / "space.yaml").read_text() == before
+
+
+def test_a_picture_older_than_its_front_is_drawn_again(run_copy: Path) -> None:
+    """A start that added trials was killed before it drew them."""
+    picture, front = run_copy / "front.png", run_copy / "front.yaml"
+    before = front.stat()
+    os.utime(picture, ns=(0, before.st_mtime_ns - 10**9))
+    drawn = []
+    for _ in range(2):  # and the second time nothing is left to do
+        done = run_cli("run", run_copy.parent / "space.yaml", "--output", run_copy)
+        assert done.code == 0, done.err
+        drawn.append(picture.stat().st_mtime_ns)
+    assert drawn[0] == drawn[1] >= before.st_mtime_ns
+    assert front.stat().st_mtime_ns == before.st_mtime_ns
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_runs import write_space
 from torch import Tensor
@@ -14,6 +15,17 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.runs.folder import RunFolder
 from schedsearch.search.preflight import check_before_start
 from schedsearch.settings import StudySettings
+
+
+def test_local_workers_never_share_a_gpu_on_which_they_measure_latency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    resources = {"backend": "local", "num_workers": 2, "gpus_per_trial": 1}
+    settings = read_settings(write_space(tmp_path, resources=resources))
+    with pytest.raises(ConfigError, match="2 workers need 2 GPUs, but torch finds 1"):
+        check_before_start(settings, RunFolder(tmp_path / "run"))
 
 
 class Rows:
