@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 
 _NAMES = ("schedsearch", "optuna", "py.warnings")
-"""Ray clears its loggers when it starts, so ``ray_tune`` looks after those."""
+"""Ray clears its loggers when it starts, so :func:`ray_logs_to` looks after those."""
 
 
 def file_handler(path: Path) -> logging.FileHandler:
@@ -40,3 +40,18 @@ def logging_to(path: Path) -> Iterator[None]:
             logger.removeHandler(handler)
             logger.propagate = True
         handler.close()
+
+
+def ray_logs_to(path: Path) -> None:
+    """Send what Ray logs to a file and nothing of it to the terminal."""
+    for name in list(logging.root.manager.loggerDict):
+        if name == "ray" or name.startswith("ray."):
+            logger = logging.getLogger(name)
+            for old in list(logger.handlers):
+                logger.removeHandler(old)
+            logger.propagate = name != "ray"
+    # It misses result files, which are switched off above.
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)
+    ray_logger = logging.getLogger("ray")
+    ray_logger.addHandler(file_handler(path))
+    ray_logger.propagate = False

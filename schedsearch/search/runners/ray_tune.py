@@ -7,7 +7,6 @@ What it would print, and what of its defaults would lose trials, is switched off
 from __future__ import annotations
 
 import faulthandler
-import logging
 import os
 import shutil
 import time
@@ -15,9 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from schedsearch.exceptions import ConfigError
 from schedsearch.search.runners.contracts import JobSource
 from schedsearch.search.runners.interrupts import interrupts_afterwards
-from schedsearch.search.runners.logs import file_handler
+from schedsearch.search.runners.logs import ray_logs_to
 from schedsearch.settings import ResourceSettings
 from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
 
@@ -170,8 +170,12 @@ class RayRunner:
         self._num_runs = 0
 
     def __enter__(self) -> RayRunner:
-        """Start or join the runtime; local ones listen on 127.0.0.1 and have no dashboard."""
-        _log_to(self._log_file)
+        """Start or join the runtime; local ones listen on 127.0.0.1 and have no dashboard.
+
+        Raises:
+            ConfigError: If there is no cluster at the address.
+        """
+        ray_logs_to(self._log_file)
         where: dict[str, Any]
         if self._address is not None:
             where = {"address": self._address}
@@ -184,8 +188,17 @@ class RayRunner:
                 "_node_ip_address": "127.0.0.1",
             }
             _stay_on_loopback()
-        ray.init(log_to_driver=False, configure_logging=False, **where)
-        _log_to(self._log_file)  # ray.init removes the handlers that were there
+        try:
+            ray.init(log_to_driver=False, configure_logging=False, **where)
+        except Exception as error:
+            if self._address is None:
+                raise
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ConfigError(
+                f"Cannot join the Ray cluster at {self._address}: {reason}. Check --address, or "
+                "leave it out to run on this machine."
+            ) from error
+        ray_logs_to(self._log_file)  # ray.init removes the handlers that were there
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -233,18 +246,3 @@ def _stay_on_loopback() -> None:
     """
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
-
-
-def _log_to(path: Path) -> None:
-    """Send what Ray logs to a file and nothing of it to the terminal."""
-    for name in list(logging.root.manager.loggerDict):
-        if name == "ray" or name.startswith("ray."):
-            logger = logging.getLogger(name)
-            for old in list(logger.handlers):
-                logger.removeHandler(old)
-            logger.propagate = name != "ray"
-    # It misses result files, which are switched off above.
-    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)
-    ray_logger = logging.getLogger("ray")
-    ray_logger.addHandler(file_handler(path))
-    ray_logger.propagate = False

@@ -16,8 +16,9 @@ from tiny_runs import (
     wait_until,
 )
 
-from schedsearch.exceptions import StorageError
+from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.settings import ResourceSettings
 from schedsearch.workers.jobs import WORKER_STAGE, ConfirmJob, Done, Failed, Job, Outcome
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
@@ -49,6 +50,16 @@ def busy_workers(pids: set[int]) -> list[int]:
             if title.startswith((b"ray::ImplicitFunc", b"ray::_trainable")):
                 found.append(pid)
     return found
+
+
+@pytest.mark.ray
+def test_an_address_without_a_cluster_is_bad_input(tmp_path: Path) -> None:
+    from schedsearch.search.runners.ray_tune import RayRunner
+
+    log = tmp_path / "driver.log"
+    runner = RayRunner(ResourceSettings(), folder=tmp_path, log_file=log, address="nonsense")
+    with pytest.raises(ConfigError, match="Cannot join the Ray cluster at nonsense: Invalid"):
+        runner.__enter__()
 
 
 @pytest.mark.slow
