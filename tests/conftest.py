@@ -7,8 +7,9 @@ import os
 # threads that wait for each other's cores make everything many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,14 @@ def schedule_file_with(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return edit
+
+
+@pytest.fixture(autouse=True)
+def _no_handler_of_another_test() -> Iterator[None]:
+    """Remove what a command left on the root logger: its stream is closed with the test."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in list(root.handlers):
+        if handler not in before and type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)

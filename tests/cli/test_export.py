@@ -100,7 +100,7 @@ def test_rules(complete_run: Path, tmp_path: Path, rule: tuple[str, ...]) -> Non
     ("argv", "code", "message"),
     [
         (("--trial", "99"), 4, "Trial 99 has no complete result; trials that have: "),
-        (("--max-fid", "1e-9"), 4, "No schedule has a FID"),
+        (("--max-fid", "1e-9"), 4, "Nothing has a FID"),
     ],
 )
 def test_what_is_not_there(

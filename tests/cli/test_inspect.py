@@ -134,8 +134,8 @@ def knee_by_hand(rows: list[dict[str, Any]]) -> int:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (("--max-latency-ms", "1e-6"), "No schedule takes at most 1e-06 ms; the fastest is trial"),
-        (("--max-fid", "1e-6"), "No schedule has a FID of at most 1e-06; the best is trial"),
+        (("--max-latency-ms", "1e-6"), "Nothing takes at most 1e-06 ms; the fastest is trial"),
+        (("--max-fid", "1e-6"), "Nothing has a FID of at most 1e-06; the best is full"),
     ],
 )
 def test_what_cannot_be_met_exits_4(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from driving import settings_of
-from schedsearch.methods.block_cache import BlockCache
-from schedsearch.methods.residual_cache import ResidualCache
+from schedsearch.methods.caches.block_cache import BlockCache
+from schedsearch.methods.caches.residual_cache import ResidualCache
 from torch import nn
 
 from schedsearch.evaluation.latency import (
