@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from driving import settings_of
-from schedsearch.methods.caches.block_cache import BlockCache
-from schedsearch.methods.caches.residual_cache import ResidualCache
 from torch import nn
 
 from schedsearch.evaluation.latency import (
@@ -24,6 +22,8 @@ from schedsearch.evaluation.latency_table import (
     table_depths,
 )
 from schedsearch.exceptions import ConfigError
+from schedsearch.methods.caches.block_cache import BlockCache
+from schedsearch.methods.caches.residual_cache import ResidualCache
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, SolverSettings
 from tests.methods import cached_runs

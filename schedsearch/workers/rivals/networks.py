@@ -156,7 +156,12 @@ def _made(
         schedule = schedule_at(str(job.row.point), num_blocks, intervals, family)
         return train(schedule), {}
     if isinstance(entry, UncertaintyRival):
-        module = {"shared": entry.shared, "time": entry.time, "exits": entry.exits}
+        module = {
+            "shared": entry.shared,
+            "time": entry.time,
+            "exits": entry.exits,
+            "variant": entry.variant,
+        }
         options = {
             "uem": "shared" if entry.shared else "own",
             "time": entry.time,
