@@ -105,10 +105,11 @@ def check_network(network: Mapping[str, Any], net: Backbone) -> None:
     Raises:
         ConfigError: If blocks or heads are those of another network.
     """
-    blocks = len(network.get("keep", ())) or net.num_exit_blocks
-    first = next(iter(cast(Any, net).blocks), None) if "heads" in network else None
-    heads = network.get("heads") if first is None else first.attn.num_heads
-    if blocks != net.num_exit_blocks or heads != network.get("heads"):
+    fits = len(network.get("keep", ())) in (0, net.num_exit_blocks)
+    if "heads" in network:
+        first = next(iter(getattr(net, "blocks", ())), None)
+        fits = first is not None and first.attn.num_heads == network["heads"]
+    if not fits:
         raise ConfigError(
             "The method is for a pruned network, but got another one. Build it with the method's "
             "network()."

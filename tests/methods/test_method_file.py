@@ -84,7 +84,7 @@ def test_what_is_unknown_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("field", ["numbers", "network", "measured", "provenance"])
 @pytest.mark.parametrize(
-    "value", ["/opt/me/x", "~/x", "C:\\Users\\me", "path=/srv/x", float("nan"), float("inf")]
+    "value", ["/srv/me/x", "~/x", "C:\\Users\\me", "path=/opt/x", float("nan"), float("inf")]
 )
 def test_nothing_private_or_infinite_is_written(tmp_path: Path, field: str, value: object) -> None:
     content = replace(PLAN, **{field: {"a": {"b": [1, value]}}})  # type: ignore[arg-type]

@@ -146,8 +146,9 @@ def test_the_network_of_a_file_has_its_weights(tmp_path: Path, network: dict[str
     net = loaded.network(make_dit())
     assert torch.equal(sample(net, loaded), sample(made, flat))
     if network:
-        with pytest.raises(ConfigError, match="for a pruned network, but got another one"):
-            sample(make_dit().eval(), loaded)
+        for other in (make_dit(), make_uvit()):
+            with pytest.raises(ConfigError, match="for a pruned network, but got another one"):
+                sample(other.eval(), loaded)
     (tmp_path / "w.safetensors").unlink()
     with pytest.raises(CheckpointError):
         load_method(file).network(make_dit())
