@@ -11,7 +11,8 @@ from schedsearch.formatting import fid_title
 from schedsearch.settings.rows import FULL, TWIN
 
 if TYPE_CHECKING:
-    from schedsearch.runs.method_results import MethodEntry, MethodResults
+    from schedsearch.runs.method_entry import MethodEntry
+    from schedsearch.runs.method_results import MethodResults
 
 LOG_ABOVE = 4.0
 """Ratio of the largest to the smallest FID above which the axis is logarithmic."""

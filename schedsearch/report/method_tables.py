@@ -12,7 +12,8 @@ from rich.text import Text
 from schedsearch.formatting import duration, fid_title, plus_minus, rounded
 
 if TYPE_CHECKING:
-    from schedsearch.runs.method_results import MethodEntry, MethodResults
+    from schedsearch.runs.method_entry import MethodEntry
+    from schedsearch.runs.method_results import MethodResults
     from schedsearch.statistics.paired import PairedDifference
 
 _STYLES = {"better": "green", "no difference": "", "worse": "red"}

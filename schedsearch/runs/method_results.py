@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,113 +13,13 @@ from schedsearch.exceptions import ConfigError, NoResultError, StorageError
 from schedsearch.pareto import non_dominated
 from schedsearch.runs.front_files import rows_as
 from schedsearch.runs.journal import Journal
+from schedsearch.runs.method_entry import SEARCHED, MethodEntry, method_row
 from schedsearch.runs.results import RunResults
 from schedsearch.runs.rival_records import RivalRecord
 from schedsearch.settings.rows import FULL, TWIN
-from schedsearch.statistics.intervals import Estimate, estimate
-from schedsearch.statistics.paired import PairedDifference, paired_difference
 
 if TYPE_CHECKING:
-    from schedsearch.runs.entry import FrontEntry
     from schedsearch.runs.folder import RunFolder
-
-SEARCHED = "searched"
-"""Entry of the schedules that the search found."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MethodEntry:
-    """One method of a comparison: a row, or a schedule of the search."""
-
-    name: str
-    entry: str
-    """Its key in ``rivals``, or ``full``, ``presets`` or ``searched``."""
-    method: str
-    """Its kind: ``schedule``, ``steps``, ``uncertainty``, ..."""
-    records: tuple[RivalRecord, ...] = ()
-    """One per training seed; empty for a schedule of the search."""
-    trial: FrontEntry | None = None
-    """The trial of a schedule of the search."""
-    ms: float | None = None
-    """Milliseconds per batch; None before latencies are measured."""
-    half_width_ms: float | None = None
-    p95_ms: float | None = None
-    ratio: float | None = None
-    """Time as a share of full depth's."""
-    share: float = 1.0
-    """Blocks run / all blocks."""
-
-    @property
-    def first(self) -> RivalRecord:
-        """The row with the first training seed."""
-        return self.records[0]
-
-    @property
-    def fid(self) -> float:
-        """FID at the search's evaluation seed."""
-        return self.first.fid if self.records else _trial(self).fid
-
-    @property
-    def latency_ms(self) -> float:
-        """Milliseconds per batch, for what picks by latency."""
-        assert self.ms is not None
-        return self.ms
-
-    @property
-    def point(self) -> tuple[float, float]:
-        """(FID, latency)."""
-        return self.fid, self.latency_ms
-
-    @property
-    def title(self) -> str:
-        """Name for people."""
-        return self.name
-
-    @property
-    def depths(self) -> tuple[int, ...] | None:
-        """Blocks per interval; None where a method has none."""
-        return None if self.trial is None else self.trial.depths
-
-    def fids(self, *, audit: bool = False) -> dict[int, float]:
-        """FID by held-out seed, mean over training seeds; by the auditor if asked."""
-        if not self.records:
-            found = _trial(self).confirmed
-            pairs = [(r.seed, r.audit_fid if audit else r.fid) for r in found]
-            return {seed: fid for seed, fid in pairs if fid is not None}
-        by_seed: dict[int, list[float]] = {}
-        for record in self.records:
-            for quality in record.qualities[1:] or record.qualities:
-                fid = quality.audit_fid if audit else quality.fid
-                if fid is not None:
-                    by_seed.setdefault(quality.seed, []).append(fid)
-        return {seed: statistics.fmean(fids) for seed, fids in by_seed.items()}
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """Mean FID over held-out seeds; None with fewer than two."""
-        return estimate(list(self.fids().values()))
-
-    @property
-    def shown_fid(self) -> float:
-        """Mean FID over held-out seeds, or the search's where there is none."""
-        fids = self.fids()
-        return statistics.fmean(fids.values()) if fids else self.fid
-
-    @property
-    def audit_fid(self) -> float | None:
-        """Mean FID by the auditor."""
-        fids = self.fids(audit=True)
-        return statistics.fmean(fids.values()) if fids else None
-
-    def against(self, other: MethodEntry) -> PairedDifference | None:
-        """FID(self) - FID(other), paired by training seed where there are two, else by seed."""
-        seeds = [record.training_seed for record in self.records]
-        if len(self.records) > 1 and None not in seeds:
-            ours = {int(seed or 0): _mean(r) for seed, r in zip(seeds, self.records, strict=True)}
-            by_seed = {r.training_seed: _mean(r) for r in other.records}
-            theirs = {seed: by_seed.get(seed, other.shown_fid) for seed in ours}
-            return paired_difference(ours, theirs)
-        return paired_difference(self.fids(), other.fids())
 
 
 class MethodResults:
@@ -301,49 +201,6 @@ def check_comparable(results: Mapping[str, MethodResults]) -> None:
                     f"Methods compare by one protocol, but {first} and {name} differ in their "
                     f"{key} protocol: {value} and {theirs.protocol[key]}. Measure both alike."
                 )
-
-
-def method_row(entry: MethodEntry, full: MethodEntry | None) -> dict[str, Any]:
-    """One method as plain data."""
-    record = entry.first if entry.records else None
-    found, difference = entry.estimate, None if full is None else entry.against(full)
-    trial = entry.trial
-    return {
-        "method": entry.method,
-        "name": entry.name,
-        "trial": None if trial is None else trial.trial,
-        "depths": None if trial is None else list(trial.depths),
-        "fid": entry.fid,
-        "fid_held_out": entry.shown_fid,
-        "fid_ci95": None if found is None else list(found.ci95),
-        "fid_over_full": None if difference is None else difference.mean,
-        "fid_over_full_half_width": None if difference is None else difference.half_width,
-        "fid_audit": entry.audit_fid,
-        "num_samples": record.num_samples if record else _trial(entry).evaluation.num_samples,
-        "features": record.features if record else _trial(entry).evaluation.features,
-        "latency_ms": entry.ms,
-        "latency_half_width_ms": entry.half_width_ms,
-        "latency_p95_ms": entry.p95_ms,
-        "acceleration": None if entry.ratio is None else 1.0 - entry.ratio,
-        "share": entry.share,
-        "macs": None if record is None else record.macs,
-        "extra_parameters": None if record is None else record.extra_parameters,
-        "held_bytes": None if record is None else record.held_bytes,
-        "training_samples": None if record is None else record.training_samples,
-        "training_seconds": None if record is None else record.training_seconds,
-        "calibration_seconds": None if record is None else record.calibration_seconds,
-        "time_share": None if record is None else record.time_share,
-        "note": "" if record is None else record.note,
-    }
-
-
-def _trial(entry: MethodEntry) -> FrontEntry:
-    assert entry.trial is not None
-    return entry.trial
-
-
-def _mean(record: RivalRecord) -> float:
-    return statistics.fmean(q.fid for q in record.qualities[1:] or record.qualities)
 
 
 def _share_of(depths: Sequence[int], visits: Sequence[int], full_depth: int) -> float:

@@ -20,6 +20,7 @@ from schedsearch.runs.method_results import MethodResults
 from schedsearch.runs.rival_records import RivalRecord
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.dashboard import TrialPublisher, study_note
+from schedsearch.search.estimates import estimate_comparison
 from schedsearch.search.meter import Metered
 from schedsearch.search.runners import build_runner
 from schedsearch.search.stages.rivals import (
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
     from schedsearch.search.meter import Meter
     from schedsearch.search.preflight import Preflight
-    from schedsearch.search.runners.contracts import Observer
+    from schedsearch.search.runners.contracts import Observer, Runner
     from schedsearch.settings import StudySettings
+    from schedsearch.workers.jobs import RowJob
     from schedsearch.workers.workbench import Workbench
 
 GROUP = 8
@@ -106,34 +108,37 @@ def compare_space(
             jobs = row_jobs(rows, settings, ready.settings_text, str(folder.root), journal.read())
             if jobs:
                 with build_runner(settings, folder, address) as runner:
-                    networks = NetworkQueue(
-                        network_jobs(
-                            [job.row for job in jobs],
-                            settings,
-                            ready.settings_text,
-                            str(folder.root),
-                        ),
-                        settings.search.max_retries,
-                        observer,
-                    )
-                    queue = RowQueue(
-                        jobs,
-                        settings=settings,
-                        journal=journal,
-                        max_retries=settings.search.max_retries,
-                        observer=observer,
-                    )
-                    with meter.stage(stages.COMPARISON):
-                        for source in (networks, queue):
-                            source.announce()
-                            runner.run(Metered(source, meter, stages.COMPARISON), check=meter.tick)
-                num_failed = queue.num_failed
+                    num_failed = _measure_rows(ready, jobs, journal, runner, meter, observer)
             _measure_latencies(ready, folder, meter, observer)
         finally:
             meter.close()
         results = MethodResults.load(folder)
         _publish(settings, folder, results, draw, note)
         return CompareOutcome(results=results, num_failed=num_failed)
+
+
+def _measure_rows(
+    ready: Preflight,
+    jobs: Sequence[RowJob],
+    journal: Journal[RivalRecord],
+    runner: Runner,
+    meter: Meter,
+    observer: Observer,
+) -> int:
+    """Train the networks that rows need, then measure these; return how many rows failed."""
+    settings = ready.settings
+    rows, retries = [job.row for job in jobs], settings.search.max_retries
+    makers = network_jobs(rows, settings, ready.settings_text, jobs[0].run_dir)
+    networks = NetworkQueue(makers, retries, observer)
+    queue = RowQueue(
+        jobs, settings=settings, journal=journal, max_retries=retries, observer=observer
+    )
+    takes = estimate_comparison(ready, rows)
+    with meter.stage(stages.COMPARISON):
+        for source, seconds in ((networks, takes.networks), (queue, takes.rows)):
+            source.announce(seconds)
+            runner.run(Metered(source, meter, stages.COMPARISON), check=meter.tick)
+    return queue.num_failed
 
 
 def wanted_rows(ready: Preflight, only: Sequence[str]) -> list[Row]:

@@ -113,8 +113,22 @@ def estimate_run(ready: Preflight) -> Estimate:
     )
 
 
-def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> float:
-    """Rough seconds of a comparison: training, quality, calibration and latencies.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonEstimate:
+    """Rough seconds of the stages of a comparison, all workers at work."""
+
+    networks: float
+    rows: float
+    latency: float
+
+    @property
+    def wall(self) -> float:
+        """Seconds until it ends."""
+        return STARTUP_SECONDS + self.networks + self.rows + self.latency
+
+
+def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEstimate:
+    """What a comparison will take: training, quality with calibration, and latencies.
 
     Args:
         ready: The study, with its latency table.
@@ -132,7 +146,11 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> float:
     rivals = rivals_in(settings)
     sought = sum(calibrates(entry_of(row, rivals)) for row in rows)
     calibration = sought * CALIBRATION_CALLS * CALIBRATION_SAMPLES * per_image
-    parallel = seeds * (training + quality + calibration) / settings.resources.num_workers
+    workers = settings.resources.num_workers
     runs = len(rows) + sum(row.dynamic for row in rows) * evaluation.latency_batches
     rounds = whole_runs(build_clock(ready.bench.device), evaluation.latency_repeats)
-    return STARTUP_SECONDS + parallel + rounds * runs * ready.latency.full_ms / 1000
+    return ComparisonEstimate(
+        networks=seeds * training / workers,
+        rows=seeds * (quality + calibration) / workers,
+        latency=rounds * runs * ready.latency.full_ms / 1000,
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_overrides
+from schedsearch.cli.signals import stopping_with
 from schedsearch.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -99,20 +100,19 @@ def _measure(args: argparse.Namespace) -> int:
     progress = progress_console()
     if not args.quiet:
         progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
-    try:
-        with RunView(progress, hypervolume_of, quiet=args.quiet) as view:
-            outcome = compare_space(
-                settings,
-                folder,
-                view,
-                only=args.only,
-                address=args.address,
-                draw=lambda results, path: plot_methods([results], path),
-                note=methods_note,
-            )
-    except KeyboardInterrupt:
-        progress.print("Stopped. The same command resumes; measured rows are kept.")
-        raise
+    with (
+        stopping_with("The same command resumes; measured rows are kept."),
+        RunView(progress, hypervolume_of, quiet=args.quiet) as view,
+    ):
+        outcome = compare_space(
+            settings,
+            folder,
+            view,
+            only=args.only,
+            address=args.address,
+            draw=lambda results, path: plot_methods([results], path),
+            note=methods_note,
+        )
     _print([outcome.results], args, folder)
     return int(outcome.exit_code)
 
@@ -128,7 +128,7 @@ def _dry_run(settings: StudySettings, folder: RunFolder, only: list[str]) -> int
     refuse_other_space(settings, folder)
     ready = check_before_start(settings, folder, dry_run=True)
     rows = wanted_rows(ready, only)
-    seconds = estimate_comparison(ready, rows)
+    seconds = estimate_comparison(ready, rows).wall
     print(
         f"space: {settings.name}, {len(rows)} rows, training seeds {len(training_seeds(settings))}"
     )

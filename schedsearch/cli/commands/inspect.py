@@ -99,7 +99,8 @@ def _show_all_methods(folder: RunFolder, form: str) -> None:
     from schedsearch.report.console import result_console
     from schedsearch.report.method_tables import methods_table
     from schedsearch.runs import front_files
-    from schedsearch.runs.method_results import MethodResults, method_row
+    from schedsearch.runs.method_entry import method_row
+    from schedsearch.runs.method_results import MethodResults
 
     results = MethodResults.load(folder)
     front = results.require_front()

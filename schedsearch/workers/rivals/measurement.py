@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.registry import family_of
 from schedsearch.backbones.weights.checkpoint import fingerprint
@@ -17,8 +15,6 @@ from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.flops import count_parameters
 from schedsearch.evaluation.grid import save_grid
-from schedsearch.evaluation.run_flops import count_run
-from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.methods.exits.freeze import frozen_schedule, share_explained_by_time
 from schedsearch.methods.kinds import build_method, build_network
 from schedsearch.methods.method_file import MethodFile, write_method_file
@@ -30,6 +26,14 @@ from schedsearch.schedules.schedule_file import ScheduledBackbone
 from schedsearch.settings.rivals import StitchRival
 from schedsearch.settings.rows import TWIN
 from schedsearch.workers.failures import worker_name
+from schedsearch.workers.rivals.account import (
+    blocks_by_call,
+    macs_of,
+    num_blocks_of,
+    numbers_in,
+    sampled,
+    share_of_blocks,
+)
 from schedsearch.workers.rivals.calibration import Calibrated, calibrated
 from schedsearch.workers.rivals.digests import digest_of, entry_in
 from schedsearch.workers.rivals.networks import (
@@ -42,17 +46,12 @@ from schedsearch.workers.trial import versions
 from schedsearch.workers.workbench import open_workbench
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
+    from schedsearch.protocols import Backbone, NetworkCall, Solver
     from schedsearch.workers.jobs import RowJob
     from schedsearch.workers.workbench import Workbench
 
 METHOD = "method.yaml"
 """A row's method file, in its folder."""
-
-MACS_IMAGES = 4
-"""Images of the run whose multiply-accumulates are counted."""
 
 
 def measure_row(job: RowJob) -> tuple[RivalRecord, ...]:
@@ -145,13 +144,13 @@ def _twin(
     """Measure the schedule with the mean depths that the dynamic method took."""
     method = build_method(file.kind, file.numbers, None, net.num_exit_blocks)
     settings = bench.settings.evaluation
-    _, runs = _sampled(bench, net, method, bench.solver, settings.seed, settings.num_samples)
-    blocks = _blocks_by_call(runs)
+    _, runs = sampled(bench, net, method, bench.solver, settings.seed, settings.num_samples)
+    blocks = blocks_by_call(runs)
     schedule = frozen_schedule(
         blocks,
         bench.solver.times,
         net.num_exit_blocks,
-        _num_blocks(net) - net.num_exit_blocks,
+        num_blocks_of(net) - net.num_exit_blocks,
         bench.settings.space.num_intervals,
     )
     name = job.row.name + TWIN
@@ -208,7 +207,7 @@ def _measured(
             )
         )
     # Account for its work.
-    blocks = _blocks_by_call([run for run in runs if isinstance(run, ObservedCall)])
+    blocks = blocks_by_call([run for run in runs if isinstance(run, ObservedCall)])
     full = ExitSchedule.flat(bench.backbone.num_exit_blocks)
     held = max(
         (
@@ -219,7 +218,7 @@ def _measured(
         default=0.0,
     )
     extra = count_parameters(net) - count_parameters(bench.backbone)
-    extra += _added(weights) if file.kind == "block_cache" else 0
+    extra += numbers_in(weights) if file.kind == "block_cache" else 0
     return RivalRecord(
         name=name,
         entry=job.row.entry,
@@ -231,9 +230,9 @@ def _measured(
         num_samples=settings.num_samples,
         features=bench.extractor.name,
         audit_features=None if auditor is None else auditor.extractor.name,
-        share=_share(bench, net, method, solver, blocks),
-        macs=_macs(bench, net, method, solver),
-        full_macs=_macs(bench, bench.backbone, full, bench.solver),
+        share=share_of_blocks(bench, net, method, solver, blocks),
+        macs=macs_of(bench, net, method, solver),
+        full_macs=macs_of(bench, bench.backbone, full, bench.solver),
         extra_parameters=extra,
         held_bytes=round(held),
         time_share=share_explained_by_time(blocks) if job.row.dynamic and blocks else None,
@@ -245,64 +244,6 @@ def _measured(
         worker=worker_name(),
         versions=versions(),
     )
-
-
-def _share(
-    bench: Workbench, net: Backbone, method: Method, solver: Solver, blocks: list[Tensor]
-) -> float:
-    """Blocks run / blocks of full depth with the space's solver."""
-    everything = _num_blocks(bench.backbone) * len(bench.solver.times)
-    if blocks:
-        return sum(float(depths.float().mean()) for depths in blocks) / everything
-    assert isinstance(method, ExitSchedule)
-    always = _num_blocks(net) - net.num_exit_blocks
-    return sum(always + depth for depth in method.visited(solver.times)) / everything
-
-
-def _blocks_by_call(runs: list[Any]) -> list[Tensor]:
-    """Blocks of all images by call, (N,) each, joined over batches."""
-    if not runs:
-        return []
-    return [torch.cat(call) for call in zip(*(run.blocks for run in runs), strict=True)]
-
-
-def _num_blocks(net: Backbone) -> int:
-    return int(getattr(net, "num_blocks", net.num_exit_blocks))
-
-
-def _sampled(
-    bench: Workbench, net: Backbone, method: Method, solver: Solver, seed: int, num: int
-) -> tuple[Tensor, list[NetworkCall]]:
-    runs: list[NetworkCall] = []
-    images = generate(
-        net,
-        method,
-        solver,
-        starting_noise(seed, num, net.in_shape),
-        balanced_labels(num, net.num_classes),
-        bench.settings.evaluation.batch_size,
-        cfg_scale=bench.settings.solver.cfg_scale,
-        cfg_channels=bench.settings.solver.cfg_channels,
-        seed=seed,
-        observe=runs.append,
-    )
-    return images, runs
-
-
-def _macs(bench: Workbench, net: Backbone, method: Method, solver: Solver) -> int:
-    return count_run(
-        lambda: _sampled(bench, net, method, solver, bench.settings.evaluation.seed, MACS_IMAGES),
-        MACS_IMAGES,
-    )
-
-
-def _added(weights: Path | None) -> int:
-    """Numbers in a file that a method adds."""
-    if weights is None:
-        return 0
-    from safetensors.torch import load_file
-
-    return sum(tensor.numel() for tensor in load_file(weights).values())
 
 
 def _link(source: Path, target: Path) -> None:
