@@ -1,0 +1,72 @@
+"""Tables and picture of a comparison."""
+
+import io
+from pathlib import Path
+
+from made_up_methods import ROWS, methods_of
+from PIL import Image
+from rich.console import Console
+
+from schedsearch.report.method_plot import plot_methods
+from schedsearch.report.method_tables import closing_lines, methods_markdown, methods_table
+from schedsearch.runs.rival_records import RivalRecord
+
+FAILED = RivalRecord(
+    name="tome-0.4",
+    entry="tome",
+    kind="tome",
+    training_seed=None,
+    config_sha256="x",
+    failed="ConfigError: an odd grid",
+)
+
+
+def shown(rows: list[RivalRecord] = ROWS) -> str:
+    out = io.StringIO()
+    Console(file=out, width=100).print(methods_table(methods_of(rows)))
+    return out.getvalue()
+
+
+def test_the_table_fits_100_columns_and_says_what_it_shows() -> None:
+    text = shown()
+    assert max(map(len, text.splitlines())) <= 100
+    line = next(row for row in text.splitlines() if row.strip().startswith("steps-12"))
+    assert line.split() == [
+        "steps-12", "0.60", "60%", "0.60", "3.100", "±", "0.248", "+0.900", "±", "0.000", "0.310",
+        "-",
+    ]  # fmt: skip
+    assert "FID (digits CNN, n=64), mean over 3 seeds" in text
+    assert "auditor: FID by digits MLP" in text
+    assert "15.0 s" in next(row for row in text.splitlines() if "deediff-0.7 " in row)
+
+
+def test_a_failed_row_is_shown() -> None:
+    assert "failed" in shown([*ROWS, FAILED])
+    lines = closing_lines(methods_of([*ROWS, FAILED]), "runs/x")
+    assert "tome-0.4 failed: ConfigError: an odd grid" in lines
+
+
+def test_sentences_name_twins_notes_and_the_next_command() -> None:
+    lines = closing_lines(methods_of(), "runs/x")
+    assert lines[0] == "On the front beside full depth: steps-12, deediff-0.7-twin."
+    assert "deediff-0.7 against its static twin: FID 0; the step explains 98%" in lines[1]
+    assert "deediff-0.7: the target is not reached." in lines
+    assert lines[-1].startswith("next: schedsearch export runs/x --method NAME")
+
+
+def test_markdown_has_all_cost_terms() -> None:
+    text = methods_markdown(methods_of())
+    header, _, *rows = text.splitlines()
+    for title in ("time / full", "MACs / full", "extra parameters", "held, kB per image"):
+        assert title in header
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [
+        e.name for e in methods_of().all()
+    ]
+    assert {row.count("|") for row in (header, *rows)} == {12}
+
+
+def test_the_picture_is_drawn(tmp_path: Path) -> None:
+    plot_methods([methods_of(), methods_of()], tmp_path / "methods.png")
+    with Image.open(tmp_path / "methods.png") as picture:
+        assert picture.size[0] > 1000
+        assert len(set(picture.convert("RGB").resize((80, 50)).tobytes())) > 20
