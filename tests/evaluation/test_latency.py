@@ -26,7 +26,7 @@ from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.caches.residual_cache import ResidualCache
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import EvaluationSettings, SolverSettings
-from tests.methods import cached_runs
+from tests.methods.caches import cached_runs
 
 from .conftest import EulerSolver, FakeClock, TinyNet
 

@@ -11,7 +11,7 @@ from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.methods.kinds import _BUILDERS, build_method
 from schedsearch.methods.loading import load_method
 from tests.backbones.small_models import DEPTH, make_dit
-from tests.methods.test_loading import NUMBERS, sample, write
+from tests.methods.test_method_loading import NUMBERS, sample, write
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ from tests.methods.test_loading import NUMBERS, sample, write
         ("block_cache", {"recompute": None, "every": 0}, "every: must be >= 1, got 0"),
         ("residual_cache", {"signal": "inputs"}, "signal: must be steps, residual or input"),
         ("residual_cache", {"first": "one"}, "first: must be an integer, got the text 'one'"),
-        ("residual_cache", {"every": 0}, "every and warmup are at least 1"),
+        ("residual_cache", {"every": 0}, "needs every with signal: steps"),
         ("residual_cache", {"treshold": 1}, "treshold: unknown key"),
         ("stitch", {"share": 1.5}, r"share must lie in \[0, 1\], got 1.5"),
         ("stitch", {"share": None}, "share: required key is missing"),
@@ -65,7 +65,7 @@ def test_numbers_of_no_kind(kind: str, numbers: dict[str, Any]) -> None:
 def test_more_first_blocks_than_the_network_has(tmp_path: Path) -> None:
     numbers = {"first": 6, "signal": "steps", "every": 2}
     loaded = load_method(write(tmp_path, "residual_cache", numbers=numbers))
-    with pytest.raises(ConfigError, match="first must be at most 5, the blocks of this network"):
+    with pytest.raises(ConfigError, match="first and last must be at most the network"):
         sample(make_dit().eval(), loaded)
 
 
@@ -85,7 +85,7 @@ def test_damaged_scale_and_shift(tmp_path: Path, damage: str) -> None:
     if damage == "text":
         weights.write_text("no tensors")
     elif damage == "other":
-        save_file({"gamma": torch.ones(3, DEPTH, 32)}, weights)
+        save_file({"gamma": torch.ones(3, DEPTH, 2, 32)}, weights)
     with pytest.raises(CheckpointError, match=r"Cannot read scale and shift from .*Restore it"):
         load_method(file)
 

@@ -49,7 +49,7 @@ def write(folder: Path, kind: str, **changes: Any) -> Path:
     net = make_dit()
     if kind == "block_cache":
         torch.manual_seed(4)
-        cells = {name: torch.randn(3, DEPTH, net.width) for name in ("gamma", "beta")}
+        cells = {"scale_shift": torch.randn(3, DEPTH, 2, net.width)}
         save_file(cells, folder / "own.safetensors")
     elif kind == "uncertainty":
         save_weights(with_module(net, shared=True), folder / "own.safetensors")
@@ -113,7 +113,7 @@ def test_another_number_of_steps_is_refused(tmp_path: Path, kind: str) -> None:
 
 def test_a_plan_for_other_steps_or_blocks_is_refused_by_itself(tmp_path: Path) -> None:
     loaded = load_method(write(tmp_path, "block_cache", num_steps=None))
-    with pytest.raises(ConfigError, match="plan is for 3 solver steps and 5 blocks, but this run"):
+    with pytest.raises(ConfigError, match="plan is for 3 solver steps, but the solver takes 4"):
         sample(make_dit().eval(), loaded, num_steps=4)
 
 
