@@ -182,6 +182,20 @@ def test_a_failed_row_is_recorded_and_tried_again(tmp_path: Path) -> None:
     assert rows_of(tmp_path / "run")["deediff-0.7"].failed is None
 
 
+def test_a_network_of_other_settings_is_not_used(tmp_path: Path) -> None:
+    """A changed entry whose training fails must not be measured on the old network."""
+    few = {"deediff": RIVALS["deediff"], "steps": RIVALS["steps"], "flat": RIVALS["flat"]}
+    assert compare(tmp_path, "--only", "deediff", rivals=few).code == 0
+    network = tmp_path / "run" / "methods" / "networks" / "deediff" / "seed-0"
+    trained = (network / "weights.safetensors").stat().st_mtime_ns
+    more = {**few, "deediff": {**RIVALS["deediff"], "targets": [0.7, 0.9]}}
+    assert compare(tmp_path, "--only", "deediff", rivals=more).code == 0
+    assert (network / "weights.safetensors").stat().st_mtime_ns == trained
+    broken = {**few, "deediff": {**RIVALS["deediff"], "extra": {"betta": 1}}}
+    assert compare(tmp_path, "--only", "deediff", rivals=broken).code == 3
+    assert rows_of(tmp_path / "run")["deediff-0.7"].failed is not None
+
+
 def test_only_some_rows(tmp_path: Path) -> None:
     done = compare(tmp_path, "--only", "steps", "--only", "fora-2")
     assert done.code == 0, done.err

@@ -5,11 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from typing import Any
 
 from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
 from schedsearch.settings import StudySettings
 from schedsearch.settings.rivals import RivalSettings, StitchRival
 from schedsearch.settings.rows import Row, completed_rivals, entry_of, rows_of
+
+POINTS = (
+    "targets", "thresholds", "every", "ratios", "schedules", "num_steps", "shares", "depth",
+    "width",
+)  # fmt: skip
+"""Lists of operating points: a further one does not change the others."""
+
+DECISIONS = ("decide", "pair", "patience")
+"""What only sampling reads."""
 
 
 def rivals_in(settings: StudySettings) -> dict[str, RivalSettings]:
@@ -42,12 +52,31 @@ def digest_of(settings: StudySettings, row: Row, training_seed: int | None) -> s
     entry = entry_in(settings, row)
     maker = maker_in(settings, row)
     behind = {
-        "entry": asdict(entry),
+        "entry": _without(entry, POINTS),
         "point": row.point,
         "seed": training_seed,
-        "network": None if maker is row else asdict(entry_in(settings, maker)),
+        "network": None if maker is row else network_digest_of(settings, maker, training_seed),
         "small": entry.small if isinstance(entry, StitchRival) else None,
     }
+    return _digest(behind)
+
+
+def network_digest_of(settings: StudySettings, maker: Row, training_seed: int | None) -> str:
+    """Digest of the settings behind a network; operating points of its rows do not count."""
+    own = maker.net == maker.name
+    behind = {
+        "entry": _without(entry_in(settings, maker), (*POINTS, *DECISIONS)),
+        "point": maker.point if own else None,
+        "seed": training_seed,
+    }
+    return _digest(behind)
+
+
+def _without(entry: RivalSettings, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in asdict(entry).items() if key not in keys}
+
+
+def _digest(behind: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(behind, sort_keys=True).encode()).hexdigest()[:16]
 
 

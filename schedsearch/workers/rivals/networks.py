@@ -16,7 +16,7 @@ from schedsearch.config.rival_rules import merged_recipe, schedule_at
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
 from schedsearch.methods.kinds import build_network
-from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.folder import STATE_FILE, RunFolder
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.rivals import (
     PrunedRival,
@@ -30,7 +30,7 @@ from schedsearch.settings.rows import Row
 from schedsearch.workers.finetune import finetune
 from schedsearch.workers.progress import FileProgress
 from schedsearch.workers.rivals.choices import chosen_blocks, narrowed
-from schedsearch.workers.rivals.digests import digest_of, entry_in, family_in
+from schedsearch.workers.rivals.digests import entry_in, family_in, maker_in, network_digest_of
 from schedsearch.workers.workbench import open_workbench
 
 if TYPE_CHECKING:
@@ -93,12 +93,22 @@ def open_network(
     assert training_seed is not None
     path = network_folder(folder, row.net, training_seed)
     record = read_network(path)
-    if record is None:
+    wanted = network_digest_of(bench.settings, maker_in(bench.settings, row), training_seed)
+    if record is None or record.digest != wanted:
         raise StorageError(
             f"The row {row.name} needs the network {row.net}, but {path} holds none: its "
             "training failed. Mend the cause and run the same command again."
         )
     return build_network(record.network, bench.fresh_backbone(), path / WEIGHTS), record
+
+
+def _begin(path: Path, digest: str) -> None:
+    """Drop what other settings left, so that no attempt continues from it."""
+    marker = path / "settings.sha256"
+    if not marker.exists() or marker.read_text(encoding="utf-8") != digest:
+        for name in (ABOUT, WEIGHTS, STATE_FILE):
+            (path / name).unlink(missing_ok=True)
+        write_text(marker, digest)
 
 
 def make_network(job: NetworkJob) -> None:
@@ -115,11 +125,12 @@ def make_network(job: NetworkJob) -> None:
     bench = open_workbench(job.settings, str(folder.reference))
     assert job.row.net is not None
     path = network_folder(folder, job.row.net, job.training_seed)
-    digest = digest_of(bench.settings, job.row, job.training_seed)
+    digest = network_digest_of(bench.settings, job.row, job.training_seed)
     kept = read_network(path)
     if kept is not None and kept.digest == digest:
         return
     path.mkdir(parents=True, exist_ok=True)
+    _begin(path, digest)
     entry = entry_in(bench.settings, job.row)
     recipe: RecipeSettings = read_sections(
         {"recipe": merged_recipe(bench.settings.recipe, entry)}
