@@ -13,7 +13,7 @@ from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
 from schedsearch.search.stages.rivals import rivals_in, training_seeds
 from schedsearch.settings.rows import calibrates, entry_of
-from schedsearch.workers.rivals.calibration import CALIBRATION_SAMPLES
+from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
@@ -27,6 +27,9 @@ TRAINING_PASSES = 3.0
 
 CALIBRATION_CALLS = 8
 """Sampling runs that a threshold takes, as a guess."""
+
+TIMED_THRESHOLDS = 2
+"""Thresholds of a row that are timed, as a guess."""
 
 FRONT_SIZE = 8
 """Schedules of a front whose latency is measured, as a guess."""
@@ -146,6 +149,8 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
     rivals = rivals_in(settings)
     sought = sum(calibrates(entry_of(row, rivals)) for row in rows)
     calibration = sought * CALIBRATION_CALLS * CALIBRATION_SAMPLES * per_image
+    timed = evaluation.latency_repeats * (1 + TIMED_BATCHES) * evaluation.latency_batch
+    calibration += sought * TIMED_THRESHOLDS * timed * per_image
     workers = settings.resources.num_workers
     runs = len(rows) + sum(row.dynamic for row in rows) * evaluation.latency_batches
     rounds = whole_runs(build_clock(ready.bench.device), evaluation.latency_repeats)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from schedsearch.methods.calibration import MISSED, calibrate
+from schedsearch.methods.calibration import MISSED, calibrate, calibrate_measured
 
 
 def counted(share: Callable[[float], float]) -> tuple[Callable[[float], float], list[float]]:
@@ -74,4 +74,36 @@ def test_a_target_beyond_the_thresholds_says_so(target: float, reached: float, m
     assert found.note == (
         f"the target {target:g} is not reached, the nearest share is {reached:.2f}: no threshold "
         f"that was tried takes {more} time"
+    )
+
+
+@pytest.mark.parametrize("increasing", [True, False])
+def test_the_measured_share_meets_the_target_where_decisions_cost_time(increasing: bool) -> None:
+    def predict(threshold: float) -> float:
+        return threshold if increasing else 1 - threshold
+
+    timed, asked = counted(lambda threshold: 1.2 * predict(threshold) + 0.02)
+    found = calibrate_measured(predict, timed, 0.75, low=0, high=1, increasing=increasing)
+    assert abs(found.reached - 0.75) <= 0.03
+    assert found.reached == timed(found.threshold)
+    assert predict(found.threshold) < 0.65
+    assert found.note == ""
+    assert len(asked) <= 4
+
+
+def test_a_prediction_that_holds_is_timed_once() -> None:
+    predict, predicted = counted(lambda threshold: threshold)
+    timed, asked = counted(lambda threshold: threshold + 0.01)
+    found = calibrate_measured(predict, timed, 0.6, low=0, high=1, increasing=True)
+    assert len(asked) == 1
+    assert found.num_calls == len(predicted) == len(set(predicted))
+
+
+def test_a_target_below_what_decisions_cost_says_so() -> None:
+    found = calibrate_measured(
+        lambda t: 0.1 + 0.9 * t, lambda t: 0.8 + 0.1 * t, 0.5, low=0, high=1, increasing=True
+    )
+    assert found.note == (
+        f"the target 0.5 is not reached, the nearest measured share is {found.reached:.2f}, "
+        f"with {0.1 + 0.9 * found.threshold:.2f} by the blocks alone"
     )

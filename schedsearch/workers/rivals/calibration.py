@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from safetensors.torch import save
 
 from schedsearch.config.rival_rules import schedule_at
-from schedsearch.evaluation.latency_table import LatencyTable
-from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import replacing
 from schedsearch.methods.caches.block_calibration import (
     ChangeRecording,
@@ -29,10 +25,7 @@ from schedsearch.methods.caches.residual_calibration import (
     InputRun,
     fit_rescale,
 )
-from schedsearch.methods.calibration import calibrate
-from schedsearch.methods.kinds import CELLS, build_method
-from schedsearch.protocols import ObservedCall
-from schedsearch.runs.latency_file import LatencyReport
+from schedsearch.methods.kinds import CELLS
 from schedsearch.settings.rivals import (
     BlockCacheRival,
     Point,
@@ -47,6 +40,7 @@ from schedsearch.settings.rivals import (
 )
 from schedsearch.workers.rivals.choices import record_runs
 from schedsearch.workers.rivals.digests import family_in
+from schedsearch.workers.rivals.thresholds import Calibrated, at_point, threshold_of
 
 if TYPE_CHECKING:
     from schedsearch.protocols import Backbone
@@ -54,33 +48,12 @@ if TYPE_CHECKING:
     from schedsearch.settings.rows import Row
     from schedsearch.workers.workbench import Workbench
 
-CALIBRATION_SAMPLES = 48
-"""Images of one sampling run when a threshold is sought."""
-
 CELLS_FILE = "cells.safetensors"
 """Scale and shift of a block cache, beside its method file."""
 
 RANGES = {"uncertainty": (0.0, 1.0), "similarity": (-1.0, 1.0), "residual": (0.0, 1.0)}
 INPUT_RANGE = (0.0, 4.0)
 """Where thresholds are sought; summed changes of the input may exceed 1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibrated:
-    """The numbers of a row."""
-
-    kind: str
-    """Kind of the method file."""
-    numbers: Mapping[str, Any]
-    num_steps: int | None = None
-    """Solver steps that the numbers are bound to."""
-    weights: Path | None = None
-    """File that the method adds, in the row's folder."""
-    calls: int = 0
-    """Sampling runs that it took."""
-    seconds: float = 0.0
-    """CPU-seconds that it took."""
-    note: str = ""
 
 
 def calibrated(
@@ -108,8 +81,6 @@ def calibrated(
     found = _calibrated(bench, folder, row, entry, net, target)
     if not found.calls:
         return found
-    from dataclasses import replace
-
     return replace(found, seconds=round(time.process_time() - began, 3))
 
 
@@ -146,83 +117,12 @@ def _calibrated(
             numbers |= {"patience": entry.patience, "variant": entry.variant}
         more = isinstance(entry, SimilarityRival)
         limits = RANGES[entry.kind]
-        return _at_point(
+        return at_point(
             bench, folder, entry.kind, numbers, net, point, limits=limits, increasing=more
         )
     # A pruned or small network runs at its full depth.
     depths = [num_blocks] * intervals
     return Calibrated(kind="schedule", numbers={"depths": depths})
-
-
-def threshold_of(point: Point | None) -> float:
-    """The threshold that a point such as ``t0.3`` names."""
-    return float(str(point).removeprefix("t"))
-
-
-def share_of_time(
-    runs: Sequence[object], folder: RunFolder, net: Backbone, num_calls: int
-) -> float:
-    """Predicted share of full depth's time, from the blocks that runs have counted.
-
-    Args:
-        runs: Runs of a method, each with its blocks per call.
-        folder: Holds the latency table, measured in exit blocks.
-        net: The network.
-        num_calls: Network calls of a run.
-
-    Raises:
-        StorageError: If there is no table.
-    """
-    report = LatencyReport.load(folder)
-    if report is None:
-        raise StorageError(f"{folder.latency_file} is gone. Run the same command again.")
-    table = LatencyTable.from_dict(report.table)
-    always = getattr(net, "num_blocks", net.num_exit_blocks) - net.num_exit_blocks
-    observed = [run for run in runs if isinstance(run, ObservedCall)]
-    depths = torch.cat([torch.stack(run.blocks).float() for run in observed], dim=1) - always
-    per_call = table.a_ms * num_calls
-    ms = table.c0_ms + per_call + table.b_ms * float(depths.mean()) * num_calls
-    return ms / (table.c0_ms + per_call + table.b_ms * net.num_exit_blocks * num_calls)
-
-
-def _at_point(
-    bench: Workbench,
-    folder: RunFolder,
-    kind: str,
-    numbers: Mapping[str, Any],
-    net: Backbone,
-    point: Point | None,
-    *,
-    limits: tuple[float, float],
-    increasing: bool,
-    note: str = "",
-    calls: int = 0,
-) -> Calibrated:
-    """A threshold as it is, or the one that meets a target."""
-    if isinstance(point, str):
-        return Calibrated(
-            kind=kind,
-            numbers={"threshold": threshold_of(point), **numbers},
-            note=note,
-            calls=calls,
-        )
-    num_calls = len(bench.solver.times)
-
-    def measure(threshold: float) -> float:
-        method = build_method(kind, {"threshold": threshold, **numbers}, None, net.num_exit_blocks)
-        runs = record_runs(bench, net, method, CALIBRATION_SAMPLES)
-        return share_of_time(runs, folder, net, num_calls)
-
-    low, high = limits
-    found = calibrate(
-        measure, float(cast(float, point)), low=low, high=high, increasing=increasing
-    )
-    return Calibrated(
-        kind=kind,
-        numbers={"threshold": found.threshold, **numbers},
-        calls=calls + found.num_calls,
-        note="; ".join(filter(None, [note, found.note])),
-    )
 
 
 def _block_plan(
@@ -280,7 +180,7 @@ def _residual(
             note += ", below 0.8, so changes stay as they are"
         else:
             numbers["rescale"] = list(fit.rescale)
-    return _at_point(
+    return at_point(
         bench,
         folder,
         "residual_cache",

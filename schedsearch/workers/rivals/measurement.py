@@ -34,7 +34,7 @@ from schedsearch.workers.rivals.account import (
     sampled,
     share_of_blocks,
 )
-from schedsearch.workers.rivals.calibration import Calibrated, calibrated
+from schedsearch.workers.rivals.calibration import calibrated
 from schedsearch.workers.rivals.digests import digest_of, entry_in
 from schedsearch.workers.rivals.networks import (
     WEIGHTS,
@@ -42,6 +42,7 @@ from schedsearch.workers.rivals.networks import (
     network_folder,
     open_network,
 )
+from schedsearch.workers.rivals.thresholds import Calibrated
 from schedsearch.workers.trial import versions
 from schedsearch.workers.workbench import open_workbench
 
