@@ -63,12 +63,12 @@ class PlanErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanCosts:
-    """Milliseconds of all choices at any step."""
+    """Milliseconds of all choices; what a reuse costs may depend on its fit, so on the cell."""
 
     num_blocks: int
     full_ms: float  # one full call
-    reuse_ms: tuple[float, ...]  # one reuse, per prefix
-    exit_ms: tuple[float, ...]  # one exit, per depth
+    reuse_ms: Floats  # (num_steps, num_prefixes, max_age), or (num_prefixes, 1)
+    exit_ms: Floats  # (num_steps, num_exits), or (num_exits,)
     fixed_ms: float = 0.0  # the rest of a sampling run
 
     def __post_init__(self) -> None:
@@ -100,8 +100,8 @@ def plan_front(errors: PlanErrors, costs: PlanCosts) -> list[PlannedSteps]:
     Raises:
         ValueError: If errors and costs do not fit together.
     """
-    _check_blocks("Prefixes", errors.prefixes, costs.reuse_ms, range(costs.num_blocks))
-    _check_blocks("Exit depths", errors.exit_depths, costs.exit_ms, range(1, costs.num_blocks))
+    _check_blocks("Prefixes", errors.prefixes, range(costs.num_blocks))
+    _check_blocks("Exit depths", errors.exit_depths, range(1, costs.num_blocks))
     return _Completions(errors, costs).front()
 
 
@@ -139,7 +139,7 @@ class _Completions:
     def __init__(self, errors: PlanErrors, costs: PlanCosts) -> None:
         self.stale = errors.reuse.shape[2] + 1
         self.fixed_ms = costs.fixed_ms
-        self.ms = np.array([costs.full_ms, *costs.reuse_ms, *costs.exit_ms])
+        self.ms = _choice_costs(errors, costs)
         self.errors = _choice_errors(errors)
         self.steps = [
             [StepChoice(kind="full", blocks=costs.num_blocks)]
@@ -157,17 +157,18 @@ class _Completions:
             labels.append({})
             for age in {*range(1, min(step + 1, self.stale)), self.stale}:
                 other = following[min(age + 1, self.stale)]
-                labels[-1][age] = self._extend(self.errors[step, age], following[1], other)
+                cell = self.errors[step, age], self.ms[step, age]
+                labels[-1][age] = self._extend(*cell, following[1], other)
             following = labels[-1]
         return labels[::-1]
 
-    def _extend(self, errors: Floats, full: _Labels, other: _Labels) -> _Labels:
+    def _extend(self, errors: Floats, costs: Floats, full: _Labels, other: _Labels) -> _Labels:
         """Prepend every choice of a state to the completions that follow it."""
         # Drop dominated choices.
         choices = 1 + np.flatnonzero(np.isfinite(errors[1:]))
-        choices = np.sort(choices[_pareto(self.ms[choices], errors[choices])])
+        choices = np.sort(choices[_pareto(costs[choices], errors[choices])])
         # List all candidates.
-        ms = np.append(full.ms + self.ms[0], np.add.outer(self.ms[choices], other.ms))
+        ms = np.append(full.ms + costs[0], np.add.outer(costs[choices], other.ms))
         error = np.append(full.error, np.add.outer(errors[choices], other.error))
         # Keep the front.
         kept = _pareto(ms, error)
@@ -190,7 +191,8 @@ class _Completions:
             age = np.where(choices[:, step] == 0, 1, np.minimum(age + 1, self.stale))
         # Add up errors and costs.
         # NOTE: fsum is exact, so the order of the steps cannot change a cost.
-        errors = self.errors[np.arange(shape[1]), ages, choices].tolist()
+        taken = np.arange(shape[1]), ages, choices
+        errors, costs = self.errors[taken].tolist(), self.ms[taken].tolist()
         pairs = zip(ages.tolist(), choices.tolist(), strict=True)
         return [
             PlannedSteps(
@@ -198,7 +200,7 @@ class _Completions:
                 error=math.fsum(error),
                 ms=math.fsum([self.fixed_ms, *ms]),
             )
-            for pair, error, ms in zip(pairs, errors, self.ms[choices].tolist(), strict=True)
+            for pair, error, ms in zip(pairs, errors, costs, strict=True)
         ]
 
 
@@ -213,6 +215,25 @@ def _choice_errors(errors: PlanErrors) -> Floats:
     # NOTE: A weight of 0 must not turn an error of inf into NaN.
     np.multiply(table, errors.weights[:, None, None], out=table, where=np.isfinite(table))
     return table
+
+
+def _choice_costs(errors: PlanErrors, costs: PlanCosts) -> Floats:
+    """Return milliseconds by step, age and choice."""
+    num_steps, num_prefixes, max_age = errors.reuse.shape
+    table = np.full((num_steps, max_age + 2, 1 + num_prefixes + len(errors.exit_depths)), 0.0)
+    table[:, :, 0] = costs.full_ms
+    reuse = _spread("Costs of reuse", costs.reuse_ms, errors.reuse.shape)
+    table[:, 1:-1, 1 : 1 + num_prefixes] = reuse.transpose(0, 2, 1)
+    exits = _spread("Costs of exits", costs.exit_ms, errors.exits.shape)
+    table[:, :, 1 + num_prefixes :] = exits[:, None, :]
+    return table
+
+
+def _spread(name: str, costs: Floats, shape: tuple[int, ...]) -> Floats:
+    try:
+        return np.broadcast_to(np.asarray(costs, dtype=np.float64), shape)
+    except ValueError as error:
+        raise ValueError(f"{name} must fit shape {shape}, got {np.shape(costs)}.") from error
 
 
 def _pareto(ms: Floats, error: Floats) -> Indices:
@@ -241,10 +262,8 @@ def _require_nonnegative(name: str, values: ArrayLike, *, finite: bool = False) 
         raise ValueError(f"{name} must be {rule}, got {wrong[0]}.")
 
 
-def _check_blocks(name: str, blocks: Sequence[int], ms: Sequence[float], allowed: range) -> None:
+def _check_blocks(name: str, blocks: Sequence[int], allowed: range) -> None:
     if list(blocks) != sorted(set(blocks)) or not set(blocks) <= set(allowed):
         raise ValueError(
             f"{name} must increase within {allowed.start} to {allowed.stop - 1}, got {blocks}."
         )
-    if len(ms) != len(blocks):
-        raise ValueError(f"{name} need one cost each, got {len(ms)} for {blocks}.")

@@ -18,9 +18,9 @@ def tables(
         values = rng.integers(0, 5, shape) if integers else rng.exponential(size=shape)
         return np.where(rng.random(shape) < 0.2, np.inf, values)
 
-    def costs(count):
-        values = rng.integers(1, 8, count) if integers else rng.uniform(1, 8, count)
-        return tuple(values.tolist())
+    def costs(shape):
+        values = rng.integers(1, 8, shape) if integers else rng.uniform(1, 8, shape)
+        return values
 
     errors = PlanErrors(
         weights=rng.integers(0, 3, steps) if integers else rng.exponential(size=steps),
@@ -30,7 +30,11 @@ def tables(
         exit_depths=tuple(range(1, exits + 1)),
     )
     return errors, PlanCosts(
-        num_blocks=4, full_ms=7, reuse_ms=costs(prefixes), exit_ms=costs(exits), fixed_ms=2
+        num_blocks=4,
+        full_ms=7,
+        reuse_ms=costs((steps, prefixes, max_age)),
+        exit_ms=costs((steps, exits)),
+        fixed_ms=2,
     )
 
 
@@ -51,12 +55,13 @@ def every_plan(errors: PlanErrors, costs: PlanCosts) -> list[tuple]:
             for p, prefix in enumerate(errors.prefixes):
                 choice = StepChoice(kind="reuse", blocks=prefix, age=since_full)
                 error = errors.reuse[step, p, since_full - 1]
-                options.append((choice, error, costs.reuse_ms[p], after))
+                cost = costs.reuse_ms[step, p, since_full - 1]
+                options.append((choice, error, cost, after))
         else:
             options += [(None, math.inf, 0, None)] * num_prefixes
         for e, depth in enumerate(errors.exit_depths):
             choice = StepChoice(kind="exit", blocks=depth)
-            options.append((choice, errors.exits[step, e], costs.exit_ms[e], after))
+            options.append((choice, errors.exits[step, e], costs.exit_ms[step, e], after))
         for rank, (choice, error, cost, age) in enumerate(options):
             if error < math.inf:
                 extend(

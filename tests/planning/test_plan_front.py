@@ -57,7 +57,7 @@ def test_exits_keep_the_cache_and_count_its_age():
         exits=np.array([[9.0], [1.0], [9.0]]),
         exit_depths=(1,),
     )
-    costs = PlanCosts(num_blocks=4, full_ms=4, reuse_ms=(1,), exit_ms=(1,))
+    costs = PlanCosts(num_blocks=4, full_ms=4, reuse_ms=np.ones((1, 1)), exit_ms=np.ones(1))
     plan = best_within(plan_front(errors, costs), 6)
     assert plan == PlannedSteps(
         steps=(
@@ -80,7 +80,13 @@ def test_reuse_of_age_one_gives_a_full_step_every_second_step():
         exits=np.full((6, 1), 20.0),
         exit_depths=(2,),
     )
-    costs = PlanCosts(num_blocks=4, full_ms=4, reuse_ms=(1, 2), exit_ms=(2,), fixed_ms=0.5)
+    costs = PlanCosts(
+        num_blocks=4,
+        full_ms=4,
+        reuse_ms=np.array([[1.0], [2.0]]),
+        exit_ms=np.array([2.0]),
+        fixed_ms=0.5,
+    )
     plan = best_within(plan_front(errors, costs), 3 * 4 + 3 * 1 + 0.5)
     assert plan is not None
     assert plan.steps == (FULL, StepChoice(kind="reuse", blocks=1, age=1)) * 3
@@ -95,7 +101,7 @@ def test_weights_move_the_reuse_to_unimportant_steps():
         exits=np.empty((4, 0)),
         exit_depths=(),
     )
-    costs = PlanCosts(num_blocks=4, full_ms=4, reuse_ms=(1,), exit_ms=())
+    costs = PlanCosts(num_blocks=4, full_ms=4, reuse_ms=np.ones((1, 1)), exit_ms=np.ones(0))
     kinds = [[step.kind for step in plan.steps] for plan in plan_front(errors, costs)]
     assert kinds == [
         ["full", "reuse", "full", "reuse"],
@@ -129,11 +135,11 @@ def test_plans_report_the_error_and_cost_of_their_steps():
             elif step.kind == "reuse":
                 column = errors.prefixes.index(step.blocks)
                 error += errors.weights[index] * errors.reuse[index, column, step.age - 1]
-                ms += costs.reuse_ms[column]
+                ms += costs.reuse_ms[index, column, step.age - 1]
             else:
                 column = errors.exit_depths.index(step.blocks)
                 error += errors.weights[index] * errors.exits[index, column]
-                ms += costs.exit_ms[column]
+                ms += costs.exit_ms[index, column]
         assert (plan.error, plan.ms) == (pytest.approx(error), pytest.approx(ms))
     assert (np.diff([plan.ms for plan in front]) > 0).all()
     assert (np.diff([plan.error for plan in front]) < 0).all()
@@ -151,7 +157,9 @@ def test_all_full_ends_the_front_unless_a_cheaper_plan_has_no_error():
         exits=np.ones((2, 1)),
         exit_depths=(1,),
     )
-    only = plan_front(free, PlanCosts(num_blocks=4, full_ms=4, reuse_ms=(1,), exit_ms=(1,)))
+    only = plan_front(
+        free, PlanCosts(num_blocks=4, full_ms=4, reuse_ms=np.ones((1, 1)), exit_ms=np.ones(1))
+    )
     assert only == [
         PlannedSteps(steps=(StepChoice(kind="exit", blocks=1),) * 2, error=0.0, ms=2.0)
     ]
@@ -166,7 +174,9 @@ def test_rounding_of_sums_makes_no_points():
         exits=np.tile([0.3, 0.2, 0.1], (12, 1)),
         exit_depths=(1, 2, 3),
     )
-    costs = PlanCosts(num_blocks=4, full_ms=0.4, reuse_ms=(), exit_ms=(0.1, 0.2, 0.3))
+    costs = PlanCosts(
+        num_blocks=4, full_ms=0.4, reuse_ms=np.ones((0, 1)), exit_ms=np.array([0.1, 0.2, 0.3])
+    )
     front = plan_front(errors, costs)
     assert [plan.ms for plan in front] == pytest.approx([n / 10 for n in range(12, 49)])
     assert [plan.error for plan in front] == pytest.approx([n / 10 for n in range(36, -1, -1)])
@@ -185,7 +195,12 @@ def test_large_front_equals_a_dense_table_of_whole_costs():
         exit_depths=tuple(range(1, L)),
     )
     reuse_ms, exit_ms = tuple(range(2, L + 2)), tuple(range(2, L + 1))
-    costs = PlanCosts(num_blocks=L, full_ms=L + 2, reuse_ms=reuse_ms, exit_ms=exit_ms)
+    costs = PlanCosts(
+        num_blocks=L,
+        full_ms=L + 2,
+        reuse_ms=np.array(reuse_ms, dtype=float)[:, None],
+        exit_ms=np.array(exit_ms, dtype=float),
+    )
     start = time.process_time()
     front = plan_front(errors, costs)
     print(f"{len(front)} plans in {time.process_time() - start:.2f} CPU-s")

@@ -26,7 +26,12 @@ def errors_with(**changes) -> PlanErrors:
 
 
 def costs_with(**changes) -> PlanCosts:
-    fields = {"num_blocks": 4, "full_ms": 4.0, "reuse_ms": (1.0, 2.0, 3.0), "exit_ms": (1.0,)}
+    fields = {
+        "num_blocks": 4,
+        "full_ms": 4.0,
+        "reuse_ms": np.array([[1.0], [2.0], [3.0]]),
+        "exit_ms": np.ones(1),
+    }
     return PlanCosts(**(fields | changes))
 
 
@@ -61,8 +66,8 @@ def test_wrong_errors_name_the_rule_and_the_value(changes, message):
         ({"full_ms": math.nan}, "full_ms.*nan"),
         ({"full_ms": -1.0}, "full_ms.*-1"),
         ({"fixed_ms": math.inf}, "fixed_ms.*inf"),
-        ({"reuse_ms": (1.0, math.nan, 1.0)}, "reuse_ms.*nan"),
-        ({"exit_ms": (-3.0,)}, "exit_ms.*-3"),
+        ({"reuse_ms": np.array([[1.0], [math.nan], [1.0]])}, "reuse_ms.*nan"),
+        ({"exit_ms": np.array([-3.0])}, "exit_ms.*-3"),
     ],
 )
 def test_wrong_costs_name_the_rule_and_the_value(changes, message):
@@ -73,8 +78,8 @@ def test_wrong_costs_name_the_rule_and_the_value(changes, message):
 @pytest.mark.parametrize(
     ("errors", "costs", "message"),
     [
-        ({}, {"reuse_ms": (1.0, 2.0)}, "Prefixes.*2 for"),
-        ({}, {"exit_ms": ()}, "Exit depths.*0 for"),
+        ({}, {"reuse_ms": np.ones((2, 1))}, r"Costs of reuse must fit.*\(2, 1\)"),
+        ({}, {"exit_ms": np.ones(2)}, r"Costs of exits must fit.*\(2,\)"),
         ({}, {"num_blocks": 2}, r"Prefixes.*0 to 1.*\(0, 1, 2\)"),
         ({"exit_depths": (4,)}, {}, r"Exit depths.*1 to 3.*\(4,\)"),
         ({"exit_depths": (0,)}, {}, r"Exit depths.*1 to 3.*\(0,\)"),
