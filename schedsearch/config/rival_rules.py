@@ -16,6 +16,7 @@ from schedsearch.schedules.argument import resolve_schedule
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, HAND_MADE
 from schedsearch.settings import BackboneSettings, RecipeSettings, SpaceSettings
+from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rivals import (
     RIVAL_KINDS,
     PrunedRival,
@@ -30,6 +31,9 @@ from schedsearch.settings.rivals import (
 from schedsearch.settings.rows import PRESETS, Row, rows_of
 
 RIVALS = "rivals"
+
+TAKEN = (FULL, PRESETS, PLAN)
+"""Names of rows that are no entries of the section."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
@@ -49,8 +53,8 @@ def read_rivals(value: Any, findings: Findings) -> dict[str, RivalSettings]:
     found = {}
     for name, entry in value.items():
         at = (RIVALS, name)
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (FULL, PRESETS):
-            remedy = "use letters, digits, '_' and '-'; full and presets are taken"
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in TAKEN:
+            remedy = "use letters, digits, '_' and '-'; full, presets and plan are taken"
             findings.add(at, f"{shown(name)} cannot name an entry", remedy)
         elif not isinstance(entry, Mapping):
             findings.add(at, f"must be a section with the key kind, got {shown(entry)}")

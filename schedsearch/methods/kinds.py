@@ -25,6 +25,8 @@ from schedsearch.methods.exits.similarity import SimilarityExit
 from schedsearch.methods.exits.uncertainty import UncertaintyExit
 from schedsearch.methods.exits.uncertainty_module import Variant
 from schedsearch.methods.exits.with_uncertainty import WithUncertainty
+from schedsearch.methods.plans.plan import Plan
+from schedsearch.methods.plans.steps import PlanStep
 from schedsearch.methods.stitch import Stitch, Stitched
 from schedsearch.methods.token_merging import TokenMerging
 from schedsearch.protocols import Backbone, ExitLayers, Method
@@ -44,7 +46,7 @@ def build_method(
     Args:
         kind: As in the method file.
         numbers: Its arguments.
-        weights: File with what it adds to the network; read for a block cache only.
+        weights: File with what it adds to the network; read for a block cache or a plan.
         num_exit_blocks: Of the network, for full depth.
 
     Raises:
@@ -132,6 +134,11 @@ class _StepsNumbers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _PlanNumbers:
+    steps: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _BlockCacheNumbers:
     parts: tuple[Part, ...]
     every: Count | None = None
@@ -204,16 +211,30 @@ def _block_cache(numbers: _BlockCacheNumbers, weights: Path | None, num_blocks: 
     )
 
 
+def _plan(numbers: _PlanNumbers, weights: Path | None, num_blocks: int) -> Method:
+    steps = tuple(map(PlanStep.parse, numbers.steps))
+    maps = {} if weights is None else _tensors(weights)
+    if wrong := [name for name, tensor in maps.items() if not bool(tensor.isfinite().all())]:
+        raise CheckpointError(f"{weights}: {wrong[0]} is not finite. {_REMEDY}")
+    return Plan(steps, maps)
+
+
+def _tensors(weights: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"Cannot read {weights}: {error}. Restore it beside its file."
+        ) from error
+
+
 def _cells(weights: Path | None, size: tuple[int, int]) -> Tensor:
     """Read scale and shift of S steps and L blocks."""
     if weights is None:
         raise ValueError("scale_shift needs weights beside the file")
-    try:
-        cells = load_file(weights)[CELLS]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise CheckpointError(
-            f"Cannot read scale and shift from {weights}: {error}. Restore it beside its file."
-        ) from error
+    cells = _tensors(weights).get(CELLS)
+    if cells is None:
+        raise CheckpointError(f"{weights} holds no scale and shift. Restore it beside its file.")
     if tuple(cells.shape[:2]) != size:
         raise ValueError(f"scale and shift are not of {size[0]} steps and {size[1]} blocks")
     return cells
@@ -232,4 +253,5 @@ _BUILDERS: Mapping[str, tuple[Any, Callable[[Any, Path | None, int], Method]]] =
     "block_cache": (_BlockCacheNumbers, _block_cache),
     "residual_cache": (ResidualCache, _as_it_is),
     "stitch": (Stitch, _as_it_is),
+    "plan": (_PlanNumbers, _plan),
 }

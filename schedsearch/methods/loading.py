@@ -13,8 +13,11 @@ from schedsearch.methods.method_file import MethodFile, read_method_file
 from schedsearch.protocols import Backbone, Method, NetworkCall
 from schedsearch.settings import SolverSettings
 
-ADDS_WEIGHTS = frozenset({"block_cache"})
+ADDS_WEIGHTS = frozenset({"block_cache", "plan"})
 """Kinds whose weights file belongs to the method, not to the network."""
+
+OWN_STEPS = frozenset({"steps", "plan"})
+"""Kinds that choose the number of solver steps."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def load_method(path: str | Path) -> LoadedMethod:
 
 
 def solver_for(method: LoadedMethod, solver: SolverSettings) -> SolverSettings:
-    """The solver that a method runs with: fewer steps where that is all it does."""
-    if method.file.kind != "steps" or method.file.num_steps is None:
+    """The solver that a method runs with: other steps where they belong to the method."""
+    if method.file.kind not in OWN_STEPS or method.file.num_steps is None:
         return solver
     return replace(solver, num_steps=method.file.num_steps)

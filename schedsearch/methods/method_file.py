@@ -28,6 +28,7 @@ Kind = Literal[
     "block_cache",
     "residual_cache",
     "stitch",
+    "plan",
 ]
 
 

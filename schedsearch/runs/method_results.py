@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 from schedsearch.exceptions import ConfigError, NoResultError, StorageError
 from schedsearch.pareto import non_dominated
 from schedsearch.runs.front_files import rows_as
-from schedsearch.runs.journal import Journal
 from schedsearch.runs.method_entry import SEARCHED, MethodEntry, method_row
+from schedsearch.runs.method_journals import MethodJournals
 from schedsearch.runs.results import RunResults
 from schedsearch.runs.rival_records import RivalRecord
 from schedsearch.settings.rows import FULL, TWIN
@@ -60,8 +60,7 @@ class MethodResults:
                 f"Cannot read {folder.method_latency_file}: {error}. Delete it; it is measured "
                 "again."
             ) from error
-        records = Journal(folder.rivals_file, RivalRecord.from_json).read()
-        return cls(RunResults.load(folder), records, latency)
+        return cls(RunResults.load(folder), MethodJournals(folder).read(), latency)
 
     def latency_data(self, protocol: Mapping[str, Any]) -> dict[str, Any]:
         """The kept latencies of a protocol, to be added to."""

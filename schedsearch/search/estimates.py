@@ -12,11 +12,13 @@ from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
 from schedsearch.search.stages.rivals import rivals_in, training_seeds
+from schedsearch.settings.plan import PLAN, PlanTarget
 from schedsearch.settings.rows import calibrates, entry_of
 from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
+    from schedsearch.settings import StudySettings
     from schedsearch.settings.rows import Row
 
 STARTUP_SECONDS = 8.0
@@ -30,6 +32,9 @@ CALIBRATION_CALLS = 8
 
 TIMED_THRESHOLDS = 2
 """Thresholds of a row that are timed, as a guess."""
+
+PLAN_PASSES = 8
+"""Network passes per image that fits and errors of plans take, with their sums, as a guess."""
 
 FRONT_SIZE = 8
 """Schedules of a front whose latency is measured, as a guess."""
@@ -121,13 +126,14 @@ class ComparisonEstimate:
     """Rough seconds of the stages of a comparison, all workers at work."""
 
     networks: float
+    plans: float
     rows: float
     latency: float
 
     @property
     def wall(self) -> float:
         """Seconds until it ends."""
-        return STARTUP_SECONDS + self.networks + self.rows + self.latency
+        return STARTUP_SECONDS + self.networks + self.plans + self.rows + self.latency
 
 
 def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEstimate:
@@ -156,6 +162,21 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
     rounds = whole_runs(build_clock(ready.bench.device), evaluation.latency_repeats)
     return ComparisonEstimate(
         networks=seeds * training / workers,
+        plans=_plan_seconds(settings, rows, per_image),
         rows=seeds * (quality + calibration) / workers,
         latency=rounds * runs * ready.latency.full_ms / 1000,
+    )
+
+
+def _plan_seconds(settings: StudySettings, rows: Sequence[Row], per_image: float) -> float:
+    """Calibrating plans: images of every stage, and half of a run per step that is weighed."""
+    if settings.plan is None:
+        return 0.0
+    targets = [PlanTarget.parse(str(row.point)) for row in rows if row.entry == PLAN]
+    own = settings.solver.num_steps
+    counts = {target.num_steps or own for target in targets}
+    plain = PLAN_PASSES * (settings.plan.fit_images + settings.plan.table_images)
+    return sum(
+        count / own * per_image * (plain + settings.plan.weight_images * (1 + count / 2))
+        for count in counts
     )

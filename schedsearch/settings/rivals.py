@@ -20,11 +20,13 @@ from schedsearch.settings.exit_rivals import (
     UncertaintyRival,
 )
 from schedsearch.settings.network_rivals import PrunedRival, SmallRival, StitchRival
+from schedsearch.settings.plan import PlanSettings
 from schedsearch.settings.rival_points import Point
 
 __all__ = [
     "RIVAL_KINDS",
     "BlockCacheRival",
+    "PlanSettings",
     "Point",
     "PrunedRival",
     "ResidualCacheRival",
@@ -49,6 +51,7 @@ RivalSettings = (
     | PrunedRival
     | SmallRival
     | StitchRival
+    | PlanSettings
 )
 
 RIVAL_KINDS: Mapping[str, type[RivalSettings]] = {

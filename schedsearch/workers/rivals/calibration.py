@@ -28,6 +28,7 @@ from schedsearch.methods.caches.residual_calibration import (
 from schedsearch.methods.kinds import CELLS
 from schedsearch.settings.rivals import (
     BlockCacheRival,
+    PlanSettings,
     Point,
     ResidualCacheRival,
     RivalSettings,
@@ -38,6 +39,7 @@ from schedsearch.settings.rivals import (
     TokenMergingRival,
     UncertaintyRival,
 )
+from schedsearch.workers.plans.choice import planned
 from schedsearch.workers.rivals.choices import record_runs
 from schedsearch.workers.rivals.digests import family_in
 from schedsearch.workers.rivals.thresholds import Calibrated, at_point, threshold_of
@@ -104,6 +106,8 @@ def _calibrated(
         return Calibrated(kind="tome", numbers={**numbers, "random": entry.random})
     if isinstance(entry, StitchRival):
         return Calibrated(kind="stitch", numbers={"share": point})
+    if isinstance(entry, PlanSettings):
+        return planned(bench, folder, str(point), target)
     if isinstance(entry, BlockCacheRival):
         if isinstance(point, int):
             numbers = {"every": point, "parts": ["attention", "mlp"]}
