@@ -13,6 +13,7 @@ from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
+from schedsearch.methods.loading import LoadedMethod, check_bound
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
@@ -121,6 +122,8 @@ def sample(
         }
     )
     settings: SolverSettings = sections["solver"]
+    if isinstance(schedule, LoadedMethod):
+        check_bound(schedule, net, settings.name)
     # Sample.
     start = starting_noise(seed, num, net.in_shape) if noise is None else noise
     classes = balanced_labels(len(start), net.num_classes) if labels is None else labels

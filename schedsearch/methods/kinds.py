@@ -136,6 +136,12 @@ class _StepsNumbers:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PlanNumbers:
     steps: Annotated[tuple[str, ...], Field(min_length=1)]
+    times: tuple[float, ...] = ()
+    """Clock times of the network calls that it was made for."""
+
+    def __post_init__(self) -> None:
+        if self.times and len(self.times) != len(self.steps):
+            raise ValueError(f"{len(self.steps)} steps need as many times, got {len(self.times)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +222,7 @@ def _plan(numbers: _PlanNumbers, weights: Path | None, num_blocks: int) -> Metho
     maps = {} if weights is None else _tensors(weights)
     if wrong := [name for name, tensor in maps.items() if not bool(tensor.isfinite().all())]:
         raise CheckpointError(f"{weights}: {wrong[0]} is not finite. {_REMEDY}")
-    return Plan(steps, maps)
+    return Plan(steps, maps, numbers.times)
 
 
 def _tensors(weights: Path) -> dict[str, Tensor]:

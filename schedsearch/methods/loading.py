@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
+from torch import nn
+
+from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.files.digest import sha256_of
 from schedsearch.methods.kinds import build_method, build_network, check_network
 from schedsearch.methods.method_file import MethodFile, read_method_file
 from schedsearch.protocols import Backbone, Method, NetworkCall
@@ -104,8 +109,59 @@ def load_method(path: str | Path) -> LoadedMethod:
         ConfigError: If the file or its weights cannot be read.
     """
     loaded = LoadedMethod(read_method_file(path), Path(path).expanduser().absolute())
+    _check_digest(loaded)
     loaded.method  # noqa: B018 - mistakes in the numbers are found here
     return loaded
+
+
+def _check_digest(loaded: LoadedMethod) -> None:
+    """Refuse weights other than those that the file was written with.
+
+    Raises:
+        CheckpointError: If they are gone or damaged.
+    """
+    wanted, path = loaded.file.weights_sha256, loaded.weights
+    if wanted is None or path is None:
+        return
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot read {path}: {error}. Restore it beside its method file."
+        ) from error
+    if found != wanted:
+        raise CheckpointError(
+            f"{path} is not the file that {loaded.path} was written with; it is damaged or "
+            "another one. Restore it, or export the method again."
+        )
+
+
+def check_bound(loaded: LoadedMethod, net: Backbone, solver: str) -> None:
+    """Refuse a network or solver for which a method was not calibrated.
+
+    Args:
+        loaded: The method.
+        net: The pretrained network.
+        solver: Name of the solver.
+
+    Raises:
+        ConfigError: With what differs.
+    """
+    file = loaded.file
+    if file.solver is None:
+        return
+    again = "Make one for this setting with `schedsearch plan` or `schedsearch compare`."
+    if file.solver != solver:
+        raise ConfigError(
+            f"{loaded.path}: the method is for the solver {file.solver}, not {solver}. {again}"
+        )
+    wanted = file.backbone.fingerprint
+    if loaded.changes_network or wanted is None:
+        return
+    if fingerprint(cast(nn.Module, net)) != wanted:
+        raise ConfigError(
+            f"{loaded.path}: the method was calibrated on other weights than these. {again}"
+        )
 
 
 def solver_for(method: LoadedMethod, solver: SolverSettings) -> SolverSettings:

@@ -50,6 +50,8 @@ class MethodFile:
     """How the network differs from the backbone; empty for the backbone itself."""
     weights: str | None = None
     """Weights beside the file: of the network, or what the method adds to it."""
+    weights_sha256: str | None = None
+    """Digest of that file."""
     measured: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schedsearch.formatting import duration, fid_title, plus_minus, rounded
+from schedsearch.report.plan_lines import plan_lines
 
 if TYPE_CHECKING:
     from schedsearch.runs.method_entry import MethodEntry
@@ -96,6 +97,7 @@ def closing_lines(results: MethodResults, shown: str) -> list[str]:
                 f"{entry.name} against its static twin: FID {_difference(difference)}; the step "
                 f"explains {entry.first.time_share or 0:.0%} of the variance of its depth."
             )
+    lines += plan_lines(results)
     lines += [f"{e.name}: {e.first.note}." for e in results.entries if e.first.note]
     lines += [f"{record.name} failed: {record.failed}" for record in results.failed]
     lines.append(f"picture: {shown}/methods/front.png")

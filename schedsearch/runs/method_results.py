@@ -16,6 +16,7 @@ from schedsearch.runs.method_entry import SEARCHED, MethodEntry, method_row
 from schedsearch.runs.method_journals import MethodJournals
 from schedsearch.runs.results import RunResults
 from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rows import FULL, TWIN
 
 if TYPE_CHECKING:
@@ -111,6 +112,10 @@ class MethodResults:
         """Rows with a latency, and the schedules of the search, by latency."""
         timed = [entry for entry in self.entries if entry.ms is not None]
         return sorted([*timed, *self.searched()], key=lambda entry: entry.latency_ms)
+
+    def plans(self) -> list[MethodEntry]:
+        """Plans and fewer solver steps, which need no training, by latency."""
+        return [entry for entry in self.all() if entry.method in (PLAN, "steps")]
 
     def front(self) -> list[MethodEntry]:
         """The Pareto front of all methods by the search's seed, full depth always among them."""

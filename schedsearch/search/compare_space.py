@@ -13,9 +13,9 @@ from schedsearch.runs.method_journals import MethodJournals
 from schedsearch.runs.method_results import MethodResults
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.dashboard import TrialPublisher, study_note
-from schedsearch.search.method_rows import measure_latencies, measure_rows
+from schedsearch.search.method_rows import all_rows, measure_latencies, measure_rows
 from schedsearch.search.runners import build_runner
-from schedsearch.search.stages.rivals import rivals_in, row_jobs
+from schedsearch.search.stages.rivals import row_jobs
 from schedsearch.search.start import opened_run
 from schedsearch.search.study.storage import (
     explaining_failures,
@@ -23,7 +23,7 @@ from schedsearch.search.study.storage import (
     open_storage,
     open_study,
 )
-from schedsearch.settings.rows import Row, rows_of
+from schedsearch.settings.rows import Row
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -102,8 +102,7 @@ def wanted_rows(ready: Preflight, only: Sequence[str]) -> list[Row]:
     Raises:
         ConfigError: If a name is neither an entry nor a row.
     """
-    presets = {w.label: w.schedule.depths for w in ready.warm_starts if w.label != FULL}
-    rows = rows_of(rivals_in(ready.settings), presets)
+    rows = all_rows(ready)
     known = list(dict.fromkeys([*(row.entry for row in rows), *(row.name for row in rows)]))
     for name in only:
         if name not in known:

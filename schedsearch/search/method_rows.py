@@ -17,7 +17,8 @@ from schedsearch.runs.method_results import MethodResults
 from schedsearch.search.estimates import estimate_comparison
 from schedsearch.search.meter import Metered
 from schedsearch.search.stages.plans import PlanQueue, plan_jobs
-from schedsearch.search.stages.rivals import NetworkQueue, RowQueue, network_jobs
+from schedsearch.search.stages.rivals import NetworkQueue, RowQueue, network_jobs, rivals_in
+from schedsearch.settings.rows import FULL, Row, rows_of
 from schedsearch.workers.rivals.measurement import METHOD, solver_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 GROUP = 8
 """Rows whose latency is measured interleaved, with full depth among them."""
+
+
+def all_rows(ready: Preflight) -> list[Row]:
+    """All rows of a space: full depth, presets, plans, and every entry of ``rivals``."""
+    presets = {w.label: w.schedule.depths for w in ready.warm_starts if w.label != FULL}
+    return rows_of(rivals_in(ready.settings), presets)
 
 
 def measure_rows(

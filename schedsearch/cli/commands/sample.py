@@ -84,7 +84,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.evaluation.grid import save_grid
     from schedsearch.evaluation.sampling import generate
-    from schedsearch.methods.loading import load_method, solver_for
+    from schedsearch.methods.loading import check_bound, load_method, solver_for
     from schedsearch.methods.method_file import check_fits
 
     for target in filter(None, (args.out, args.grid)):  # sampling may take long
@@ -113,6 +113,7 @@ def take_action(args: argparse.Namespace) -> int:
             family=shipped_family(backbone),
             num_steps=solver.num_steps,
         )
+        check_bound(loaded, net, solver.name)
         net, method, what = loaded.network(net), loaded, f"method {loaded.file.name}"
     else:
         schedule = chosen.schedule_for(net, shipped_family(backbone))

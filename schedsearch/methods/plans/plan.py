@@ -20,6 +20,9 @@ from schedsearch.methods.run import MethodRun, staged
 from schedsearch.protocols import Backbone, StagedBackbone
 from schedsearch.tokens import Tokens
 
+SAME_TIME = 1e-2
+"""Clock times that differ by less are the same."""
+
 
 def map_name(step: int, choice: PlanStep) -> str:
     """Name of a step's fitted numbers: one set per reused step, one per exit."""
@@ -34,6 +37,7 @@ class Plan:
         steps: One per network call, from noise to data; the first runs all blocks.
         maps: Fitted numbers by :func:`map_name`: (3, D) per channel, (2D + 1, D) for a map,
             (D + 1, D) for an exit's adapter. The last row is the bias.
+        times: Clock times of the calls that it was made for; empty takes any.
 
     Raises:
         ConfigError: If the first step is not full, or fitted numbers are missing.
@@ -41,6 +45,7 @@ class Plan:
 
     steps: tuple[PlanStep, ...]
     maps: Mapping[str, Tensor] = field(default_factory=dict)
+    times: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.steps or self.steps[0].kind != "full":
@@ -68,7 +73,14 @@ class Plan:
         if len(times) != len(self.steps):
             raise ConfigError(
                 f"The plan has {len(self.steps)} steps, but the solver makes {len(times)} network "
-                "calls. Plan again for this solver."
+                "calls. Plan again with `schedsearch plan`."
+            )
+        if self.times and any(
+            abs(ours - theirs) > SAME_TIME for ours, theirs in zip(self.times, times, strict=True)
+        ):
+            raise ConfigError(
+                "The plan was made for other times of the network calls than this solver's. Plan "
+                "again with `schedsearch plan`."
             )
         for choice in self.steps:
             _check_blocks(choice, stages)

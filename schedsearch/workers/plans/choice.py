@@ -59,7 +59,10 @@ def planned(bench: Workbench, folder: RunFolder, text: str, target: Path) -> Cal
         Numbers(maps).write(weights)
     return Calibrated(
         kind="plan",
-        numbers={"steps": [str(step) for step in steps]},
+        numbers={
+            "steps": [str(step) for step in steps],
+            "times": [round(t, 3) for t in bench.solver_with(num_steps).times],
+        },
         num_steps=num_steps,
         weights=weights,
         calls=table.calls,

@@ -83,7 +83,7 @@ def calibrated(
     found = _calibrated(bench, folder, row, entry, net, target)
     if not found.calls:
         return found
-    return replace(found, seconds=round(time.process_time() - began, 3))
+    return replace(found, seconds=round(found.seconds + time.process_time() - began, 3))
 
 
 def _calibrated(

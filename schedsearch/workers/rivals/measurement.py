@@ -12,6 +12,7 @@ from schedsearch.backbones.registry import family_of
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.evaluation.flops import count_parameters
 from schedsearch.evaluation.grid import save_grid
+from schedsearch.files.digest import sha256_of
 from schedsearch.methods.exits.freeze import frozen_schedule, share_explained_by_time
 from schedsearch.methods.kinds import build_method, build_network
 from schedsearch.methods.loading import ADDS_WEIGHTS, OWN_STEPS
@@ -21,6 +22,7 @@ from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.rival_records import RivalRecord, SeedQuality
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.schedule_file import ScheduledBackbone
+from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rivals import StitchRival
 from schedsearch.settings.rows import TWIN
 from schedsearch.workers.failures import worker_name
@@ -123,6 +125,7 @@ def _method_file(
         numbers=found.numbers,
         network=structure,
         weights=None if weights is None else weights.name,
+        weights_sha256=None if weights is None else sha256_of(weights),
     )
 
 
@@ -234,6 +237,7 @@ def _measured(
         training_seconds=network.seconds,
         calibration_calls=found.calls,
         calibration_seconds=found.seconds,
+        steps=tuple(found.numbers["steps"]) if found.kind == PLAN else (),
         note=found.note,
         worker=worker_name(),
         versions=versions(),
