@@ -7,10 +7,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from schedsearch.diffusion.process import NoiseProcess
+from schedsearch.diffusion.solvers import build_solver
 from schedsearch.exceptions import CheckpointError, ConfigError
-from schedsearch.methods.kinds import build_method, build_network, check_network
+from schedsearch.methods.kinds import (
+    build_method,
+    build_network,
+    check_network,
+    fitted_numbers,
+)
 from schedsearch.methods.method_file import MethodFile, read_method_file
-from schedsearch.protocols import Backbone, Method, NetworkCall
+from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
 from schedsearch.settings import SolverSettings
 
 ADDS_WEIGHTS = frozenset({"block_cache"})
@@ -85,7 +92,13 @@ class LoadedMethod:
             ConfigError: If the method is bound to another number of steps, or needs another
                 network; see :meth:`network`.
         """
-        if self.file.num_steps not in (None, len(times)):
+        if self.file.kind == "fitted_steps":
+            if tuple(times) != fitted_numbers(self.file.numbers).times:
+                raise ConfigError(
+                    f"{self.path}: the steps are fitted, so they run with their own solver only. "
+                    "Build it with schedsearch.methods.loading.build_solver_for."
+                )
+        elif self.file.num_steps not in (None, len(times)):
             raise ConfigError(
                 f"{self.path}: the method is for {self.file.num_steps} solver steps, but the "
                 f"solver takes {len(times)}. Use as many, or calibrate it again."
@@ -105,8 +118,31 @@ def load_method(path: str | Path) -> LoadedMethod:
     return loaded
 
 
-def solver_for(method: LoadedMethod, solver: SolverSettings) -> SolverSettings:
-    """The solver that a method runs with: fewer steps where that is all it does."""
-    if method.file.kind != "steps" or method.file.num_steps is None:
+def solver_for(file: MethodFile, solver: SolverSettings) -> SolverSettings:
+    """The settings that a method runs with: fewer steps where that is all it does."""
+    if file.kind != "steps" or file.num_steps is None:
         return solver
-    return replace(solver, num_steps=method.file.num_steps)
+    return replace(solver, num_steps=file.num_steps)
+
+
+def build_solver_for(
+    file: MethodFile,
+    settings: SolverSettings,
+    process: NoiseProcess,
+    *,
+    learned_variance: bool = False,
+) -> Solver:
+    """Build the solver that a method runs with: as set, with fewer steps, or with fitted ones.
+
+    Args:
+        file: The method.
+        settings: Section ``solver``.
+        process: Forward process to reverse.
+        learned_variance: Whether the backbone predicts variances.
+
+    Raises:
+        ConfigError: If the settings do not fit the process, or steps were fitted with others.
+    """
+    if file.kind == "fitted_steps":
+        return fitted_numbers(file.numbers).solver(process, settings.cfg_scale)
+    return build_solver(solver_for(file, settings), process, learned_variance=learned_variance)

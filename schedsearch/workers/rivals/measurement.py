@@ -12,11 +12,11 @@ from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.registry import family_of
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.diffusion.process import build_process
-from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.flops import count_parameters
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.methods.exits.freeze import frozen_schedule, share_explained_by_time
 from schedsearch.methods.kinds import build_method, build_network
+from schedsearch.methods.loading import build_solver_for
 from schedsearch.methods.method_file import MethodFile, write_method_file
 from schedsearch.protocols import ObservedCall
 from schedsearch.runs.folder import RunFolder
@@ -100,13 +100,13 @@ def row_folder(folder: RunFolder, name: str, training_seed: int | None, bench: W
 
 
 def solver_of(bench: Workbench, file: MethodFile) -> Solver:
-    """The study's solver, or one with fewer steps where the method is just that."""
-    if file.kind != "steps":
-        return bench.solver
-    assert file.num_steps is not None
-    settings = dataclasses.replace(bench.settings.solver, num_steps=file.num_steps)
-    process = build_process(bench.settings.diffusion)
-    return build_solver(settings, process, learned_variance=learns_variance(bench.pretrained))
+    """The study's solver, or the method's own."""
+    return build_solver_for(
+        file,
+        bench.settings.solver,
+        build_process(bench.settings.diffusion),
+        learned_variance=learns_variance(bench.pretrained),
+    )
 
 
 def _method_file(
