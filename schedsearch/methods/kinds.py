@@ -25,6 +25,7 @@ from schedsearch.methods.exits.similarity import SimilarityExit
 from schedsearch.methods.exits.uncertainty import UncertaintyExit
 from schedsearch.methods.exits.uncertainty_module import Variant
 from schedsearch.methods.exits.with_uncertainty import WithUncertainty
+from schedsearch.methods.fitted_steps import FittedStepsNumbers
 from schedsearch.methods.plans.plan import Plan
 from schedsearch.methods.plans.steps import PlanStep
 from schedsearch.methods.stitch import Stitch, Stitched
@@ -59,6 +60,18 @@ def build_method(
         return build(given, weights, num_exit_blocks)
     except ValueError as error:
         raise ConfigError(f"The numbers do not fit kind {kind}: {error}. {_REMEDY}") from error
+
+
+def fitted_numbers(numbers: Mapping[str, Any]) -> FittedStepsNumbers:
+    """The numbers of kind ``fitted_steps``.
+
+    Raises:
+        ConfigError: If they are not those of the kind.
+    """
+    checked: FittedStepsNumbers = _checked(
+        FittedStepsNumbers, numbers, "numbers", "kind fitted_steps"
+    )
+    return checked
 
 
 def build_network(network: Mapping[str, Any], base: Backbone, weights: Path | None) -> Backbone:
@@ -196,8 +209,8 @@ def _schedule(numbers: _ScheduleNumbers, weights: Path | None, num_exit_blocks: 
     return ExitSchedule(numbers.depths)
 
 
-def _steps(numbers: _StepsNumbers, weights: Path | None, num_exit_blocks: int) -> Method:
-    return ExitSchedule.flat(num_exit_blocks)
+def _other_solver(numbers: object, weights: Path | None, num_exit_blocks: int) -> Method:
+    return ExitSchedule.flat(num_exit_blocks)  # these kinds change the solver alone
 
 
 def _block_cache(numbers: _BlockCacheNumbers, weights: Path | None, num_blocks: int) -> Method:
@@ -252,7 +265,8 @@ def _as_it_is(numbers: Method, weights: Path | None, num_exit_blocks: int) -> Me
 
 _BUILDERS: Mapping[str, tuple[Any, Callable[[Any, Path | None, int], Method]]] = {
     "schedule": (_ScheduleNumbers, _schedule),
-    "steps": (_StepsNumbers, _steps),
+    "steps": (_StepsNumbers, _other_solver),
+    "fitted_steps": (FittedStepsNumbers, _other_solver),
     "uncertainty": (UncertaintyExit, _as_it_is),
     "similarity": (SimilarityExit, _as_it_is),
     "tome": (TokenMerging, _as_it_is),

@@ -11,11 +11,18 @@ from typing import cast
 from torch import nn
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
+from schedsearch.diffusion.process import NoiseProcess
+from schedsearch.diffusion.solvers import build_solver
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.files.digest import sha256_of
-from schedsearch.methods.kinds import build_method, build_network, check_network
+from schedsearch.methods.kinds import (
+    build_method,
+    build_network,
+    check_network,
+    fitted_numbers,
+)
 from schedsearch.methods.method_file import MethodFile, read_method_file
-from schedsearch.protocols import Backbone, Method, NetworkCall
+from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
 from schedsearch.settings import SolverSettings
 
 ADDS_WEIGHTS = frozenset({"block_cache", "plan"})
@@ -93,7 +100,13 @@ class LoadedMethod:
             ConfigError: If the method is bound to another number of steps, or needs another
                 network; see :meth:`network`.
         """
-        if self.file.num_steps not in (None, len(times)):
+        if self.file.kind == "fitted_steps":
+            if tuple(times) != fitted_numbers(self.file.numbers).times:
+                raise ConfigError(
+                    f"{self.path}: the steps are fitted, so they run with their own solver only. "
+                    "Build it with schedsearch.methods.loading.build_solver_for."
+                )
+        elif self.file.num_steps not in (None, len(times)):
             raise ConfigError(
                 f"{self.path}: the method is for {self.file.num_steps} solver steps, but the "
                 f"solver takes {len(times)}. Use as many, or calibrate it again."
@@ -136,36 +149,51 @@ def _check_digest(loaded: LoadedMethod) -> None:
         )
 
 
-def check_bound(loaded: LoadedMethod, net: Backbone, solver: str) -> None:
-    """Refuse a network or solver for which a method was not calibrated.
+def check_weights(loaded: LoadedMethod, net: Backbone) -> None:
+    """Refuse a network with other weights than those that a method was calibrated on.
 
     Args:
         loaded: The method.
         net: The pretrained network.
-        solver: Name of the solver.
 
     Raises:
-        ConfigError: With what differs.
+        ConfigError: If its weights differ.
     """
-    file = loaded.file
-    if file.solver is None:
-        return
-    again = "Make one for this setting with `schedsearch plan` or `schedsearch compare`."
-    if file.solver != solver:
-        raise ConfigError(
-            f"{loaded.path}: the method is for the solver {file.solver}, not {solver}. {again}"
-        )
-    wanted = file.backbone.fingerprint
-    if loaded.changes_network or wanted is None:
+    wanted = loaded.file.backbone.fingerprint
+    if loaded.file.solver is None or loaded.changes_network or wanted is None:
         return
     if fingerprint(cast(nn.Module, net)) != wanted:
         raise ConfigError(
-            f"{loaded.path}: the method was calibrated on other weights than these. {again}"
+            f"{loaded.path}: the method was calibrated on other weights than these. Make one for "
+            "them with `schedsearch plan` or `schedsearch compare`."
         )
 
 
-def solver_for(method: LoadedMethod, solver: SolverSettings) -> SolverSettings:
-    """The solver that a method runs with: other steps where they belong to the method."""
-    if method.file.kind not in OWN_STEPS or method.file.num_steps is None:
+def solver_for(file: MethodFile, solver: SolverSettings) -> SolverSettings:
+    """The settings that a method runs with: other steps where they belong to the method."""
+    if file.kind not in OWN_STEPS or file.num_steps is None:
         return solver
-    return replace(solver, num_steps=method.file.num_steps)
+    return replace(solver, num_steps=file.num_steps)
+
+
+def build_solver_for(
+    file: MethodFile,
+    settings: SolverSettings,
+    process: NoiseProcess,
+    *,
+    learned_variance: bool = False,
+) -> Solver:
+    """Build the solver that a method runs with: as set, with fewer steps, or with fitted ones.
+
+    Args:
+        file: The method.
+        settings: Section ``solver``.
+        process: Forward process to reverse.
+        learned_variance: Whether the backbone predicts variances.
+
+    Raises:
+        ConfigError: If the settings do not fit the process, or steps were fitted with others.
+    """
+    if file.kind == "fitted_steps":
+        return fitted_numbers(file.numbers).solver(process, settings.cfg_scale)
+    return build_solver(solver_for(file, settings), process, learned_variance=learned_variance)

@@ -13,6 +13,7 @@ from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
 from schedsearch.search.stages.rivals import rivals_in, training_seeds
 from schedsearch.settings.plan import PLAN, PlanTarget
+from schedsearch.settings.rivals import FittedStepsRival
 from schedsearch.settings.rows import calibrates, entry_of
 from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
 
@@ -29,6 +30,9 @@ TRAINING_PASSES = 3.0
 
 CALIBRATION_CALLS = 8
 """Sampling runs that a threshold takes, as a guess."""
+
+FITTING_CALLS = 2
+"""Sampling runs of full length that fitting a row's steps takes, as a guess."""
 
 TIMED_THRESHOLDS = 2
 """Thresholds of a row that are timed, as a guess."""
@@ -157,6 +161,9 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
     calibration = sought * CALIBRATION_CALLS * CALIBRATION_SAMPLES * per_image
     timed = evaluation.latency_repeats * (1 + TIMED_BATCHES) * evaluation.latency_batch
     calibration += sought * TIMED_THRESHOLDS * timed * per_image
+    for row in rows:
+        if isinstance(entry := entry_of(row, rivals), FittedStepsRival):
+            calibration += FITTING_CALLS * entry.calibration_samples * per_image
     workers = settings.resources.num_workers
     runs = len(rows) + sum(row.dynamic for row in rows) * evaluation.latency_batches
     rounds = whole_runs(build_clock(ready.bench.device), evaluation.latency_repeats)

@@ -14,6 +14,7 @@ from schedsearch.settings.cache_rivals import (
     TokenMergingRival,
 )
 from schedsearch.settings.exit_rivals import (
+    FittedStepsRival,
     ScheduleRival,
     SimilarityRival,
     StepsRival,
@@ -26,6 +27,7 @@ from schedsearch.settings.rival_points import Point
 __all__ = [
     "RIVAL_KINDS",
     "BlockCacheRival",
+    "FittedStepsRival",
     "PlanSettings",
     "Point",
     "PrunedRival",
@@ -43,6 +45,7 @@ __all__ = [
 RivalSettings = (
     ScheduleRival
     | StepsRival
+    | FittedStepsRival
     | UncertaintyRival
     | SimilarityRival
     | TokenMergingRival
@@ -57,6 +60,7 @@ RivalSettings = (
 RIVAL_KINDS: Mapping[str, type[RivalSettings]] = {
     "schedule": ScheduleRival,
     "steps": StepsRival,
+    "fitted_steps": FittedStepsRival,
     "uncertainty": UncertaintyRival,
     "similarity": SimilarityRival,
     "tome": TokenMergingRival,

@@ -137,7 +137,7 @@ def test_an_exported_plan_samples_what_was_measured(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"solver": {"name": "ddim"}}, "for the solver dpm_solver, not ddim"),
+        ({"solver": {"name": "ddim"}}, "for the solver dpm_solver, but got ddim"),
         ({"solver": {"spacing": "leading"}}, "other times"),
         ({"backbone": {"checkpoint": "other.safetensors"}}, "other weights"),
     ],
@@ -207,8 +207,8 @@ def test_a_run_measures_plans_before_it_trains(tmp_path: Path) -> None:
     assert "plan-0.7" in done.out
     assert "on the front of all methods" in done.out
     assert len((run / "results.jsonl").read_text().splitlines()) == 2
-    front = run_cli("front", run, "--methods", "all", "--format", "json")
-    assert "plan-0.7" in {row["name"] for row in json.loads(front.out)}
+    shown = run_cli("compare", run, "--format", "json")
+    assert {"plan-0.7", "steps-4", "D3-DiT"} <= {row["name"] for row in json.loads(shown.out)}
     # A second start has nothing left to do.
     again = run_cli("run", space, "--output", run)
     assert again.code == 0

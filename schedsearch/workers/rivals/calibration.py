@@ -28,6 +28,7 @@ from schedsearch.methods.caches.residual_calibration import (
 from schedsearch.methods.kinds import CELLS
 from schedsearch.settings.rivals import (
     BlockCacheRival,
+    FittedStepsRival,
     PlanSettings,
     Point,
     ResidualCacheRival,
@@ -42,6 +43,7 @@ from schedsearch.settings.rivals import (
 from schedsearch.workers.plans.choice import planned
 from schedsearch.workers.rivals.choices import record_runs
 from schedsearch.workers.rivals.digests import family_in
+from schedsearch.workers.rivals.fitted_steps import fitted_steps
 from schedsearch.workers.rivals.thresholds import Calibrated, at_point, threshold_of
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ def _calibrated(
         return Calibrated(kind="schedule", numbers={"depths": list(schedule.depths)})
     if isinstance(entry, StepsRival):
         return Calibrated(kind="steps", numbers={}, num_steps=int(cast(int, point)))
+    if isinstance(entry, FittedStepsRival):
+        return fitted_steps(bench, net, int(cast(int, point)), entry.calibration_samples)
     if isinstance(entry, TokenMergingRival):
         numbers = {"ratio": point, "blocks": entry.blocks, "parts": list(entry.merge)}
         return Calibrated(kind="tome", numbers={**numbers, "random": entry.random})

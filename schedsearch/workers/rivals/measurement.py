@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.registry import family_of
 from schedsearch.backbones.weights.checkpoint import fingerprint
+from schedsearch.diffusion.process import build_process
 from schedsearch.evaluation.flops import count_parameters
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.files.digest import sha256_of
 from schedsearch.methods.exits.freeze import frozen_schedule, share_explained_by_time
 from schedsearch.methods.kinds import build_method, build_network
-from schedsearch.methods.loading import ADDS_WEIGHTS, OWN_STEPS
+from schedsearch.methods.loading import ADDS_WEIGHTS, build_solver_for
 from schedsearch.methods.method_file import MethodFile, write_method_file
 from schedsearch.protocols import ObservedCall
 from schedsearch.runs.folder import RunFolder
@@ -100,8 +102,13 @@ def row_folder(folder: RunFolder, name: str, training_seed: int | None, bench: W
 
 
 def solver_of(bench: Workbench, file: MethodFile) -> Solver:
-    """The study's solver, or one with other steps where they belong to the method."""
-    return bench.solver_with(file.num_steps if file.kind in OWN_STEPS else None)
+    """The study's solver, or the method's own."""
+    return build_solver_for(
+        file,
+        bench.settings.solver,
+        build_process(bench.settings.diffusion),
+        learned_variance=learns_variance(bench.pretrained),
+    )
 
 
 def _method_file(
