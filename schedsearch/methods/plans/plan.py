@@ -70,24 +70,30 @@ class Plan:
                 f"The plan has {len(self.steps)} steps, but the solver makes {len(times)} network "
                 "calls. Plan again for this solver."
             )
-        for choice in self.steps:
+        for step, choice in enumerate(self.steps):
             _check_blocks(choice, stages)
-        for name, numbers in self.maps.items():
-            if numbers.shape[-1] != stages.width:
-                raise ConfigError(
-                    f"The numbers {name} of the plan are for width {numbers.shape[-1]}, but the "
-                    f"network has {stages.width}. Plan again for this network."
-                )
+            if choice.is_fitted:
+                _check_numbers(choice, self.maps[map_name(step, choice)], step, stages.width)
         return PlanRun(stages, self, guided=guided)
 
 
 def _check_blocks(choice: PlanStep, net: StagedBackbone) -> None:
     first_exit = net.num_blocks - net.num_exit_blocks
-    lowest = first_exit if choice.kind == "exit" and choice.fit == "plain" else 0
+    lowest = max(1, first_exit) if choice.kind == "exit" and choice.fit == "plain" else 0
     if choice.kind != "full" and not lowest <= choice.blocks < net.num_blocks:
         raise ConfigError(
             f"The step {choice} of the plan must run {lowest} to {net.num_blocks - 1} of the "
             f"network's {net.num_blocks} blocks. Plan again for this network."
+        )
+
+
+def _check_numbers(choice: PlanStep, numbers: Tensor, step: int, width: int) -> None:
+    inputs = 2 if choice.kind == "reuse" else 1
+    expected = (3 if choice.fit == "diagonal" else inputs * width + 1, width)
+    if numbers.shape != expected:
+        raise ConfigError(
+            f"Step {step} of the plan is {choice}, which needs numbers of shape {expected} in "
+            f"this network, got {tuple(numbers.shape)}. Plan again for this network."
         )
 
 
@@ -121,6 +127,7 @@ class PlanRun(MethodRun):
 
     def _run_all(self, tokens: Tokens, prefixes: Sequence[int]) -> Tensor:
         """Run all blocks and cache the residuals of some prefixes."""
+        self._residuals = {}  # NOTE: frees memory before the blocks run
         num_blocks, before = self.net.num_blocks, {}
         for block in range(num_blocks):
             if block in prefixes:
