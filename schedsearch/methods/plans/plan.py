@@ -138,16 +138,14 @@ class PlanRun(MethodRun):
 
     def _leave(self, tokens: Tokens, step: int, choice: PlanStep) -> Tensor:
         """Predict from the tokens after the step's blocks."""
-        numbers = self._plan.maps.get(map_name(step, choice))
-        if choice.kind == "exit" and not choice.is_fitted:
+        numbers = None
+        if choice.is_fitted:
+            numbers = self._plan.maps[map_name(step, choice)].to(tokens.h)
+        if choice.kind == "reuse":
+            h = reused(tokens.h, self._residuals[choice.blocks], numbers)
+        elif numbers is None:
             return self.net.close(tokens, choice.blocks)
-        if numbers is not None:
-            numbers = numbers.to(tokens.h)
-        if choice.kind == "exit":
-            assert numbers is not None
-            h = adapted(tokens.h, numbers)
         else:
-            fit = numbers if choice.is_fitted else None
-            h = reused(tokens.h, self._residuals[choice.blocks], fit)
+            h = adapted(tokens.h, numbers)
         # NOTE: What stands here replaces the last block's output, so no skip is left to merge.
         return self.net.close(replace(tokens, h=h, skips=()), self.net.num_blocks, "all")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from schedsearch.methods.plans.perturbation import Disturbed, OutputRecording
-from tests.methods.caches.cached_runs import NETS, TIMES, sample, sample_plain
+from tests.methods.caches.cached_runs import NETS, TIMES, sample, sample_plain, watch
 from tests.methods.plans.planned_runs import (
     NETS_WITH_VARIANCE,
     head,
@@ -62,6 +62,17 @@ def test_a_step_disturbed_by_nothing_is_full_depth(net, step, cfg_scale, solver)
     assert [blocks.tolist() for blocks in run.blocks] == [
         [full if s > step else 0.0] * rows for s in range(len(TIMES))
     ]
+
+
+@everywhere
+def test_the_steps_up_to_the_disturbed_one_run_no_block(net):
+    _, recorded = sample(OutputRecording(), net)
+    ran: list[int] = []
+    handles = watch(net, "mlp", lambda index, h: ran.append(len(h)))
+    _, run = sample(Disturbed(recorded, 5), net)
+    for handle in handles:
+        handle.remove()
+    assert sum(ran) == torch.stack(run.blocks).sum() == 3 * 3 * net.num_blocks
 
 
 @both_solvers

@@ -82,9 +82,10 @@ def test_a_map_shrinks_towards_zero_but_for_its_bias():
     missed = torch.full((8, 1), 3.0)
     found = fit_map(map_sums(inputs, missed))
     np.testing.assert_allclose(found[:, 0], [0, 0, 0, 0, 3.0], atol=1e-9)
-    # Gram 200 on the diagonal, ridge 0.2: the slope 0.3 of one input is shrunk by a thousandth.
-    slope = fit_map(map_sums(torch.tensor([[10.0], [-10.0]]), torch.tensor([[3.0], [-3.0]])))
-    np.testing.assert_allclose(slope[:, 0], [0.3 / 1.001, 0.0], atol=1e-9)
+    # The ridge is a thousandth of the mean square of an input.
+    inputs = torch.tensor([[10.0, 10.0], [10.0, -10.0], [-10.0, 10.0], [-10.0, -10.0]])
+    slope = fit_map(map_sums(inputs, 0.3 * inputs[:, :1]))
+    np.testing.assert_allclose(slope[:, 0], [0.3 / 1.001, 0.0, 0.0], atol=1e-8)
 
 
 # ---- what a fit may never do --------------------------------------------------------------------
