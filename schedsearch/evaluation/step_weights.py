@@ -63,6 +63,6 @@ def measure_step_weights(
     weights = torch.zeros(len(solver.times), len(noise), dtype=torch.float64)
     for step in range(1, len(solver.times)):
         moved = (sample(Disturbed(recorded, step)) - undisturbed).square().flatten(1).mean(1)
-        size = miss_size(recorded, step, net.in_shape[0], cfg_scale)
+        size = miss_size(recorded, step, net.in_shape[0], cfg_scale, cfg_channels)
         weights[step] = torch.where(size > 0, moved / size, 0.0)
     return weights

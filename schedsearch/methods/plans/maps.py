@@ -67,8 +67,10 @@ def fit_diagonal(sums: Tensor) -> Tensor:
     var_a, var_b = aa / count - mean_a**2, bb / count - mean_b**2
     cov = ab / count - mean_a * mean_b
     with_a, with_b = am / count - mean_a * mean_m, bm / count - mean_b * mean_m
-    # NOTE: The tiny constant keeps a channel that never varies at plain reuse.
-    ridge_a, ridge_b = RIDGE * var_a + 1e-12, RIDGE * var_b + 1e-12
+    # NOTE: A channel that never varies keeps the scales of plain reuse. Its variance is only
+    # rounding, far below the square of its mean.
+    ridge_a = RIDGE * var_a + 1e-10 * aa / count + 1e-12
+    ridge_b = RIDGE * var_b + 1e-10 * bb / count + 1e-12
     var_a, var_b = var_a + ridge_a, var_b + ridge_b
     det = var_a * var_b - cov**2
     scale_a = (var_b * with_a - cov * with_b) / det

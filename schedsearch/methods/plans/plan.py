@@ -82,24 +82,30 @@ class Plan:
                 "The plan was made for other times of the network calls than this solver's. Plan "
                 "again with `schedsearch plan`."
             )
-        for choice in self.steps:
+        for step, choice in enumerate(self.steps):
             _check_blocks(choice, stages)
-        for name, numbers in self.maps.items():
-            if numbers.shape[-1] != stages.width:
-                raise ConfigError(
-                    f"The numbers {name} of the plan are for width {numbers.shape[-1]}, but the "
-                    f"network has {stages.width}. Plan again for this network."
-                )
+            if choice.is_fitted:
+                _check_numbers(choice, self.maps[map_name(step, choice)], step, stages.width)
         return PlanRun(stages, self, guided=guided)
 
 
 def _check_blocks(choice: PlanStep, net: StagedBackbone) -> None:
     first_exit = net.num_blocks - net.num_exit_blocks
-    lowest = first_exit if choice.kind == "exit" and choice.fit == "plain" else 0
+    lowest = max(1, first_exit) if choice.kind == "exit" and choice.fit == "plain" else 0
     if choice.kind != "full" and not lowest <= choice.blocks < net.num_blocks:
         raise ConfigError(
             f"The step {choice} of the plan must run {lowest} to {net.num_blocks - 1} of the "
             f"network's {net.num_blocks} blocks. Plan again for this network."
+        )
+
+
+def _check_numbers(choice: PlanStep, numbers: Tensor, step: int, width: int) -> None:
+    inputs = 2 if choice.kind == "reuse" else 1
+    expected = (3 if choice.fit == "diagonal" else inputs * width + 1, width)
+    if numbers.shape != expected:
+        raise ConfigError(
+            f"Step {step} of the plan is {choice}, which needs numbers of shape {expected} in "
+            f"this network, got {tuple(numbers.shape)}. Plan again for this network."
         )
 
 
@@ -133,6 +139,7 @@ class PlanRun(MethodRun):
 
     def _run_all(self, tokens: Tokens, prefixes: Sequence[int]) -> Tensor:
         """Run all blocks and cache the residuals of some prefixes."""
+        self._residuals = {}  # NOTE: frees memory before the blocks run
         num_blocks, before = self.net.num_blocks, {}
         for block in range(num_blocks):
             if block in prefixes:
@@ -143,16 +150,14 @@ class PlanRun(MethodRun):
 
     def _leave(self, tokens: Tokens, step: int, choice: PlanStep) -> Tensor:
         """Predict from the tokens after the step's blocks."""
-        numbers = self._plan.maps.get(map_name(step, choice))
-        if choice.kind == "exit" and not choice.is_fitted:
+        numbers = None
+        if choice.is_fitted:
+            numbers = self._plan.maps[map_name(step, choice)].to(tokens.h)
+        if choice.kind == "reuse":
+            h = reused(tokens.h, self._residuals[choice.blocks], numbers)
+        elif numbers is None:
             return self.net.close(tokens, choice.blocks)
-        if numbers is not None:
-            numbers = numbers.to(tokens.h)
-        if choice.kind == "exit":
-            assert numbers is not None
-            h = adapted(tokens.h, numbers)
         else:
-            fit = numbers if choice.is_fitted else None
-            h = reused(tokens.h, self._residuals[choice.blocks], fit)
+            h = adapted(tokens.h, numbers)
         # NOTE: What stands here replaces the last block's output, so no skip is left to merge.
         return self.net.close(replace(tokens, h=h, skips=()), self.net.num_blocks, "all")
