@@ -19,6 +19,8 @@ SCHEMA = "schedsearch.method/1"
 
 WHAT = "method file"
 
+REMEDY = "Make one for this setting with `schedsearch plan` or `schedsearch compare`."
+
 Kind = Literal[
     "schedule",
     "steps",
@@ -119,9 +121,7 @@ def check_fits(
     else:
         check_solver(file, path, solver=solver, num_steps=num_steps)
         return
-    raise ConfigError(
-        f"{path}: the method is for {reason}; `schedsearch plan` or `compare` makes one for this setting."
-    )
+    raise ConfigError(f"{path}: the method is for {reason}. {REMEDY}")
 
 
 def check_solver(file: MethodFile, path: str | Path, *, solver: str, num_steps: int) -> None:
@@ -142,6 +142,4 @@ def check_solver(file: MethodFile, path: str | Path, *, solver: str, num_steps: 
         reason = f"{file.num_steps} solver steps, but the solver takes {num_steps}"
     else:
         return
-    raise ConfigError(
-        f"{path}: the method is for {reason}; `schedsearch plan` or `compare` makes one for this setting."
-    )
+    raise ConfigError(f"{path}: the method is for {reason}. {REMEDY}")

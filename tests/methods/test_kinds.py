@@ -101,7 +101,7 @@ def test_damaged_scale_and_shift(tmp_path: Path, damage: str) -> None:
         weights.write_text("no tensors")
     elif damage == "other":
         save_file({"gamma": torch.ones(3, DEPTH, 2, 32)}, weights)
-    with pytest.raises(CheckpointError, match=r"Cannot read scale and shift from .*Restore it"):
+    with pytest.raises(CheckpointError, match=r"(Cannot read|holds no scale).*Restore it"):
         load_method(file)
 
 

@@ -181,5 +181,6 @@ def test_another_model_solver_or_number_of_steps_is_refused(
     with pytest.raises(ConfigError) as caught:
         check_fits(PLAN, "m.yaml", **setting)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        f"m.yaml: the method is for {reason}; makes one for this setting."
+        f"m.yaml: the method is for {reason}. Make one for this setting with "
+        "`schedsearch plan` or `schedsearch compare`."
     )

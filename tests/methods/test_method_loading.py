@@ -46,6 +46,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "block_cache": {"parts": ["attention"], "recompute": PLAN, "scale_shift": True},
     "residual_cache": {"first": 1, "signal": "input", "threshold": 9.0, "rescale": [2.0, 0]},
     "stitch": {"share": 0.5},
+    "plan": {"steps": ["F", "R1", "X3"]},
 }
 NETWORKS: dict[str, dict[str, Any]] = {
     "uncertainty": {"uem": {"shared": True}},

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from schedsearch.exceptions import ConfigError
@@ -46,6 +47,9 @@ class Plan:
     steps: tuple[PlanStep, ...]
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     times: tuple[float, ...] = ()
+    _placed: dict[tuple[str, torch.device, torch.dtype], Tensor] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         if not self.steps or self.steps[0].kind != "full":
@@ -66,6 +70,14 @@ class Plan:
             if choice.kind == "reuse":
                 found.add(choice.blocks)
         return sorted(found)
+
+    def numbers(self, step: int, like: Tensor) -> Tensor:
+        """The numbers of a fitted step, on the device and in the dtype of ``like``."""
+        name = map_name(step, self.steps[step])
+        key = name, like.device, like.dtype
+        if key not in self._placed:
+            self._placed[key] = self.maps[name].to(like)
+        return self._placed[key]
 
     def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> PlanRun:
         """Start one sampling run; see :class:`schedsearch.protocols.Method`."""
@@ -152,7 +164,7 @@ class PlanRun(MethodRun):
         """Predict from the tokens after the step's blocks."""
         numbers = None
         if choice.is_fitted:
-            numbers = self._plan.maps[map_name(step, choice)].to(tokens.h)
+            numbers = self._plan.numbers(step, tokens.h)
         if choice.kind == "reuse":
             h = reused(tokens.h, self._residuals[choice.blocks], numbers)
         elif numbers is None:

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
-from schedsearch.evaluation.step_weights import measure_step_weights
 from schedsearch.files.atomic import write_text
 from schedsearch.methods.plans.maps import fit_adapter, fit_diagonal, fit_reuse_map
 from schedsearch.methods.plans.recording import (
@@ -36,6 +35,7 @@ from schedsearch.methods.run import staged
 from schedsearch.planning.plan_front import plan_front
 from schedsearch.runs.folder import RunFolder
 from schedsearch.workers.plans.costs import measure_costs
+from schedsearch.workers.plans.step_weights import measure_step_weights
 from schedsearch.workers.plans.table import (
     FITS,
     MAPS,
@@ -284,6 +284,7 @@ class _Calibration:
             reuse=reuse,
             adapters=adapters,
             cfg_scale=self.bench.settings.solver.cfg_scale,
+            cfg_channels=self.bench.settings.solver.cfg_channels,
             channels=self.net.in_shape[0],
         )
         self._sample(recording, "table", self.settings.table_images, gather)

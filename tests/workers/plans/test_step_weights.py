@@ -11,8 +11,8 @@ from schedsearch.evaluation.sampling import (
     generate,
     starting_noise,
 )
-from schedsearch.evaluation.step_weights import measure_step_weights
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.workers.plans.step_weights import measure_step_weights
 from tests.methods.caches.cached_runs import SOLVERS, TIMES
 from tests.methods.plans.planned_runs import NETS_WITH_VARIANCE, plan_of
 
