@@ -12,7 +12,7 @@ from schedsearch.evaluation.sampling import (
     starting_noise,
 )
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.workers.plans.step_weights import measure_step_weights
+from schedsearch.workers.plans.step_weights import MOST_STEPS, _weighed, measure_step_weights
 from tests.methods.caches.cached_runs import SOLVERS, TIMES
 from tests.methods.plans.planned_runs import NETS_WITH_VARIANCE, plan_of
 
@@ -90,3 +90,9 @@ def test_steps_that_reuse_predicts_exactly_weigh_nothing():
     untrained = DiT(8, 2, 2, 16, 2, 4, num_classes=7, learn_sigma=False)  # its blocks add nothing
     found = measure_step_weights(untrained, SOLVERS["dpm_solver"], *batch_of(untrained))
     assert (found == 0).all()
+
+
+def test_many_steps_are_weighed_at_some_and_interpolated() -> None:
+    assert _weighed(20) == list(range(1, 20))
+    many = _weighed(1000)
+    assert (many[0], many[-1], len(set(many))) == (1, 999, MOST_STEPS)
