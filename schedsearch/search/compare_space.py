@@ -99,7 +99,8 @@ def compare_space(
         StorageError: If another driver is at work, or the disk fails.
         KeyboardInterrupt: If the user stops it; the same command goes on.
     """
-    with opened_run(settings, folder, observer) as (ready, meter):
+    # NOTE: without twins, because this is what measures them.
+    with opened_run(settings, folder, observer, with_twins=False) as (ready, meter):
         rows = wanted_rows(ready, only)
         journal = Journal(folder.rivals_file, RivalRecord.from_json)
         journal.repair()

@@ -126,7 +126,7 @@ def _dry_run(settings: StudySettings, folder: RunFolder, only: list[str]) -> int
     from schedsearch.search.start import refuse_other_space
 
     refuse_other_space(settings, folder)
-    ready = check_before_start(settings, folder, dry_run=True)
+    ready = check_before_start(settings, folder, dry_run=True, with_twins=False)
     rows = wanted_rows(ready, only)
     seconds = estimate_comparison(ready, rows).wall
     print(
