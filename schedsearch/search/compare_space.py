@@ -19,7 +19,7 @@ from schedsearch.runs.journal import Journal
 from schedsearch.runs.method_results import MethodResults
 from schedsearch.runs.rival_records import RivalRecord
 from schedsearch.schedules.hand_made import FULL
-from schedsearch.search.dashboard import TrialPublisher, study_note
+from schedsearch.search.dashboard import MethodsNote, TrialPublisher
 from schedsearch.search.estimates import estimate_comparison
 from schedsearch.search.meter import Metered
 from schedsearch.search.runners import build_runner
@@ -55,9 +55,6 @@ GROUP = 8
 Draw = Callable[[MethodResults, Path], None]
 """Draws all methods into a PNG; given by the command line."""
 
-Note = Callable[[MethodResults], str]
-"""Writes the methods as a markdown table; given by the command line."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOutcome:
@@ -80,7 +77,7 @@ def compare_space(
     only: Sequence[str] = (),
     address: str | None = None,
     draw: Draw | None = None,
-    note: Note | None = None,
+    methods_note: MethodsNote | None = None,
 ) -> CompareOutcome:
     """Train, calibrate and measure the rivals of a space, or resume doing so.
 
@@ -91,7 +88,7 @@ def compare_space(
         only: Entries or rows to measure; empty means all. Full depth is always measured.
         address: A Ray cluster to join.
         draw: Draws the picture; None leaves it out.
-        note: Writes the table for the dashboard; None leaves it out.
+        methods_note: Writes the table for the dashboard; None leaves it out.
 
     Raises:
         ConfigError: If an entry is unknown, the folder belongs to another space, or a check
@@ -114,7 +111,7 @@ def compare_space(
         finally:
             meter.close()
         results = MethodResults.load(folder)
-        _publish(settings, folder, results, draw, note)
+        _publish(settings, folder, results, draw, methods_note)
         return CompareOutcome(results=results, num_failed=num_failed)
 
 
@@ -234,20 +231,16 @@ def _publish(
     folder: RunFolder,
     results: MethodResults,
     draw: Draw | None,
-    note: Note | None,
+    methods_note: MethodsNote | None,
 ) -> None:
     """Draw the picture, and show the methods in the dashboard.
 
     NOTE: never as trials. One trial without parameters empties the samplers' joint space.
     """
-    pictures = []
     if draw is not None and results.entries:
         draw(results, folder.methods_png)
-        pictures.append(folder.methods_png)
     folder.write(folder.methods_csv, results.as_csv())
     with explaining_failures(settings.name):
         study = open_study(open_storage(folder, settings.search.storage), settings.name)
         publisher = TrialPublisher(study, open_artifacts(folder), folder)
-        notes = [study_note(results.run)] if results.run.entries else []
-        notes += [] if note is None else [note(results)]
-        publisher.publish_study("\n\n".join(notes), {"rivals": results.as_rows()}, pictures)
+        publisher.publish_study(results.run, {"rivals": results.as_rows()}, methods_note)

@@ -111,7 +111,7 @@ def _measure(args: argparse.Namespace) -> int:
             only=args.only,
             address=args.address,
             draw=lambda results, path: plot_methods([results], path),
-            note=methods_note,
+            methods_note=methods_note,
         )
     _print([outcome.results], args, folder)
     return int(outcome.exit_code)
