@@ -35,7 +35,7 @@ from schedsearch.workers.rivals.account import (
     share_of_blocks,
 )
 from schedsearch.workers.rivals.calibration import calibrated
-from schedsearch.workers.rivals.digests import digest_of, entry_in
+from schedsearch.workers.rivals.digests import decision_batch_in, digest_of, entry_in
 from schedsearch.workers.rivals.networks import (
     WEIGHTS,
     NetworkRecord,
@@ -231,6 +231,9 @@ def _measured(
         num_samples=settings.num_samples,
         features=bench.extractor.name,
         audit_features=None if auditor is None else auditor.extractor.name,
+        decision_batch=decision_batch_in(bench.settings, job.row)
+        if name == job.row.name
+        else None,
         share=share_of_blocks(bench, net, method, solver, blocks),
         macs=macs_of(bench, net, method, solver),
         full_macs=macs_of(bench, bench.backbone, full, bench.solver),
