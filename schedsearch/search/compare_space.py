@@ -38,7 +38,8 @@ from schedsearch.search.study.storage import (
     open_study,
 )
 from schedsearch.settings.rows import Row, rows_of
-from schedsearch.workers.rivals.measurement import METHOD, solver_of
+from schedsearch.workers.rivals.row_files import METHOD
+from schedsearch.workers.rivals.row_record import solver_of
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder

@@ -12,7 +12,7 @@ from schedsearch.runs.rival_records import RivalRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.rows import TWIN, rows_of
 from schedsearch.workers.rivals.digests import digest_of, rivals_in
-from schedsearch.workers.rivals.measurement import METHOD
+from schedsearch.workers.rivals.row_files import METHOD
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
