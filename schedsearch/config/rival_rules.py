@@ -10,6 +10,7 @@ from typing import Any
 from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
 from schedsearch.config.paths import why_not_importable
 from schedsearch.config.solver_rules import draws_noise, solver_mistakes
+from schedsearch.config.warm_starts import TWIN_OF, WARM_START, twin_row
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, Mistake, nearest_or_list, shown
 from schedsearch.files.validation import validate
@@ -129,6 +130,27 @@ def steps_fit(
             yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
         elif isinstance(entry, FittedStepsRival):
             yield from _fitted_steps(at, entry, solver)
+
+
+def twins_exist(
+    warm_start: tuple[str | tuple[int, ...], ...], rivals: Mapping[str, RivalSettings]
+) -> Iterator[Mistake]:
+    """Every twin among the warm starts is that of a dynamic row."""
+    rows = {row.name: row for row in rows_of(rivals, {})}
+    dynamic = [f"{TWIN_OF}{name}" for name, row in rows.items() if row.dynamic]
+    for index, entry in enumerate(warm_start):
+        name = twin_row(entry)
+        if name is None or (name in rows and rows[name].dynamic):
+            continue
+        reason = f"there is no row {name!r} in rivals"
+        if name in rows:
+            reason = f"the row {name!r} of rivals is not dynamic, so it has no static twin"
+        remedy = "add an entry of kind uncertainty or similarity to rivals"
+        yield (
+            f"{WARM_START}.{index}",
+            reason,
+            nearest_or_list(entry, dynamic) if dynamic else remedy,
+        )
 
 
 def trainers_exist(rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:

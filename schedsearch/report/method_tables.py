@@ -98,6 +98,10 @@ def closing_lines(results: MethodResults, shown: str) -> list[str]:
                 f"explains {entry.first.time_share or 0:.0%} of the variance of its depth."
             )
     lines += plan_lines(results)
+    by_batch = [e for e in results.entries if e.first.decision_batch is not None]
+    if by_batch:
+        names = ", ".join(entry.name for entry in by_batch)
+        lines.append(f"Batches of {by_batch[0].first.decision_batch} decide together in {names}.")
     lines += [f"{e.name}: {e.first.note}." for e in results.entries if e.first.note]
     lines += [f"{record.name} failed: {record.failed}" for record in results.failed]
     lines.append(f"picture: {shown}/methods/front.png")

@@ -130,6 +130,7 @@ def method_row(entry: MethodEntry, full: MethodEntry | None) -> dict[str, Any]:
         "fid_audit": entry.audit_fid,
         "num_samples": record.num_samples if record else _trial(entry).evaluation.num_samples,
         "features": record.features if record else _trial(entry).evaluation.features,
+        "decision_batch": None if record is None else record.decision_batch,
         "latency_ms": entry.ms,
         "latency_half_width_ms": entry.half_width_ms,
         "latency_p95_ms": entry.p95_ms,

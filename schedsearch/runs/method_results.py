@@ -205,6 +205,19 @@ def check_comparable(results: Mapping[str, MethodResults]) -> None:
                     f"Methods compare by one protocol, but {first} and {name} differ in their "
                     f"{key} protocol: {value} and {theirs.protocol[key]}. Measure both alike."
                 )
+        batches = {entry.name: entry.first.decision_batch for entry in theirs.entries}
+        for entry in ours.entries:
+            batch = entry.first.decision_batch
+            if (other := batches.get(entry.name, batch)) != batch:
+                raise ConfigError(
+                    f"Methods compare by one protocol, but {first} and {name} differ in the "
+                    f"decision batch of {entry.name}: {_images(batch)} and {_images(other)}. Use "
+                    "the same evaluation.batch_size and decide."
+                )
+
+
+def _images(decision_batch: int | None) -> str:
+    return "each image by itself" if decision_batch is None else f"{decision_batch} images"
 
 
 def _share_of(depths: Sequence[int], visits: Sequence[int], full_depth: int) -> float:

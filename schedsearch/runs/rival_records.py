@@ -40,6 +40,8 @@ class RivalRecord:
     num_samples: int = 0
     features: str = ""
     audit_features: str | None = None
+    decision_batch: int | None = None
+    """Images that decide together; None where each decides by itself, or none does."""
     share: float = 0.0
     """Blocks run / all blocks, mean over the network calls of full depth's solver."""
     macs: int = 0

@@ -12,7 +12,7 @@ from schedsearch.files.problems import nearest_or_list
 from schedsearch.runs.method_journals import MethodJournals
 from schedsearch.runs.method_results import MethodResults
 from schedsearch.schedules.hand_made import FULL
-from schedsearch.search.dashboard import TrialPublisher, study_note
+from schedsearch.search.dashboard import MethodsNote, TrialPublisher
 from schedsearch.search.method_rows import all_rows, measure_latencies, measure_rows
 from schedsearch.search.runners import build_runner
 from schedsearch.search.stages.rivals import row_jobs
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 Draw = Callable[[MethodResults, Path], None]
 """Draws all methods into a PNG; given by the command line."""
-
-Note = Callable[[MethodResults], str]
-"""Writes the methods as a markdown table; given by the command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +56,7 @@ def compare_space(
     only: Sequence[str] = (),
     address: str | None = None,
     draw: Draw | None = None,
-    note: Note | None = None,
+    methods_note: MethodsNote | None = None,
 ) -> CompareOutcome:
     """Train, calibrate and measure the rivals of a space, or resume doing so.
 
@@ -70,7 +67,7 @@ def compare_space(
         only: Entries or rows to measure; empty means all. Full depth is always measured.
         address: A Ray cluster to join.
         draw: Draws the picture; None leaves it out.
-        note: Writes the table for the dashboard; None leaves it out.
+        methods_note: Writes the table for the dashboard; None leaves it out.
 
     Raises:
         ConfigError: If an entry is unknown, the folder belongs to another space, or a check
@@ -78,7 +75,8 @@ def compare_space(
         StorageError: If another driver is at work, or the disk fails.
         KeyboardInterrupt: If the user stops it; the same command goes on.
     """
-    with opened_run(settings, folder, observer) as (ready, meter):
+    # NOTE: without twins, because this is what measures them.
+    with opened_run(settings, folder, observer, with_twins=False) as (ready, meter):
         rows = wanted_rows(ready, only)
         journals = MethodJournals(folder)
         journals.repair()
@@ -92,7 +90,7 @@ def compare_space(
         finally:
             meter.close()
         results = MethodResults.load(folder)
-        _publish(settings, folder, results, draw, note)
+        _publish(settings, folder, results, draw, methods_note)
         return CompareOutcome(results=results, num_failed=num_failed)
 
 
@@ -118,20 +116,16 @@ def _publish(
     folder: RunFolder,
     results: MethodResults,
     draw: Draw | None,
-    note: Note | None,
+    methods_note: MethodsNote | None,
 ) -> None:
     """Draw the picture, and show the methods in the dashboard.
 
     NOTE: never as trials. One trial without parameters empties the samplers' joint space.
     """
-    pictures = []
     if draw is not None and results.entries:
         draw(results, folder.methods_png)
-        pictures.append(folder.methods_png)
     folder.write(folder.methods_csv, results.as_csv())
     with explaining_failures(settings.name):
         study = open_study(open_storage(folder, settings.search.storage), settings.name)
         publisher = TrialPublisher(study, open_artifacts(folder), folder)
-        notes = [study_note(results.run)] if results.run.entries else []
-        notes += [] if note is None else [note(results)]
-        publisher.publish_study("\n\n".join(notes), {"rivals": results.as_rows()}, pictures)
+        publisher.publish_study(results.run, {"rivals": results.as_rows()}, methods_note)

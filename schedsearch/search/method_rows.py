@@ -19,7 +19,8 @@ from schedsearch.search.meter import Metered
 from schedsearch.search.stages.plans import PlanQueue, plan_jobs
 from schedsearch.search.stages.rivals import NetworkQueue, RowQueue, network_jobs, rivals_in
 from schedsearch.settings.rows import FULL, Row, rows_of
-from schedsearch.workers.rivals.measurement import METHOD, solver_of
+from schedsearch.workers.rivals.row_files import METHOD
+from schedsearch.workers.rivals.row_record import solver_of
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder

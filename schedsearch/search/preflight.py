@@ -16,6 +16,7 @@ from schedsearch.data.loading import check_labels_fit
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
+from schedsearch.search.study.twins import measured_twins
 from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.workbench import Workbench, build_workbench
@@ -84,7 +85,7 @@ class Preflight:
 
 
 def check_before_start(
-    settings: StudySettings, folder: RunFolder, *, dry_run: bool = False
+    settings: StudySettings, folder: RunFolder, *, dry_run: bool = False, with_twins: bool = True
 ) -> Preflight:
     """Load and check everything that trials will need.
 
@@ -92,6 +93,7 @@ def check_before_start(
         settings: The search space.
         folder: The run folder.
         dry_run: Leave nothing behind: the folder need not exist and is not made.
+        with_twins: Whether the warm starts hold static twins, or leave them out.
 
     Raises:
         ConfigError: If anything is missing or does not fit together.
@@ -103,6 +105,7 @@ def check_before_start(
             "or package:NAME for weights that ship."
         )
     _check_devices(settings)
+    twins = measured_twins(settings, folder) if with_twins else None
     load_trainer(settings.trainer)
     bench = build_workbench(settings, folder.reference)
     num_exit_blocks = bench.backbone.num_exit_blocks
@@ -114,7 +117,7 @@ def check_before_start(
     check_labels_fit(bench.source, bench.backbone)
     for note in bench.source.verify():
         _log.warning("%s", note)
-    warm_starts = read_warm_starts(settings, num_exit_blocks)
+    warm_starts = read_warm_starts(settings, num_exit_blocks, twins=twins)
     if not dry_run:  # last, because all real images go through the extractor
         _log.info("reference: %d images", bench.reference.num_images)
         if bench.auditor is not None:

@@ -121,6 +121,11 @@ def calibrates(entry: RivalSettings) -> bool:
     return bool(getattr(entry, "targets", ())) or needs_plan(entry)
 
 
+def decides_by_batch(entry: RivalSettings) -> bool:
+    """Whether the images of a batch decide together, so that its size changes what runs."""
+    return getattr(entry, "decide", "sample") == "batch" and not getattr(entry, "every", ())
+
+
 def _has_flat(entry: RivalSettings) -> bool:
     return isinstance(entry, ScheduleRival) and any(
         isinstance(schedule, str) and schedule.startswith("flat-") for schedule in entry.schedules

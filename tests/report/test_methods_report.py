@@ -1,6 +1,7 @@
 """Tables and picture of a comparison."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from made_up_methods import ROWS, methods_of
@@ -52,6 +53,12 @@ def test_sentences_name_twins_notes_and_the_next_command() -> None:
     assert "deediff-0.7 against its static twin: FID 0; the step explains 98%" in lines[1]
     assert "deediff-0.7: the target is not reached." in lines
     assert lines[-1].startswith("next: schedsearch export runs/x --method NAME")
+    assert not any("decide together" in line for line in lines)
+
+
+def test_a_sentence_names_the_batch_that_decides_together() -> None:
+    lines = closing_lines(methods_of([replace(ROWS[2], decision_batch=75)]), "runs/x")
+    assert "Batches of 75 decide together in deediff-0.7." in lines
 
 
 def test_markdown_has_all_cost_terms() -> None:

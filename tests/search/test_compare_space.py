@@ -111,6 +111,14 @@ def test_a_dynamic_method_has_its_static_twin(compared: tuple[Path, Done]) -> No
     assert rows["deediff-0.7-twin"].share == pytest.approx(rows["deediff-0.7"].share, abs=0.06)
 
 
+def test_a_row_names_the_batch_that_decides_together(compared: tuple[Path, Done]) -> None:
+    rows = rows_of(compared[0])
+    by_batch = {name for name, row in rows.items() if row.decision_batch is not None}
+    assert by_batch == {"teacache-0.7"}
+    assert rows["teacache-0.7"].decision_batch == 250
+    assert "Batches of 250 decide together in teacache-0.7." in compared[1].out
+
+
 def test_the_study_has_an_attribute_and_no_trial(compared: tuple[Path, Done]) -> None:
     run = compared[0]
     url = f"sqlite:///{run / 'study.db'}"

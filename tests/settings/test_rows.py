@@ -1,5 +1,7 @@
 """Which rows a comparison has, and what they are called."""
 
+from dataclasses import replace
+
 from schedsearch.settings.rivals import (
     FittedStepsRival,
     ResidualCacheRival,
@@ -9,7 +11,14 @@ from schedsearch.settings.rivals import (
     StitchRival,
     UncertaintyRival,
 )
-from schedsearch.settings.rows import Row, calibrates, completed_rivals, entry_of, rows_of
+from schedsearch.settings.rows import (
+    Row,
+    calibrates,
+    completed_rivals,
+    decides_by_batch,
+    entry_of,
+    rows_of,
+)
 
 TRAINER = "trainers.layerwise:LayerwiseTrainer"
 DEEDIFF = UncertaintyRival(
@@ -80,3 +89,15 @@ def test_only_targets_and_plans_are_calibrated() -> None:
     raw = SimilarityRival(kind="similarity", trainer=TRAINER, thresholds=(0.9,))
     assert not calibrates(raw)
     assert not calibrates(ResidualCacheRival(kind="residual_cache", signal="steps", every=(2,)))
+
+
+def test_what_decides_by_batch() -> None:
+    assert not decides_by_batch(DEEDIFF)
+    assert decides_by_batch(replace(DEEDIFF, decide="batch"))
+    assert decides_by_batch(
+        ResidualCacheRival(kind="residual_cache", signal="residual", thresholds=(0.2,))
+    )
+    # Every other step: nothing is decided by images, whatever ``decide`` says.
+    fixed = ResidualCacheRival(kind="residual_cache", signal="steps", every=(2,), decide="batch")
+    assert not decides_by_batch(fixed)
+    assert not decides_by_batch(StepsRival(kind="steps", num_steps=(5,)))

@@ -125,7 +125,7 @@ def measure_and_print(
             only=only,
             address=args.address,
             draw=lambda results, path: plot_methods([results], path),
-            note=methods_note,
+            methods_note=methods_note,
         )
     print_methods([outcome.results], args, folder)
     return int(outcome.exit_code)
@@ -141,7 +141,7 @@ def print_dry_run(settings: StudySettings, folder: RunFolder, only: Sequence[str
     from schedsearch.search.start import refuse_other_space
 
     refuse_other_space(settings, folder)
-    ready = check_before_start(settings, folder, dry_run=True)
+    ready = check_before_start(settings, folder, dry_run=True, with_twins=False)
     rows = wanted_rows(ready, only)
     seconds = estimate_comparison(ready, rows).wall
     print(

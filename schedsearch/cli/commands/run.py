@@ -44,6 +44,7 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
     from schedsearch.report.console import progress_console, result_console
     from schedsearch.report.final import print_report
     from schedsearch.report.live import RunView
+    from schedsearch.report.method_tables import methods_note
     from schedsearch.report.plots import plot_front
     from schedsearch.runs.method_results import MethodResults
     from schedsearch.runs.profile_files import load_error_table
@@ -59,7 +60,14 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
     if not quiet:
         progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
     with RunView(progress, hypervolume_of, quiet=quiet) as view:
-        outcome = run_search(settings, folder, view, address=address, plot_front=draw)
+        outcome = run_search(
+            settings,
+            folder,
+            view,
+            address=address,
+            plot_front=draw,
+            methods_note=methods_note,
+        )
     results = outcome.results
     console = result_console()
     print_report(

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seed of noise and labels (default: %(default)s)",
     )
     parser.add_argument(
-        "--num", metavar="N", type=count, help="number of images (default: 16, or as in --noise)"
+        "--num", metavar="N", type=count, help="number of images (default: 16, or all in --noise)"
     )
     add_device(parser)
     start = parser.add_argument_group("a fixed start")
@@ -215,6 +215,10 @@ def _start(args: argparse.Namespace, net: Any) -> tuple[Tensor, Tensor | None]:
                 f"--noise must have the shape (N, {', '.join(map(str, net.in_shape))}), but "
                 f"{args.noise} has {tuple(noise.shape)}."
             )
+        if args.num is not None and args.num > len(noise):
+            raise ConfigError(
+                f"--num asks for {args.num} images, but {args.noise} has noise for {len(noise)}."
+            )
         noise = noise[: args.num]
     if args.labels is None:
         return noise, balanced_labels(len(noise), net.num_classes)
@@ -247,8 +251,7 @@ def _write(path: Path, samples: Tensor, images: Tensor, *, raw: bool) -> None:
 
     from schedsearch.files.atomic import replacing
 
+    named = {"samples": samples} if raw else {"images": images.permute(0, 2, 3, 1)}
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in named.items()}
     with replacing(path) as temporary, temporary.open("wb") as handle:
-        if raw:
-            np.savez(handle, samples=samples.numpy())
-        else:
-            np.savez(handle, images=images.permute(0, 2, 3, 1).numpy())
+        np.savez(handle, **arrays)
