@@ -205,6 +205,8 @@ def _measured(
                 sample_std=quality.sample_std,
                 audit_fid=quality.audit_fid,
                 class_accuracy=quality.class_accuracy,
+                nn_distance=quality.nn_distance,
+                near_copies=quality.near_copies,
             )
         )
     # Account for its work.
@@ -231,6 +233,7 @@ def _measured(
         num_samples=settings.num_samples,
         features=bench.extractor.name,
         audit_features=None if auditor is None else auditor.extractor.name,
+        reference_std=bench.reference.pixel_std,
         share=share_of_blocks(bench, net, method, solver, blocks),
         macs=macs_of(bench, net, method, solver),
         full_macs=macs_of(bench, bench.backbone, full, bench.solver),
