@@ -26,7 +26,7 @@ from schedsearch.config.data_rules import (
     image_shape,
 )
 from schedsearch.config.paths import PACKAGE_PREFIX, why_not_importable
-from schedsearch.config.rival_rules import rivals_fit, trainers_exist
+from schedsearch.config.rival_rules import rivals_fit, steps_fit, trainers_exist
 from schedsearch.config.solver_rules import guidance, solver_options
 from schedsearch.config.warm_starts import WARM_START, number_of_trials, resolve_warm_starts
 from schedsearch.files.problems import Findings, Mistake
@@ -163,6 +163,7 @@ BETWEEN_SECTIONS: tuple[Rule, ...] = (
     retraining,
     table_seeds,
     rivals_fit,
+    steps_fit,
 )
 ON_DISK: tuple[Rule, ...] = (
     missing_class,

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from schedsearch.formatting import duration, fid_title, plus_minus, rounded
 from schedsearch.report.disagreements import disagreements
+from schedsearch.report.plan_lines import plan_lines
 
 if TYPE_CHECKING:
     from schedsearch.runs.method_entry import MethodEntry
@@ -105,6 +106,7 @@ def closing_lines(results: MethodResults, shown: str) -> list[str]:
             )
     full = results.full()
     lines += disagreements(full, [e for e in results.all() if e is not full])
+    lines += plan_lines(results)
     lines += [f"{e.name}: {e.first.note}." for e in results.entries if e.first.note]
     lines += [f"{record.name} failed: {record.failed}" for record in results.failed]
     lines.append(f"picture: {shown}/methods/front.png")

@@ -64,6 +64,8 @@ class RivalRecord:
     calibration_calls: int = 0
     """Sampling runs of the calibration."""
     calibration_seconds: float = 0.0
+    steps: tuple[str, ...] = ()
+    """Steps of a plan, from noise to data; empty for other methods."""
     note: str = ""
     """What the calibration says: a target that was not reached, a fit."""
     failed: str | None = None
@@ -91,6 +93,7 @@ class RivalRecord:
         """Read a line of :meth:`to_json`; ValueError when it is no such record."""
         data = read_object(line, "A row of a comparison")
         qualities = data.pop("qualities", [])
+        data["steps"] = tuple(data.get("steps", ()))
         check_fields(cls, {**data, "qualities": ()})
         for quality in qualities:
             check_fields(SeedQuality, quality)

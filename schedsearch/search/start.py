@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schedsearch.search.runners.contracts import Observer
     from schedsearch.settings import StudySettings
 
-MAY_CHANGE = ("search.n_trials", "search.budget", "resources", "rivals")
+MAY_CHANGE = ("search.n_trials", "search.budget", "resources", "plan", "rivals")
 """Keys that may differ when a run is resumed."""
 
 

@@ -62,7 +62,8 @@ def completed_rivals(
     found = dict(rivals)
     if not any(isinstance(entry, StepsRival) for entry in found.values()):
         steps = sorted({max(1, round(share * num_steps)) for share in STEP_SHARES}, reverse=True)
-        found["steps"] = StepsRival(kind="steps", num_steps=tuple(steps))
+        name = "steps" if "steps" not in found else "plain_steps"
+        found[name] = StepsRival(kind="steps", num_steps=tuple(steps))
     if not any(_has_flat(entry) for entry in found.values()):
         depth = max(1, round(FLAT_SHARE * num_blocks))
         found["flat"] = ScheduleRival(kind="schedule", schedules=(f"flat-{depth}",))

@@ -13,6 +13,7 @@ from schedsearch.settings.model import (
     DiffusionSettings,
     SpaceSettings,
 )
+from schedsearch.settings.plan import PlanSettings
 from schedsearch.settings.recipe import RecipeSettings
 from schedsearch.settings.rivals import RivalSettings
 from schedsearch.settings.sampling import SolverSettings
@@ -44,6 +45,8 @@ class StudySettings:
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings
     resources: ResourceSettings = ResourceSettings()
+    plan: PlanSettings | None = PlanSettings()
+    """Plans that are measured before any fine-tune; null leaves them out."""
     rivals: Mapping[str, RivalSettings] = field(default_factory=dict)
     """Other ways to save compute, for ``schedsearch compare``; the search does not read them."""
 

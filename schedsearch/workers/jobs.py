@@ -84,6 +84,13 @@ class NetworkJob(Job):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanJob(Job):
+    """Calibrates plans for one number of solver steps."""
+
+    num_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowJob(Job):
     """Calibrates and measures one row of a comparison, with its twin if it is dynamic."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,6 +72,15 @@ class Workbench:
         probe = ExitSchedule(tuple(range(num_intervals)))
         counts = Counter(probe.visited(self.solver.times))
         return tuple(counts[interval] for interval in range(num_intervals))
+
+    def solver_with(self, num_steps: int | None) -> Solver:
+        """The study's solver, or the same with another number of steps."""
+        if num_steps is None or num_steps == self.settings.solver.num_steps:
+            return self.solver
+        settings = dataclasses.replace(self.settings.solver, num_steps=num_steps)
+        learned = learns_variance(self.pretrained)
+        process = build_process(self.settings.diffusion)
+        return build_solver(settings, process, learned_variance=learned)
 
     @property
     def backbone(self) -> Backbone:

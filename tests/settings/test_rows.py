@@ -1,6 +1,7 @@
 """Which rows a comparison has, and what they are called."""
 
 from schedsearch.settings.rivals import (
+    FittedStepsRival,
     ResidualCacheRival,
     ScheduleRival,
     SimilarityRival,
@@ -28,6 +29,15 @@ def test_own_entries_take_their_place() -> None:
         "mine": ScheduleRival(kind="schedule", schedules=("flat-3", "D3-DiT")),
     }
     assert completed_rivals(own, num_steps=20, num_blocks=10) == own
+
+
+def test_an_own_entry_named_steps_stays_beside_plain_steps() -> None:
+    own = {"steps": FittedStepsRival(kind="fitted_steps", num_steps=(12, 9))}
+    found = completed_rivals(own, num_steps=20, num_blocks=10)
+    assert found["steps"] == own["steps"]
+    assert found["plain_steps"] == StepsRival(kind="steps", num_steps=(15, 12, 10))
+    names = [row.name for row in rows_of(found, {})]
+    assert {"steps-12", "steps-9", "plain_steps-12"} <= set(names)
 
 
 def test_rows_are_entries_at_points() -> None:

@@ -81,12 +81,14 @@ def show_front(args: argparse.Namespace) -> int:
         from schedsearch.report.console import result_console
         from schedsearch.report.final import print_report
         from schedsearch.runs.costs import Costs
+        from schedsearch.runs.method_results import MethodResults
 
         print_report(
             result_console(),
             results,
             folder.shown,
             costs=Costs.load(folder),
+            methods=MethodResults.load(folder),
             whole_front=True,
         )
         return 0

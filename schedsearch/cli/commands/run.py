@@ -45,12 +45,15 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
     from schedsearch.report.final import print_report
     from schedsearch.report.live import RunView
     from schedsearch.report.plots import plot_front
+    from schedsearch.runs.method_results import MethodResults
     from schedsearch.runs.profile_files import load_error_table
     from schedsearch.runs.results import hypervolume_of
     from schedsearch.search.campaign import run_search
 
     def draw(results: RunResults, path: Path) -> None:
-        plot_front(results, path, load_error_table(folder, settings))
+        plot_front(
+            results, path, load_error_table(folder, settings), MethodResults.load(folder).plans()
+        )
 
     progress = progress_console()
     if not quiet:
@@ -64,6 +67,7 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
         results,
         folder.shown,
         costs=outcome.costs,
+        methods=MethodResults.load(folder),
     )
     if outcome.exhausted:
         console.print("The space is exhausted: every different schedule has been tried.")

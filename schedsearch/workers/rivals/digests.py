@@ -9,12 +9,13 @@ from typing import Any
 
 from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
 from schedsearch.settings import StudySettings
+from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rivals import RivalSettings, StitchRival
 from schedsearch.settings.rows import Row, completed_rivals, entry_of, rows_of
 
 POINTS = (
-    "targets", "thresholds", "every", "ratios", "schedules", "num_steps", "shares", "depth",
-    "width",
+    "targets", "target_blocks", "thresholds", "every", "ratios", "schedules", "num_steps",
+    "shares", "depth", "width",
 )  # fmt: skip
 """Lists of operating points: a further one does not change the others."""
 
@@ -23,9 +24,10 @@ DECISIONS = ("decide", "pair", "patience")
 
 
 def rivals_in(settings: StudySettings) -> dict[str, RivalSettings]:
-    """The entries of a space, with those that every comparison has."""
+    """The entries of a space, with its plans and those that every comparison has."""
+    plans = {} if settings.plan is None else {PLAN: settings.plan}
     return completed_rivals(
-        settings.rivals,
+        {**settings.rivals, **plans},
         num_steps=settings.solver.num_steps,
         num_blocks=num_exit_blocks_of(settings.backbone) or settings.space.max_depth,
     )

@@ -12,17 +12,19 @@ from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.registry import family_of
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.diffusion.process import build_process
-from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.flops import count_parameters
 from schedsearch.evaluation.grid import save_grid
+from schedsearch.files.digest import sha256_of
 from schedsearch.methods.exits.freeze import frozen_schedule, share_explained_by_time
 from schedsearch.methods.kinds import build_method, build_network
+from schedsearch.methods.loading import ADDS_WEIGHTS, build_solver_for
 from schedsearch.methods.method_file import MethodFile, write_method_file
 from schedsearch.protocols import ObservedCall
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.rival_records import RivalRecord, SeedQuality
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.schedule_file import ScheduledBackbone
+from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rivals import StitchRival
 from schedsearch.settings.rows import TWIN
 from schedsearch.workers.failures import worker_name
@@ -100,13 +102,13 @@ def row_folder(folder: RunFolder, name: str, training_seed: int | None, bench: W
 
 
 def solver_of(bench: Workbench, file: MethodFile) -> Solver:
-    """The study's solver, or one with fewer steps where the method is just that."""
-    if file.kind != "steps":
-        return bench.solver
-    assert file.num_steps is not None
-    settings = dataclasses.replace(bench.settings.solver, num_steps=file.num_steps)
-    process = build_process(bench.settings.diffusion)
-    return build_solver(settings, process, learned_variance=learns_variance(bench.pretrained))
+    """The study's solver, or the method's own."""
+    return build_solver_for(
+        file,
+        bench.settings.solver,
+        build_process(bench.settings.diffusion),
+        learned_variance=learns_variance(bench.pretrained),
+    )
 
 
 def _method_file(
@@ -130,6 +132,7 @@ def _method_file(
         numbers=found.numbers,
         network=structure,
         weights=None if weights is None else weights.name,
+        weights_sha256=None if weights is None else sha256_of(weights),
     )
 
 
@@ -221,7 +224,7 @@ def _measured(
         default=0.0,
     )
     extra = count_parameters(net) - count_parameters(bench.backbone)
-    extra += numbers_in(weights) if file.kind == "block_cache" else 0
+    extra += numbers_in(weights) if file.kind in ADDS_WEIGHTS else 0
     return RivalRecord(
         name=name,
         entry=job.row.entry,
@@ -244,6 +247,7 @@ def _measured(
         training_seconds=network.seconds,
         calibration_calls=found.calls,
         calibration_seconds=found.seconds,
+        steps=tuple(found.numbers["steps"]) if found.kind == PLAN else (),
         note=found.note,
         worker=worker_name(),
         versions=versions(),
