@@ -1,4 +1,4 @@
-"""The last thing that ``run`` and ``front`` print: headline, two tables, four sentences."""
+"""The last thing that ``run`` and ``front`` print: headline, two tables, a few sentences."""
 
 from __future__ import annotations
 

@@ -21,6 +21,10 @@ class SeedQuality:
     sample_std: float
     audit_fid: float | None = None
     class_accuracy: float | None = None
+    nn_distance: float | None = None
+    """Mean distance to the nearest training image, as in a trial's evaluation."""
+    near_copies: float | None = None
+    """Share of near copies of training images, as in a trial's evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,8 @@ class RivalRecord:
     audit_features: str | None = None
     decision_batch: int | None = None
     """Images that decide together; None where each decides by itself, or none does."""
+    reference_std: float | None = None
+    """Pixel standard deviation of the reference images."""
     share: float = 0.0
     """Blocks run / all blocks, mean over the network calls of full depth's solver."""
     macs: int = 0

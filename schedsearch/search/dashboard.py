@@ -122,6 +122,8 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
         "features": e.features,
         "nfe": e.nfe,
         "sample_std": e.sample_std,
+        "nn_distance": e.nn_distance,
+        "near_copies": e.near_copies,
         "protocol": e.protocol,
     }
 

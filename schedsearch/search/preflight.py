@@ -115,11 +115,17 @@ def check_before_start(
             f"{num_exit_blocks} exit blocks. Lower space.max_depth to {num_exit_blocks}."
         )
     check_labels_fit(bench.source, bench.backbone)
-    for note in bench.source.verify():
-        _log.warning("%s", note)
+    for source in dict.fromkeys((bench.source, bench.reference_source)):
+        for note in source.verify():
+            _log.warning("%s", note)
     warm_starts = read_warm_starts(settings, num_exit_blocks, twins=twins)
     if not dry_run:  # last, because all real images go through the extractor
         _log.info("reference: %d images", bench.reference.num_images)
+        found = bench.neighbours
+        _log.info(
+            "near copies: %s",
+            "pixels are not compared" if found is None else f"{len(found.images)} training images",
+        )
         if bench.auditor is not None:
             _log.info("auditor: %s", bench.auditor.extractor.name)
     table, latency, _ = open_table(bench, None if dry_run else folder)

@@ -133,6 +133,9 @@ def _evaluation(
         features=bench.extractor.name,
         protocol=bench.protocol(seed=settings.seed, num_samples=settings.num_samples),
         sample_std=quality.sample_std,
+        reference_std=quality.reference_std,
+        nn_distance=quality.nn_distance,
+        near_copies=quality.near_copies,
         class_accuracy=quality.class_accuracy,
     )
 

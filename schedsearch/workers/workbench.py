@@ -16,13 +16,14 @@ import torch
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.weights.checkpoint import load_backbone_from, load_weights
 from schedsearch.config import settings_from_text
-from schedsearch.data.loading import load_source
+from schedsearch.data.loading import load_reference_source, load_source
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.features import build_extractor
 from schedsearch.evaluation.latency import measure_schedules
 from schedsearch.evaluation.quality import Auditor, Quality, measure_quality, protocol_digest
-from schedsearch.evaluation.reference import load_or_compute_reference
+from schedsearch.evaluation.real_images.neighbours import load_or_compute_neighbours
+from schedsearch.evaluation.real_images.reference import load_or_compute_reference
 from schedsearch.exceptions import ConfigError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from schedsearch.data.sources import ImageSource
     from schedsearch.evaluation.features import FeatureExtractor
-    from schedsearch.evaluation.reference import Reference
+    from schedsearch.evaluation.real_images.neighbours import TrainingNeighbours
+    from schedsearch.evaluation.real_images.reference import Reference
     from schedsearch.protocols import Backbone, Method, NetworkCall, NoiseProcess, Solver
     from schedsearch.settings import StudySettings
 
@@ -44,6 +46,9 @@ class Workbench:
     device: torch.device
     pretrained: nn.Module
     source: ImageSource
+    """The training images."""
+    reference_source: ImageSource
+    """The images that FID compares with, the training images by default."""
     process: NoiseProcess
     solver: Solver
     extractor: FeatureExtractor
@@ -52,7 +57,13 @@ class Workbench:
     @cached_property
     def reference(self) -> Reference:
         """Statistics of the real images; computed at first use, since that may take long."""
-        return load_or_compute_reference(self.source, self.extractor, self.reference_dir)
+        return load_or_compute_reference(self.reference_source, self.extractor, self.reference_dir)
+
+    @cached_property
+    def neighbours(self) -> TrainingNeighbours | None:
+        """Training images to look for copies of; None where pixels are not compared."""
+        mirrored = self.settings.data.flip
+        return load_or_compute_neighbours(self.source, self.reference_dir, mirrored=mirrored)
 
     @cached_property
     def visits(self) -> tuple[int, ...]:
@@ -111,7 +122,8 @@ class Workbench:
                 f"both are {extractor.name} with the same weights. Name an independent one."
             )
         return Auditor(
-            extractor, load_or_compute_reference(self.source, extractor, self.reference_dir)
+            extractor,
+            load_or_compute_reference(self.reference_source, extractor, self.reference_dir),
         )
 
     def measure(
@@ -150,6 +162,7 @@ class Workbench:
             extractor=self.extractor,
             reference=self.reference,
             auditor=auditor,
+            neighbours=self.neighbours,
             observe=observe,
         )
 
@@ -200,6 +213,7 @@ def build_workbench(settings: StudySettings, reference_dir: Path) -> Workbench:
     torch.set_num_threads(settings.resources.cpus_per_trial)
     pretrained: Any = load_backbone_from(settings.backbone, device)
     source = load_source(settings.data, pretrained.in_shape, device)
+    reference_source = load_reference_source(settings.data, source, pretrained.in_shape)
     process = build_process(settings.diffusion)
     extractor = build_extractor(
         settings.evaluation.features, settings.evaluation.features_path, device
@@ -209,6 +223,7 @@ def build_workbench(settings: StudySettings, reference_dir: Path) -> Workbench:
         device=device,
         pretrained=pretrained,
         source=source,
+        reference_source=reference_source,
         process=process,
         solver=build_solver(
             settings.solver, process, learned_variance=learns_variance(pretrained)

@@ -74,6 +74,8 @@ def test_every_row_is_measured(compared: tuple[Path, Done]) -> None:
         assert [quality.seed for quality in record.qualities] == [0, 1, 2]
         assert all(np.isfinite(quality.fid) for quality in record.qualities), name
         assert record.qualities[0].audit_fid is not None
+        assert all(quality.near_copies is not None for quality in record.qualities), name
+        assert record.reference_std == pytest.approx(0.752, abs=0.001)
         assert record.macs > 0
     for name in ROWS:
         assert name in done.out

@@ -91,6 +91,7 @@ def measured_record(
         num_samples=settings.num_samples,
         features=bench.extractor.name,
         audit_features=None if bench.auditor is None else bench.auditor.extractor.name,
+        reference_std=bench.reference.pixel_std,
         decision_batch=decision_batch_in(bench.settings, job.row) if is_own else None,
         share=share_of_blocks(bench, net, method, solver, blocks),
         macs=macs_of(bench, net, method, solver),
@@ -136,6 +137,8 @@ def _qualities(
                 sample_std=quality.sample_std,
                 audit_fid=quality.audit_fid,
                 class_accuracy=quality.class_accuracy,
+                nn_distance=quality.nn_distance,
+                near_copies=quality.near_copies,
             )
         )
     return tuple(found), runs
