@@ -7,9 +7,9 @@ from driving import settings_of
 
 from schedsearch.records import TrialRecord
 from schedsearch.runs.latency_file import LatencyReport
-from schedsearch.runs.method_results import MethodResults
+from schedsearch.runs.methods.records import RivalRecord, SeedQuality
+from schedsearch.runs.methods.results import MethodResults
 from schedsearch.runs.results import RunResults
-from schedsearch.runs.rival_records import RivalRecord, SeedQuality
 
 FULL_MS = 100.0
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from schedsearch.runs.costs import Costs
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.results import RunResults
 
 SCREEN_ROWS = 12

@@ -12,8 +12,8 @@ from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rows import FULL, TWIN
 
 if TYPE_CHECKING:
-    from schedsearch.runs.method_entry import MethodEntry
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.entry import MethodEntry
+    from schedsearch.runs.methods.results import MethodResults
 
 LOG_ABOVE = 4.0
 """Ratio of the largest to the smallest FID above which the axis is logarithmic."""

@@ -14,8 +14,8 @@ from schedsearch.report.disagreements import disagreements
 from schedsearch.report.plan_lines import plan_lines
 
 if TYPE_CHECKING:
-    from schedsearch.runs.method_entry import MethodEntry
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.entry import MethodEntry
+    from schedsearch.runs.methods.results import MethodResults
     from schedsearch.statistics.paired import PairedDifference
 
 _STYLES = {"better": "green", "no difference": "", "worse": "red"}

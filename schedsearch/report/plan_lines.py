@@ -8,8 +8,8 @@ from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rows import FULL
 
 if TYPE_CHECKING:
-    from schedsearch.runs.method_entry import MethodEntry
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.entry import MethodEntry
+    from schedsearch.runs.methods.results import MethodResults
 
 VERDICTS = {
     "better": "better than full depth",

@@ -15,7 +15,7 @@ from schedsearch.schedules.hand_made import FULL
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
     from schedsearch.runs.entry import FrontEntry
-    from schedsearch.runs.method_entry import MethodEntry
+    from schedsearch.runs.methods.entry import MethodEntry
     from schedsearch.runs.results import RunResults
 
 _SEARCHED, _PRESET, _FULL, _BOUND = "#1f77b4", "#d62728", "#222222", "#2ca02c"

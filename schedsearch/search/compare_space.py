@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from schedsearch.exceptions import ConfigError, ExitCode
 from schedsearch.files.problems import nearest_or_list
-from schedsearch.runs.method_journals import MethodJournals
-from schedsearch.runs.method_results import MethodResults
+from schedsearch.runs.methods.journals import MethodJournals
+from schedsearch.runs.methods.results import MethodResults
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.dashboard import MethodsNote, TrialPublisher
 from schedsearch.search.method_rows import all_rows, measure_latencies, measure_rows

@@ -14,7 +14,7 @@ from schedsearch.exceptions import StorageError
 from schedsearch.formatting import fid_title, rounded
 from schedsearch.records import TrialRecord
 from schedsearch.runs.folder import RunFolder
-from schedsearch.runs.method_results import MethodResults
+from schedsearch.runs.methods.results import MethodResults
 
 if TYPE_CHECKING:
     from schedsearch.runs.results import RunResults

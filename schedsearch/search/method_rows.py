@@ -13,7 +13,7 @@ from schedsearch.evaluation.latency import latency_protocol
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.methods.loading import load_method
 from schedsearch.runs import costs as stages
-from schedsearch.runs.method_results import MethodResults
+from schedsearch.runs.methods.results import MethodResults
 from schedsearch.search.estimates import estimate_comparison
 from schedsearch.search.meter import Metered
 from schedsearch.search.stages.plans import PlanQueue, plan_jobs

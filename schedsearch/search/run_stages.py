@@ -12,7 +12,7 @@ from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.runs import costs as stages
 from schedsearch.runs.front_files import write_front
 from schedsearch.runs.journal import Journal
-from schedsearch.runs.method_journals import MethodJournals
+from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.results import RunResults
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.dashboard import TrialPublisher

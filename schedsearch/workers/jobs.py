@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.records import ConfirmRecord, TrialRecord
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.rows import Row
 

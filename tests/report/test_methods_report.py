@@ -10,7 +10,7 @@ from rich.console import Console
 
 from schedsearch.report.method_plot import plot_methods
 from schedsearch.report.method_tables import closing_lines, methods_markdown, methods_table
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 
 FAILED = RivalRecord(
     name="tome-0.4",

@@ -10,7 +10,7 @@ import pytest
 from tiny_runs import Done, run_cli, write_space
 
 from schedsearch.methods.method_file import read_method_file
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 
 LAYERWISE = "trainers.layerwise:LayerwiseTrainer"
 RIVALS: dict[str, Any] = {

@@ -15,7 +15,7 @@ from schedsearch.evaluation.method_latency import MethodLatency, TimedMethod
 from schedsearch.exceptions import ConfigError
 from schedsearch.methods.method_file import read_method_file
 from schedsearch.protocols import Backbone, Solver
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.search import compare_space
 
 SOLVER: dict[str, Any] = {"name": "dpm_solver", "num_steps": 9}

@@ -12,7 +12,7 @@ from tiny_runs import Done, run_cli, write_space
 from schedsearch.files.digest import sha256_of
 from schedsearch.methods.method_file import read_method_file
 from schedsearch.methods.plans.steps import PlanStep
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.workers.plans.table import PlanTable
 
 PLAN = {

@@ -13,7 +13,7 @@ from schedsearch.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.results import MethodResults
     from schedsearch.settings import StudySettings
 
 
@@ -158,7 +158,7 @@ def print_dry_run(settings: StudySettings, folder: RunFolder, only: Sequence[str
 
 def _show(args: argparse.Namespace) -> int:
     from schedsearch.runs.folder import RunFolder
-    from schedsearch.runs.method_results import MethodResults, check_comparable
+    from schedsearch.runs.methods.results import MethodResults, check_comparable
 
     folders = [RunFolder.existing(target) for target in args.targets]
     results = [MethodResults.load(folder) for folder in folders]

@@ -46,7 +46,7 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
     from schedsearch.report.live import RunView
     from schedsearch.report.method_tables import methods_note
     from schedsearch.report.plots import plot_front
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.profile_files import load_error_table
     from schedsearch.runs.results import hypervolume_of
     from schedsearch.search.campaign import run_search

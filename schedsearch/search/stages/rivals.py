@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.formatting import rounded
-from schedsearch.runs.method_journals import MethodJournals
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.journals import MethodJournals
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.search.stages.queue import JobQueue
 from schedsearch.workers.jobs import Done, Failed, Job, NetworkJob, RowJob
 from schedsearch.workers.rivals.digests import digest_of, entry_in, maker_in, rivals_in

@@ -8,7 +8,7 @@ from schedsearch.config.warm_starts import TWIN_OF, twin_row
 from schedsearch.exceptions import ConfigError
 from schedsearch.methods.loading import load_method
 from schedsearch.runs.journal import Journal
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.rows import TWIN, rows_of
 from schedsearch.workers.rivals.digests import digest_of, rivals_in

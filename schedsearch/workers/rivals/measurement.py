@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from schedsearch.methods.kinds import build_network
 from schedsearch.methods.method_file import write_method_file
 from schedsearch.runs.folder import RunFolder
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.settings.rivals import StitchRival
 from schedsearch.workers.rivals.calibration import calibrated
 from schedsearch.workers.rivals.digests import entry_in

@@ -14,7 +14,7 @@ from schedsearch.methods.exits.freeze import share_explained_by_time
 from schedsearch.methods.kinds import build_method
 from schedsearch.methods.loading import ADDS_WEIGHTS, build_solver_for
 from schedsearch.protocols import ObservedCall
-from schedsearch.runs.rival_records import RivalRecord, SeedQuality
+from schedsearch.runs.methods.records import RivalRecord, SeedQuality
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.plan import PLAN
 from schedsearch.workers.failures import worker_name

@@ -17,7 +17,7 @@ from schedsearch.workers.rivals.thresholds import Calibrated
 
 if TYPE_CHECKING:
     from schedsearch.methods.method_file import MethodFile
-    from schedsearch.runs.rival_records import RivalRecord
+    from schedsearch.runs.methods.records import RivalRecord
     from schedsearch.workers.rivals.row_record import OpenRow
 
 

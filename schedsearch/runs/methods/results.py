@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 from schedsearch.exceptions import ConfigError, NoResultError, StorageError
 from schedsearch.pareto import non_dominated
 from schedsearch.runs.front_files import rows_as
-from schedsearch.runs.method_entry import SEARCHED, MethodEntry, method_row
-from schedsearch.runs.method_journals import MethodJournals
+from schedsearch.runs.methods.entry import SEARCHED, MethodEntry, method_row
+from schedsearch.runs.methods.journals import MethodJournals
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.runs.results import RunResults
-from schedsearch.runs.rival_records import RivalRecord
 from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rows import FULL, TWIN
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from schedsearch.runs.entry import FrontEntry, Judges, judges_of
-from schedsearch.runs.rival_records import RivalRecord, SeedQuality
+from schedsearch.runs.methods.records import RivalRecord, SeedQuality
 from schedsearch.statistics.intervals import Estimate, estimate
 from schedsearch.statistics.paired import PairedDifference, paired_difference
 

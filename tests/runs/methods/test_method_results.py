@@ -9,10 +9,10 @@ from driving import record_of
 from made_up_methods import FULL_MS, ROWS, latency_of, methods_of, rival_of
 
 from schedsearch.exceptions import ConfigError, NoResultError
-from schedsearch.runs.method_entry import method_row
-from schedsearch.runs.method_results import MethodResults, check_comparable
+from schedsearch.runs.methods.entry import method_row
+from schedsearch.runs.methods.records import RivalRecord
+from schedsearch.runs.methods.results import MethodResults, check_comparable
 from schedsearch.runs.pick import pick
-from schedsearch.runs.rival_records import RivalRecord
 
 METHODS = methods_of()
 
