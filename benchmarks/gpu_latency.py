@@ -3,8 +3,8 @@
     python -m benchmarks.gpu_latency --output gpu_latency.jsonl --minutes 9
 
 DiT-XL/2 with random weights, bfloat16, DDIM with 50 steps, batch 8, 64 and 1: D3, D7, DeeDiff with
-recorded exits, FORA every second step, fewer steps. Rounds interleave each group of rows with full
-depth. The same command goes on with the rows that the file lacks. It needs torch, timm, pydantic,
+recorded exits, FORA every second step, fewer steps, plans. Rounds interleave each group of rows
+with full depth. The same command goes on with the rows that the file lacks. It needs torch, timm, pydantic,
 numpy and scipy, but neither Optuna, Ray, diffusers nor clean-fid.
 """
 
@@ -34,11 +34,21 @@ from schedsearch.evaluation.latency_rounds import whole_runs
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.exits.with_uncertainty import WithUncertainty
-from schedsearch.protocols import Backbone, Solver
+from schedsearch.methods.plans.plan import Plan, map_name
+from schedsearch.methods.plans.steps import FULL_STEP, Fit, PlanStep
+from schedsearch.protocols import Backbone, Solver, StagedBackbone
 from schedsearch.runs.journal import Journal
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import preset_for
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
+
+PLANS: tuple[tuple[float, Fit], ...] = (
+    (0.62, "diagonal"),
+    (0.45, "diagonal"),
+    (0.35, "diagonal"),
+    (0.45, "map"),
+)
+"""Shares of full steps, and how reused residuals are corrected."""
 
 FULL, DEEDIFF = "full", "deediff-recorded"
 FIRST = (FULL, "D3-DiT", "D7-DiT")
@@ -131,6 +141,11 @@ class Bench:
         found["fora-2"] = TimedMethod(net=self.net, method=BlockCache(every=2), solver=solver)
         full = ExitSchedule.flat(blocks)
         found[f"steps-{few}"] = TimedMethod(net=self.net, method=full, solver=self.solver(few))
+        width = cast(StagedBackbone, self.net).width
+        for share, fit in PLANS:
+            plan = even_plan(share, steps, width, fit)
+            name = f"plan-{share:g}-{fit}"
+            found[name] = TimedMethod(net=self.net, method=plan, solver=solver)
         return found
 
     def measure(self, names: Sequence[str], batch: int) -> Iterator[GpuRow]:
@@ -164,6 +179,28 @@ class Bench:
                 repeats=self.args.repeats,
                 torch=torch.__version__,
             )
+
+
+def even_plan(share: float, num_steps: int, width: int, fit: Fit) -> Plan:
+    """A plan of evenly spaced full steps; the others run no block and reuse the residual.
+
+    Its numbers are random, because only its time counts.
+
+    Args:
+        share: Share of the steps that run all blocks.
+        num_steps: Network calls.
+        width: Width D of a token.
+        fit: How the residual is corrected.
+    """
+    count = max(1, round(share * num_steps))
+    full = {round(index * num_steps / count) for index in range(count)}
+    reuse = PlanStep("reuse", 0, fit)
+    steps = tuple(FULL_STEP if step in full else reuse for step in range(num_steps))
+    rows = {"plain": 0, "diagonal": 3, "map": 2 * width + 1}[fit]
+    generator = torch.Generator().manual_seed(0)
+    numbers = 0.02 * torch.randn(rows, width, generator=generator)
+    names = [map_name(step, choice) for step, choice in enumerate(steps) if choice.is_fitted]
+    return Plan(steps, dict.fromkeys(names, numbers))
 
 
 def groups_of(bench: Bench) -> Iterator[tuple[int, list[str]]]:

@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MISSING = ("optuna", "ray", "diffusers", "cleanfid", "optuna_dashboard", "sqlalchemy", "sklearn")
 """Packages that the script must do without."""
 
-ROWS = ["full", "D3-DiT", "D7-DiT", DEEDIFF, "fora-2", "steps-1"]
+ROWS = [
+    "full", "D3-DiT", "D7-DiT", DEEDIFF, "fora-2", "steps-1", "plan-0.62-diagonal",
+    "plan-0.45-diagonal", "plan-0.35-diagonal", "plan-0.45-map",
+]  # fmt: skip
 SMALL = [
     "--model", "DiT-S/8", "--device", "cpu", "--dtype", "float32", "--batches", "2", "1",
     "--num-steps", "2", "--fewer-steps", "1", "--repeats", "2",
@@ -76,7 +79,7 @@ def test_a_second_start_measures_only_what_is_missing(
 ) -> None:
     lines = measured[0].read_text().splitlines(keepends=True)
     file = tmp_path / "rows.jsonl"
-    gone = {1, 9}  # D3 at batch 2, DeeDiff at batch 1; the last line is torn
+    gone = {1, len(ROWS) + 3}  # D3 at batch 2, DeeDiff at batch 1; the last line is torn
     kept = [line for i, line in enumerate(lines) if i not in gone]
     file.write_text("".join(kept)[:-20])
     assert main([*SMALL, "--output", str(file)]) == 0
@@ -84,7 +87,7 @@ def test_a_second_start_measures_only_what_is_missing(
     assert [(r["protocol"]["batch"], r["row"]) for r in added] == [
         (2, "D3-DiT"),
         (1, DEEDIFF),
-        (1, "steps-1"),
+        (1, ROWS[-1]),
     ]
     before = file.read_bytes()
     monkeypatch.setattr("benchmarks.gpu_latency.Bench.measure", pytest.fail)
