@@ -11,9 +11,15 @@ from schedsearch.evaluation.latency_rounds import whole_runs
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
+from schedsearch.search.stages.plans import rows_without_training
 from schedsearch.search.stages.rivals import rivals_in, training_seeds
 from schedsearch.settings.plan import PLAN, PlanTarget
-from schedsearch.settings.rivals import FittedStepsRival
+from schedsearch.settings.rivals import (
+    FittedStepsRival,
+    PlanSettings,
+    RivalSettings,
+    StepsRival,
+)
 from schedsearch.settings.rows import calibrates, entry_of
 from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
 
@@ -54,18 +60,21 @@ class Estimate:
     profile: float
     latency: float
     confirmation: float
+    plans: float
+    """Plans and fewer solver steps, all workers at work."""
     num_workers: int
 
     @property
     def wall(self) -> float:
         """Seconds until the run ends."""
         parallel = (self.trials + self.confirmation) / self.num_workers
-        return STARTUP_SECONDS + self.profile + parallel + self.latency
+        return STARTUP_SECONDS + self.plans + self.profile + parallel + self.latency
 
     @property
     def device(self) -> float:
         """Seconds that workers, or the driver in their place, are busy."""
-        return self.profile + self.trials + self.latency + self.confirmation
+        plans = self.plans * self.num_workers
+        return plans + self.profile + self.trials + self.latency + self.confirmation
 
 
 def estimate_run(ready: Preflight) -> Estimate:
@@ -120,6 +129,7 @@ def estimate_run(ready: Preflight) -> Estimate:
         trials=trials,
         profile=profile,
         latency=full_latency * sum(chosen),
+        plans=estimate_comparison(ready, rows_without_training(settings)).work,
         confirmation=confirmation if evaluation.confirm_seeds else 0.0,
         num_workers=settings.resources.num_workers,
     )
@@ -135,9 +145,14 @@ class ComparisonEstimate:
     latency: float
 
     @property
+    def work(self) -> float:
+        """Seconds of all stages."""
+        return self.networks + self.plans + self.rows + self.latency
+
+    @property
     def wall(self) -> float:
-        """Seconds until it ends."""
-        return STARTUP_SECONDS + self.networks + self.plans + self.rows + self.latency
+        """Seconds until it ends, with the start of the workers."""
+        return STARTUP_SECONDS + self.work
 
 
 def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEstimate:
@@ -154,9 +169,14 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
     seeds = len(training_seeds(settings))
     networks = len({row.net for row in rows if row.net is not None})
     training = TRAINING_PASSES * recipe.num_steps * recipe.batch_size * per_call * networks
-    measured = sum(1 + row.dynamic for row in rows)
-    quality = measured * (1 + evaluation.confirm_seeds) * evaluation.num_samples * per_image
     rivals = rivals_in(settings)
+    measured = sum(
+        (1 + row.dynamic)
+        * _share(entry_of(row, rivals), row, settings)
+        * (seeds if row.net else 1)
+        for row in rows
+    )
+    quality = measured * (1 + evaluation.confirm_seeds) * evaluation.num_samples * per_image
     sought = sum(calibrates(entry_of(row, rivals)) for row in rows)
     calibration = sought * CALIBRATION_CALLS * CALIBRATION_SAMPLES * per_image
     timed = evaluation.latency_repeats * (1 + TIMED_BATCHES) * evaluation.latency_batch
@@ -170,9 +190,18 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
     return ComparisonEstimate(
         networks=seeds * training / workers,
         plans=_plan_seconds(settings, rows, per_image),
-        rows=seeds * (quality + calibration) / workers,
+        rows=(quality + seeds * calibration) / workers,
         latency=rounds * runs * ready.latency.full_ms / 1000,
     )
+
+
+def _share(entry: RivalSettings, row: Row, settings: StudySettings) -> float:
+    """Share of full depth's time that a row takes, where its settings say so."""
+    if isinstance(entry, PlanSettings):
+        return PlanTarget.parse(str(row.point)).share
+    if isinstance(entry, StepsRival):
+        return float(str(row.point)) / settings.solver.num_steps
+    return 1.0
 
 
 def _plan_seconds(settings: StudySettings, rows: Sequence[Row], per_image: float) -> float:

@@ -14,18 +14,17 @@ from schedsearch.runs.front_files import write_front
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.results import RunResults
-from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.dashboard import TrialPublisher
 from schedsearch.search.estimates import estimate_run
 from schedsearch.search.meter import BudgetSpentError, Metered
-from schedsearch.search.method_rows import all_rows, measure_latencies, measure_rows
+from schedsearch.search.method_rows import measure_latencies, measure_rows
 from schedsearch.search.stages.confirmation import Confirmation, confirmation_jobs
 from schedsearch.search.stages.latency import accuracy_line, measure_finally
+from schedsearch.search.stages.plans import rows_without_training
 from schedsearch.search.stages.profile import ProfileStage
-from schedsearch.search.stages.rivals import rivals_in, row_jobs
+from schedsearch.search.stages.rivals import row_jobs
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study.study import ScheduleStudy
-from schedsearch.settings.rivals import PlanSettings, StepsRival
 
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
@@ -140,16 +139,10 @@ class RunStages:
     def _rows_to_plan(self) -> list[RowJob]:
         """Rows of plans and fewer steps that are not measured yet."""
         ready = self.ready
-        if ready.settings.plan is None or not isinstance(ready.bench.backbone, StagedBackbone):
+        if not isinstance(ready.bench.backbone, StagedBackbone):
             return []
-        entries = {
-            name
-            for name, entry in rivals_in(ready.settings).items()
-            if isinstance(entry, PlanSettings | StepsRival)
-        }
-        rows = [row for row in all_rows(ready) if row.entry in {FULL, *entries}]
         return row_jobs(
-            rows,
+            rows_without_training(ready.settings),
             ready.settings,
             ready.settings_text,
             str(self.folder.root),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from schedsearch.settings.rivals import (
     BlockCacheRival,
+    PlanSettings,
     Point,
     PrunedRival,
     RivalSettings,
@@ -118,7 +119,8 @@ def needs_plan(entry: RivalSettings) -> bool:
 
 def calibrates(entry: RivalSettings) -> bool:
     """Whether rows of an entry are calibrated on images of their own."""
-    return bool(getattr(entry, "targets", ())) or needs_plan(entry)
+    seeks = bool(getattr(entry, "targets", ())) and not isinstance(entry, PlanSettings)
+    return seeks or needs_plan(entry)
 
 
 def decides_by_batch(entry: RivalSettings) -> bool:

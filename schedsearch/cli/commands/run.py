@@ -125,7 +125,8 @@ def _print_estimates(ready: Preflight) -> None:
 
     found = estimate_run(ready)
     print(
-        f"time, roughly: {duration(found.wall)} in all: trials {duration(found.trials)} and "
+        f"time, roughly: {duration(found.wall)} in all: plans {duration(found.plans)}, trials "
+        f"{duration(found.trials)} and "
         f"confirmation {duration(found.confirmation)} on {found.num_workers} worker(s), profile "
         f"{duration(found.profile)}, final latencies {duration(found.latency)}"
     )

@@ -6,14 +6,30 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.search.stages.queue import JobQueue
+from schedsearch.search.stages.rivals import rivals_in
 from schedsearch.settings.plan import PLAN, PlanTarget
+from schedsearch.settings.rivals import PlanSettings, StepsRival
+from schedsearch.settings.rows import FULL, rows_of
 from schedsearch.workers.jobs import Done, Job, PlanJob
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
     from schedsearch.search.preflight import Preflight
     from schedsearch.search.runners.contracts import Observer
+    from schedsearch.settings import StudySettings
     from schedsearch.settings.rows import Row
+
+
+def rows_without_training(settings: StudySettings) -> list[Row]:
+    """Full depth, plans and fewer solver steps: what a run measures before any fine-tune."""
+    if settings.plan is None:
+        return []
+    entries = {
+        name
+        for name, entry in rivals_in(settings).items()
+        if isinstance(entry, PlanSettings | StepsRival)
+    }
+    return [row for row in rows_of(rivals_in(settings), {}) if row.entry in {FULL, *entries}]
 
 
 def plan_jobs(rows: Sequence[Row], ready: Preflight, folder: RunFolder) -> list[PlanJob]:
