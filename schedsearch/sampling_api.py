@@ -13,6 +13,7 @@ from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
+from schedsearch.methods.loading import LoadedMethod
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
@@ -78,7 +79,7 @@ def sample(
     Args:
         net: The network, in eval mode, on the device to use.
         schedule: An exit schedule, or a method of :func:`load_method` with the network that its
-            ``network`` returns.
+            ``network`` returns. Where its exits run through adapters, the backbone will do too.
         solver: ``ddpm``, ``ddim``, ``dpm_solver`` or ``euler_maruyama``.
         num_steps: Network calls per image.
         num: Number of images; ignored if ``noise`` is given.
@@ -108,7 +109,8 @@ def sample(
             f"{net.num_exit_blocks}. Scale it with schedsearch.schedules.hand_made.scale_schedule."
         )
     # Validate the settings.
-    own: DiffusionSettings = getattr(net, _DIFFUSION, DiffusionSettings())
+    inner = getattr(net, "net", net)  # of a network with further parameters
+    own: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
     sections = read_sections(
         {
             "solver": {
@@ -122,6 +124,8 @@ def sample(
     )
     settings: SolverSettings = sections["solver"]
     # Sample.
+    if isinstance(schedule, LoadedMethod):
+        net = schedule.network_for(net)
     start = starting_noise(seed, num, net.in_shape) if noise is None else noise
     classes = balanced_labels(len(start), net.num_classes) if labels is None else labels
     if classes is not None and classes.shape != (len(start),):

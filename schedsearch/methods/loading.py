@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from schedsearch.exceptions import CheckpointError, ConfigError
-from schedsearch.methods.kinds import build_method, build_network, check_network
+from schedsearch.methods.kinds import build_method
 from schedsearch.methods.method_file import MethodFile, read_method_file
+from schedsearch.methods.networks import (
+    build_network,
+    check_adapters,
+    check_network,
+    has_adapters,
+)
 from schedsearch.protocols import Backbone, Method, NetworkCall
 from schedsearch.settings import SolverSettings
 
@@ -46,6 +53,24 @@ class LoadedMethod:
         except ConfigError as error:
             raise ConfigError(f"{self.path}: {error}") from error
 
+    def check_adapters(self) -> None:
+        """Refuse exit adapters that are missing.
+
+        Raises:
+            ConfigError: If an exit of the schedule has none, or the file names no weights.
+        """
+        file = self.file
+        blocks = file.backbone.num_exit_blocks
+        try:
+            check_adapters(file.kind, file.numbers, file.network, blocks)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error}") from error
+        if "adapters" in file.network and file.weights is None:
+            raise ConfigError(
+                f"{self.path}: the network has exit adapters, but the file names no weights that "
+                "hold them. Export the method again."
+            )
+
     @property
     def is_dynamic(self) -> bool:
         """Whether the images change what runs."""
@@ -78,6 +103,17 @@ class LoadedMethod:
         own = None if self.file.kind in ADDS_WEIGHTS else self.weights
         return build_network(self.file.network, base, own)
 
+    def network_for(self, net: Backbone) -> Backbone:
+        """Return ``net``, or a copy with the adapters and weights that the method's exits need.
+
+        Raises:
+            ConfigError: If the file is for another backbone.
+            CheckpointError: If its weights are damaged or gone.
+        """
+        if has_adapters(self.file.network, net):
+            return net
+        return self.network(copy.deepcopy(net))
+
     def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> NetworkCall:
         """Start one sampling run.
 
@@ -102,6 +138,7 @@ def load_method(path: str | Path) -> LoadedMethod:
     """
     loaded = LoadedMethod(read_method_file(path), Path(path).expanduser().absolute())
     loaded.method  # noqa: B018 - mistakes in the numbers are found here
+    loaded.check_adapters()
     return loaded
 
 

@@ -16,8 +16,9 @@ from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.flops import count_parameters
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.methods.exits.freeze import frozen_schedule, share_explained_by_time
-from schedsearch.methods.kinds import build_method, build_network
+from schedsearch.methods.kinds import build_method
 from schedsearch.methods.method_file import MethodFile, write_method_file
+from schedsearch.methods.networks import build_network
 from schedsearch.protocols import ObservedCall
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.rival_records import RivalRecord, SeedQuality
