@@ -34,6 +34,8 @@ def conclusions(found: RunFindings, run_dir: str, costs: Costs | None = None) ->
         costs: Where the time went.
     """
     lines = [*_what_beats_what(found), *_warnings(found)]
+    if found.results.start is not None:
+        lines.append(found.results.start.sentence)
     if costs is not None and costs.device_seconds:
         lines.append(_where_the_time_went(costs))
     lines.append(f"Next: schedsearch pick {run_dir} --knee")

@@ -15,7 +15,7 @@ from schedsearch.exceptions import ConfigError, NoResultError, StorageError
 from schedsearch.files.atomic import replacing
 from schedsearch.methods.method_file import read_method_file, write_method_file
 from schedsearch.runs.entry import FrontEntry
-from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.runs.method_entry import method_row
 from schedsearch.runs.method_results import MethodResults
 from schedsearch.runs.results import RunResults
@@ -37,6 +37,8 @@ def export_schedule(
 ) -> None:
     """Write a schedule file that says where its numbers come from.
 
+    A trial with exit adapters becomes a method file, since a schedule file cannot hold them.
+
     Args:
         folder: The run folder.
         results: The run.
@@ -45,10 +47,16 @@ def export_schedule(
         weights: Where to copy the fine-tuned weights; None leaves them out.
 
     Raises:
-        ConfigError: If the weights would not lie beside or below the schedule file.
+        ConfigError: If the weights would not lie beside or below the schedule file, or are
+            missing where exits run through adapters.
         StorageError: If the trial's files are gone.
     """
-    kept = read_schedule_file(folder.trial(entry.trial) / "schedule.yaml")
+    adapted = has_adapters(folder, entry.trial)
+    if adapted and weights is None:
+        raise ConfigError(
+            f"The exits of trial {entry.trial} run through trained adapters, which lie in its "
+            "weights; add --weights FILE.safetensors."
+        )
     source = folder.weights(entry.trial)
     if not source.is_file():
         raise StorageError(
@@ -58,10 +66,27 @@ def export_schedule(
     relative = None
     if weights is not None:
         relative = _copied(source, weights, output)
+    name = entry.name or f"{results.settings.name}-trial-{entry.trial:04d}"
+    if adapted:
+        method = read_method_file(folder.trial(entry.trial) / METHOD_FILE)
+        pretrained = None if results.latency is None else results.latency.weights
+        write_method_file(
+            output,
+            dataclasses.replace(
+                method,
+                name=name,
+                backbone=dataclasses.replace(method.backbone, fingerprint=pretrained or None),
+                measured=_measured(results, entry),
+                provenance=_provenance(folder, results, entry),
+                weights=relative,
+            ),
+        )
+        return
+    kept = read_schedule_file(folder.trial(entry.trial) / SCHEDULE_FILE)
     write_schedule_file(
         output,
         ScheduleFile(
-            name=entry.name or f"{results.settings.name}-trial-{entry.trial:04d}",
+            name=name,
             backbone=ScheduledBackbone(
                 family=kept.backbone.family,
                 num_exit_blocks=kept.backbone.num_exit_blocks,
@@ -73,6 +98,11 @@ def export_schedule(
             weights=relative,
         ),
     )
+
+
+def has_adapters(folder: RunFolder, trial: int) -> bool:
+    """Whether the exits of a trial run through adapters."""
+    return (folder.trial(trial) / METHOD_FILE).is_file()
 
 
 def export_method(folder: RunFolder, name: str, output: Path, weights: Path | None) -> None:
@@ -94,7 +124,7 @@ def export_method(folder: RunFolder, name: str, output: Path, weights: Path | No
     if name not in rows:
         known = ", ".join(rows) or "none; run `schedsearch compare` first"
         raise NoResultError(f"There is no measured method {name!r}; known are {known}.")
-    path = folder.method(name) / "method.yaml"
+    path = folder.method(name) / METHOD_FILE
     if not path.is_file():
         raise StorageError(f"The file of {name} should be {path}, but it is gone. Restore it.")
     file = read_method_file(path)

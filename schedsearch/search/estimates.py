@@ -14,6 +14,7 @@ from schedsearch.search.stages.latency import CANDIDATES
 from schedsearch.search.stages.rivals import rivals_in, training_seeds
 from schedsearch.settings.rows import calibrates, entry_of
 from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
+from schedsearch.workers.start_check import CHECK_SEEDS, FIT_IMAGES
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
@@ -42,6 +43,8 @@ class Estimate:
     trial: float
     """The mean trial."""
     trials: float
+    start: float
+    """Adapters, and the check whether fine-tunes start from them."""
     profile: float
     latency: float
     confirmation: float
@@ -51,12 +54,13 @@ class Estimate:
     def wall(self) -> float:
         """Seconds until the run ends."""
         parallel = (self.trials + self.confirmation) / self.num_workers
-        return STARTUP_SECONDS + self.profile + parallel + self.latency
+        start = self.start / min(2, self.num_workers)
+        return STARTUP_SECONDS + start + self.profile + parallel + self.latency
 
     @property
     def device(self) -> float:
         """Seconds that workers, or the driver in their place, are busy."""
-        return self.profile + self.trials + self.latency + self.confirmation
+        return self.start + self.profile + self.trials + self.latency + self.confirmation
 
 
 def estimate_run(ready: Preflight) -> Estimate:
@@ -91,6 +95,12 @@ def estimate_run(ready: Preflight) -> Estimate:
     trials = full_trial * sum(measured)
     if settings.resources.gpus_per_trial >= 1:  # each is measured in place, beside full depth
         trials += full_latency * sum(1.0 + share for share in measured)
+    # Adapters and their check: two fine-tunes, each measured at every seed.
+    start = 0.0
+    if recipe.start == "adapters":
+        share = min(presets, default=searched)
+        judged = training + len(CHECK_SEEDS) * evaluation.num_samples * num_calls
+        start = per_image * (2 * share * judged + FIT_IMAGES * num_calls)
     # Profile: every exit of an interval comes from one pass.
     profile = per_image * training if recipe.weights == "shared" else 0.0
     if settings.profile is not None:
@@ -109,6 +119,7 @@ def estimate_run(ready: Preflight) -> Estimate:
     return Estimate(
         trial=trials / max(1, len(measured)),
         trials=trials,
+        start=start,
         profile=profile,
         latency=full_latency * sum(chosen),
         confirmation=confirmation if evaluation.confirm_seeds else 0.0,
