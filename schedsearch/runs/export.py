@@ -13,14 +13,13 @@ from safetensors.torch import load_file
 from schedsearch.backbones.weights.checkpoint import fingerprint_of
 from schedsearch.exceptions import ConfigError, NoResultError, StorageError
 from schedsearch.files.atomic import replacing
-from schedsearch.methods.method_file import read_method_file, write_method_file
+from schedsearch.methods.method_file import MethodFile, read_method_file, write_method_file
 from schedsearch.runs.entry import FrontEntry
 from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.runs.method_entry import method_row
 from schedsearch.runs.method_results import MethodResults
 from schedsearch.runs.results import RunResults
 from schedsearch.schedules.schedule_file import (
-    ScheduledBackbone,
     ScheduleFile,
     read_schedule_file,
     write_schedule_file,
@@ -51,50 +50,51 @@ def export_schedule(
             missing where exits run through adapters.
         StorageError: If the trial's files are gone.
     """
-    adapted = has_adapters(folder, entry.trial)
-    if adapted and weights is None:
-        raise ConfigError(
-            f"The exits of trial {entry.trial} run through trained adapters, which lie in its "
-            "weights; add --weights FILE.safetensors."
-        )
+    own = folder.trial(entry.trial)
+    kept: ScheduleFile | MethodFile
+    if has_adapters(folder, entry.trial):
+        kept = read_method_file(own / METHOD_FILE)
+        if weights is None:
+            raise ConfigError(
+                f"The exits of trial {entry.trial} run through trained adapters, which lie in its "
+                "weights; add --weights FILE.safetensors."
+            )
+    else:
+        kept = read_schedule_file(own / SCHEDULE_FILE)
     source = folder.weights(entry.trial)
     if not source.is_file():
         raise StorageError(
             f"The weights of trial {entry.trial} should be in {source}, but they are gone. "
             "Restore the file, or choose another trial."
         )
-    relative = None
-    if weights is not None:
-        relative = _copied(source, weights, output)
+    relative = None if weights is None else _copied(source, weights, output)
     name = entry.name or f"{results.settings.name}-trial-{entry.trial:04d}"
-    if adapted:
-        method = read_method_file(folder.trial(entry.trial) / METHOD_FILE)
-        pretrained = None if results.latency is None else results.latency.weights
+    measured, provenance = _measured(results, entry), _provenance(folder, results, entry)
+    if isinstance(kept, MethodFile):
+        # NOTE: a method file names the weights that its network was made from.
+        pretrained = None if results.latency is None else results.latency.weights or None
         write_method_file(
             output,
             dataclasses.replace(
-                method,
+                kept,
                 name=name,
-                backbone=dataclasses.replace(method.backbone, fingerprint=pretrained or None),
-                measured=_measured(results, entry),
-                provenance=_provenance(folder, results, entry),
+                backbone=dataclasses.replace(kept.backbone, fingerprint=pretrained),
+                measured=measured,
+                provenance=provenance,
                 weights=relative,
             ),
         )
         return
-    kept = read_schedule_file(folder.trial(entry.trial) / SCHEDULE_FILE)
     write_schedule_file(
         output,
         ScheduleFile(
             name=name,
-            backbone=ScheduledBackbone(
-                family=kept.backbone.family,
-                num_exit_blocks=kept.backbone.num_exit_blocks,
-                fingerprint=fingerprint_of(load_file(source)),
+            backbone=dataclasses.replace(
+                kept.backbone, fingerprint=fingerprint_of(load_file(source))
             ),
             depths=entry.depths,
-            measured=_measured(results, entry),
-            provenance=_provenance(folder, results, entry),
+            measured=measured,
+            provenance=provenance,
             weights=relative,
         ),
     )

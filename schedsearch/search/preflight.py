@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,12 +18,10 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
 from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 from schedsearch.workers.loading import load_trainer
-from schedsearch.workers.starts import exits_of_space, timed_network
+from schedsearch.workers.starts import exits_of_space
 from schedsearch.workers.workbench import Workbench, build_workbench
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from schedsearch.evaluation.latency_table import LatencyTable
     from schedsearch.runs.folder import RunFolder
     from schedsearch.runs.latency_file import LatencyReport
@@ -73,17 +71,12 @@ class Preflight:
 
     def disk_bytes(self) -> int:
         """Roughly what a run will write: EMA weights, and the state of running trials."""
-        weights = sum(p.numel() * p.element_size() for p in self._trained.parameters())
+        weights = sum(p.numel() * p.element_size() for p in self.bench.pretrained.parameters())
         running = 4 * weights * self.settings.resources.num_workers
         if self.settings.recipe.weights == "shared":  # trials only link to the one file
             return 2 * weights + running
         retrained = self.settings.resources.num_workers if self.retrains else 0
         return (self.settings.search.n_trials + retrained) * weights + running
-
-    @property
-    def _trained(self) -> nn.Module:
-        """A network like those that trials train."""
-        return cast("nn.Module", timed_network(self.bench, None))
 
     @property
     def retrains(self) -> bool:
