@@ -40,10 +40,14 @@ def start_record(
 
 
 def check_of(fid: float, audit: float) -> StartCheck:
-    """A check where the plain start has FID 2 and auditor's FID 1."""
+    """A check where the plain start has FID 2 and auditor's FID 1, with some noise."""
     return StartCheck(
-        plain=start_record("plain", [1.5, 2.5], [1.0, 1.0]),
-        adapters=start_record("adapters", [fid - 0.25, fid + 0.25], [audit, audit]),
+        plain=start_record("plain", [1.75, 2.0, 2.25], [0.9, 1.0, 1.1]),
+        adapters=start_record(
+            "adapters",
+            [fid - 0.125, fid, fid + 0.125],
+            [audit - 0.0625, audit, audit + 0.0625],
+        ),
     )
 
 

@@ -115,6 +115,8 @@ def profile_space(settings: StudySettings, folder: RunFolder, observer: Observer
 def _check_start(ready: Preflight, folder: RunFolder, meter: Meter, observer: Observer) -> None:
     stage = StartStage(ready, folder, observer)
     if stage.is_due:
+        if folder.results_file.exists():
+            stage.refuse_to_decide_again()
         stage.announce()
         _work(stage, meter, stages.START)
     stage.report()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FIT_IMAGES = 96
 """Images sampled at full depth whose tokens the adapters fit."""
 
-CHECK_SEEDS = (6000, 6001)
+CHECK_SEEDS = (6000, 6001, 6002)
 """Added to ``evaluation.seed``: no search, confirmation or calibration samples these images."""
 
 WEIGHTS = "ema.safetensors"

@@ -148,3 +148,13 @@ def test_a_damaged_export_is_refused(adapted_run: Path, tmp_path: Path) -> None:
     done = run_cli("sample", space, "--method", method, "--out", tmp_path / "a.npz")
     assert done.code == 2
     assert "names no weights that hold them" in done.err
+
+
+def test_the_profile_is_of_the_decided_start(adapted_run: Path, tmp_path: Path) -> None:
+    space = write_space(tmp_path, **{**SPACE, "profile": {"num_images": 4}})
+    done = run_cli("profile", space, "--output", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert sentence_of(adapted_run) in " ".join(done.err.split())
+    assert "exit adapters" in done.out
+    table = json.loads((tmp_path / "run" / "profile" / "error_table.json").read_text())
+    assert table["exits"] == "adapters"

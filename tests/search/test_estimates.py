@@ -128,9 +128,9 @@ def test_a_check_of_adapters_takes_two_fine_tunes() -> None:
     plain = estimate_run(ready_of(*PRESETS, **asked))
     found = estimate_run(ready_of(*PRESETS, **asked, recipe={"start": "adapters"}))
     assert plain.start == 0.0
-    # D3, which saves most, is judged at two seeds; 96 images at full depth fit the maps.
+    # D3, which saves most, is judged at three seeds; 96 images at full depth fit the maps.
     share = 0.4
-    judged = 3 * 5 * 64 + 2 * 32 * CALLS
+    judged = 3 * 5 * 64 + 3 * 32 * CALLS
     assert found.start == pytest.approx(IMAGE * (2 * share * judged + 96 * CALLS))
     assert found.device == pytest.approx(plain.device + found.start)
     assert found.wall == pytest.approx(plain.wall + found.start)  # one worker

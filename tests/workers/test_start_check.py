@@ -85,7 +85,7 @@ def test_both_starts_see_the_same_batches_and_images(
     assert one[0].schedule == two[0].schedule
     assert one[5] == two[5] == 0
     for record in found:
-        assert len(record.fids) == len(record.audit_fids) == 2
+        assert len(record.fids) == len(record.audit_fids) == 3
         assert record.fids[0] != record.fids[1]
         assert (record.depths, record.num_steps) == (list(DEPTHS), 2)
         assert record.cpu_seconds > 0
@@ -182,4 +182,4 @@ def test_seeds_of_the_check_belong_to_it_alone() -> None:
     from schedsearch.workers.rivals.choices import CALIBRATION_SEED
 
     assert CALIBRATION_SEED not in start_check.CHECK_SEEDS
-    assert len(set(start_check.CHECK_SEEDS)) == 2
+    assert len(set(start_check.CHECK_SEEDS)) == 3

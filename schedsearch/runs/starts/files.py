@@ -95,6 +95,8 @@ class StartFiles:
         plain, adapters = self.record("plain"), self.record("adapters")
         if plain is None or adapters is None:
             return None
+        if plain.depths != adapters.depths:
+            return None
         return StartCheck(plain=plain, adapters=adapters)
 
     def use_adapters(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from schedsearch.files.atomic import write_text
 from schedsearch.files.strict_json import check_fields, read_object
 from schedsearch.formatting import rounded
+from schedsearch.statistics.paired import paired_difference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,10 +93,15 @@ class StartCheck:
 
     @property
     def keeps_adapters(self) -> bool:
-        """Whether neither judge calls adapters worse, and one calls them better."""
-        if self.adapters.failed is not None:
+        """Whether no judge calls adapters worse, and both together call them better.
+
+        Worse is a paired 95 % interval above zero. Together means the product of both ratios of
+        mean FIDs, since one judge's mean over few seeds may go up by chance.
+        """
+        if self.adapters.failed is not None or self._is_worse:
             return False
-        return not self._is_worse and any(found < before for before, found in self._means)
+        ratios = [found / max(before, 1e-12) for before, found in self._means]
+        return math.prod(ratios) < 1.0
 
     @property
     def sentence(self) -> str:
@@ -112,12 +119,20 @@ class StartCheck:
         )
         if self.keeps_adapters:
             return f"Fine-tunes start from exit adapters: {shown}."
-        why = "are worse by a judge" if self._is_worse else "change nothing"
-        return f"Fine-tunes start from plain exits, as adapters {why}: {shown}."
+        why = "a judge calls adapters worse" if self._is_worse else "adapters do not help"
+        return f"Fine-tunes start from plain exits, as {why}: {shown}."
 
     @property
     def _is_worse(self) -> bool:
-        return any(found > before for before, found in self._means)
+        """Whether the paired 95 % interval of a judge lies above zero."""
+        found = (
+            paired_difference(dict(enumerate(adapters)), dict(enumerate(plain)))
+            for plain, adapters in (
+                (self.plain.fids, self.adapters.fids),
+                (self.plain.audit_fids, self.adapters.audit_fids),
+            )
+        )
+        return any(judge is not None and judge.verdict == "worse" for judge in found)
 
     @property
     def _means(self) -> tuple[tuple[float, float], ...]:

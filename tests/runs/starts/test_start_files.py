@@ -14,31 +14,29 @@ from schedsearch.runs.starts.records import StartCheck, StartRecord
 
 
 @pytest.mark.parametrize(
-    ("fid", "audit", "keeps"),
+    ("fid", "audit", "keeps", "why"),
     [
-        (1.9, 0.9, True),
-        (1.9, 1.0, True),
-        (2.0, 0.9, True),
-        (2.0, 1.0, False),  # nobody calls it better
-        (1.0, 1.1, False),
-        (2.1, 0.1, False),
+        (1.9, 0.9, True, ""),
+        (1.9, 1.0, True, ""),
+        (2.05, 0.5, True, ""),  # within the noise of FID, half of the auditor's
+        (1.0, 1.05, True, ""),
+        (2.0, 1.0, False, ", as adapters do not help"),
+        (2.2, 0.95, False, ", as adapters do not help"),  # not worth it
+        (3.0, 0.1, False, ", as a judge calls adapters worse"),
+        (0.5, 1.5, False, ", as a judge calls adapters worse"),
     ],
 )
-def test_both_judges_have_a_say(fid: float, audit: float, keeps: bool) -> None:
+def test_both_judges_have_a_say(fid: float, audit: float, keeps: bool, why: str) -> None:
     check = check_of(fid, audit)
     assert check.keeps_adapters is keeps
-    assert check.sentence.startswith(
-        f"Fine-tunes start from {'exit adapters' if keeps else 'plain exits'}"
-    )
-    assert check.sentence.endswith(
+    assert check.sentence == (
+        f"Fine-tunes start from {'exit adapters' if keeps else 'plain exits'}{why}: "
         f"D4-DiT gets FID {fid:.3f} instead of 2.000, auditor's FID {audit:.3f} instead of 1.000 "
-        "(2 held-out seeds, n=64)."
+        "(3 held-out seeds, n=64)."
     )
 
 
-def test_the_reason_is_said_in_one_sentence() -> None:
-    assert ", as adapters are worse by a judge: D4" in check_of(1.0, 1.1).sentence
-    assert ", as adapters change nothing: D4" in check_of(2.0, 1.0).sentence
+def test_a_fine_tune_that_failed_is_the_reason() -> None:
     failed = start_record("adapters", [], [], failed="loss is nan at step 1.")
     check = StartCheck(plain=check_of(1.0, 1.0).plain, adapters=failed)
     assert not check.keeps_adapters
@@ -48,7 +46,7 @@ def test_the_reason_is_said_in_one_sentence() -> None:
     )
 
 
-@pytest.mark.parametrize(("fid", "keeps"), [(1.5, True), (2.5, False)])
+@pytest.mark.parametrize(("fid", "keeps"), [(1.5, True), (3.5, False)])
 def test_a_folder_with_a_check(tmp_path: Path, fid: float, keeps: bool) -> None:
     settings = adapters_settings()
     files = leave(tmp_path, settings, fid, 0.5)
@@ -108,7 +106,7 @@ def test_other_weights_need_another_check(tmp_path: Path) -> None:
         lambda text: text[:-9],
         lambda text: "[]",
         lambda text: text.replace('"label"', '"lable"'),
-        lambda text: text.replace("1.5", '"low"'),
+        lambda text: text.replace("1.75", '"low"'),
         lambda text: text.replace('"failed": null', '"failed": "both"'),
         lambda text: text.replace('"start"', '"start": 1, "and"'),
     ],
