@@ -59,6 +59,13 @@ class Evaluation:
     """Digest of everything that must agree for two values to compare."""
     sample_std: float
     """Pixel standard deviation of the samples; few-step solvers can hide damage in FID."""
+    reference_std: float
+    """The same of the reference images."""
+    nn_distance: float | None = None
+    """Mean distance to the nearest training image: Euclidean over all pixels in [-1, 1]. None
+    where pixels are not compared."""
+    near_copies: float | None = None
+    """Share of samples as near to a training image as the closest 5 % are to each other."""
     class_accuracy: float | None = None
     """Share of samples that the extractor recognises as their label, where it can tell."""
 
@@ -142,7 +149,7 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmRecord:
-    """FID and KID of a finished trial's schedule at one held-out evaluation seed."""
+    """Quality of a finished trial's schedule at one held-out evaluation seed."""
 
     number: int
     """Trial number."""
@@ -151,6 +158,7 @@ class ConfirmRecord:
     num_samples: int
     fid: float
     kid: float
+    sample_std: float
     features: str
     training_seed: int | None = None
     """Seed of the retrained weights; None for the trial's own."""
@@ -158,6 +166,10 @@ class ConfirmRecord:
     """FID of the same images by ``evaluation.auditor``, which chooses nothing."""
     audit_features: str | None = None
     """The auditor's name."""
+    nn_distance: float | None = None
+    """As in :class:`Evaluation`."""
+    near_copies: float | None = None
+    """As in :class:`Evaluation`."""
 
     def to_json(self) -> str:
         """One line of JSON."""

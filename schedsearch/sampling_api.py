@@ -13,7 +13,8 @@ from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
-from schedsearch.methods.loading import LoadedMethod
+from schedsearch.methods.loading import LoadedMethod, build_solver_for, check_weights
+from schedsearch.methods.method_file import check_solver
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
@@ -63,8 +64,8 @@ def sample(
     net: Backbone,
     schedule: Method,
     *,
-    solver: str = "ddim",
-    num_steps: int = 50,
+    solver: str | None = None,
+    num_steps: int | None = None,
     num: int = 16,
     seed: int = 0,
     labels: Tensor | None = None,
@@ -80,8 +81,10 @@ def sample(
         net: The network, in eval mode, on the device to use.
         schedule: An exit schedule, or a method of :func:`load_method` with the network that its
             ``network`` returns. Where its exits run through adapters, the backbone will do too.
-        solver: ``ddpm``, ``ddim``, ``dpm_solver`` or ``euler_maruyama``.
-        num_steps: Network calls per image.
+        solver: ``ddpm``, ``ddim``, ``dpm_solver`` or ``euler_maruyama``. None takes the one that
+            the method was made for, or ``ddim``.
+        num_steps: Network calls per image. None takes those that the method was made for, or
+            50. A method of fitted steps takes those of the full run, and makes fewer calls.
         num: Number of images; ignored if ``noise`` is given.
         seed: Seed of the starting noise and the solver's noise. Image i does not depend on
             ``num``.
@@ -98,8 +101,8 @@ def sample(
         for images), not clipped.
 
     Raises:
-        ConfigError: If the options are invalid, or the network lacks the channels or the "no
-            class" label that guidance needs.
+        ConfigError: If the options are invalid, the method was made for another solver, or the
+            network lacks the channels or the "no class" label that guidance needs.
         ValueError: If the schedule runs more blocks than the network has, or the labels are not
             one per image.
     """
@@ -109,6 +112,11 @@ def sample(
             f"{net.num_exit_blocks}. Scale it with schedsearch.schedules.hand_made.scale_schedule."
         )
     # Validate the settings.
+    file = schedule.file if isinstance(schedule, LoadedMethod) else None
+    if solver is None:
+        solver = (file and file.solver) or "ddim"
+    if num_steps is None:
+        num_steps = (file and file.num_steps) or 50
     inner = getattr(net, "net", net)  # of a network with further parameters
     own: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
     sections = read_sections(
@@ -123,6 +131,13 @@ def sample(
         }
     )
     settings: SolverSettings = sections["solver"]
+    process, learned = build_process(sections["diffusion"]), learns_variance(net)
+    if isinstance(schedule, LoadedMethod):
+        check_weights(schedule, net)
+        check_solver(schedule.file, schedule.path, solver=solver, num_steps=num_steps)
+        integrator = build_solver_for(schedule.file, settings, process, learned_variance=learned)
+    else:
+        integrator = build_solver(settings, process, learned_variance=learned)
     # Sample.
     if isinstance(schedule, LoadedMethod):
         net = schedule.network_for(net)
@@ -136,11 +151,7 @@ def sample(
     return generate(
         net,
         schedule,
-        build_solver(
-            settings,
-            build_process(sections["diffusion"]),
-            learned_variance=learns_variance(net),
-        ),
+        integrator,
         start,
         classes,
         batch_size,

@@ -16,8 +16,15 @@ import pytest
 from tiny_runs import only_once, run_cli, write_space
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests that fork first, before any other runs a backward pass; see ``forks``."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of time unless ``-m timing`` asks for them, and put tests that fork first.
+
+    Forks come before any test that runs a backward pass; see ``forks``.
+    """
+    if "timing" not in config.option.markexpr:
+        timed = [item for item in items if item.get_closest_marker("timing") is not None]
+        config.hook.pytest_deselected(items=timed)
+        items[:] = [item for item in items if item not in timed]
     items.sort(key=lambda item: not _forks(item))
 
 

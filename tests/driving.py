@@ -50,6 +50,9 @@ def evaluation_of(fid: float, latency_ms: float, **changes: Any) -> Evaluation:
         "features": "digits CNN",
         "protocol": "0123456789abcdef",
         "sample_std": 0.5,
+        "reference_std": 0.5,
+        "nn_distance": 2.0,
+        "near_copies": 0.05,
     }
     return Evaluation(**{**values, **changes})
 
@@ -88,7 +91,10 @@ def confirm_of(
         training_seed=training_seed,
         fid=fid,
         kid=fid / 100,
+        sample_std=0.5,
         features="digits CNN",
+        nn_distance=2.0,
+        near_copies=0.05,
     )
 
 

@@ -30,6 +30,7 @@ SECTIONS = {
     "resources": "ResourceSettings",
     "rivals, kind: schedule": "ScheduleRival",
     "rivals, kind: steps": "StepsRival",
+    "rivals, kind: fitted_steps": "FittedStepsRival",
     "rivals, kind: uncertainty": "UncertaintyRival",
     "rivals, kind: similarity": "SimilarityRival",
     "rivals, kind: tome": "TokenMergingRival",

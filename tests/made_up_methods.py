@@ -7,9 +7,9 @@ from driving import settings_of
 
 from schedsearch.records import TrialRecord
 from schedsearch.runs.latency_file import LatencyReport
-from schedsearch.runs.method_results import MethodResults
+from schedsearch.runs.methods.records import RivalRecord, SeedQuality
+from schedsearch.runs.methods.results import MethodResults
 from schedsearch.runs.results import RunResults
-from schedsearch.runs.rival_records import RivalRecord, SeedQuality
 
 FULL_MS = 100.0
 
@@ -17,7 +17,15 @@ FULL_MS = 100.0
 def rival_of(name: str, fids: Sequence[float], **changes: Any) -> RivalRecord:
     """A measured row; its FIDs are those of the evaluation seeds 0, 1, 2, ..."""
     qualities = tuple(
-        SeedQuality(seed=seed, fid=fid, kid=0.0, sample_std=0.5, audit_fid=fid / 10)
+        SeedQuality(
+            seed=seed,
+            fid=fid,
+            kid=0.0,
+            sample_std=0.5,
+            audit_fid=fid / 10,
+            nn_distance=2.0,
+            near_copies=0.05,
+        )
         for seed, fid in enumerate(fids)
     )
     values: dict[str, Any] = {
@@ -31,6 +39,7 @@ def rival_of(name: str, fids: Sequence[float], **changes: Any) -> RivalRecord:
         "num_samples": 64,
         "features": "digits CNN",
         "audit_features": "digits MLP",
+        "reference_std": 0.5,
         "share": 1.0,
         "macs": 1000,
         "full_macs": 1000,

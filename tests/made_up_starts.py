@@ -5,8 +5,9 @@ from typing import Any
 
 from driving import settings_of
 
+from schedsearch.files.digest import sha256_of
 from schedsearch.runs.folder import RunFolder
-from schedsearch.runs.starts.files import RECORD, StartFiles, sha256_of
+from schedsearch.runs.starts.files import RECORD, StartFiles
 from schedsearch.runs.starts.records import AdaptersRecord, StartCheck, StartRecord
 from schedsearch.settings import StudySettings
 

@@ -87,8 +87,10 @@ def test_no_prefix_of_a_record_is_a_record() -> None:
 
 def test_keys_with_a_default_may_be_missing() -> None:
     data = {"number": 1, "seed": 2, "num_samples": 64, "fid": 1.5, "kid": 0.1, "features": "x"}
+    data["sample_std"] = 0.5
     record = ConfirmRecord.from_json(json.dumps(data))
     assert (record.training_seed, record.audit_fid) == (None, None)
+    assert (record.nn_distance, record.near_copies) == (None, None)
     trial = json.loads(record_of(3, DEPTHS).to_json())
     del trial["origin"]
     assert TrialRecord.from_json(json.dumps(trial)) == record_of(3, DEPTHS)

@@ -39,6 +39,7 @@ TINY: dict[str, Any] = {
     "warm_start": ["full", "D2-DiT", "D3-DiT", "D4-DiT"],
     "recipe": {"num_steps": 2, "batch_size": 64, "lr": 5.0e-4},
     "profile": None,
+    "plan": None,
     "solver": {"name": "dpm_solver", "num_steps": 3},  # calls in the intervals 9, 6 and 3
     "evaluation": {
         "num_samples": 64,

@@ -206,7 +206,8 @@ class DiT(nn.Module):
             The prediction, (N, C, H, W), or (N, 2C, H, W) when variances are learned.
 
         Raises:
-            ValueError: If a depth lies outside 1..depth or labels are missing.
+            ValueError: If a depth lies outside 1..depth, labels are missing, or an
+                unconditional model gets some.
         """
         exits = Exits.of(exit_depth, len(x), range(1, self.num_exit_blocks + 1), x.device)
         opened = self.open(x, t, y)
@@ -263,11 +264,13 @@ class DiT(nn.Module):
         return torch.cat([tokens, *reversed(exited)]) if exited else tokens
 
     def _labels(self, y: Tensor | None, x: Tensor) -> Tensor:
-        if y is not None:
-            return y
-        if self.num_classes is not None:
+        if self.num_classes is None:
+            if y is not None:
+                raise ValueError("This model is unconditional and takes no labels y.")
+            return torch.zeros(len(x), dtype=torch.long, device=x.device)
+        if y is None:
             raise ValueError(
                 f"This model is conditioned on {self.num_classes} classes and needs labels y; "
                 f'the label {self.null_label} means "no class".'
             )
-        return torch.zeros(len(x), dtype=torch.long, device=x.device)
+        return y

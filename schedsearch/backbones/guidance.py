@@ -26,6 +26,24 @@ def learns_variance(net: nn.Module | Backbone) -> bool:
     return bool(getattr(net, "learn_sigma", False))
 
 
+def guide(prediction: Tensor, cfg_scale: float, cfg_channels: int | None = None) -> Tensor:
+    """Combine predictions with and without labels, or differences of predictions.
+
+    Args:
+        prediction: Rows with labels, then the same rows without, (2N, C, H, W).
+        cfg_scale: Scale of classifier-free guidance.
+        cfg_channels: Guide only the first channels; None guides all.
+
+    Returns:
+        The guided prediction, (N, C, H, W).
+    """
+    with_label, without = prediction.chunk(2)
+    guided = without + cfg_scale * (with_label - without)
+    if cfg_channels is None:
+        return guided
+    return torch.cat([guided[:, :cfg_channels], with_label[:, cfg_channels:]], dim=1)
+
+
 class GuidedDenoiser:
     """Denoiser of one sampling run: it starts the method and counts the steps.
 
@@ -94,27 +112,10 @@ class GuidedDenoiser:
         channels = x.shape[1]
         prediction, variance = output[:, :channels], output[:, channels:]
         if guided:
-            prediction, variance = self._guide(prediction), variance[: len(x)]
+            # NOTE: Guiding v or x0 equals guiding eps: the conversion to eps is affine.
+            prediction = guide(prediction, self._cfg_scale, self._cfg_channels)
+            variance = variance[: len(x)]
         eps = self._solver.process.eps_from(prediction, x, t)
         if self._solver.wants_variance and variance.shape[1]:
             return torch.cat([eps, variance], dim=1)
         return eps
-
-    def _guide(self, prediction: Tensor) -> Tensor:
-        """Combine the predictions with and without labels.
-
-        Guiding v or x0 equals guiding eps, because the conversion to eps is affine.
-
-        Args:
-            prediction: Predictions with labels, then without, (2N, C, H, W).
-
-        Returns:
-            The guided prediction, (N, C, H, W).
-        """
-        with_label, without = prediction.chunk(2)
-        guided = without + self._cfg_scale * (with_label - without)
-        if self._cfg_channels is None:
-            return guided
-        return torch.cat(
-            [guided[:, : self._cfg_channels], with_label[:, self._cfg_channels :]], dim=1
-        )

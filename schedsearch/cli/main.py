@@ -81,6 +81,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("export", "write the chosen schedule, and its weights", "export"),
     Command("compare", "measure other methods beside the schedules, or show them", "compare"),
+    Command("plan", "plans that need no training: calibrate, choose, measure", "plan"),
     Command("convert", "check weights and write them in another layout", "convert"),
     Command("sample", "sample images with an exit schedule", "sample"),
     Command("latency", "measure the latency of schedules", "latency"),

@@ -29,6 +29,9 @@ NO_FLIP = {
 }
 """Sources that are not mirrored, and why."""
 
+WITH_TEST_SPLIT = ("mnist", "cifar10")
+"""Sources that come with test images."""
+
 FEATURES = ("digits", "digits_mlp", "mnist_cnn", "lenet", "inception")
 """Feature extractors that need no import string."""
 
@@ -54,12 +57,35 @@ def data_keys(data: DataSettings) -> Iterator[Mistake]:
     if source == "latents" and data.vae is None:
         remedy = "set it to the folder of the diffusers AutoencoderKL that made the latents"
         yield "data.vae", "latents need the autoencoder that decodes them", remedy
+    yield from _reference_keys(data)
+
+
+def _reference_keys(data: DataSettings) -> Iterator[Mistake]:
+    """The source can give the images that FID compares with."""
+    source = data.source
+    if data.reference_split == "test" and source not in WITH_TEST_SPLIT:
+        reason = f"only {' and '.join(WITH_TEST_SPLIT)} have test images, got source {source}"
+        other = "remove the key" if source == "digits" else "name them in data.reference_path"
+        yield "data.reference_split", reason, other
+    if data.reference_path is None:
+        return
+    if source in WITH_TEST_SPLIT:
+        reason = f"{source} brings its test images along"
+        yield "data.reference_path", reason, "set data.reference_split: test instead"
+    elif source == "digits":
+        reason = "digits are one set of images, and the shipped network was trained on all"
+        yield "data.reference_path", reason, "remove the key, or use source npz for both paths"
+    elif data.reference_path == data.path:
+        reason = "these are the training images"
+        yield "data.reference_path", reason, "name others, or remove the key"
 
 
 def data_files(data: DataSettings) -> Iterator[Mistake]:
     """The files and folders of the source exist."""
-    if data.path is not None and data.source != "digits":
-        path = Path(data.path)
+    for key, text in (("path", data.path), ("reference_path", data.reference_path)):
+        if text is None or data.source == "digits":
+            continue
+        path = Path(text)
         if data.source == "npz":
             reason = why_not_a_file(path)
         elif data.source == "latents":
@@ -67,7 +93,7 @@ def data_files(data: DataSettings) -> Iterator[Mistake]:
         else:
             reason = None if path.is_dir() else f"the folder {path} does not exist"
         if reason is not None:
-            yield "data.path", reason, FROM_FOLDER
+            yield f"data.{key}", reason, FROM_FOLDER
     if data.source != "latents" or data.vae is None:
         return
     if (reason := why_not_a_file(Path(data.vae, "config.json"))) is not None:

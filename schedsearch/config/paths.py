@@ -23,6 +23,7 @@ _PATH_KEYS = (
     ("backbone", "checkpoint"),
     ("data", "path"),
     ("data", "vae"),
+    ("data", "reference_path"),
     ("evaluation", "features_path"),
     ("evaluation", "auditor_path"),
 )

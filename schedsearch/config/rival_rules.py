@@ -9,20 +9,31 @@ from typing import Any
 
 from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
 from schedsearch.config.paths import why_not_importable
+from schedsearch.config.solver_rules import draws_noise, solver_mistakes
+from schedsearch.config.warm_starts import TWIN_OF, WARM_START, twin_row
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, Mistake, nearest_or_list, shown
 from schedsearch.files.validation import validate
 from schedsearch.schedules.argument import resolve_schedule
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, HAND_MADE
-from schedsearch.settings import BackboneSettings, RecipeSettings, SpaceSettings
+from schedsearch.settings import (
+    BackboneSettings,
+    DiffusionSettings,
+    RecipeSettings,
+    SolverSettings,
+    SpaceSettings,
+)
+from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rivals import (
     RIVAL_KINDS,
+    FittedStepsRival,
     PrunedRival,
     RivalSettings,
     ScheduleRival,
     SimilarityRival,
     SmallRival,
+    StepsRival,
     StitchRival,
     TokenMergingRival,
     UncertaintyRival,
@@ -30,6 +41,9 @@ from schedsearch.settings.rivals import (
 from schedsearch.settings.rows import PRESETS, Row, rows_of
 
 RIVALS = "rivals"
+
+TAKEN = (FULL, PRESETS, PLAN)
+"""Names of rows that are no entries of the section."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
@@ -49,8 +63,8 @@ def read_rivals(value: Any, findings: Findings) -> dict[str, RivalSettings]:
     found = {}
     for name, entry in value.items():
         at = (RIVALS, name)
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (FULL, PRESETS):
-            remedy = "use letters, digits, '_' and '-'; full and presets are taken"
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in TAKEN:
+            remedy = "use letters, digits, '_' and '-'; full, presets and plan are taken"
             findings.add(at, f"{shown(name)} cannot name an entry", remedy)
         elif not isinstance(entry, Mapping):
             findings.add(at, f"must be a section with the key kind, got {shown(entry)}")
@@ -106,6 +120,39 @@ def rivals_fit(
             yield from _has_small(f"{at}.small", entry, rows, rivals)
 
 
+def steps_fit(
+    rivals: Mapping[str, RivalSettings], solver: SolverSettings, diffusion: DiffusionSettings
+) -> Iterator[Mistake]:
+    """The solver takes the numbers of steps, and steps are fitted to a deterministic run."""
+    for name, entry in rivals.items():
+        at = f"{RIVALS}.{name}"
+        if isinstance(entry, StepsRival):
+            yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
+        elif isinstance(entry, FittedStepsRival):
+            yield from _fitted_steps(at, entry, solver)
+
+
+def twins_exist(
+    warm_start: tuple[str | tuple[int, ...], ...], rivals: Mapping[str, RivalSettings]
+) -> Iterator[Mistake]:
+    """Every twin among the warm starts is that of a dynamic row."""
+    rows = {row.name: row for row in rows_of(rivals, {})}
+    dynamic = [f"{TWIN_OF}{name}" for name, row in rows.items() if row.dynamic]
+    for index, entry in enumerate(warm_start):
+        name = twin_row(entry)
+        if name is None or (name in rows and rows[name].dynamic):
+            continue
+        reason = f"there is no row {name!r} in rivals"
+        if name in rows:
+            reason = f"the row {name!r} of rivals is not dynamic, so it has no static twin"
+        remedy = "add an entry of kind uncertainty or similarity to rivals"
+        yield (
+            f"{WARM_START}.{index}",
+            reason,
+            nearest_or_list(entry, dynamic) if dynamic else remedy,
+        )
+
+
 def trainers_exist(rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:
     """The modules of the trainers exist."""
     for name, entry in rivals.items():
@@ -140,6 +187,28 @@ def _schedules_exist(
             schedule_at(str(point), num_blocks or 10**6, space.num_intervals, family)
         except ConfigError as error:
             yield f"{at}.schedules.{index}", str(error).removesuffix("."), None
+
+
+def _plain_steps(
+    at: str, entry: StepsRival, solver: SolverSettings, diffusion: DiffusionSettings
+) -> Iterator[Mistake]:
+    for index, num_steps in enumerate(entry.num_steps):
+        fewer = dataclasses.replace(solver, num_steps=num_steps)
+        for key, reason, remedy in solver_mistakes(fewer, continuous=diffusion.betas == "vp"):
+            if key == "solver.num_steps":
+                yield f"{at}.{index}", reason, remedy
+
+
+def _fitted_steps(at: str, entry: FittedStepsRival, solver: SolverSettings) -> Iterator[Mistake]:
+    if draws_noise(solver):
+        which = f"ddim with eta: {solver.eta:g}" if solver.name == "ddim" else solver.name
+        reason = f"fitted steps follow a run without noise in its steps, but {which} draws some"
+        remedy = "use ddim with eta: 0 or dpm_solver, or remove the entry"
+        yield at, reason, remedy
+    for index, num_steps in enumerate(entry.num_steps):
+        if num_steps > solver.num_steps:
+            reason = f"the full run has {solver.num_steps} steps, got {num_steps}"
+            yield f"{at}.num_steps.{index}", reason, None
 
 
 def _is_trained(at: str, name: str, rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:

@@ -26,7 +26,13 @@ from schedsearch.config.data_rules import (
     image_shape,
 )
 from schedsearch.config.paths import PACKAGE_PREFIX, why_not_importable
-from schedsearch.config.rival_rules import rivals_fit, trainers_exist
+from schedsearch.config.rival_rules import (
+    RIVALS,
+    rivals_fit,
+    steps_fit,
+    trainers_exist,
+    twins_exist,
+)
 from schedsearch.config.solver_rules import guidance, solver_options
 from schedsearch.config.warm_starts import WARM_START, number_of_trials, resolve_warm_starts
 from schedsearch.files.problems import Findings, Mistake
@@ -75,6 +81,9 @@ def _run(rules: tuple[Rule, ...], sections: Mapping[str, Any], findings: Finding
 
 def _check_warm_starts(sections: Mapping[str, Any], findings: Findings, read_files: bool) -> None:
     backbone, space = sections["backbone"], sections["space"]
+    # NOTE: A wrong entry of rivals is left out, so its row would seem to be missing.
+    if not findings.touches((RIVALS,)):
+        findings.add_all(twins_exist(sections[WARM_START], sections[RIVALS]))
     starts = resolve_warm_starts(
         sections[WARM_START],
         space,
@@ -182,6 +191,7 @@ BETWEEN_SECTIONS: tuple[Rule, ...] = (
     adapters,
     table_seeds,
     rivals_fit,
+    steps_fit,
 )
 ON_DISK: tuple[Rule, ...] = (
     missing_class,

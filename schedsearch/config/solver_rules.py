@@ -48,6 +48,11 @@ def solver_mistakes(
             yield "solver.variance", reason, "set it to auto, fixed_small or fixed_large"
 
 
+def draws_noise(solver: SolverSettings) -> bool:
+    """Whether the solver adds noise in its steps."""
+    return solver.name in ("ddpm", "euler_maruyama") or solver.eta > 0
+
+
 def solver_options(
     solver: SolverSettings, diffusion: DiffusionSettings, backbone: BackboneSettings | None = None
 ) -> Iterator[Mistake]:

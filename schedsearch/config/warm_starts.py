@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,17 @@ from schedsearch.settings import SearchSettings, SpaceSettings
 
 WARM_START = "warm_start"
 
+TWIN_OF = "twin:"
+"""Begins an entry that names a dynamic row of ``rivals``: ``twin:deediff-0.75``."""
+
 
 @dataclass(frozen=True, slots=True)
 class WarmStart:
     """A schedule to measure before the search proposes its own."""
 
     label: str
-    """``full``, the preset's name, the name in the schedule file, or ``warm-start-3``."""
+    """``full``, the preset's name, the name in the schedule file, ``twin:deediff-0.75``, or
+    ``warm-start-3``."""
     schedule: ExitSchedule
 
 
@@ -43,10 +47,15 @@ def check_entries(value: Any, findings: Findings) -> bool:
                     reason = f"a depth is an integer >= 0, got {shown(depth)}"
                     findings.add((WARM_START, i, j), reason)
         elif not isinstance(entry, str):
-            reason = "must be full, a preset, a list of depths or a schedule file"
+            reason = "must be full, a preset, a list of depths, a schedule file or twin:ROW"
             findings.add((WARM_START, i), f"{reason}, got {shown(entry)}")
+        elif twin_row(entry) is not None:
+            continue  # the row is looked up where rivals are known
         elif entry not in (names := [FULL, *HAND_MADE]) and not names_a_file(entry):
-            known = f"known are {', '.join(names)}; a schedule file ends in .yaml"
+            known = (
+                f"known are {', '.join(names)}; a schedule file ends in .yaml, twin:ROW names a "
+                "row of rivals"
+            )
             remedy = nearest(entry, names) or known
             findings.add((WARM_START, i), f"unknown schedule {entry!r}", remedy)
     return len(findings.problems) == before
@@ -60,6 +69,7 @@ def resolve_warm_starts(
     num_exit_blocks: int | None,
     family: str | None,
     read_files: bool = True,
+    twins: Mapping[str, ExitSchedule] | None = None,
 ) -> list[WarmStart]:
     """The different warm starts in the order of the file; of equal schedules the first.
 
@@ -70,6 +80,7 @@ def resolve_warm_starts(
         num_exit_blocks: Exit blocks of the backbone; None if only its class can tell.
         family: Family of the backbone; None for a custom class.
         read_files: Whether to read schedule files, or to leave them out.
+        twins: Static twins by row; None leaves them out.
     """
     found: dict[ExitSchedule, WarmStart] = {}
     blocks = num_exit_blocks or space.max_depth
@@ -81,6 +92,10 @@ def resolve_warm_starts(
         elif entry in HAND_MADE:
             limits = {"min_depth": space.min_depth, "max_depth": space.max_depth}
             start = WarmStart(entry, preset_for(entry, blocks, **limits))
+        elif (row := twin_row(entry)) is not None:
+            if twins is None:
+                continue
+            start = WarmStart(entry, twins[row])
         elif not read_files:
             continue
         elif (missing := why_not_a_file(Path(entry))) is not None:
@@ -102,6 +117,13 @@ def resolve_warm_starts(
         else:
             found.setdefault(start.schedule, start)
     return list(found.values())
+
+
+def twin_row(entry: str | tuple[int, ...]) -> str | None:
+    """The row whose static twin an entry means; None for any other entry."""
+    if not isinstance(entry, str) or not entry.startswith(TWIN_OF):
+        return None
+    return entry.removeprefix(TWIN_OF)
 
 
 def number_of_trials(search: SearchSettings, warm_starts: int) -> Iterator[Mistake]:

@@ -21,7 +21,7 @@ def dump_settings(settings: StudySettings) -> str:
 def differing_keys(
     a: StudySettings,
     b: StudySettings,
-    ignoring: Sequence[str] = ("search.n_trials", "search.budget", "resources", "rivals"),
+    ignoring: Sequence[str] = ("search.n_trials", "search.budget", "resources", "plan", "rivals"),
 ) -> list[str]:
     """Dotted keys whose values differ, in the order of the file.
 

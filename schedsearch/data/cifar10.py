@@ -11,6 +11,7 @@ import io
 import pickle
 import tarfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ CONTENTS = {
 }
 """md5 of the training batches, from torchvision's ``CIFAR10.train_list``."""
 
+TEST_CONTENTS = {"test_batch": "40351d587109b95175f43aff81a1287e"}
+"""md5 of the test batch, from ``CIFAR10.test_list``."""
+
 REMEDY = (
     'On a machine with a network, python -c "import torchvision; torchvision.datasets.CIFAR10('
     "'FOLDER', download=True)\" fetches it; then set data.path to FOLDER."
@@ -47,21 +51,23 @@ _ALLOWED = {
 """All names in the published files. numpy has moved the first one since then."""
 
 
-def load_cifar10(root: Path) -> ImagesInMemory:
-    """Load the 50,000 training images, 32x32 RGB, in ten classes (Krizhevsky, 2009).
+def load_cifar10(root: Path, *, train: bool = True) -> ImagesInMemory:
+    """Load the images, 32x32 RGB, in ten classes (Krizhevsky, 2009).
 
-    They are both training data and FID reference, as in the papers.
+    The 50,000 training images are training data and, as in the papers, FID reference.
 
     Args:
         root: torchvision's root folder, with the unpacked batches or the archive.
+        train: Load the training images; else the 10,000 test images.
 
     Raises:
         ConfigError: If a file is missing or not the published one.
     """
-    contents = _contents(root)
+    published = CONTENTS if train else TEST_CONTENTS
+    contents = _contents(root, published)
     images, labels = [], []
     for name, content in contents.items():
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != CONTENTS[name]:
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != published[name]:
             raise ConfigError(
                 f"{name} of {root} is not the published CIFAR-10 file: it is damaged or other "
                 f"data. Fetch it again, or use data.source npz for your own data. {REMEDY}"
@@ -74,13 +80,13 @@ def load_cifar10(root: Path) -> ImagesInMemory:
     )
 
 
-def _contents(root: Path) -> dict[str, bytes]:
-    """Return the training batches by name, from the folder or the archive."""
+def _contents(root: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Return batches by name, from the folder or the archive."""
     folder, archive = root / FOLDER, root / ARCHIVE
     try:
         if folder.is_dir() or not archive.is_file():
-            return {name: (folder / name).read_bytes() for name in CONTENTS}
-        return _unpacked(archive)
+            return {name: (folder / name).read_bytes() for name in names}
+        return _unpacked(archive, names)
     except FileNotFoundError as error:
         raise ConfigError(
             f"data.source cifar10 needs {error.filename} (or {archive}), which does not exist. "
@@ -92,11 +98,11 @@ def _contents(root: Path) -> dict[str, bytes]:
         ) from error
 
 
-def _unpacked(archive: Path) -> dict[str, bytes]:
-    """Read the training batches from the archive without writing files."""
+def _unpacked(archive: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Read batches from the archive without writing files."""
     contents: dict[str, bytes] = {}
     with tarfile.open(archive) as tar:
-        for name in CONTENTS:
+        for name in names:
             try:
                 member = tar.extractfile(f"{FOLDER}/{name}")
             except KeyError as error:

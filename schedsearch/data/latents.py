@@ -47,6 +47,11 @@ class LatentSource:
             )
 
     @property
+    def decoder(self) -> LatentDecoder:
+        """The decoder, for other latents of the same autoencoder."""
+        return self._decoder
+
+    @property
     def num_images(self) -> int:
         """Number of latents."""
         return int(self._starts[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,68 @@ def load_source(
         )
     source = _open_source(settings, in_shape, device)
     return Mirrored(source) if settings.flip else source
+
+
+def load_reference_source(
+    settings: DataSettings, source: ImageSource, in_shape: tuple[int, int, int]
+) -> ImageSource:
+    """Open the images that FID compares with.
+
+    Args:
+        settings: Section ``data``.
+        source: The training images, of :func:`load_source`.
+        in_shape: Input shape (C, H, W) of the model.
+
+    Returns:
+        ``source`` itself, unless the section names other images.
+
+    Raises:
+        ConfigError: If these images are missing or damaged, or the source has none.
+    """
+    if settings.reference_split == "test":
+        return _test_images(settings)
+    if settings.reference_path is None:
+        return source
+    try:
+        return _beside(settings, source, in_shape)
+    except ConfigError as error:  # messages of a source name the training images' key
+        raise ConfigError(str(error).replace("data.path", "data.reference_path")) from error
+
+
+def _test_images(settings: DataSettings) -> ImageSource:
+    path = Path(settings.path or "")
+    if settings.source == "mnist":
+        from schedsearch.data.mnist import load_mnist
+
+        return load_mnist(path, train=False)
+    if settings.source == "cifar10":
+        from schedsearch.data.cifar10 import load_cifar10
+
+        return load_cifar10(path, train=False)
+    raise ConfigError(
+        f"data.reference_split test needs test images, but {settings.source} has none. Name "
+        "other images in data.reference_path, or leave it out."
+    )
+
+
+def _beside(
+    settings: DataSettings, source: ImageSource, in_shape: tuple[int, int, int]
+) -> ImageSource:
+    """Images of the same kind at another path."""
+    from schedsearch.data.latents import LatentSource
+
+    if isinstance(source, LatentSource):  # the autoencoder is large, so there is one
+        from schedsearch.data.latent_files import load_shards
+
+        return LatentSource(
+            load_shards(Path(str(settings.reference_path)), in_shape), source.decoder
+        )
+    if settings.source not in ("image_folder", "npz"):
+        raise ConfigError(
+            f"data.reference_path is for image_folder, npz and latents, but data.source is "
+            f"{settings.source}. Leave it out."
+        )
+    return _open_source(replace(settings, path=settings.reference_path), in_shape, "cpu")
 
 
 def load_decoder(

@@ -38,12 +38,13 @@ REMEDY = (
 def load_mnist(root: Path, *, train: bool = True) -> ImagesInMemory:
     """Load the images, 28x28 grey, in ten classes (LeCun, Cortes and Burges).
 
-    The 60,000 training images are both training data and FID reference.
+    The 60,000 training images are training data and, by default, FID reference.
 
     Args:
         root: torchvision's root folder, with packed (``.gz``) or unpacked files in
             ``MNIST/raw``.
-        train: Load the training images; else the 10,000 test images, which check extractors.
+        train: Load the training images; else the 10,000 test images, which check extractors and
+            may be the FID reference.
 
     Raises:
         ConfigError: If a file is missing or not the published one.

@@ -14,7 +14,7 @@ from schedsearch.data.pixels import as_pixels, to_float
 
 
 class ImageSource(Protocol):
-    """Real images, for training and as the FID reference."""
+    """Real images, for training or as the FID reference."""
 
     @property
     def num_images(self) -> int:

@@ -57,6 +57,8 @@ class LatencyProtocol:
     cfg_channels: int | None = None
     compile: bool = False
     """Whether ``torch.compile`` compiles the blocks."""
+    solver_options: str = ""
+    """Options of the solver that differ from its defaults: ``order=3, method=singlestep``."""
 
     @property
     def arithmetic(self) -> str:
@@ -64,8 +66,9 @@ class LatencyProtocol:
         return f"{self.dtype}, compiled" if self.compile else self.dtype
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to plain data."""
-        return asdict(self)
+        """Convert to plain data; solver options only where there are some."""
+        data = asdict(self)
+        return data if self.solver_options else {k: data[k] for k in data if k != "solver_options"}
 
 
 def latency_protocol(
@@ -83,6 +86,7 @@ def latency_protocol(
         cfg_scale=float(solver.cfg_scale),
         cfg_channels=solver.cfg_channels,
         compile=evaluation.latency_compile,
+        solver_options=", ".join(f"{key}={value}" for key, value in solver.options.items()),
     )
 
 

@@ -1,4 +1,4 @@
-"""Quality of one network with one schedule: FID, KID and sanity checks."""
+"""Quality of one network with one schedule: FID, KID, and judges that copies cannot flatter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from schedsearch.evaluation.features import (
 )
 from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
 from schedsearch.evaluation.kid import kernel_distance
-from schedsearch.evaluation.reference import Reference
+from schedsearch.evaluation.real_images.neighbours import TrainingNeighbours
+from schedsearch.evaluation.real_images.reference import Reference
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import TrialError
 from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
@@ -41,6 +42,8 @@ class Quality:
     With few solver steps errors can cancel in FID. Then this value differs from the reference's
     ``pixel_std``.
     """
+    reference_std: float
+    """The reference's ``pixel_std``."""
     num_samples: int
     class_accuracy: float | None
     """Share of samples that the extractor classifies as their label; None if it cannot."""
@@ -48,6 +51,10 @@ class Quality:
     """The first images for a grid, (<= 80, C, H, W) uint8."""
     audit_fid: float | None = None
     """FID of the same images by the auditor, if there is one."""
+    nn_distance: float | None = None
+    """Mean distance to the nearest training image: Euclidean over all pixels in [-1, 1]."""
+    near_copies: float | None = None
+    """Share of images as near to a training image as the closest 5 % are to each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ def measure_quality(
     cfg_channels: int | None = None,
     decode: Callable[[Tensor], Tensor] = as_pixels,
     auditor: Auditor | None = None,
+    neighbours: TrainingNeighbours | None = None,
     observe: Callable[[NetworkCall], None] | None = None,
 ) -> Quality:
     """Sample images and compare them with the real ones.
@@ -98,6 +106,7 @@ def measure_quality(
         decode: Converts samples to pixels in [-1, 1], as the image source does. The default is
             for models of pixels.
         auditor: Second extractor; None leaves it out.
+        neighbours: Training images to look for copies of; None leaves it out.
         observe: Gets the method's run of every batch when it has ended.
 
     Raises:
@@ -128,14 +137,18 @@ def measure_quality(
     # Measure.
     images, sample_std = _decoded(raw, decode, batch_size)
     features = extract_features(extractor, iterate_batches(images, batch_size))
+    nearness = None if neighbours is None else neighbours.compare(images)
     return Quality(
         fid=frechet_distance(feature_statistics(features), reference.statistics),
         kid=kernel_distance(features, reference.features),
         sample_std=sample_std,
+        reference_std=reference.pixel_std,
         num_samples=num_samples,
         class_accuracy=_class_accuracy(extractor, images, labels, batch_size),
         samples=images[:GRID_IMAGES].clone(),
         audit_fid=None if auditor is None else auditor.fid(images, batch_size),
+        nn_distance=None if nearness is None else nearness.distance,
+        near_copies=None if nearness is None else nearness.near_copies,
     )
 
 

@@ -18,7 +18,10 @@ from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.caches.residual_cache import ResidualCache
 from schedsearch.methods.exits.similarity import SimilarityExit
 from schedsearch.methods.exits.uncertainty import UncertaintyExit
+from schedsearch.methods.fitted_steps import FittedStepsNumbers
 from schedsearch.methods.networks import REMEDY, Count, checked
+from schedsearch.methods.plans.plan import Plan
+from schedsearch.methods.plans.steps import PlanStep
 from schedsearch.methods.stitch import Stitch
 from schedsearch.methods.token_merging import TokenMerging
 from schedsearch.protocols import Method
@@ -36,7 +39,7 @@ def build_method(
     Args:
         kind: As in the method file.
         numbers: Its arguments.
-        weights: File with what it adds to the network; read for a block cache only.
+        weights: File with what it adds to the network; read for a block cache or a plan.
         num_exit_blocks: Of the network, for full depth.
 
     Raises:
@@ -51,6 +54,18 @@ def build_method(
         raise ConfigError(f"The numbers do not fit kind {kind}: {error}. {REMEDY}") from error
 
 
+def fitted_numbers(numbers: Mapping[str, Any]) -> FittedStepsNumbers:
+    """The numbers of kind ``fitted_steps``.
+
+    Raises:
+        ConfigError: If they are not those of the kind.
+    """
+    found: FittedStepsNumbers = checked(
+        FittedStepsNumbers, numbers, "numbers", "kind fitted_steps"
+    )
+    return found
+
+
 # ---- what stands in a file ----------------------------------------------------------------------
 
 
@@ -62,6 +77,17 @@ class _ScheduleNumbers:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _StepsNumbers:
     """None: the number of steps stands in the file itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PlanNumbers:
+    steps: Annotated[tuple[str, ...], Field(min_length=1)]
+    times: tuple[float, ...] = ()
+    """Clock times of the network calls that it was made for."""
+
+    def __post_init__(self) -> None:
+        if self.times and len(self.times) != len(self.steps):
+            raise ValueError(f"{len(self.steps)} steps need as many times, got {len(self.times)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +108,8 @@ def _schedule(numbers: _ScheduleNumbers, weights: Path | None, num_exit_blocks: 
     return ExitSchedule(numbers.depths)
 
 
-def _steps(numbers: _StepsNumbers, weights: Path | None, num_exit_blocks: int) -> Method:
-    return ExitSchedule.flat(num_exit_blocks)
+def _other_solver(numbers: object, weights: Path | None, num_exit_blocks: int) -> Method:
+    return ExitSchedule.flat(num_exit_blocks)  # these kinds change the solver alone
 
 
 def _block_cache(numbers: _BlockCacheNumbers, weights: Path | None, num_blocks: int) -> Method:
@@ -103,16 +129,30 @@ def _block_cache(numbers: _BlockCacheNumbers, weights: Path | None, num_blocks: 
     )
 
 
+def _plan(numbers: _PlanNumbers, weights: Path | None, num_blocks: int) -> Method:
+    steps = tuple(map(PlanStep.parse, numbers.steps))
+    maps = {} if weights is None else _tensors(weights)
+    if wrong := [name for name, tensor in maps.items() if not bool(tensor.isfinite().all())]:
+        raise CheckpointError(f"{weights}: {wrong[0]} is not finite. {REMEDY}")
+    return Plan(steps, maps, numbers.times)
+
+
+def _tensors(weights: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"Cannot read {weights}: {error}. Restore it beside its file."
+        ) from error
+
+
 def _cells(weights: Path | None, size: tuple[int, int]) -> Tensor:
     """Read scale and shift of S steps and L blocks."""
     if weights is None:
         raise ValueError("scale_shift needs weights beside the file")
-    try:
-        cells = load_file(weights)[CELLS]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise CheckpointError(
-            f"Cannot read scale and shift from {weights}: {error}. Restore it beside its file."
-        ) from error
+    cells = _tensors(weights).get(CELLS)
+    if cells is None:
+        raise CheckpointError(f"{weights} holds no scale and shift. Restore it beside its file.")
     if tuple(cells.shape[:2]) != size:
         raise ValueError(f"scale and shift are not of {size[0]} steps and {size[1]} blocks")
     return cells
@@ -124,11 +164,13 @@ def _as_it_is(numbers: Method, weights: Path | None, num_exit_blocks: int) -> Me
 
 _BUILDERS: Mapping[str, tuple[Any, Callable[[Any, Path | None, int], Method]]] = {
     "schedule": (_ScheduleNumbers, _schedule),
-    "steps": (_StepsNumbers, _steps),
+    "steps": (_StepsNumbers, _other_solver),
+    "fitted_steps": (FittedStepsNumbers, _other_solver),
     "uncertainty": (UncertaintyExit, _as_it_is),
     "similarity": (SimilarityExit, _as_it_is),
     "tome": (TokenMerging, _as_it_is),
     "block_cache": (_BlockCacheNumbers, _block_cache),
     "residual_cache": (ResidualCache, _as_it_is),
     "stitch": (Stitch, _as_it_is),
+    "plan": (_PlanNumbers, _plan),
 }

@@ -7,9 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
+from torch import nn
+
+from schedsearch.backbones.weights.checkpoint import fingerprint
+from schedsearch.diffusion.process import NoiseProcess
+from schedsearch.diffusion.solvers import build_solver
 from schedsearch.exceptions import CheckpointError, ConfigError
-from schedsearch.methods.kinds import build_method
+from schedsearch.files.digest import sha256_of
+from schedsearch.methods.kinds import build_method, fitted_numbers
 from schedsearch.methods.method_file import MethodFile, read_method_file
 from schedsearch.methods.networks import (
     build_network,
@@ -17,11 +24,14 @@ from schedsearch.methods.networks import (
     check_network,
     has_adapters,
 )
-from schedsearch.protocols import Backbone, Method, NetworkCall
+from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
 from schedsearch.settings import SolverSettings
 
-ADDS_WEIGHTS = frozenset({"block_cache"})
+ADDS_WEIGHTS = frozenset({"block_cache", "plan"})
 """Kinds whose weights file belongs to the method, not to the network."""
+
+OWN_STEPS = frozenset({"steps", "plan"})
+"""Kinds that choose the number of solver steps."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,13 @@ class LoadedMethod:
             ConfigError: If the method is bound to another number of steps, or needs another
                 network; see :meth:`network`.
         """
-        if self.file.num_steps not in (None, len(times)):
+        if self.file.kind == "fitted_steps":
+            if tuple(times) != fitted_numbers(self.file.numbers).times:
+                raise ConfigError(
+                    f"{self.path}: the steps are fitted, so they run with their own solver only. "
+                    "Build it with schedsearch.methods.loading.build_solver_for."
+                )
+        elif self.file.num_steps not in (None, len(times)):
             raise ConfigError(
                 f"{self.path}: the method is for {self.file.num_steps} solver steps, but the "
                 f"solver takes {len(times)}. Use as many, or calibrate it again."
@@ -137,13 +153,79 @@ def load_method(path: str | Path) -> LoadedMethod:
         ConfigError: If the file or its weights cannot be read.
     """
     loaded = LoadedMethod(read_method_file(path), Path(path).expanduser().absolute())
+    _check_digest(loaded)
     loaded.method  # noqa: B018 - mistakes in the numbers are found here
     loaded.check_adapters()
     return loaded
 
 
-def solver_for(method: LoadedMethod, solver: SolverSettings) -> SolverSettings:
-    """The solver that a method runs with: fewer steps where that is all it does."""
-    if method.file.kind != "steps" or method.file.num_steps is None:
+def _check_digest(loaded: LoadedMethod) -> None:
+    """Refuse weights other than those that the file was written with.
+
+    Raises:
+        CheckpointError: If they are gone or damaged.
+    """
+    wanted, path = loaded.file.weights_sha256, loaded.weights
+    if wanted is None or path is None:
+        return
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot read {path}: {error}. Restore it beside its method file."
+        ) from error
+    if found != wanted:
+        raise CheckpointError(
+            f"{path} is not the file that {loaded.path} was written with; it is damaged or "
+            "another one. Restore it, or export the method again."
+        )
+
+
+def check_weights(loaded: LoadedMethod, net: Backbone) -> None:
+    """Refuse a network with other weights than those that a method was calibrated on.
+
+    Args:
+        loaded: The method.
+        net: The pretrained network.
+
+    Raises:
+        ConfigError: If its weights differ.
+    """
+    wanted = loaded.file.backbone.fingerprint
+    if loaded.file.solver is None or loaded.changes_network or wanted is None:
+        return
+    if fingerprint(cast(nn.Module, net)) != wanted:
+        raise ConfigError(
+            f"{loaded.path}: the method was calibrated on other weights than these. Make one for "
+            "them with `schedsearch plan` or `schedsearch compare`."
+        )
+
+
+def solver_for(file: MethodFile, solver: SolverSettings) -> SolverSettings:
+    """The settings that a method runs with: other steps where they belong to the method."""
+    if file.kind not in OWN_STEPS or file.num_steps is None:
         return solver
-    return replace(solver, num_steps=method.file.num_steps)
+    return replace(solver, num_steps=file.num_steps)
+
+
+def build_solver_for(
+    file: MethodFile,
+    settings: SolverSettings,
+    process: NoiseProcess,
+    *,
+    learned_variance: bool = False,
+) -> Solver:
+    """Build the solver that a method runs with: as set, with fewer steps, or with fitted ones.
+
+    Args:
+        file: The method.
+        settings: Section ``solver``.
+        process: Forward process to reverse.
+        learned_variance: Whether the backbone predicts variances.
+
+    Raises:
+        ConfigError: If the settings do not fit the process, or steps were fitted with others.
+    """
+    if file.kind == "fitted_steps":
+        return fitted_numbers(file.numbers).solver(process, settings.cfg_scale)
+    return build_solver(solver_for(file, settings), process, learned_variance=learned_variance)

@@ -19,15 +19,19 @@ SCHEMA = "schedsearch.method/1"
 
 WHAT = "method file"
 
+REMEDY = "Make one for this setting with `schedsearch plan` or `schedsearch compare`."
+
 Kind = Literal[
     "schedule",
     "steps",
+    "fitted_steps",
     "uncertainty",
     "similarity",
     "tome",
     "block_cache",
     "residual_cache",
     "stitch",
+    "plan",
 ]
 
 
@@ -49,6 +53,8 @@ class MethodFile:
     """How the network differs from the backbone; empty for the backbone itself."""
     weights: str | None = None
     """Weights beside the file: of the network, or what the method adds to it."""
+    weights_sha256: str | None = None
+    """Digest of that file."""
     measured: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,16 +92,23 @@ def read_method_file(path: str | Path) -> MethodFile:
 
 
 def check_fits(
-    file: MethodFile, path: str | Path, *, num_exit_blocks: int, family: str | None, num_steps: int
+    file: MethodFile,
+    path: str | Path,
+    *,
+    num_exit_blocks: int,
+    family: str | None,
+    solver: str,
+    num_steps: int,
 ) -> None:
-    """Refuse a method that belongs to another model or number of steps.
+    """Refuse a method that belongs to another model, solver or number of steps.
 
     Args:
         file: The method.
         path: Where it was read, for messages.
         num_exit_blocks: Exit blocks of the model.
         family: ``dit``, ``uvit``, or None for a custom class, which takes any method.
-        num_steps: Steps of the solver that will run it.
+        solver: Name of the solver that will run it.
+        num_steps: Its steps.
 
     Raises:
         ConfigError: With what does not fit.
@@ -105,8 +118,28 @@ def check_fits(
         reason = f"{theirs.num_exit_blocks} exit blocks, but the backbone has {num_exit_blocks}"
     elif family is not None and theirs.family != family:
         reason = f"the family {theirs.family}, but the backbone is a {family}"
+    else:
+        check_solver(file, path, solver=solver, num_steps=num_steps)
+        return
+    raise ConfigError(f"{path}: the method is for {reason}. {REMEDY}")
+
+
+def check_solver(file: MethodFile, path: str | Path, *, solver: str, num_steps: int) -> None:
+    """Refuse a method that belongs to another solver or number of steps.
+
+    Args:
+        file: The method.
+        path: Where it was read, for messages.
+        solver: Name of the solver that will run it.
+        num_steps: Its steps.
+
+    Raises:
+        ConfigError: With what does not fit.
+    """
+    if file.solver is not None and file.solver != solver:
+        reason = f"the solver {file.solver}, but got {solver}"
     elif file.num_steps is not None and file.num_steps != num_steps:
         reason = f"{file.num_steps} solver steps, but the solver takes {num_steps}"
     else:
         return
-    raise ConfigError(f"{path}: the method is for {reason}; use one made for this setting.")
+    raise ConfigError(f"{path}: the method is for {reason}. {REMEDY}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.formatting import duration
+from schedsearch.report.disagreements import disagreements
 
 if TYPE_CHECKING:
     from schedsearch.report.findings import RunFindings
@@ -33,7 +34,9 @@ def conclusions(found: RunFindings, run_dir: str, costs: Costs | None = None) ->
         run_dir: The run folder as people type it.
         costs: Where the time went.
     """
-    lines = [*_what_beats_what(found), *_warnings(found)]
+    full = found.results.full()
+    others = [entry for entry in found.shown if entry is not full]
+    lines = [*_what_beats_what(found), *_warnings(found), *disagreements(full, others)]
     if found.results.start is not None:
         lines.append(found.results.start.sentence)
     if costs is not None and costs.device_seconds:

@@ -1,4 +1,4 @@
-"""The last thing that ``run`` and ``front`` print: headline, two tables, four sentences."""
+"""The last thing that ``run`` and ``front`` print: headline, two tables, a few sentences."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from schedsearch.report.conclusions import conclusions, headline
 from schedsearch.report.findings import findings_of
+from schedsearch.report.plan_lines import added_by_training, plan_lines
 from schedsearch.report.tables import WIDTH, front_table, preset_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from schedsearch.runs.costs import Costs
+    from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.results import RunResults
 
 SCREEN_ROWS = 12
@@ -24,6 +26,7 @@ def print_report(
     run_dir: str,
     *,
     costs: Costs | None = None,
+    methods: MethodResults | None = None,
     whole_front: bool = False,
 ) -> None:
     """Print what a run found; nothing for a run without results.
@@ -33,6 +36,7 @@ def print_report(
         results: The run.
         run_dir: The run folder as people type it.
         costs: Where the time went.
+        methods: Plans and other methods of the same folder.
         whole_front: Show every schedule of the front, however many there are.
     """
     if not results.entries:
@@ -47,6 +51,9 @@ def print_report(
         console.print(preset_table(found), width=width)
     console.print()
     *sentences, command = conclusions(found, run_dir, costs)
+    if methods is not None:
+        added = added_by_training(methods)
+        sentences = [*plan_lines(methods), *([added] if added else []), *sentences]
     for line in sentences:
         console.print(line, width=width, highlight=False)
     console.print(command, soft_wrap=True, highlight=False)  # to be copied in one piece

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schedsearch.files.atomic import replacing
 from schedsearch.formatting import fid_title
+from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rows import FULL, TWIN
 
 if TYPE_CHECKING:
-    from schedsearch.runs.method_entry import MethodEntry
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.entry import MethodEntry
+    from schedsearch.runs.methods.results import MethodResults
 
 LOG_ABOVE = 4.0
 """Ratio of the largest to the smallest FID above which the axis is logarithmic."""
@@ -31,8 +32,11 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.5, 5.5), dpi=130, layout="constrained")
-    axes = figure.subplots()
+    plans = [e for result in results for e in result.all() if e.entry == PLAN]
+    figure = Figure(figsize=(13.5 if plans else 9.5, 5.5), dpi=130, layout="constrained")
+    axes = figure.subplots(1, 2, width_ratios=[3, 2])[0] if plans else figure.subplots()
+    if plans:
+        _draw_strips(figure.axes[1], plans)
     groups: dict[str, list[MethodEntry]] = {}
     for result in results:
         for entry in result.all():
@@ -70,3 +74,24 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
     axes.legend(fontsize=8, ncols=2)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def _draw_strips(axes: Any, plans: Sequence[MethodEntry]) -> None:
+    """Every plan as a strip of its steps, fastest on top; the colour is what a step runs."""
+    colours = {"F": "#1f77b4", "R": "#fdd0a2", "G": "#fdae6b", "M": "#fd8d3c"}
+    for row, plan in enumerate(plans):
+        steps = plan.first.steps
+        for index, step in enumerate(steps):
+            kind, blocks = step[0], step[1:]
+            left, width = index / len(steps), 0.92 / len(steps)
+            axes.barh(row, width, left=left, color=colours.get(kind, "#74c476"))
+            axes.text(left + width / 2, row, blocks or kind, ha="center", va="center", fontsize=7)
+    axes.set_yticks(range(len(plans)))
+    axes.set_yticklabels([plan.name for plan in plans], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xticks([])
+    axes.set_xlabel("network calls, noise → data")
+    axes.set_title(
+        "plans: F all blocks; a number of blocks, then the cached residual (orange)\n"
+        "or an exit (green)", fontsize=9,
+    )  # fmt: skip

@@ -10,10 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from schedsearch.formatting import duration, fid_title, plus_minus, rounded
+from schedsearch.report.disagreements import disagreements
+from schedsearch.report.plan_lines import plan_lines
 
 if TYPE_CHECKING:
-    from schedsearch.runs.method_entry import MethodEntry
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.entry import MethodEntry
+    from schedsearch.runs.methods.results import MethodResults
     from schedsearch.statistics.paired import PairedDifference
 
 _STYLES = {"better": "green", "no difference": "", "worse": "red"}
@@ -55,7 +57,8 @@ def methods_markdown(results: MethodResults) -> str:
     full = results.full()
     titles = [
         "method", "time / full", "blocks", "MACs / full", _fid_title(results), "FID - full",
-        "auditor", "extra parameters", "held, kB per image", "training samples", "one-off, CPU-s",
+        "auditor", "pixel std", "nearest", "near copies", "extra parameters",
+        "held, kB per image", "training samples", "one-off, CPU-s",
     ]  # fmt: skip
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for entry in results.all():
@@ -68,19 +71,24 @@ def methods_markdown(results: MethodResults) -> str:
             fid_of(entry),
             _difference(None if full is None else entry.against(full)),
             "-" if entry.audit_fid is None else f"{entry.audit_fid:.3f}",
+            *_judges(entry),
             "-" if record is None else f"{record.extra_parameters:,}",
             "-" if record is None else f"{record.held_bytes / 1000:.1f}",
             "-" if record is None else f"{record.training_samples:,}",
             "-" if record is None else f"{_seconds(entry):.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"| {r.name} | failed: {r.failed} |" + " |" * 9 for r in results.failed]
+    lines += [f"| {r.name} | failed: {r.failed} |" + " |" * 12 for r in results.failed]
     return "\n".join(lines) + "\n"
 
 
 def methods_note(results: MethodResults) -> str:
     """Markdown for the dashboard: the table with its protocol."""
-    return f"## Methods of {results.run.settings.name}\n\n{methods_markdown(results)}"
+    return (
+        f"## Methods of {results.run.settings.name}\n\n{methods_markdown(results)}\n"
+        "nearest: mean Euclidean distance of pixels in [-1, 1] to the nearest training image. "
+        "near copies: images as near as the closest 5 % of training images are to each other.\n"
+    )
 
 
 def closing_lines(results: MethodResults, shown: str) -> list[str]:
@@ -96,6 +104,13 @@ def closing_lines(results: MethodResults, shown: str) -> list[str]:
                 f"{entry.name} against its static twin: FID {_difference(difference)}; the step "
                 f"explains {entry.first.time_share or 0:.0%} of the variance of its depth."
             )
+    full = results.full()
+    lines += disagreements(full, [e for e in results.all() if e is not full])
+    lines += plan_lines(results)
+    by_batch = [e for e in results.entries if e.first.decision_batch is not None]
+    if by_batch:
+        names = ", ".join(entry.name for entry in by_batch)
+        lines.append(f"Batches of {by_batch[0].first.decision_batch} decide together in {names}.")
     lines += [f"{e.name}: {e.first.note}." for e in results.entries if e.first.note]
     lines += [f"{record.name} failed: {record.failed}" for record in results.failed]
     lines.append(f"picture: {shown}/methods/front.png")
@@ -125,6 +140,17 @@ def cost_of(entry: MethodEntry) -> str:
     """CPU time of training and calibration."""
     seconds = _seconds(entry)
     return duration(seconds) if seconds >= 0.5 else "-"
+
+
+def _judges(entry: MethodEntry) -> list[str]:
+    """Pixel std, distance to the nearest training image, share of near copies."""
+    found = entry.judges
+    distance, copies = found.nn_distance, found.near_copies
+    return [
+        rounded(found.sample_std),
+        "-" if distance is None else rounded(distance, most=2),
+        "-" if copies is None else f"{copies:.1%}",
+    ]
 
 
 def _seconds(entry: MethodEntry) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from schedsearch.schedules.hand_made import FULL
 if TYPE_CHECKING:
     from schedsearch.planning.error_table import ErrorTable
     from schedsearch.runs.entry import FrontEntry
+    from schedsearch.runs.methods.entry import MethodEntry
     from schedsearch.runs.results import RunResults
 
 _SEARCHED, _PRESET, _FULL, _BOUND = "#1f77b4", "#d62728", "#222222", "#2ca02c"
+_PLAN, _STEPS = "#ff7f0e", "#9467bd"
 
 LOG_ABOVE = 4.0
 """Ratio of the largest to the smallest FID above which the axis is logarithmic."""
@@ -25,7 +28,12 @@ MIN_TRIALS = 8
 """Trials below which no surrogate is drawn."""
 
 
-def plot_front(results: RunResults, path: Path, table: ErrorTable | None = None) -> None:
+def plot_front(
+    results: RunResults,
+    path: Path,
+    table: ErrorTable | None = None,
+    plans: Sequence[MethodEntry] = (),
+) -> None:
     """Draw the front with full depth and the presets marked, and the schedules on it.
 
     Filled marks stand at the FID of the search. Hollow ones with a bar are means over held-out
@@ -35,6 +43,7 @@ def plot_front(results: RunResults, path: Path, table: ErrorTable | None = None)
         results: The run.
         path: Where the PNG goes; replaced at once.
         table: The error table, for the dashed line of what the surrogate calls optimal.
+        plans: Plans and fewer steps of the same run, which need no training.
     """
     from matplotlib.figure import Figure
 
@@ -42,6 +51,7 @@ def plot_front(results: RunResults, path: Path, table: ErrorTable | None = None)
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     _draw_points(left, results)
     _draw_optima(left, results, table)
+    _draw_plans(left, plans)
     left.legend(fontsize=8)
     _draw_schedules(right, results)
     with replacing(path) as temporary:
@@ -152,6 +162,18 @@ def _draw_optima(axes: Any, results: RunResults, table: ErrorTable | None) -> No
             label="optimal by the surrogate",
             zorder=1,
         )
+
+
+def _draw_plans(axes: Any, plans: Sequence[MethodEntry]) -> None:
+    """Methods without training, at the search's seed; kinds joined by lines."""
+    for kind, colour, label in (("plan", _PLAN, "plan"), ("steps", _STEPS, "fewer steps")):
+        points = [(e.latency_ms, e.fid) for e in plans if e.method == kind]
+        if points:
+            ms, fids = zip(*points, strict=True)
+            axes.plot(
+                ms, fids, "s-", markersize=5, color=colour, linewidth=0.8, alpha=0.9,
+                label=f"{label}, no training", zorder=3,
+            )  # fmt: skip
 
 
 def _draw_schedules(axes: Any, results: RunResults) -> None:

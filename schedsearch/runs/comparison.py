@@ -103,12 +103,8 @@ def compare(
         preset=preset,
         searched=searched,
         difference=paired_difference(searched.fids_by_seed, preset.fids_by_seed),
-        audit=paired_difference(_audits(searched), _audits(preset)),
+        audit=paired_difference(searched.audits_by_seed, preset.audits_by_seed),
     )
-
-
-def _audits(entry: FrontEntry) -> dict[int, float]:
-    return {r.seed: r.audit_fid for r in entry.confirmed if r.audit_fid is not None}
 
 
 def _by_training_seed(

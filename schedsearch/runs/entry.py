@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from schedsearch.formatting import fid_title
 from schedsearch.records import ConfirmRecord, Evaluation, TrialRecord
@@ -24,6 +26,35 @@ class EntryLatency:
     predicted_ms: float
     acceleration: float
     """Share of full depth's time that is saved."""
+
+
+class JudgedImages(Protocol):
+    """A record of the images of one evaluation seed."""
+
+    @property
+    def sample_std(self) -> float:
+        """Pixel standard deviation."""
+        ...
+
+    @property
+    def nn_distance(self) -> float | None:
+        """Mean distance to the nearest training image."""
+        ...
+
+    @property
+    def near_copies(self) -> float | None:
+        """Share of near copies of training images."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judges:
+    """Means over the held-out evaluation seeds, or of the search's where there are none."""
+
+    sample_std: float
+    reference_std: float | None
+    nn_distance: float | None
+    near_copies: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +118,16 @@ class FrontEntry:
         return {record.seed: record.fid for record in self.confirmed}
 
     @property
+    def audits_by_seed(self) -> dict[int, float]:
+        """FID by the auditor, by held-out seed."""
+        return {r.seed: r.audit_fid for r in self.confirmed if r.audit_fid is not None}
+
+    @property
+    def judges(self) -> Judges:
+        """What other judges say of its images."""
+        return judges_of(self.confirmed or [self.evaluation], self.evaluation.reference_std)
+
+    @property
     def held_out_fid(self) -> Estimate | None:
         """Mean FID over the held-out seeds; None with fewer than two."""
         return estimate([record.fid for record in self.confirmed])
@@ -96,6 +137,26 @@ class FrontEntry:
         """The same by the auditor, where it judged every seed."""
         fids = [r.audit_fid for r in self.confirmed if r.audit_fid is not None]
         return estimate(fids) if len(fids) == len(self.confirmed) else None
+
+
+def judges_of(records: Sequence[JudgedImages], reference_std: float | None) -> Judges:
+    """Mean over records; None where one has no value.
+
+    Args:
+        records: One per evaluation and training seed.
+        reference_std: Pixel standard deviation of the reference images.
+    """
+    return Judges(
+        sample_std=statistics.fmean(record.sample_std for record in records),
+        reference_std=reference_std,
+        nn_distance=_mean_of_all([record.nn_distance for record in records]),
+        near_copies=_mean_of_all([record.near_copies for record in records]),
+    )
+
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return statistics.fmean(there) if len(there) == len(values) else None
 
 
 def build_entry(

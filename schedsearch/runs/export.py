@@ -16,8 +16,8 @@ from schedsearch.files.atomic import replacing
 from schedsearch.methods.method_file import MethodFile, read_method_file, write_method_file
 from schedsearch.runs.entry import FrontEntry
 from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
-from schedsearch.runs.method_entry import method_row
-from schedsearch.runs.method_results import MethodResults
+from schedsearch.runs.methods.entry import method_row
+from schedsearch.runs.methods.results import MethodResults
 from schedsearch.runs.results import RunResults
 from schedsearch.schedules.schedule_file import (
     ScheduleFile,

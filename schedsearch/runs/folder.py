@@ -52,6 +52,7 @@ class RunFolder:
         self.adapters_record = self.profile / "adapters.json"
         self.costs_file = self.root / "costs.json"
         self.rivals_file = self.root / "rivals.jsonl"
+        self.plans_file = self.root / "plans.jsonl"
         self.methods = self.root / "methods"
         self.method_latency_file = self.methods / "latency.json"
         self.methods_png = self.methods / "front.png"

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def front_row(entry: FrontEntry) -> dict[str, Any]:
         "fid_held_out": None if held_out is None else held_out.mean,
         "fid_ci95": None if held_out is None else list(held_out.ci95),
         "fid_audit": None if audit is None else audit.mean,
+        **asdict(entry.judges),
         "confirm_seeds": len(entry.confirmed),
         "confirm_samples": entry.confirmed[0].num_samples if entry.confirmed else None,
     }

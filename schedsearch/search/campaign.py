@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from schedsearch.exceptions import ExitCode
 from schedsearch.runs.costs import Costs
 from schedsearch.runs.results import RunResults
-from schedsearch.search.dashboard import study_attributes, study_note
+from schedsearch.search.dashboard import MethodsNote, study_attributes
 from schedsearch.search.run_stages import RunStages
 from schedsearch.search.runners import build_runner
 from schedsearch.search.start import opened_run
@@ -55,6 +55,7 @@ def run_search(
     *,
     address: str | None = None,
     plot_front: PlotFront | None = None,
+    methods_note: MethodsNote | None = None,
 ) -> RunOutcome:
     """Run a search, or resume one to ``search.n_trials`` or to the end of ``search.budget``.
 
@@ -64,6 +65,7 @@ def run_search(
         observer: Is told what happens.
         address: A Ray cluster to join.
         plot_front: Draws ``front.png``; None leaves the picture out.
+        methods_note: Writes a comparison in the same folder for the dashboard.
 
     Raises:
         ConfigError: If the folder belongs to another search space, or a check fails.
@@ -81,7 +83,7 @@ def run_search(
                 with runner:
                     run.run(runner)
             if has_work or not _is_published(run, plot_front):
-                _publish(run, ready, plot_front)
+                _publish(run, ready, plot_front, methods_note)
                 meter.save()
                 costs = meter.costs
         return RunOutcome(
@@ -103,11 +105,15 @@ def _is_published(run: RunStages, plot_front: PlotFront | None) -> bool:
     return not front.exists() or picture.stat().st_mtime_ns >= front.stat().st_mtime_ns
 
 
-def _publish(run: RunStages, ready: Preflight, plot_front: PlotFront | None) -> None:
+def _publish(
+    run: RunStages,
+    ready: Preflight,
+    plot_front: PlotFront | None,
+    methods_note: MethodsNote | None,
+) -> None:
     """Draw the front, and show the study in the dashboard."""
-    results, pictures = run.results(), []
+    results = run.results()
     if plot_front is not None and results.entries:
         plot_front(results, run.folder.front_png)
-        pictures.append(run.folder.front_png)
     attributes = study_attributes(results, ready.latency.table)
-    run.publisher.publish_study(study_note(results), attributes, pictures)
+    run.publisher.publish_study(results, attributes, methods_note)

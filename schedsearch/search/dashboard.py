@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
+from schedsearch.exceptions import StorageError
 from schedsearch.formatting import fid_title, rounded
 from schedsearch.records import TrialRecord
 from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
+from schedsearch.runs.methods.results import MethodResults
 
 if TYPE_CHECKING:
     from schedsearch.runs.results import RunResults
 
 _log = logging.getLogger(__name__)
+
+MethodsNote = Callable[[MethodResults], str]
+"""Writes the methods of a comparison as markdown; given by the command line."""
 
 ORIGINS = {"dp": "searched schedule, optimal by the error table"}
 """What a schedule without a name is called, by its origin."""
@@ -74,22 +79,35 @@ class TrialPublisher:
         return artifact
 
     def publish_study(
-        self, note: str, attributes: Mapping[str, Any], pictures: list[Path]
+        self,
+        results: RunResults,
+        attributes: Mapping[str, Any],
+        methods_note: MethodsNote | None = None,
     ) -> None:
-        """Show the study as a whole; a second call replaces note and attributes."""
+        """Show the study as a whole; a second call replaces note and attributes.
+
+        Args:
+            results: The search, which may hold no trial.
+            attributes: Attributes of the study to set; others stay.
+            methods_note: Writes the comparison in the same folder; None leaves it out.
+        """
         from optuna_dashboard import save_note
 
         for key, value in attributes.items():
             self.study.set_user_attr(key, value)
         try:
-            links = []
-            for picture in pictures:
+            compared = self._folder.rivals_file.exists()
+            sections = [study_note(results)] if results.entries or not compared else []
+            if compared and methods_note is not None:
+                sections.append(methods_note(MethodResults.load(self._folder)))
+            pictures = {"front": self._folder.front_png, "methods": self._folder.methods_png}
+            for title, picture in pictures.items():
                 artifact = self._upload(self.study, picture)
                 if artifact is not None:
                     path = f"/artifacts/{self.study._study_id}/{artifact}"
-                    links.append(f"\n\n![{picture.stem}]({path})")
-            save_note(self.study, note + "".join(links))
-        except (OSError, optuna.exceptions.OptunaError) as error:
+                    sections.append(f"![{title}]({path})")
+            save_note(self.study, "\n\n".join(sections))
+        except (OSError, StorageError, optuna.exceptions.OptunaError) as error:
             _log.warning("study note not saved: %s", error)
 
 
@@ -105,6 +123,8 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
         "features": e.features,
         "nfe": e.nfe,
         "sample_std": e.sample_std,
+        "nn_distance": e.nn_distance,
+        "near_copies": e.near_copies,
         "protocol": e.protocol,
     }
 

@@ -12,12 +12,15 @@ from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
 from schedsearch.search.stages.rivals import rivals_in, training_seeds
+from schedsearch.settings.plan import PLAN, PlanTarget
+from schedsearch.settings.rivals import FittedStepsRival
 from schedsearch.settings.rows import calibrates, entry_of
 from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
 from schedsearch.workers.start_check import CHECK_SEEDS, FIT_IMAGES
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
+    from schedsearch.settings import StudySettings
     from schedsearch.settings.rows import Row
 
 STARTUP_SECONDS = 8.0
@@ -29,8 +32,14 @@ TRAINING_PASSES = 3.0
 CALIBRATION_CALLS = 8
 """Sampling runs that a threshold takes, as a guess."""
 
+FITTING_CALLS = 2
+"""Sampling runs of full length that fitting a row's steps takes, as a guess."""
+
 TIMED_THRESHOLDS = 2
 """Thresholds of a row that are timed, as a guess."""
+
+PLAN_PASSES = 8
+"""Network passes per image that fits and errors of plans take, with their sums, as a guess."""
 
 FRONT_SIZE = 8
 """Schedules of a front whose latency is measured, as a guess."""
@@ -132,13 +141,14 @@ class ComparisonEstimate:
     """Rough seconds of the stages of a comparison, all workers at work."""
 
     networks: float
+    plans: float
     rows: float
     latency: float
 
     @property
     def wall(self) -> float:
         """Seconds until it ends."""
-        return STARTUP_SECONDS + self.networks + self.rows + self.latency
+        return STARTUP_SECONDS + self.networks + self.plans + self.rows + self.latency
 
 
 def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEstimate:
@@ -162,11 +172,29 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
     calibration = sought * CALIBRATION_CALLS * CALIBRATION_SAMPLES * per_image
     timed = evaluation.latency_repeats * (1 + TIMED_BATCHES) * evaluation.latency_batch
     calibration += sought * TIMED_THRESHOLDS * timed * per_image
+    for row in rows:
+        if isinstance(entry := entry_of(row, rivals), FittedStepsRival):
+            calibration += FITTING_CALLS * entry.calibration_samples * per_image
     workers = settings.resources.num_workers
     runs = len(rows) + sum(row.dynamic for row in rows) * evaluation.latency_batches
     rounds = whole_runs(build_clock(ready.bench.device), evaluation.latency_repeats)
     return ComparisonEstimate(
         networks=seeds * training / workers,
+        plans=_plan_seconds(settings, rows, per_image),
         rows=seeds * (quality + calibration) / workers,
         latency=rounds * runs * ready.latency.full_ms / 1000,
+    )
+
+
+def _plan_seconds(settings: StudySettings, rows: Sequence[Row], per_image: float) -> float:
+    """Calibrating plans: images of every stage, and half of a run per step that is weighed."""
+    if settings.plan is None:
+        return 0.0
+    targets = [PlanTarget.parse(str(row.point)) for row in rows if row.entry == PLAN]
+    own = settings.solver.num_steps
+    counts = {target.num_steps or own for target in targets}
+    plain = PLAN_PASSES * (settings.plan.fit_images + settings.plan.table_images)
+    return sum(
+        count / own * per_image * (plain + settings.plan.weight_images * (1 + count / 2))
+        for count in counts
     )

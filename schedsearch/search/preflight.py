@@ -16,6 +16,7 @@ from schedsearch.data.loading import check_labels_fit
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
+from schedsearch.search.study.twins import measured_twins
 from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 from schedsearch.workers.loading import load_trainer
 from schedsearch.workers.starts import exits_of_space
@@ -85,7 +86,7 @@ class Preflight:
 
 
 def check_before_start(
-    settings: StudySettings, folder: RunFolder, *, dry_run: bool = False
+    settings: StudySettings, folder: RunFolder, *, dry_run: bool = False, with_twins: bool = True
 ) -> Preflight:
     """Load and check everything that trials will need.
 
@@ -93,6 +94,7 @@ def check_before_start(
         settings: The search space.
         folder: The run folder.
         dry_run: Leave nothing behind: the folder need not exist and is not made.
+        with_twins: Whether the warm starts hold static twins, or leave them out.
 
     Raises:
         ConfigError: If anything is missing or does not fit together.
@@ -104,6 +106,7 @@ def check_before_start(
             "or package:NAME for weights that ship."
         )
     _check_devices(settings)
+    twins = measured_twins(settings, folder) if with_twins else None
     load_trainer(settings.trainer)
     bench = build_workbench(settings, folder.reference)
     num_exit_blocks = bench.backbone.num_exit_blocks
@@ -113,13 +116,19 @@ def check_before_start(
             f"{num_exit_blocks} exit blocks. Lower space.max_depth to {num_exit_blocks}."
         )
     check_labels_fit(bench.source, bench.backbone)
-    for note in bench.source.verify():
-        _log.warning("%s", note)
+    for source in dict.fromkeys((bench.source, bench.reference_source)):
+        for note in source.verify():
+            _log.warning("%s", note)
     if settings.recipe.start == "adapters":
         exits_of_space(bench)  # refuses networks that cannot have adapters
-    warm_starts = read_warm_starts(settings, num_exit_blocks)
+    warm_starts = read_warm_starts(settings, num_exit_blocks, twins=twins)
     if not dry_run:  # last, because all real images go through the extractor
         _log.info("reference: %d images", bench.reference.num_images)
+        found = bench.neighbours
+        _log.info(
+            "near copies: %s",
+            "pixels are not compared" if found is None else f"{len(found.images)} training images",
+        )
         if bench.auditor is not None:
             _log.info("auditor: %s", bench.auditor.extractor.name)
     table, latency, _ = open_table(bench, None if dry_run else folder)

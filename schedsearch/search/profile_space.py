@@ -100,7 +100,7 @@ def profile_space(settings: StudySettings, folder: RunFolder, observer: Observer
             f"profile measures an error table, but the space {settings.name} says profile: null. "
             "Remove that line, or use `schedsearch latency` for latencies alone."
         )
-    with opened_run(settings, folder, observer) as (ready, meter):
+    with opened_run(settings, folder, observer, with_twins=False) as (ready, meter):
         try:
             _check_start(ready, folder, meter, observer)
             ready = with_decided_start(ready, folder)

@@ -27,7 +27,8 @@ class EvaluationSettings:
     seed: Seed = 0
     """Noise and labels of every trial; confirmation uses the seeds that follow."""
     batch_size: Count = 250
-    """Images sampled at once when measuring quality."""
+    """Images sampled at once when measuring quality; a method with ``decide: batch`` decides on
+    them together."""
     latency_batch: Count = 64
     """Images that are sampled at once when latency is measured."""
     latency_dtype: Literal["float32", "bfloat16", "float16"] = "float32"

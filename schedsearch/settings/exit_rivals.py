@@ -55,6 +55,22 @@ class StepsRival:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FittedStepsRival:
+    """Fewer steps with coefficients fitted to the full run; deterministic solvers, no training."""
+
+    kind: Literal["fitted_steps"]
+    num_steps: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """Network calls per image, at the full run's times, evenly spaced."""
+    calibration_samples: Count = 96
+    """Images of the calibration run."""
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """One row per number of steps."""
+        return self.num_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UncertaintyRival:
     """Exits where a trained module is certain enough: DeeDiff, BERxiT."""
 

@@ -41,7 +41,7 @@ class DiffusionSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
-    """The real images: training data and reference of FID."""
+    """The real images: training data, and by default reference of FID."""
 
     source: Literal["digits", "mnist", "cifar10", "image_folder", "npz", "latents"]
     path: str | None = None
@@ -55,6 +55,12 @@ class DataSettings:
     """``image_folder`` only: unreadable images that may be skipped; one more is an error."""
     vae: str | None = None
     """``latents`` only: folder of the diffusers ``AutoencoderKL`` that decodes them."""
+    reference_split: Literal["train", "test"] = "train"
+    """Images that FID compares with. ``test``: the test images of ``mnist`` or ``cifar10``, which
+    train nothing. Near copies are always those of training images."""
+    reference_path: str | None = None
+    """``image_folder``, ``npz`` and ``latents``: images that FID compares with, of the same kind
+    as ``path``. Null takes the training images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,17 +14,21 @@ from schedsearch.settings.cache_rivals import (
     TokenMergingRival,
 )
 from schedsearch.settings.exit_rivals import (
+    FittedStepsRival,
     ScheduleRival,
     SimilarityRival,
     StepsRival,
     UncertaintyRival,
 )
 from schedsearch.settings.network_rivals import PrunedRival, SmallRival, StitchRival
+from schedsearch.settings.plan import PlanSettings
 from schedsearch.settings.rival_points import Point
 
 __all__ = [
     "RIVAL_KINDS",
     "BlockCacheRival",
+    "FittedStepsRival",
+    "PlanSettings",
     "Point",
     "PrunedRival",
     "ResidualCacheRival",
@@ -41,6 +45,7 @@ __all__ = [
 RivalSettings = (
     ScheduleRival
     | StepsRival
+    | FittedStepsRival
     | UncertaintyRival
     | SimilarityRival
     | TokenMergingRival
@@ -49,11 +54,13 @@ RivalSettings = (
     | PrunedRival
     | SmallRival
     | StitchRival
+    | PlanSettings
 )
 
 RIVAL_KINDS: Mapping[str, type[RivalSettings]] = {
     "schedule": ScheduleRival,
     "steps": StepsRival,
+    "fitted_steps": FittedStepsRival,
     "uncertainty": UncertaintyRival,
     "similarity": SimilarityRival,
     "tome": TokenMergingRival,

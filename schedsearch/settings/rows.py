@@ -62,7 +62,8 @@ def completed_rivals(
     found = dict(rivals)
     if not any(isinstance(entry, StepsRival) for entry in found.values()):
         steps = sorted({max(1, round(share * num_steps)) for share in STEP_SHARES}, reverse=True)
-        found["steps"] = StepsRival(kind="steps", num_steps=tuple(steps))
+        name = "steps" if "steps" not in found else "plain_steps"
+        found[name] = StepsRival(kind="steps", num_steps=tuple(steps))
     if not any(_has_flat(entry) for entry in found.values()):
         depth = max(1, round(FLAT_SHARE * num_blocks))
         found["flat"] = ScheduleRival(kind="schedule", schedules=(f"flat-{depth}",))
@@ -118,6 +119,11 @@ def needs_plan(entry: RivalSettings) -> bool:
 def calibrates(entry: RivalSettings) -> bool:
     """Whether rows of an entry are calibrated on images of their own."""
     return bool(getattr(entry, "targets", ())) or needs_plan(entry)
+
+
+def decides_by_batch(entry: RivalSettings) -> bool:
+    """Whether the images of a batch decide together, so that its size changes what runs."""
+    return getattr(entry, "decide", "sample") == "batch" and not getattr(entry, "every", ())
 
 
 def _has_flat(entry: RivalSettings) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from schedsearch.settings.common import Count
+
+COMMON = ("name", "num_steps", "cfg_scale", "cfg_channels", "spacing")
+"""Keys that are no options of single solvers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +40,13 @@ class SolverSettings:
     end_time: Annotated[float, Field(ge=1e-3, lt=1000)] | None = None
     """Continuous process only, in [0, 1000]. ``dpm_solver`` ends there; ``euler_maruyama`` steps
     from there to 0. Null takes 0.1 and 1, as U-ViT's code does."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the solver that differ from the defaults."""
+        values = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
+        return {
+            key: value
+            for key, (value, default) in values.items()
+            if key not in COMMON and value != default
+        }

@@ -13,6 +13,7 @@ from schedsearch.settings.model import (
     DiffusionSettings,
     SpaceSettings,
 )
+from schedsearch.settings.plan import PlanSettings
 from schedsearch.settings.recipe import RecipeSettings
 from schedsearch.settings.rivals import RivalSettings
 from schedsearch.settings.sampling import SolverSettings
@@ -33,7 +34,9 @@ class StudySettings:
     space: SpaceSettings
     """Which schedules may be proposed."""
     warm_start: tuple[str | tuple[int, ...], ...] = ()
-    """Schedules to measure first: ``full``, presets, lists of depths or schedule files."""
+    """Schedules to measure first: ``full``, presets, lists of depths, schedule files, or
+    ``twin:ROW``, the static twin of a dynamic row of ``rivals`` (``twin:deediff-0.75``). Run
+    ``schedsearch compare`` in the folder of the search before it: that measures the twin."""
     trainer: str = "trainers.ase:AseTrainer"
     """Import string of the class that fine-tunes."""
     recipe: RecipeSettings
@@ -44,8 +47,11 @@ class StudySettings:
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings
     resources: ResourceSettings = ResourceSettings()
+    plan: PlanSettings | None = PlanSettings()
+    """Plans that are measured before any fine-tune; null leaves them out."""
     rivals: Mapping[str, RivalSettings] = field(default_factory=dict)
-    """Other ways to save compute, for ``schedsearch compare``; the search does not read them."""
+    """Other ways to save compute, for ``schedsearch compare``; the search reads none but the
+    twins among its warm starts."""
 
     @property
     def confirm_training_seeds_used(self) -> range:

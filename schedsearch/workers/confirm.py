@@ -80,7 +80,10 @@ def _measured(
         training_seed=training_seed,
         fid=quality.fid,
         kid=quality.kid,
+        sample_std=quality.sample_std,
         features=bench.extractor.name,
         audit_fid=quality.audit_fid,
         audit_features=None if auditor is None else auditor.extractor.name,
+        nn_distance=quality.nn_distance,
+        near_copies=quality.near_copies,
     )

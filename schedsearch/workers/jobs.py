@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.records import ConfirmRecord, TrialRecord
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.recipe import Start
 from schedsearch.settings.rows import Row
@@ -91,6 +91,13 @@ class NetworkJob(Job):
 
     row: Row
     training_seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanJob(Job):
+    """Calibrates plans for one number of solver steps."""
+
+    num_steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from schedsearch.workers.jobs import (
     Job,
     NetworkJob,
     Outcome,
+    PlanJob,
     ProfileJob,
     RetrainJob,
     RowJob,
@@ -53,6 +54,11 @@ def _run(job: Job) -> Done:
         from schedsearch.workers.rivals.networks import make_network
 
         make_network(job)
+        return Done(result=None)
+    if isinstance(job, PlanJob):
+        from schedsearch.workers.plans.calibration import calibrate_plans
+
+        calibrate_plans(job)
         return Done(result=None)
     if isinstance(job, RowJob):
         from schedsearch.workers.rivals.measurement import measure_row

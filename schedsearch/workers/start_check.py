@@ -10,10 +10,11 @@ from safetensors.torch import save
 from schedsearch.backbones.weights.checkpoint import fingerprint, load_weights, save_weights
 from schedsearch.exceptions import ConfigError, StorageError, TrialError
 from schedsearch.files.atomic import replacing, write_text
+from schedsearch.files.digest import sha256_of
 from schedsearch.methods.plans.maps import fit_adapter
 from schedsearch.methods.plans.recording import FitRecording, FitRun, Layout
 from schedsearch.runs.folder import RunFolder
-from schedsearch.runs.starts.files import RECORD, StartFiles, sha256_of
+from schedsearch.runs.starts.files import RECORD, StartFiles
 from schedsearch.runs.starts.records import AdaptersRecord, StartRecord
 from schedsearch.workers.failures import note_failure, one_line
 from schedsearch.workers.finetune import finetune

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, cast
 
 from schedsearch.files.atomic import write_text
+from schedsearch.files.digest import sha256_of
 from schedsearch.records import Evaluation, TrialRecord, TrialState
 from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.version import __version__
@@ -135,6 +136,9 @@ def _evaluation(
         features=bench.extractor.name,
         protocol=bench.protocol(seed=settings.seed, num_samples=settings.num_samples),
         sample_std=quality.sample_std,
+        reference_std=quality.reference_std,
+        nn_distance=quality.nn_distance,
+        near_copies=quality.near_copies,
         class_accuracy=quality.class_accuracy,
     )
 
@@ -173,6 +177,7 @@ def _save(
                 numbers={"depths": list(job.schedule.depths)},
                 network={"adapters": {"exits": list(exits)}},
                 weights=target.name,
+                weights_sha256=sha256_of(target),
             ),
         )
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ import torch
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.weights.checkpoint import load_backbone_from, load_weights
 from schedsearch.config import settings_from_text
-from schedsearch.data.loading import load_source
+from schedsearch.data.loading import load_reference_source, load_source
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.features import build_extractor
 from schedsearch.evaluation.latency import measure_schedules
 from schedsearch.evaluation.quality import Auditor, Quality, measure_quality, protocol_digest
-from schedsearch.evaluation.reference import load_or_compute_reference
+from schedsearch.evaluation.real_images.neighbours import load_or_compute_neighbours
+from schedsearch.evaluation.real_images.reference import load_or_compute_reference
 from schedsearch.exceptions import ConfigError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
     from schedsearch.data.sources import ImageSource
     from schedsearch.evaluation.features import FeatureExtractor
-    from schedsearch.evaluation.reference import Reference
+    from schedsearch.evaluation.real_images.neighbours import TrainingNeighbours
+    from schedsearch.evaluation.real_images.reference import Reference
     from schedsearch.protocols import Backbone, Method, NetworkCall, NoiseProcess, Solver
     from schedsearch.settings import StudySettings
 
@@ -43,6 +46,9 @@ class Workbench:
     device: torch.device
     pretrained: nn.Module
     source: ImageSource
+    """The training images."""
+    reference_source: ImageSource
+    """The images that FID compares with, the training images by default."""
     process: NoiseProcess
     solver: Solver
     extractor: FeatureExtractor
@@ -51,7 +57,13 @@ class Workbench:
     @cached_property
     def reference(self) -> Reference:
         """Statistics of the real images; computed at first use, since that may take long."""
-        return load_or_compute_reference(self.source, self.extractor, self.reference_dir)
+        return load_or_compute_reference(self.reference_source, self.extractor, self.reference_dir)
+
+    @cached_property
+    def neighbours(self) -> TrainingNeighbours | None:
+        """Training images to look for copies of; None where pixels are not compared."""
+        mirrored = self.settings.data.flip
+        return load_or_compute_neighbours(self.source, self.reference_dir, mirrored=mirrored)
 
     @cached_property
     def visits(self) -> tuple[int, ...]:
@@ -60,6 +72,15 @@ class Workbench:
         probe = ExitSchedule(tuple(range(num_intervals)))
         counts = Counter(probe.visited(self.solver.times))
         return tuple(counts[interval] for interval in range(num_intervals))
+
+    def solver_with(self, num_steps: int | None) -> Solver:
+        """The study's solver, or the same with another number of steps."""
+        if num_steps is None or num_steps == self.settings.solver.num_steps:
+            return self.solver
+        settings = dataclasses.replace(self.settings.solver, num_steps=num_steps)
+        learned = learns_variance(self.pretrained)
+        process = build_process(self.settings.diffusion)
+        return build_solver(settings, process, learned_variance=learned)
 
     @property
     def backbone(self) -> Backbone:
@@ -101,7 +122,8 @@ class Workbench:
                 f"both are {extractor.name} with the same weights. Name an independent one."
             )
         return Auditor(
-            extractor, load_or_compute_reference(self.source, extractor, self.reference_dir)
+            extractor,
+            load_or_compute_reference(self.reference_source, extractor, self.reference_dir),
         )
 
     def measure(
@@ -140,6 +162,7 @@ class Workbench:
             extractor=self.extractor,
             reference=self.reference,
             auditor=auditor,
+            neighbours=self.neighbours,
             observe=observe,
         )
 
@@ -190,6 +213,7 @@ def build_workbench(settings: StudySettings, reference_dir: Path) -> Workbench:
     torch.set_num_threads(settings.resources.cpus_per_trial)
     pretrained: Any = load_backbone_from(settings.backbone, device)
     source = load_source(settings.data, pretrained.in_shape, device)
+    reference_source = load_reference_source(settings.data, source, pretrained.in_shape)
     process = build_process(settings.diffusion)
     extractor = build_extractor(
         settings.evaluation.features, settings.evaluation.features_path, device
@@ -199,6 +223,7 @@ def build_workbench(settings: StudySettings, reference_dir: Path) -> Workbench:
         device=device,
         pretrained=pretrained,
         source=source,
+        reference_source=reference_source,
         process=process,
         solver=build_solver(
             settings.solver, process, learned_variance=learns_variance(pretrained)

@@ -163,6 +163,8 @@ def test_labels() -> None:
     unconditional = make_dit(num_classes=0)
     assert unconditional.num_classes is None
     assert unconditional(x, t, None, exit_depth=1).shape == (9, 4, 8, 8)
+    with pytest.raises(ValueError, match="unconditional and takes no labels"):
+        unconditional(x, t, torch.ones(9, dtype=torch.long), exit_depth=1)
 
 
 @pytest.mark.parametrize(

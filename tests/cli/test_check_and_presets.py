@@ -94,3 +94,13 @@ def test_check_says_what_a_run_would_do(
     printed = capsys.readouterr().out
     for line in lines:
         assert f"  {line}" in printed
+
+
+def test_check_shows_the_twins_that_a_comparison_will_measure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["-o", "warm_start=[full, twin:deediff-0.75]"]
+    assert main(["check", "digits_dit", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "  warm start  full               10 10 10" in printed
+    assert "twin:deediff-0.75  depths come from `schedsearch compare`" in printed

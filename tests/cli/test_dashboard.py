@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from forks import start_cli
 from tiny_runs import run_cli, wait_until
+
+from schedsearch.cli.commands.dashboard import study_page
 
 
 def free_port() -> int:
@@ -77,6 +80,14 @@ def test_the_study_its_notes_and_its_pictures(dashboard: tuple[str, Path]) -> No
     path = f"/artifacts/1/{pictures[0]['artifact_id']}"
     assert path in detail["note"]["body"]
     assert get(host + path)[1].startswith(b"\x89PNG")
+
+
+def test_the_page_is_that_of_the_run_among_other_studies(tmp_path: Path) -> None:
+    storage = optuna.storages.get_storage(f"sqlite:///{tmp_path / 'shared.db'}")
+    assert study_page(storage, "tiny") == ""
+    optuna.create_study(storage=storage, study_name="another")
+    ours = optuna.create_study(storage=storage, study_name="tiny")
+    assert study_page(storage, "tiny") == f"/studies/{ours._study_id}" == "/studies/2"
 
 
 def test_a_port_that_is_taken(run_copy: Path) -> None:

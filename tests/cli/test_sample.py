@@ -107,6 +107,10 @@ def test_a_given_start(space: Path, tmp_path: Path) -> None:
     assert not np.array_equal(first["samples"], others["samples"])
     _, two = sample(space, *start, "--num", 2)
     assert len(two["samples"]) == 2
+    done, _ = sample(space, *start, "--num", 5)
+    assert done.code == 2
+    assert "--num asks for 5 images" in done.err
+    assert "has noise for 4" in done.err
 
 
 @pytest.mark.parametrize(

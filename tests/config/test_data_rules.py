@@ -83,6 +83,39 @@ def test_an_autoencoder_belongs_to_latents(tmp_path: Path) -> None:
     assert "subfolder vae" in problem
 
 
+@pytest.mark.parametrize("source", ["mnist", "cifar10"])
+def test_sources_with_test_images(source: str) -> None:
+    keys = {"source": source, "path": "x"}
+    assert problems_of_data(check_disk=False, reference_split="test", **keys) == []
+    (problem,) = problems_of_data(check_disk=False, reference_path="y", **keys)
+    assert problem == (
+        f"data.reference_path: {source} brings its test images along; set "
+        "data.reference_split: test instead"
+    )
+
+
+@pytest.mark.parametrize("source", ["image_folder", "npz", "latents"])
+def test_other_sources_name_their_reference(tmp_path: Path, source: str) -> None:
+    keys = {"source": source, "path": "x"} | ({"vae": "v"} if source == "latents" else {})
+    (problem,) = problems_of_data(check_disk=False, reference_split="test", **keys)
+    assert problem == (
+        f"data.reference_split: only mnist and cifar10 have test images, got source {source}; "
+        "name them in data.reference_path"
+    )
+    assert problems_of_data(check_disk=False, reference_path="y", **keys) == []
+    (problem,) = problems_of_data(check_disk=False, reference_path="x", **keys)
+    assert problem.startswith("data.reference_path: these are the training images")
+    gone = problems_of_data(reference_path=str(tmp_path / "gone"), **keys)
+    assert any(p.startswith("data.reference_path: ") and "gone" in p for p in gone)
+
+
+def test_digits_have_no_other_images() -> None:
+    (problem,) = problems_of_data(source="digits", reference_split="test")
+    assert problem.endswith("got source digits; remove the key")
+    (problem,) = problems_of_data(source="digits", reference_path="x")
+    assert problem.startswith("data.reference_path: digits are one set of images")
+
+
 @pytest.mark.parametrize("source", ["digits", "mnist", "latents"])
 def test_sources_without_a_mirror_image(source: str) -> None:
     keys = {} if source == "digits" else {"path": "x"}

@@ -75,6 +75,14 @@ def test_no_section_is_no_rivals() -> None:
         ({"kind": "tome", "ratios": [0.4], "blocks": "F11"}, "blocks", "10 blocks, got F11"),
         ({"kind": "tome", "ratios": [0.4], "blocks": "B3"}, "blocks", "an even number"),
         ({"kind": "steps", "num_steps": [0]}, "num_steps[0]", "must be >= 1, got 0"),
+        ({"kind": "fitted_steps", "num_steps": []}, "num_steps", "a list of at least 1"),
+        ({"kind": "fitted_steps", "num_steps": [3, 4]}, "num_steps[1]", "has 3 steps, got 4"),
+        ({"kind": "fitted_steps", "num_steps": [2, 2]}, "", "names an operating point twice"),
+        (
+            {"kind": "fitted_steps", "num_steps": [2], "calibration_samples": 0},
+            "calibration_samples",
+            "must be >= 1, got 0",
+        ),
         ({"kind": "schedule", "schedules": ["flat-11"]}, "schedules[0]", "must be in [1, 10]"),
         ({"kind": "schedule", "schedules": ["D3-DIT"]}, "schedules[0]", "did you mean 'D3-DiT'"),
         ({"kind": "schedule", "schedules": ["flat-3", "flat-3"]}, "", "names an operating point"),
@@ -109,6 +117,33 @@ def test_every_mistake_has_its_line(entry: dict[str, Any], key: str, reason: str
     (found,) = problems_of({"mine": entry})
     assert found[0] == (f"rivals.mine.{key}" if key else "rivals.mine")
     assert reason in found[1]
+
+
+@pytest.mark.parametrize(
+    ("solver", "betas", "shown"),
+    [
+        ({"name": "ddpm"}, "linear", "but ddpm draws some"),
+        ({"name": "ddim", "eta": 0.5}, "linear", "but ddim with eta: 0.5 draws some"),
+        ({"name": "euler_maruyama"}, "vp", "but euler_maruyama draws some"),
+    ],
+)
+def test_steps_are_fitted_to_a_run_without_noise_in_its_steps(
+    solver: dict[str, Any], betas: str, shown: str
+) -> None:
+    entry = {"kind": "fitted_steps", "num_steps": [2]}
+    changes = {"solver": solver, "diffusion": {"betas": betas}}
+    ((key, text),) = problems_of({"mine": entry}, **changes)
+    assert key == "rivals.mine"
+    assert shown in text
+    assert "use ddim with eta: 0 or dpm_solver" in text
+
+
+def test_fewer_steps_than_the_solver_takes() -> None:
+    """A row that cannot be built is found before the run."""
+    solver = {"name": "dpm_solver", "method": "singlestep", "order": 3, "num_steps": 9}
+    ((key, text),) = problems_of({"few": {"kind": "steps", "num_steps": [6, 3]}}, solver=solver)
+    assert key == "rivals.few.num_steps[1]"
+    assert "of order 3 needs at least 4 network calls, got 3" in text
 
 
 @pytest.mark.parametrize("name", ["full", "presets", "a b", "1st", "x" * 50])
@@ -147,3 +182,42 @@ def test_points_of_schedules() -> None:
     assert schedule_at("flat-0", 6, 10, "uvit").depths == (0,) * 10
     with pytest.raises(ConfigError, match="unknown schedule 'no'"):
         schedule_at("no", 10, 10, "dit")
+
+
+CALM = {"kind": "similarity", "trainer": "a:B", "targets": [0.75], "thresholds": [0.99]}
+
+
+def test_the_twin_of_a_dynamic_row_is_a_warm_start() -> None:
+    starts = ["full", "twin:deediff-0.75", "twin:calm-t0.99", "twin:calm-t0.99"]
+    settings = read({"deediff": DEEDIFF, "calm": CALM}, warm_start=starts)
+    assert settings.warm_start == tuple(starts)
+    assert settings_from_text(dump_settings(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("twin:deedif-0.75", "no row 'deedif-0.75' in rivals; did you mean 'twin:deediff-0.75'?"),
+        ("twin:deediff", "no row 'deediff' in rivals; did you mean 'twin:deediff-0.75'?"),
+        ("twin:", "no row '' in rivals; "),
+        ("twin:fora-2", "the row 'fora-2' of rivals is not dynamic, so it has no static twin; "),
+        ("twim:x", "unknown schedule 'twim:x'; known are full, D2-DiT"),
+    ],
+)
+def test_a_twin_needs_a_dynamic_row(entry: str, reason: str) -> None:
+    rivals = {"deediff": DEEDIFF, "fora": {"kind": "block_cache", "every": [2]}}
+    ((key, text),) = problems_of(rivals, warm_start=["full", entry])
+    assert key == "warm_start[1]"
+    assert reason in text
+
+
+def test_a_twin_needs_rivals() -> None:
+    ((key, text),) = problems_of(None, warm_start=["twin:deediff-0.75"])
+    assert key == "warm_start[0]"
+    assert "add an entry of kind uncertainty or similarity to rivals" in text
+
+
+def test_the_twin_of_a_wrong_entry_is_no_second_mistake() -> None:
+    wrong = {**DEEDIFF, "targets": [1.5]}
+    ((key, _),) = problems_of({"deediff": wrong}, warm_start=["twin:deediff-0.75"])
+    assert key == "rivals.deediff.targets[0]"

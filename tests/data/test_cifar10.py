@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+import shutil
 import struct
 import tarfile
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from schedsearch.data import cifar10
-from schedsearch.data.loading import load_source
+from schedsearch.data.loading import load_reference_source, load_source
 from schedsearch.exceptions import ConfigError
 from schedsearch.settings import DataSettings
 
@@ -63,6 +64,31 @@ def test_all_batches_in_order_with_their_labels(root: Path) -> None:
     assert source.labels.tolist() == [  # type: ignore[attr-defined]
         (number + row) % 10 for number in range(1, 6) for row in range(ROWS)
     ]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_test_images_are_a_reference(
+    root: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    content = batch_file(9)
+    digest = hashlib.md5(content).hexdigest()
+    monkeypatch.setattr(cifar10, "TEST_CONTENTS", {"test_batch": digest})
+    folder = root / "cifar-10-batches-py"
+    (folder / "test_batch").write_bytes(content)
+    if packed:
+        with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as tar:
+            tar.add(folder, folder.name)
+        shutil.rmtree(folder)
+    apart = DataSettings(source="cifar10", path=str(root), reference_split="test")
+    source = load_source(apart, SHAPE)
+    assert source.num_images == 5 * ROWS
+    reference = load_reference_source(apart, source, SHAPE)
+    expected = np.random.default_rng(9).integers(0, 256, (ROWS, *SHAPE), dtype=np.uint8)
+    assert np.array_equal(torch.cat(list(reference.uint8_batches(3))).numpy(), expected)
+    if not packed:
+        (folder / "test_batch").write_bytes(content[:-1])
+        with pytest.raises(ConfigError, match=r"test_batch.*not the published"):
+            load_reference_source(apart, source, SHAPE)
 
 
 def test_the_archive_is_read_as_it_is(root: Path) -> None:

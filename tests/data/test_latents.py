@@ -9,8 +9,9 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from schedsearch.data.latents import LatentSource
-from schedsearch.data.loading import load_decoder, load_source
+from schedsearch.data.loading import load_decoder, load_reference_source, load_source
 from schedsearch.data.pixels import to_uint8
+from schedsearch.evaluation.real_images.neighbours import load_or_compute_neighbours
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.settings import DataSettings
 
@@ -252,3 +253,33 @@ def test_channels_of_latents_and_autoencoder_must_agree(tmp_path, vae_folder) ->
     settings = DataSettings(source="latents", path=str(tmp_path), vae=str(vae_folder))
     with pytest.raises(ConfigError, match=r"have 8 channels, but data\.vae decodes 4"):
         load_source(settings, (8, 4, 4))
+
+
+def test_other_latents_are_a_reference_of_the_same_autoencoder(
+    tmp_path, vae_folder, open_latents
+) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        save_file({"latents": values(5, seed=seed)}, tmp_path / f"{name}.safetensors")
+    source = open_latents(tmp_path / "a.safetensors")
+    settings = DataSettings(
+        source="latents",
+        path=str(tmp_path / "a.safetensors"),
+        vae=str(vae_folder),
+        reference_path=str(tmp_path / "b.safetensors"),
+    )
+    reference = load_reference_source(settings, source, SHAPE)
+    assert isinstance(reference, LatentSource)
+    assert reference.decoder is source.decoder
+    assert torch.equal(
+        next(reference.uint8_batches(5)), to_uint8(source.decode(values(5, seed=1)))
+    )
+
+
+def test_near_copies_of_latents_are_looked_for_in_decoded_pixels(tmp_path, open_latents) -> None:
+    save_file({"latents": values(30)}, tmp_path / "a.safetensors")
+    source = open_latents()
+    found = load_or_compute_neighbours(source, tmp_path / "reference")
+    assert found is not None
+    assert found.images.shape == (30, 3, 8, 8)
+    assert found.compare(to_uint8(source.decode(values(30)))).near_copies == 1.0
+    assert found.compare(to_uint8(source.decode(values(30, seed=1)))).near_copies < 0.5

@@ -7,7 +7,7 @@ import torch
 from mnist_files import idx, write_split
 
 from schedsearch.data import mnist
-from schedsearch.data.loading import load_source
+from schedsearch.data.loading import load_reference_source, load_source
 from schedsearch.data.pixels import to_uint8
 from schedsearch.exceptions import ConfigError
 from schedsearch.settings import DataSettings
@@ -47,6 +47,21 @@ def test_unpacked_files_are_read_and_the_folder_is_left_alone(root: Path) -> Non
         file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
         file.unlink()
     assert load_source(settings(root), (1, 28, 28)).fingerprint == packed
+
+
+def test_test_images_are_a_reference_and_never_train(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = np.random.default_rng(1).integers(0, 256, (12, 28, 28), dtype=np.uint8)
+    digests = write_split(root, "t10k", new, LABELS[:12])
+    monkeypatch.setattr(mnist, "CONTENTS", mnist.CONTENTS | digests)
+    apart = DataSettings(source="mnist", path=str(root), reference_split="test")
+    source = load_source(apart, (1, 28, 28))
+    assert source.num_images == 30
+    reference = load_reference_source(apart, source, (1, 28, 28))
+    assert np.array_equal(torch.cat(list(reference.uint8_batches(5)))[:, 0].numpy(), new)
+    assert reference.fingerprint != source.fingerprint
+    assert load_reference_source(settings(root), source, (1, 28, 28)) is source
 
 
 def test_other_shapes_say_what_to_set(root: Path) -> None:

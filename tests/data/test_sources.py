@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from schedsearch.data.image_folder import ImageFolder
-from schedsearch.data.loading import check_labels_fit, load_source
+from schedsearch.data.loading import check_labels_fit, load_reference_source, load_source
 from schedsearch.data.pixels import to_float, to_uint8
 from schedsearch.data.sources import ImageSource
 from schedsearch.exceptions import ConfigError
@@ -236,3 +236,41 @@ def test_pixels_round_trip_and_clamp() -> None:
     assert torch.equal(to_uint8(to_float(levels)), levels)
     assert to_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
     assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+
+
+def test_a_reference_beside_the_training_images(tmp_path: Path, class_folders: Path) -> None:
+    write_images(tmp_path / "new", 4)
+    folder = DataSettings(
+        source="image_folder", path=str(class_folders), reference_path=str(tmp_path / "new")
+    )
+    source = load_source(folder, SHAPE)
+    reference = load_reference_source(folder, source, SHAPE)
+    assert (source.num_images, reference.num_images) == (10, 4)
+    images = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3), dtype=np.uint8)
+    plain = write_npz(tmp_path / "a.npz", images=images)
+    new = write_npz(tmp_path / "b.npz", images=images[:3])
+    both = DataSettings(source="npz", path=plain.path, reference_path=new.path, flip=True)
+    reference = load_reference_source(both, load_source(both, SHAPE), SHAPE)
+    assert torch.equal(
+        next(reference.uint8_batches(3)), torch.from_numpy(images[:3]).permute(0, 3, 1, 2)
+    )
+    assert load_reference_source(plain, source, SHAPE) is source
+
+
+def test_a_wrong_reference_is_named_by_its_own_key(tmp_path: Path) -> None:
+    images = np.zeros((5, 6, 6, 3), dtype=np.uint8)
+    plain = write_npz(tmp_path / "a.npz", images=images)
+    new = write_npz(tmp_path / "b.npz", images=images[:, :5])
+    both = DataSettings(source="npz", path=plain.path, reference_path=new.path)
+    with pytest.raises(ConfigError, match=r"data\.reference_path .*b\.npz: the backbone wants"):
+        load_reference_source(both, load_source(plain, SHAPE), SHAPE)
+
+
+def test_digits_have_no_other_reference() -> None:
+    source = load_source(DataSettings(source="digits"), (1, 8, 8))
+    test = DataSettings(source="digits", reference_split="test")
+    with pytest.raises(ConfigError, match="digits has none"):
+        load_reference_source(test, source, (1, 8, 8))
+    path = DataSettings(source="digits", reference_path="x")
+    with pytest.raises(ConfigError, match=r"reference_path is for image_folder, npz and latents"):
+        load_reference_source(path, source, (1, 8, 8))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from schedsearch.data.pixels import to_uint8
 from schedsearch.evaluation.quality import measure_quality
-from schedsearch.evaluation.reference import compute_reference
+from schedsearch.evaluation.real_images.reference import compute_reference
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import TrialError
 from schedsearch.schedules.exit_schedule import ExitSchedule

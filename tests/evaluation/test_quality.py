@@ -8,7 +8,8 @@ from schedsearch.data.digits import load_digits
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.evaluation.features import build_extractor
 from schedsearch.evaluation.quality import GRID_IMAGES, measure_quality, protocol_digest
-from schedsearch.evaluation.reference import compute_reference
+from schedsearch.evaluation.real_images.neighbours import load_or_compute_neighbours
+from schedsearch.evaluation.real_images.reference import compute_reference
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import TrialError
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -116,30 +117,46 @@ def test_fewer_samples_than_the_grid_holds(net, solver, extractor, reference):
     assert quality.samples.shape[0] == 30
 
 
+class Replay:
+    """A "solver" that returns real digits."""
+
+    num_steps, times, process, wants_variance = 1, (0.0,), DDPMProcess(), False
+
+    def __init__(self, first):
+        images = load_digits().images[first : first + 400]
+        self.rest = (images.float() / 127.5 - 1).split(50)
+
+    def sample(self, denoiser, noise, step_noise=None):
+        batch, self.rest = self.rest[0], self.rest[1:]
+        return batch
+
+
+def test_copies_of_training_images_are_noticed(tmp_path, extractor, reference, net):
+    neighbours = load_or_compute_neighbours(Digits(), tmp_path)
+    judged = {"num_samples": 400, "neighbours": neighbours}
+    copies = _measure(net, Replay(0), extractor, reference, **judged)
+    assert (copies.nn_distance, copies.near_copies) == (0.0, 1.0)
+    new = _measure(net, Replay(400), extractor, reference, **judged)
+    assert copies.fid < new.fid  # FID alone prefers the copies
+    assert new.nn_distance > 1.5
+    assert new.near_copies < 0.15
+    unseen = _measure(net, Replay(400), extractor, reference, num_samples=400)
+    assert (unseen.nn_distance, unseen.near_copies) == (None, None)
+
+
 def test_real_images_score_far_better_than_noise(extractor, reference, net):
-    class Replay:
-        """A "solver" that returns real digits."""
-
-        num_steps, times, process, wants_variance = 1, (0.0,), DDPMProcess(), False
-
-        def __init__(self):
-            self.rest = (load_digits().images[400:800].float() / 127.5 - 1).split(50)
-
-        def sample(self, denoiser, noise, step_noise=None):
-            batch, self.rest = self.rest[0], self.rest[1:]
-            return batch
-
     class Identity:
         num_steps, times, process, wants_variance = 1, (0.0,), DDPMProcess(), False
 
         def sample(self, denoiser, noise, step_noise=None):
             return noise
 
-    real = _measure(net, Replay(), extractor, reference, num_samples=400)
+    real = _measure(net, Replay(400), extractor, reference, num_samples=400)
     noise = _measure(net, Identity(), extractor, reference, num_samples=400)
     assert real.fid < noise.fid / 10
     assert real.kid < noise.kid / 10
     assert real.sample_std == pytest.approx(reference.pixel_std, rel=0.05)
+    assert real.reference_std == reference.pixel_std
     assert noise.sample_std == pytest.approx(1.0, abs=0.05)
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from schedsearch.evaluation import reference as reference_module
-from schedsearch.evaluation.reference import load_or_compute_reference
+from schedsearch.evaluation.real_images import reference as reference_module
+from schedsearch.evaluation.real_images.reference import load_or_compute_reference
 from schedsearch.exceptions import StorageError
 
 

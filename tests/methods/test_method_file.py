@@ -154,9 +154,9 @@ def test_all_mistakes_are_listed(tmp_path: Path) -> None:
 
 
 def test_it_fits_its_own_model_and_steps() -> None:
-    check_fits(PLAN, "m.yaml", num_exit_blocks=5, family="dit", num_steps=2)
-    check_fits(PLAN, "m.yaml", num_exit_blocks=5, family=None, num_steps=2)
-    check_fits(BARE, "m.yaml", num_exit_blocks=4, family="uvit", num_steps=50)
+    check_fits(PLAN, "m.yaml", num_exit_blocks=5, family="dit", solver="ddim", num_steps=2)
+    check_fits(PLAN, "m.yaml", num_exit_blocks=5, family=None, solver="ddim", num_steps=2)
+    check_fits(BARE, "m.yaml", num_exit_blocks=4, family="uvit", solver="ddpm", num_steps=50)
 
 
 @pytest.mark.parametrize(
@@ -164,15 +164,23 @@ def test_it_fits_its_own_model_and_steps() -> None:
     [
         ({"num_exit_blocks": 6}, "5 exit blocks, but the backbone has 6"),
         ({"family": "uvit"}, "the family dit, but the backbone is a uvit"),
+        ({"solver": "ddpm"}, "the solver ddim, but got ddpm"),
         ({"num_steps": 3}, "2 solver steps, but the solver takes 3"),
     ],
 )
-def test_another_model_or_number_of_steps_is_refused(
+def test_another_model_solver_or_number_of_steps_is_refused(
     changed: dict[str, object], reason: str
 ) -> None:
-    setting = {"num_exit_blocks": 5, "family": "dit", "num_steps": 2, **changed}
+    setting = {
+        "num_exit_blocks": 5,
+        "family": "dit",
+        "solver": "ddim",
+        "num_steps": 2,
+        **changed,
+    }
     with pytest.raises(ConfigError) as caught:
         check_fits(PLAN, "m.yaml", **setting)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        f"m.yaml: the method is for {reason}; use one made for this setting."
+        f"m.yaml: the method is for {reason}. Make one for this setting with "
+        "`schedsearch plan` or `schedsearch compare`."
     )

@@ -13,10 +13,16 @@ from schedsearch.backbones.pruning import keep_blocks, narrow
 from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers.dpm_solver import MultistepDPMSolver
+from schedsearch.diffusion.solvers.fitted import FittedSolver
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.methods.kinds import _BUILDERS
-from schedsearch.methods.loading import LoadedMethod, load_method, solver_for
+from schedsearch.methods.loading import (
+    LoadedMethod,
+    build_solver_for,
+    load_method,
+    solver_for,
+)
 from schedsearch.methods.method_file import MethodFile, write_method_file
 from schedsearch.methods.networks import build_network
 from schedsearch.protocols import Method
@@ -30,12 +36,18 @@ PLAN = ["11111", "01011", "00000"]
 NUMBERS: dict[str, dict[str, Any]] = {
     "schedule": {"depths": [5, 4, 3, 2, 1]},
     "steps": {},
+    "fitted_steps": {
+        "output": "data",
+        "times": [950.0, 650.0, 350.0],
+        "coefficients": [[0.9, 0.1, 0.0], [0.8, 0.3, -0.1], [0.25, 1.5, -0.5]],
+    },
     "uncertainty": {"threshold": 0.7, "decide": "batch", "patience": 1},
     "similarity": {"threshold": 0.8, "pair": "separate"},
     "tome": {"ratio": 0.5, "blocks": "F2", "parts": ["attention", "mlp"], "random": True},
     "block_cache": {"parts": ["attention"], "recompute": PLAN, "scale_shift": True},
     "residual_cache": {"first": 1, "signal": "input", "threshold": 9.0, "rescale": [2.0, 0]},
     "stitch": {"share": 0.5},
+    "plan": {"steps": ["F", "R1", "X3"]},
 }
 NETWORKS: dict[str, dict[str, Any]] = {
     "uncertainty": {"uem": {"shared": True}},
@@ -91,7 +103,8 @@ def test_every_kind_samples(tmp_path: Path, kind: str, cfg_scale: float) -> None
     assert images.isfinite().all()
     assert torch.equal(sample(net, loaded, cfg_scale=cfg_scale), images)
     full = sample(make_dit().eval(), ExitSchedule.flat(DEPTH), cfg_scale=cfg_scale)
-    assert torch.equal(images, full) == (kind == "steps"), "only fewer steps call it as it is"
+    as_it_is = kind in {"steps", "fitted_steps"}
+    assert torch.equal(images, full) == as_it_is, "only these call it as it is"
     assert loaded.is_dynamic == (kind in {"uncertainty", "similarity", "residual_cache"})
     assert loaded.changes_network == (kind in NETWORKS)
 
@@ -100,7 +113,7 @@ def test_the_kinds_of_a_file_are_those_that_can_be_built() -> None:
     assert set(NUMBERS) == set(_BUILDERS)
 
 
-@kinds
+@pytest.mark.parametrize("kind", sorted(set(_BUILDERS) - {"fitted_steps"}))
 def test_another_number_of_steps_is_refused(tmp_path: Path, kind: str) -> None:
     loaded = load_method(write(tmp_path, kind, num_steps=3))
     net = loaded.network(make_dit().eval())
@@ -121,9 +134,27 @@ def test_a_plan_for_other_steps_or_blocks_is_refused_by_itself(tmp_path: Path) -
 def test_fewer_steps_change_the_solver_and_no_other_kind_does(tmp_path: Path) -> None:
     solver = SolverSettings(name="dpm_solver", num_steps=20)
     fewer = load_method(write(tmp_path, "steps", num_steps=7))
-    assert solver_for(fewer, solver) == replace(solver, num_steps=7)
-    assert solver_for(load_method(write(tmp_path, "block_cache")), solver) == solver
-    assert solver_for(load_method(write(tmp_path, "steps")), solver) == solver
+    assert solver_for(fewer.file, solver) == replace(solver, num_steps=7)
+    assert solver_for(load_method(write(tmp_path, "block_cache")).file, solver) == solver
+    assert solver_for(load_method(write(tmp_path, "steps")).file, solver) == solver
+
+
+def test_fitted_steps_run_with_their_own_solver_only(tmp_path: Path) -> None:
+    loaded = load_method(write(tmp_path, "fitted_steps", solver="dpm_solver", num_steps=20))
+    settings, process = SolverSettings(name="dpm_solver", num_steps=20), DDPMProcess()
+    solver = build_solver_for(loaded.file, settings, process)
+    assert isinstance(solver, FittedSolver)
+    assert solver.times == (950.0, 650.0, 350.0)
+    assert solver.coefficients == tuple(map(tuple, NUMBERS["fitted_steps"]["coefficients"]))
+    assert solver.output == "data"
+    net = make_dit().eval()
+    noise, labels = starting_noise(1, 3, net.in_shape), balanced_labels(3, net.num_classes)
+    assert generate(net, loaded, solver, noise, labels, 2).isfinite().all()
+    for times in ([950.0, 650.0], [950.0, 650.0, 340.0]):
+        with pytest.raises(ConfigError, match="so they run with their own solver only"):
+            loaded.begin(net, times, guided=False)
+    with pytest.raises(ConfigError, match=r"fitted with cfg_scale 1, but got 1\.5; use the same"):
+        build_solver_for(loaded.file, replace(settings, cfg_scale=1.5), process)
 
 
 # ---- networks -----------------------------------------------------------------------------------

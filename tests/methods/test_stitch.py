@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from schedsearch.backbones.guidance import learns_variance, null_label_of
 from schedsearch.backbones.pruning import keep_blocks
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers.dpm_solver import MultistepDPMSolver
+from schedsearch.evaluation.latency import LatencyProtocol
+from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import ConfigError
 from schedsearch.methods.stitch import Stitch, Stitched
@@ -112,3 +115,29 @@ def test_its_weights_hold_both_networks() -> None:
         nn.init.zeros_(parameter)
     again.load_state_dict(BOTH.state_dict())
     assert torch.equal(sample(again, Stitch(0.6))[0], sample(BOTH, Stitch(0.6))[0])
+
+
+@pytest.mark.timing
+def test_time_is_affine_in_the_share() -> None:
+    solver = MultistepDPMSolver(DDPMProcess(), tuple(float(t) for t in range(950, 0, -50)))
+    large = make_dit(hidden_size=96, depth=8).eval()
+    both = Stitched(large, keep_blocks(large, [0, 7]))
+    protocol = LatencyProtocol(
+        device="cpu",
+        dtype="float32",
+        batch=8,
+        threads=1,
+        solver="dpm_solver",
+        num_steps=len(solver.times),
+        spacing="linspace",
+        cfg_scale=1.0,
+    )
+    shares = [0.0, 0.25, 0.5, 0.75, 1.0]
+    timed = {f"{s}": TimedMethod(net=both, method=Stitch(s), solver=solver) for s in shares}
+    found = measure_methods(timed, large, solver, protocol, repeats=9)
+    ratios = np.array([found[f"{share}"].ratio for share in shares])
+    steps = np.round(np.array(shares) * len(solver.times))
+    slope, start = np.polyfit(steps, ratios, 1)
+    assert start == pytest.approx(1.0, abs=0.1)
+    assert slope < 0
+    assert np.abs(ratios - (start + slope * steps)).max() < 0.05

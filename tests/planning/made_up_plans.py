@@ -19,8 +19,7 @@ def tables(
         return np.where(rng.random(shape) < 0.2, np.inf, values)
 
     def costs(shape):
-        values = rng.integers(1, 8, shape) if integers else rng.uniform(1, 8, shape)
-        return values
+        return rng.integers(1, 8, shape) if integers else rng.uniform(1, 8, shape)
 
     errors = PlanErrors(
         weights=rng.integers(0, 3, steps) if integers else rng.exponential(size=steps),

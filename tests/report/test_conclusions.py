@@ -1,5 +1,7 @@
 """Headline and sentences of the final report."""
 
+from dataclasses import replace
+
 import pytest
 from driving import record_of
 from made_up_runs import RECORDS, confirmed, results_of, retrained
@@ -114,14 +116,15 @@ def test_where_the_time_went() -> None:
     ]
 
 
-def test_there_are_at_most_four_short_sentences() -> None:
+def test_there_are_at_most_five_short_sentences() -> None:
     """With everything that can go wrong in one run."""
     fids = {0: 9.0, 1: 4.0, 2: 5.0, 3: 6.0, 4: 2.0}
-    audits = {**fids, 1: 9.0}
-    lines = sentences(results_of(confirmed(fids, audits)), COSTS)
-    assert len(lines) == 4
+    audits = {**fids, 1: 9.5}
+    copies = [replace(r, near_copies=0.02 * r.number) for r in confirmed(fids, audits)]
+    lines = sentences(results_of(copies), COSTS)
+    assert len(lines) == 5
     assert all(len(line.split()) <= 25 for line in lines)
-    for words in ("Below D2-DiT", "fine-tuned once", "auditor disagrees", "ranked"):
+    for words in ("Below D2-DiT", "fine-tuned once", "auditor disagrees", "ranked", "may flatter"):
         assert any(words in line for line in lines)
 
 

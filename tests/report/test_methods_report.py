@@ -1,6 +1,7 @@
 """Tables and picture of a comparison."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from made_up_methods import ROWS, methods_of
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from schedsearch.report.method_plot import plot_methods
 from schedsearch.report.method_tables import closing_lines, methods_markdown, methods_table
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 
 FAILED = RivalRecord(
     name="tome-0.4",
@@ -52,17 +53,41 @@ def test_sentences_name_twins_notes_and_the_next_command() -> None:
     assert "deediff-0.7 against its static twin: FID 0; the step explains 98%" in lines[1]
     assert "deediff-0.7: the target is not reached." in lines
     assert lines[-1].startswith("next: schedsearch export runs/x --method NAME")
+    assert not any("decide together" in line for line in lines)
+
+
+def test_a_sentence_names_the_batch_that_decides_together() -> None:
+    lines = closing_lines(methods_of([replace(ROWS[2], decision_batch=75)]), "runs/x")
+    assert "Batches of 75 decide together in deediff-0.7." in lines
 
 
 def test_markdown_has_all_cost_terms() -> None:
     text = methods_markdown(methods_of())
     header, _, *rows = text.splitlines()
-    for title in ("time / full", "MACs / full", "extra parameters", "held, kB per image"):
+    for title in (
+        "time / full",
+        "MACs / full",
+        "extra parameters",
+        "held, kB per image",
+        "near copies",
+    ):
         assert title in header
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [
         e.name for e in methods_of().all()
     ]
-    assert {row.count("|") for row in (header, *rows)} == {12}
+    assert {row.count("|") for row in (header, *rows)} == {15}
+    assert "| 0.500 | 2.00 | 5.0% |" in rows[0]
+    blind = [replace(q, nn_distance=None, near_copies=None) for q in ROWS[1].qualities]
+    unseen = [ROWS[0], replace(ROWS[1], qualities=tuple(blind))]
+    assert "| 0.500 | - | - |" in methods_markdown(methods_of(unseen))
+
+
+def test_a_method_that_fid_flatters_is_named() -> None:
+    copying = [replace(q, near_copies=0.09) for q in ROWS[1].qualities]
+    rows = [ROWS[0], replace(ROWS[1], qualities=tuple(copying)), *ROWS[2:]]
+    lines = closing_lines(methods_of(rows), "runs/x")
+    assert "FID may flatter steps-12 (near copies 9.0%, full depth 5.0%)." in lines
+    assert not [line for line in closing_lines(methods_of(), "runs/x") if "flatter" in line]
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:

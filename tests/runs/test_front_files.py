@@ -18,7 +18,10 @@ from schedsearch.runs.front_files import (
     write_front,
 )
 
-SEEDS = [replace(confirm_of(3, seed, 4.0 + seed / 10), audit_fid=9.0) for seed in (1, 2)]
+SEEDS = [
+    replace(confirm_of(3, seed, 4.0 + seed / 10), audit_fid=9.0, near_copies=0.04 * seed)
+    for seed in (1, 2)
+]
 ENTRIES = [
     replace(entry_of(3, 4.0, 10.0), confirmed=tuple(SEEDS)),
     entry_of(0, 2.0, 20.0, "full"),
@@ -45,6 +48,10 @@ def test_every_field_of_a_schedule() -> None:
         "predicted_latency_ms": 10.0,
         "acceleration": 0.25,
         "fid_audit": 9.0,
+        "sample_std": 0.5,
+        "reference_std": 0.5,
+        "nn_distance": 2.0,
+        "near_copies": pytest.approx(0.06),  # of the held-out seeds
         "confirm_seeds": 2,
         "confirm_samples": 64,
     }

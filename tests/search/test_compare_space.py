@@ -10,7 +10,7 @@ import pytest
 from tiny_runs import Done, run_cli, write_space
 
 from schedsearch.methods.method_file import read_method_file
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord
 
 LAYERWISE = "trainers.layerwise:LayerwiseTrainer"
 RIVALS: dict[str, Any] = {
@@ -74,6 +74,8 @@ def test_every_row_is_measured(compared: tuple[Path, Done]) -> None:
         assert [quality.seed for quality in record.qualities] == [0, 1, 2]
         assert all(np.isfinite(quality.fid) for quality in record.qualities), name
         assert record.qualities[0].audit_fid is not None
+        assert all(quality.near_copies is not None for quality in record.qualities), name
+        assert record.reference_std == pytest.approx(0.752, abs=0.001)
         assert record.macs > 0
     for name in ROWS:
         assert name in done.out
@@ -109,6 +111,14 @@ def test_a_dynamic_method_has_its_static_twin(compared: tuple[Path, Done]) -> No
     assert twin.kind == "schedule"
     assert rows["deediff-0.7"].time_share is not None
     assert rows["deediff-0.7-twin"].share == pytest.approx(rows["deediff-0.7"].share, abs=0.06)
+
+
+def test_a_row_names_the_batch_that_decides_together(compared: tuple[Path, Done]) -> None:
+    rows = rows_of(compared[0])
+    by_batch = {name for name, row in rows.items() if row.decision_batch is not None}
+    assert by_batch == {"teacache-0.7"}
+    assert rows["teacache-0.7"].decision_batch == 250
+    assert "Batches of 250 decide together in teacache-0.7." in compared[1].out
 
 
 def test_the_study_has_an_attribute_and_no_trial(compared: tuple[Path, Done]) -> None:

@@ -1,6 +1,7 @@
 """The preflight looks into the data, and says what it will skip."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.runs.folder import RunFolder
 from schedsearch.search.preflight import check_before_start
 from schedsearch.settings import StudySettings
+from schedsearch.workers.workbench import build_workbench
 
 
 def test_local_workers_never_share_a_gpu_on_which_they_measure_latency(
@@ -40,7 +42,7 @@ class Rows:
         return images.float().mean((1, 3))
 
 
-def settings_for(folder: Path, max_damaged: int) -> StudySettings:
+def settings_for(folder: Path, max_damaged: int, **keys: str) -> StudySettings:
     rng = np.random.default_rng(0)
     for label in range(10):
         (folder / "images" / str(label)).mkdir(parents=True)
@@ -48,7 +50,7 @@ def settings_for(folder: Path, max_damaged: int) -> StudySettings:
             pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "images" / str(label) / f"{index}.png")
     (folder / "images" / "7" / "5.png").write_bytes(b"")
-    data = {"source": "image_folder", "path": "images", "max_damaged": max_damaged}
+    data = {"source": "image_folder", "path": "images", "max_damaged": max_damaged, **keys}
     return read_settings(
         write_space(folder, data=data, evaluation={"features": f"{__name__}:Rows"})
     )
@@ -82,5 +84,42 @@ def test_labels_that_do_not_fit_end_before_the_reference_is_computed(tmp_path: P
     folder = RunFolder(tmp_path / "run")
     folder.create()
     with pytest.raises(ConfigError, match="11 classes"):
+        check_before_start(settings, folder)
+    assert not any(folder.reference.glob("*"))
+
+
+def test_fid_compares_with_a_reference_apart_and_near_copies_with_training(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "new").mkdir()
+    rng = np.random.default_rng(1)
+    for index in range(20):
+        pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "new" / f"{index}.png")
+    settings = settings_for(tmp_path, max_damaged=1, reference_path="new")
+    folder = RunFolder(tmp_path / "run")
+    bench = check_before_start(settings, folder).bench
+    assert bench.reference.num_images == 20
+    assert bench.neighbours is not None
+    assert len(bench.neighbours.images) == 59
+    images = torch.cat(list(bench.source.uint8_batches(16)))
+    assert bench.neighbours.compare(images).near_copies == 1.0
+    kinds = sorted(file.name.partition("-")[0] for file in folder.reference.iterdir())
+    assert kinds == ["neighbours", "reference"]
+    plain = replace(settings, data=replace(settings.data, reference_path=None))
+    other = build_workbench(plain, folder.reference)
+    asked = {"seed": 0, "num_samples": 8}
+    assert other.protocol(**asked) != bench.protocol(**asked)
+
+
+def test_a_damaged_reference_apart_ends_before_it_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "new" / "0.png")
+    for name in ("1", "2"):
+        (tmp_path / "new" / f"{name}.png").write_bytes(b"")
+    settings = settings_for(tmp_path, max_damaged=1, reference_path="new")
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    with pytest.raises(ConfigError, match=r"new/1\.png"):
         check_before_start(settings, folder)
     assert not any(folder.reference.glob("*"))

@@ -1,6 +1,9 @@
 """Which rows a comparison has, and what they are called."""
 
+from dataclasses import replace
+
 from schedsearch.settings.rivals import (
+    FittedStepsRival,
     ResidualCacheRival,
     ScheduleRival,
     SimilarityRival,
@@ -8,7 +11,14 @@ from schedsearch.settings.rivals import (
     StitchRival,
     UncertaintyRival,
 )
-from schedsearch.settings.rows import Row, calibrates, completed_rivals, entry_of, rows_of
+from schedsearch.settings.rows import (
+    Row,
+    calibrates,
+    completed_rivals,
+    decides_by_batch,
+    entry_of,
+    rows_of,
+)
 
 TRAINER = "trainers.layerwise:LayerwiseTrainer"
 DEEDIFF = UncertaintyRival(
@@ -28,6 +38,15 @@ def test_own_entries_take_their_place() -> None:
         "mine": ScheduleRival(kind="schedule", schedules=("flat-3", "D3-DiT")),
     }
     assert completed_rivals(own, num_steps=20, num_blocks=10) == own
+
+
+def test_an_own_entry_named_steps_stays_beside_plain_steps() -> None:
+    own = {"steps": FittedStepsRival(kind="fitted_steps", num_steps=(12, 9))}
+    found = completed_rivals(own, num_steps=20, num_blocks=10)
+    assert found["steps"] == own["steps"]
+    assert found["plain_steps"] == StepsRival(kind="steps", num_steps=(15, 12, 10))
+    names = [row.name for row in rows_of(found, {})]
+    assert {"steps-12", "steps-9", "plain_steps-12"} <= set(names)
 
 
 def test_rows_are_entries_at_points() -> None:
@@ -70,3 +89,15 @@ def test_only_targets_and_plans_are_calibrated() -> None:
     raw = SimilarityRival(kind="similarity", trainer=TRAINER, thresholds=(0.9,))
     assert not calibrates(raw)
     assert not calibrates(ResidualCacheRival(kind="residual_cache", signal="steps", every=(2,)))
+
+
+def test_what_decides_by_batch() -> None:
+    assert not decides_by_batch(DEEDIFF)
+    assert decides_by_batch(replace(DEEDIFF, decide="batch"))
+    assert decides_by_batch(
+        ResidualCacheRival(kind="residual_cache", signal="residual", thresholds=(0.2,))
+    )
+    # Every other step: nothing is decided by images, whatever ``decide`` says.
+    fixed = ResidualCacheRival(kind="residual_cache", signal="steps", every=(2,), decide="batch")
+    assert not decides_by_batch(fixed)
+    assert not decides_by_batch(StepsRival(kind="steps", num_steps=(5,)))

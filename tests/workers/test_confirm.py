@@ -24,7 +24,10 @@ def test_kept_weights_at_a_held_out_seed(tmp_path: Path) -> None:
     evaluation = run_trial(job).evaluation
     assert evaluation is not None
     same = confirm(confirm_job(job, seed=0))  # the search's own seed
-    assert (same.fid, same.kid) == (evaluation.fid, evaluation.kid)
+    for name in ("fid", "kid", "sample_std", "nn_distance", "near_copies"):
+        assert getattr(same, name) == getattr(evaluation, name), name
+    assert same.nn_distance is not None
+    assert same.nn_distance > 0
     held_out = confirm(confirm_job(job, seed=1))
     assert (held_out.number, held_out.seed, held_out.num_samples) == (7, 1, 64)
     assert held_out.fid != same.fid

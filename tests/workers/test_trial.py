@@ -40,6 +40,11 @@ def test_a_trial_and_what_it_leaves(tmp_path: Path) -> None:
     assert (evaluation.latency_ms, evaluation.latency_source) == (12.5, "predicted")
     assert (evaluation.num_samples, evaluation.nfe) == (64, 3)
     assert evaluation.features == "digits CNN"
+    assert evaluation.nn_distance is not None
+    assert evaluation.nn_distance > 0.5
+    assert evaluation.near_copies is not None
+    assert 0 <= evaluation.near_copies <= 1
+    assert evaluation.reference_std == pytest.approx(0.752, abs=0.001)
     assert set(record.stage_seconds) == {"load", "fine-tune", "sample", "save"}
     assert sum(record.stage_seconds.values()) <= record.seconds + 0.01
     assert record.worker.endswith(f":{os.getpid()}")

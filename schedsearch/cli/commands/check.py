@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def take_action(args: argparse.Namespace) -> int:
     """Print what a valid file asks for; mistakes come as an exception."""
     from schedsearch.config import find_space, num_exit_blocks_of, read_settings
+    from schedsearch.config.warm_starts import twin_row
     from schedsearch.exceptions import ExitCode
     from schedsearch.search.study.warm_starts import read_warm_starts
 
@@ -60,10 +61,13 @@ def take_action(args: argparse.Namespace) -> int:
         ),
         ("confirmed", _confirmation(settings)),
     ]
-    width = max((len(start.label) for start in starts), default=0)
+    shown = [(start.label, str(start.schedule)) for start in starts]
+    twins = dict.fromkeys(entry for entry in settings.warm_start if twin_row(entry) is not None)
+    shown += [(str(twin), "depths come from `schedsearch compare`") for twin in twins]
+    width = max((len(label) for label, _ in shown), default=0)
     rows += [
-        ("warm start" if i == 0 else "", f"{start.label:<{width}}  {start.schedule}")
-        for i, start in enumerate(starts)
+        ("warm start" if i == 0 else "", f"{label:<{width}}  {text}")
+        for i, (label, text) in enumerate(shown)
     ]
     for title, text in rows:
         print(f"  {title:<10}  {text}")

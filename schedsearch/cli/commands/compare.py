@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from schedsearch.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.results import MethodResults
     from schedsearch.settings import StudySettings
 
 
@@ -42,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measuring.add_argument(
         "--dry-run", action="store_true", help="print rows and time, start nothing"
     )
+    add_output_format(parser)
+
+
+def add_output_format(parser: argparse.ArgumentParser) -> None:
+    """Declare how methods are printed."""
     showing = parser.add_argument_group("what to print")
     showing.add_argument(
         "--format",
@@ -85,18 +91,26 @@ def _is_run(target: str) -> bool:
 
 def _measure(args: argparse.Namespace) -> int:
     from schedsearch.config import read_settings
-    from schedsearch.report.console import progress_console
-    from schedsearch.report.live import RunView
-    from schedsearch.report.method_plot import plot_methods
-    from schedsearch.report.method_tables import methods_note
     from schedsearch.runs.folder import RunFolder
-    from schedsearch.runs.results import hypervolume_of
-    from schedsearch.search.compare_space import compare_space
 
     settings = read_settings(args.targets[0], args.overrides)
     folder = RunFolder(Path(args.output or f"runs/{settings.name}"))
     if args.dry_run:
-        return _dry_run(settings, folder, args.only)
+        return print_dry_run(settings, folder, args.only)
+    return measure_and_print(settings, folder, args, only=args.only)
+
+
+def measure_and_print(
+    settings: StudySettings, folder: RunFolder, args: argparse.Namespace, *, only: Sequence[str]
+) -> int:
+    """Measure the rows of a space in a run folder, then print them."""
+    from schedsearch.report.console import progress_console
+    from schedsearch.report.live import RunView
+    from schedsearch.report.method_plot import plot_methods
+    from schedsearch.report.method_tables import methods_note
+    from schedsearch.runs.results import hypervolume_of
+    from schedsearch.search.compare_space import compare_space
+
     progress = progress_console()
     if not args.quiet:
         progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
@@ -108,16 +122,17 @@ def _measure(args: argparse.Namespace) -> int:
             settings,
             folder,
             view,
-            only=args.only,
+            only=only,
             address=args.address,
             draw=lambda results, path: plot_methods([results], path),
-            note=methods_note,
+            methods_note=methods_note,
         )
-    _print([outcome.results], args, folder)
+    print_methods([outcome.results], args, folder)
     return int(outcome.exit_code)
 
 
-def _dry_run(settings: StudySettings, folder: RunFolder, only: list[str]) -> int:
+def print_dry_run(settings: StudySettings, folder: RunFolder, only: Sequence[str]) -> int:
+    """Print the rows that would be measured, and the time."""
     from schedsearch.formatting import duration
     from schedsearch.search.compare_space import wanted_rows
     from schedsearch.search.estimates import estimate_comparison
@@ -126,7 +141,7 @@ def _dry_run(settings: StudySettings, folder: RunFolder, only: list[str]) -> int
     from schedsearch.search.start import refuse_other_space
 
     refuse_other_space(settings, folder)
-    ready = check_before_start(settings, folder, dry_run=True)
+    ready = check_before_start(settings, folder, dry_run=True, with_twins=False)
     rows = wanted_rows(ready, only)
     seconds = estimate_comparison(ready, rows).wall
     print(
@@ -143,16 +158,19 @@ def _dry_run(settings: StudySettings, folder: RunFolder, only: list[str]) -> int
 
 def _show(args: argparse.Namespace) -> int:
     from schedsearch.runs.folder import RunFolder
-    from schedsearch.runs.method_results import MethodResults, check_comparable
+    from schedsearch.runs.methods.results import MethodResults, check_comparable
 
     folders = [RunFolder.existing(target) for target in args.targets]
     results = [MethodResults.load(folder) for folder in folders]
     check_comparable({f.shown: r for f, r in zip(folders, results, strict=True)})
-    _print(results, args, folders[0])
+    print_methods(results, args, folders[0])
     return 0
 
 
-def _print(results: list[MethodResults], args: argparse.Namespace, folder: RunFolder) -> None:
+def print_methods(
+    results: list[MethodResults], args: argparse.Namespace, folder: RunFolder
+) -> None:
+    """Print methods in the format asked for, and draw them if asked."""
     import json
 
     from schedsearch.report import method_tables

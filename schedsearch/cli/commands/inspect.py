@@ -83,12 +83,14 @@ def show_front(args: argparse.Namespace) -> int:
         from schedsearch.report.console import result_console
         from schedsearch.report.final import print_report
         from schedsearch.runs.costs import Costs
+        from schedsearch.runs.methods.results import MethodResults
 
         print_report(
             result_console(),
             results,
             folder.shown,
             costs=Costs.load(folder),
+            methods=MethodResults.load(folder),
             whole_front=True,
         )
         return 0
@@ -101,8 +103,8 @@ def _show_all_methods(folder: RunFolder, form: str) -> None:
     from schedsearch.report.console import result_console
     from schedsearch.report.method_tables import methods_table
     from schedsearch.runs import front_files
-    from schedsearch.runs.method_entry import method_row
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.entry import method_row
+    from schedsearch.runs.methods.results import MethodResults
 
     results = MethodResults.load(folder)
     front = results.require_front()
@@ -123,7 +125,7 @@ def add_pick_arguments(parser: argparse.ArgumentParser) -> None:
 def show_pick(args: argparse.Namespace) -> int:
     """Print one trial or method off the front, and why it was chosen."""
     from schedsearch.runs.folder import METHOD_FILE
-    from schedsearch.runs.method_results import MethodResults
+    from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.pick import pick
 
     folder, results = open_run(args.run)

@@ -44,19 +44,30 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
     from schedsearch.report.console import progress_console, result_console
     from schedsearch.report.final import print_report
     from schedsearch.report.live import RunView
+    from schedsearch.report.method_tables import methods_note
     from schedsearch.report.plots import plot_front
+    from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.profile_files import load_error_table
     from schedsearch.runs.results import hypervolume_of
     from schedsearch.search.campaign import run_search
 
     def draw(results: RunResults, path: Path) -> None:
-        plot_front(results, path, load_error_table(folder, settings))
+        plot_front(
+            results, path, load_error_table(folder, settings), MethodResults.load(folder).plans()
+        )
 
     progress = progress_console()
     if not quiet:
         progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
     with RunView(progress, hypervolume_of, quiet=quiet) as view:
-        outcome = run_search(settings, folder, view, address=address, plot_front=draw)
+        outcome = run_search(
+            settings,
+            folder,
+            view,
+            address=address,
+            plot_front=draw,
+            methods_note=methods_note,
+        )
     results = outcome.results
     console = result_console()
     print_report(
@@ -64,6 +75,7 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
         results,
         folder.shown,
         costs=outcome.costs,
+        methods=MethodResults.load(folder),
     )
     if outcome.exhausted:
         console.print("The space is exhausted: every different schedule has been tried.")

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seed of noise and labels (default: %(default)s)",
     )
     parser.add_argument(
-        "--num", metavar="N", type=count, help="number of images (default: 16, or as in --noise)"
+        "--num", metavar="N", type=count, help="number of images (default: 16, or all in --noise)"
     )
     add_device(parser)
     start = parser.add_argument_group("a fixed start")
@@ -84,7 +84,12 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.evaluation.grid import save_grid
     from schedsearch.evaluation.sampling import generate
-    from schedsearch.methods.loading import load_method, solver_for
+    from schedsearch.methods.loading import (
+        build_solver_for,
+        check_weights,
+        load_method,
+        solver_for,
+    )
     from schedsearch.methods.method_file import check_fits
 
     for target in filter(None, (args.out, args.grid)):  # sampling may take long
@@ -102,30 +107,31 @@ def take_action(args: argparse.Namespace) -> int:
             "sample needs weights, but backbone.checkpoint is not set and --weights is missing."
         )
     net: Any = load_backbone_from(backbone, require_device(args.device))
+    process, learned = build_process(settings.diffusion), learns_variance(net)
     method: Method
     if args.method is not None:
         loaded = load_method(args.method)
-        solver = solver_for(loaded, settings.solver)
+        solver = solver_for(loaded.file, settings.solver)
         check_fits(
             loaded.file,
             args.method,
             num_exit_blocks=net.num_exit_blocks,
             family=shipped_family(backbone),
+            solver=solver.name,
             num_steps=solver.num_steps,
         )
+        integrator = build_solver_for(loaded.file, solver, process, learned_variance=learned)
+        check_weights(loaded, net)
         net, method, what = loaded.network(net), loaded, f"method {loaded.file.name}"
     else:
         schedule = chosen.schedule_for(net, shipped_family(backbone))
         solver, method, what = settings.solver, schedule, f"schedule [{schedule}]"
+        integrator = build_solver(solver, process, learned_variance=learned)
     noise, labels = _start(args, net)
     samples = generate(
         net,
         method,
-        build_solver(
-            solver,
-            build_process(settings.diffusion),
-            learned_variance=learns_variance(net),
-        ),
+        integrator,
         noise,
         labels,
         settings.evaluation.batch_size,
@@ -142,7 +148,7 @@ def take_action(args: argparse.Namespace) -> int:
     if not args.quiet:
         print(
             f"{args.out}: {len(images)} images, {what}, {solver.name} with "
-            f"{solver.num_steps} steps, cfg_scale {solver.cfg_scale:g}",
+            f"{integrator.num_steps} steps, cfg_scale {solver.cfg_scale:g}",
             file=sys.stderr,
         )
     return 0
@@ -209,6 +215,10 @@ def _start(args: argparse.Namespace, net: Any) -> tuple[Tensor, Tensor | None]:
                 f"--noise must have the shape (N, {', '.join(map(str, net.in_shape))}), but "
                 f"{args.noise} has {tuple(noise.shape)}."
             )
+        if args.num is not None and args.num > len(noise):
+            raise ConfigError(
+                f"--num asks for {args.num} images, but {args.noise} has noise for {len(noise)}."
+            )
         noise = noise[: args.num]
     if args.labels is None:
         return noise, balanced_labels(len(noise), net.num_classes)
@@ -241,8 +251,7 @@ def _write(path: Path, samples: Tensor, images: Tensor, *, raw: bool) -> None:
 
     from schedsearch.files.atomic import replacing
 
+    named = {"samples": samples} if raw else {"images": images.permute(0, 2, 3, 1)}
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in named.items()}
     with replacing(path) as temporary, temporary.open("wb") as handle:
-        if raw:
-            np.savez(handle, samples=samples.numpy())
-        else:
-            np.savez(handle, images=images.permute(0, 2, 3, 1).numpy())
+        np.savez(handle, **arrays)

@@ -67,8 +67,10 @@ def fit_diagonal(sums: Tensor) -> Tensor:
     var_a, var_b = aa / count - mean_a**2, bb / count - mean_b**2
     cov = ab / count - mean_a * mean_b
     with_a, with_b = am / count - mean_a * mean_m, bm / count - mean_b * mean_m
-    # NOTE: The tiny constant keeps a channel that never varies at plain reuse.
-    ridge_a, ridge_b = RIDGE * var_a + 1e-12, RIDGE * var_b + 1e-12
+    # NOTE: A channel that never varies keeps the scales of plain reuse. Its variance is only
+    # rounding, far below the square of its mean.
+    ridge_a = RIDGE * var_a + 1e-10 * aa / count + 1e-12
+    ridge_b = RIDGE * var_b + 1e-10 * bb / count + 1e-12
     var_a, var_b = var_a + ridge_a, var_b + ridge_b
     det = var_a * var_b - cov**2
     scale_a = (var_b * with_a - cov * with_b) / det
@@ -98,13 +100,18 @@ def fit_map(sums: Tensor) -> Tensor:
     Args:
         sums: From :func:`map_sums`, added up over batches.
     """
-    size = len(sums)
-    gram, target = sums[:, :size], sums[:, size:]
-    ridge = RIDGE * gram.diagonal()[:-1].mean() + 1e-12
-    penalty = torch.full((size,), float(ridge), dtype=gram.dtype)
-    penalty[-1] = 1e-12 * float(gram[-1, -1])  # NOTE: the bias is not shrunk
-    solution: Tensor = torch.linalg.solve(gram + torch.diag(penalty), target)
-    return solution
+    size = len(sums) - 1
+    count = sums[-1, size]
+    means = sums[-1] / count
+    centred = sums[:size] / count - means[:size, None] * means
+    gram, target = centred[:, :size], centred[:, size + 1 :]
+    # NOTE: The ridge follows each channel's variance, so channels with a large mean are not
+    # shrunk with the others, and the tiny constant keeps those that never vary at zero.
+    variance = gram.diagonal().clamp(min=0.0)
+    floor = 1e-12 * (1.0 + sums.diagonal()[:size] / count)
+    slopes = torch.linalg.solve(gram + torch.diag(RIDGE * variance + floor), target)
+    bias = means[size + 1 :] - means[:size] @ slopes
+    return torch.cat([slopes, bias[None]])
 
 
 def fit_reuse_map(sums: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from schedsearch.methods.plans.recording import guided_part
+from schedsearch.backbones.guidance import guide
 from schedsearch.methods.run import MethodRun, staged
 from schedsearch.protocols import Backbone, StagedBackbone
 
@@ -39,6 +39,11 @@ class OutputRun(MethodRun):
         self.outputs: list[Tensor] = []
         self.misses: list[Tensor] = []
         self._residual: Tensor | None = None
+
+    def held(self) -> list[Tensor]:
+        """All predictions and misses, and the residual of the last step."""
+        kept = [] if self._residual is None else [self._residual]
+        return [*self.outputs, *self.misses, *kept]
 
     def __call__(
         self, x: Tensor, t: Tensor, y: Tensor | None, *, clock: float, step: int
@@ -97,8 +102,11 @@ class DisturbedRun(MethodRun):
         return output
 
 
-def miss_size(run: OutputRun, step: int, channels: int, cfg_scale: float) -> Tensor:
+def miss_size(
+    run: OutputRun, step: int, channels: int, cfg_scale: float, cfg_channels: int | None = None
+) -> Tensor:
     """Mean square of the guided miss of every image, (N,) float64 on the CPU."""
     miss = run.misses[step][:, :channels].double()
-    guided = guided_part(miss, cfg_scale if run.guided else None)
-    return guided.square().flatten(1).mean(1).cpu()
+    if run.guided:
+        miss = guide(miss, cfg_scale, cfg_channels)
+    return miss.square().flatten(1).mean(1).cpu()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from schedsearch.backbones.guidance import guide
 from schedsearch.methods.plans.maps import adapted, diagonal_sums, map_sums, reused
 from schedsearch.methods.run import MethodRun, staged
 from schedsearch.protocols import Backbone, StagedBackbone
@@ -48,7 +49,7 @@ class Layout:
 def _spaced(low: int, high: int, limit: int) -> tuple[int, ...]:
     count = min(limit, high - low + 1)
     if count < 2:
-        return (low,)
+        return (low,) * count
     return tuple(round(low + i * (high - low) / (count - 1)) for i in range(count))
 
 
@@ -164,6 +165,7 @@ class ErrorRecording:
         reuse: Fitted numbers by cell; None measures plain reuse of every cell.
         adapters: Fitted numbers by exit; None measures plain exits.
         cfg_scale: Scale of classifier-free guidance.
+        cfg_channels: Number of guided channels; None guides all.
         channels: Channels of the image; a learned variance does not count.
     """
 
@@ -171,6 +173,7 @@ class ErrorRecording:
     reuse: Mapping[Cell, Tensor] | None = None
     adapters: Mapping[int, Tensor] | None = None
     cfg_scale: float = 1.0
+    cfg_channels: int | None = None
     channels: int
 
     def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> ErrorRun:
@@ -227,21 +230,8 @@ class ErrorRun(_FullRun):
 
     def difference(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Difference of two guided predictions, (N, C, H, W)."""
-        channels = self._recording.channels
-        return guided_part(
-            found[:, :channels] - wanted[:, :channels],
-            self._recording.cfg_scale if self.guided else None,
-        )
-
-
-def guided_part(difference: Tensor, cfg_scale: float | None) -> Tensor:
-    """Combine the differences with and without labels as guidance does, (N, C, H, W).
-
-    Args:
-        difference: Rows with labels, then without, (2N, C, H, W); (N, C, H, W) unguided.
-        cfg_scale: Scale of the guidance; None where there is none.
-    """
-    if cfg_scale is None:
-        return difference
-    with_label, without = difference.chunk(2)
-    return without + cfg_scale * (with_label - without)
+        recording = self._recording
+        difference = found[:, : recording.channels] - wanted[:, : recording.channels]
+        if not self.guided:
+            return difference
+        return guide(difference, recording.cfg_scale, recording.cfg_channels)

@@ -18,7 +18,7 @@ _LETTERS: dict[tuple[StepKind, Fit], str] = {
     ("exit", "map"): "A",
 }
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
-_TEXT = re.compile(r"F|[RGMXA](0|[1-9]\d*)")
+_TEXT = re.compile(r"F|[RGMXA](0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,12 @@ class PlanStep:
     """Blocks that run before the cached residual or the exit; not used by ``full``."""
     fit: Fit = "plain"
     """How the tokens are corrected: not at all, per channel, or by a linear map."""
+
+    def __post_init__(self) -> None:
+        if (self.kind, self.fit) not in _LETTERS or self.blocks < 0:
+            raise ValueError(f"no step is {self.kind}, {self.fit}, with {self.blocks} blocks")
+        if self.kind == "full" and self.blocks != 0:
+            raise ValueError(f"leave out the blocks of a full step, got {self.blocks}")
 
     def __str__(self) -> str:
         letter = _LETTERS[self.kind, self.fit]

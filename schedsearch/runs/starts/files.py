@@ -9,11 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
+from schedsearch.files.digest import sha256_of
 from schedsearch.runs.starts.records import AdaptersRecord, StartCheck, StartRecord
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from schedsearch.runs.folder import RunFolder
     from schedsearch.settings import StudySettings
     from schedsearch.settings.recipe import Start
@@ -121,13 +120,3 @@ class StartFiles:
 
     def _fits(self, record: AdaptersRecord | StartRecord, weights: str | None) -> bool:
         return record.made_from == self.made_from and weights in (None, record.weights)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.formatting import rounded
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.methods.journals import MethodJournals
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.search.stages.queue import JobQueue
 from schedsearch.workers.jobs import Done, Failed, Job, NetworkJob, RowJob
 from schedsearch.workers.rivals.digests import digest_of, entry_in, maker_in, rivals_in
 
 if TYPE_CHECKING:
-    from schedsearch.runs.journal import Journal
+    from schedsearch.runs.folder import RunFolder
     from schedsearch.search.runners.contracts import Observer
     from schedsearch.settings import StudySettings
     from schedsearch.settings.rows import Row
@@ -95,7 +96,7 @@ class RowQueue(JobQueue):
     Args:
         jobs: From :func:`row_jobs`.
         settings: The search space.
-        journal: ``rivals.jsonl``.
+        folder: The run folder.
         max_retries: New attempts for a job whose worker died.
         observer: Is told what happens.
     """
@@ -105,7 +106,7 @@ class RowQueue(JobQueue):
         jobs: Sequence[RowJob],
         *,
         settings: StudySettings,
-        journal: Journal[RivalRecord],
+        folder: RunFolder,
         max_retries: int,
         observer: Observer,
     ) -> None:
@@ -116,7 +117,7 @@ class RowQueue(JobQueue):
             observer=observer,
         )
         self._settings = settings
-        self._journal = journal
+        self._journal = MethodJournals(folder)
         self.num_failed = 0
 
     def name_of(self, job: Job) -> str:

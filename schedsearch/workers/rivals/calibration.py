@@ -28,6 +28,8 @@ from schedsearch.methods.caches.residual_calibration import (
 from schedsearch.methods.kinds import CELLS
 from schedsearch.settings.rivals import (
     BlockCacheRival,
+    FittedStepsRival,
+    PlanSettings,
     Point,
     ResidualCacheRival,
     RivalSettings,
@@ -38,8 +40,10 @@ from schedsearch.settings.rivals import (
     TokenMergingRival,
     UncertaintyRival,
 )
+from schedsearch.workers.plans.choice import planned
 from schedsearch.workers.rivals.choices import record_runs
 from schedsearch.workers.rivals.digests import family_in
+from schedsearch.workers.rivals.fitted_steps import fitted_steps
 from schedsearch.workers.rivals.thresholds import Calibrated, at_point, threshold_of
 
 if TYPE_CHECKING:
@@ -81,7 +85,7 @@ def calibrated(
     found = _calibrated(bench, folder, row, entry, net, target)
     if not found.calls:
         return found
-    return replace(found, seconds=round(time.process_time() - began, 3))
+    return replace(found, seconds=round(found.seconds + time.process_time() - began, 3))
 
 
 def _calibrated(
@@ -99,11 +103,15 @@ def _calibrated(
         return Calibrated(kind="schedule", numbers={"depths": list(schedule.depths)})
     if isinstance(entry, StepsRival):
         return Calibrated(kind="steps", numbers={}, num_steps=int(cast(int, point)))
+    if isinstance(entry, FittedStepsRival):
+        return fitted_steps(bench, net, int(cast(int, point)), entry.calibration_samples)
     if isinstance(entry, TokenMergingRival):
         numbers = {"ratio": point, "blocks": entry.blocks, "parts": list(entry.merge)}
         return Calibrated(kind="tome", numbers={**numbers, "random": entry.random})
     if isinstance(entry, StitchRival):
         return Calibrated(kind="stitch", numbers={"share": point})
+    if isinstance(entry, PlanSettings):
+        return planned(bench, folder, str(point), target)
     if isinstance(entry, BlockCacheRival):
         if isinstance(point, int):
             numbers = {"every": point, "parts": ["attention", "mlp"]}

@@ -9,12 +9,19 @@ from typing import Any
 
 from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
 from schedsearch.settings import StudySettings
+from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rivals import RivalSettings, StitchRival
-from schedsearch.settings.rows import Row, completed_rivals, entry_of, rows_of
+from schedsearch.settings.rows import (
+    Row,
+    completed_rivals,
+    decides_by_batch,
+    entry_of,
+    rows_of,
+)
 
 POINTS = (
-    "targets", "thresholds", "every", "ratios", "schedules", "num_steps", "shares", "depth",
-    "width",
+    "targets", "target_blocks", "thresholds", "every", "ratios", "schedules", "num_steps",
+    "shares", "depth", "width",
 )  # fmt: skip
 """Lists of operating points: a further one does not change the others."""
 
@@ -23,9 +30,10 @@ DECISIONS = ("decide", "pair", "patience")
 
 
 def rivals_in(settings: StudySettings) -> dict[str, RivalSettings]:
-    """The entries of a space, with those that every comparison has."""
+    """The entries of a space, with its plans and those that every comparison has."""
+    plans = {} if settings.plan is None else {PLAN: settings.plan}
     return completed_rivals(
-        settings.rivals,
+        {**settings.rivals, **plans},
         num_steps=settings.solver.num_steps,
         num_blocks=num_exit_blocks_of(settings.backbone) or settings.space.max_depth,
     )
@@ -44,6 +52,12 @@ def maker_in(settings: StudySettings, row: Row) -> Row:
     return next((r for r in rows if r.net == row.net and r.net in (r.name, r.entry)), row)
 
 
+def decision_batch_in(settings: StudySettings, row: Row) -> int | None:
+    """Images that decide together in a row; None where each decides by itself, or none does."""
+    by_batch = decides_by_batch(entry_in(settings, row))
+    return settings.evaluation.batch_size if by_batch else None
+
+
 def digest_of(settings: StudySettings, row: Row, training_seed: int | None) -> str:
     """Digest of the settings behind a row, 16 hex digits.
 
@@ -58,6 +72,8 @@ def digest_of(settings: StudySettings, row: Row, training_seed: int | None) -> s
         "network": None if maker is row else network_digest_of(settings, maker, training_seed),
         "small": entry.small if isinstance(entry, StitchRival) else None,
     }
+    if (batch := decision_batch_in(settings, row)) is not None:
+        behind["decision_batch"] = batch
     return _digest(behind)
 
 

@@ -29,6 +29,7 @@ TIMES = tuple(range(900, 540, -40))
 SOLVERS: dict[str, Solver] = {
     "dpm_solver": MultistepDPMSolver(DDPMProcess(), TIMES, order=2),
     "ddpm": DDPM(DDPMProcess(), TIMES, "fixed_small"),
+    "learned_ddpm": DDPM(DDPMProcess(), TIMES, "learned"),
 }
 
 

@@ -7,7 +7,12 @@ import torch
 
 from schedsearch.evaluation.sampling import balanced_labels
 from schedsearch.exceptions import ConfigError
-from schedsearch.methods.caches.residual_cache import ResidualCache, first_input, polynomial
+from schedsearch.methods.caches.residual_cache import (
+    ResidualCache,
+    ResidualCacheRun,
+    first_input,
+    polynomial,
+)
 from tests.methods.caches.cached_runs import (
     INPUT_THRESHOLD,
     NETS,
@@ -223,6 +228,67 @@ def test_the_signal_of_a_dit_is_the_modulated_input_of_block_0():
 def test_a_polynomial_below_zero_means_no_change():
     values = polynomial((2.0, 0.0, -1.0), torch.tensor([0.5, 2.0]))
     assert values.tolist() == [0.0, 7.0]
+
+
+# ---- a recorded run as a static plan -------------------------------------------------------
+
+
+class Replayed:
+    """A static plan: runs the middle where a recorded run did, whatever the images say."""
+
+    def __init__(self, method, reused):
+        self.method, self.reused = method, reused  # reused: (S, N) bool
+
+    def begin(self, net, times, *, guided):
+        plan = self.reused
+
+        class Run(ResidualCacheRun):
+            def _decide(self, opened, tokens, step):
+                return plan[step]
+
+        return Run(net, self.method, len(times), guided=guided)
+
+
+@pytest.mark.parametrize("cfg_scale", [1.0, 2.0])
+@pytest.mark.parametrize("signal", ["residual", "input"])
+@both_decide
+@everywhere
+def test_a_replayed_run_makes_the_same_images_to_the_bit(net, decide, signal, cfg_scale):
+    of_signal = fbcache if signal == "residual" else lambda _, **options: teacache(**options)
+    images, run = sample(of_signal(net, decide=decide), net, num=5, cfg_scale=cfg_scale)
+    hits = blocks_of(run) < net.num_blocks
+    assert 0 < hits.sum() < hits.numel()
+    # NOTE: another threshold shows that the plan decides, and nothing that the run watches.
+    plan = Replayed(of_signal(net, threshold=0.0), hits)
+    replayed, again = sample(plan, net, num=5, cfg_scale=cfg_scale)
+    assert torch.equal(replayed, images)
+    assert torch.equal(blocks_of(again), blocks_of(run))
+    other, _ = sample(
+        Replayed(plan.method, torch.zeros_like(hits)), net, num=5, cfg_scale=cfg_scale
+    )
+    assert not torch.equal(other, images)
+
+
+@everywhere
+def test_a_batch_replayed_by_hand_makes_the_same_images_to_the_bit(net):
+    method = fbcache(net)
+    generator = torch.Generator().manual_seed(0)
+    y = balanced_labels(3, net.num_classes)
+    start = torch.randn(3, *net.in_shape, generator=generator)
+    inputs = [start * (1 - 0.02 * step) for step in range(len(TIMES))]
+    call, found, kept = method.begin(net, TIMES, guided=False), [], None
+    with torch.no_grad():
+        for step, time in enumerate(TIMES):
+            t = torch.full((3,), float(time))
+            found.append(call(inputs[step], t, y, clock=time, step=step))
+        hits = (blocks_of(call) < net.num_blocks)[:, 0].tolist()
+        assert True in hits
+        for step, time in enumerate(TIMES):
+            t = torch.full((3,), float(time))
+            cached = kept if hits[step] else None
+            expected, added = by_hand(net, inputs[step], t, y, 1, 0, cached)
+            assert torch.equal(found[step], expected)
+            kept = kept if hits[step] else added
 
 
 # ---- decisions per sample ------------------------------------------------------------------

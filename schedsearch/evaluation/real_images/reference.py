@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from schedsearch.evaluation.features import FeatureExtractor
 from schedsearch.evaluation.frechet import FeatureStatistics, feature_statistics
 from schedsearch.evaluation.kid import MAX_FULL
-from schedsearch.exceptions import StorageError
-from schedsearch.files.atomic import replacing
+from schedsearch.evaluation.real_images.cached_tensors import (
+    identity_digest,
+    load_tensors,
+    save_tensors,
+)
 
 _SCHEMA = "schedsearch.reference/1"
 _BATCH = 256
-_log = logging.getLogger(__name__)
+_TENSORS = ("mean", "cov", "features")
 
 
 class RealImages(Protocol):
@@ -70,7 +69,7 @@ class Reference:
     def digest(self) -> str:
         """Identity of data and extractor, for comparing results."""
         # NOTE: Feature values stay out, because they differ between machines.
-        return _digest(self.data_fingerprint, self.extractor_sha256)
+        return identity_digest(_identity(self.data_fingerprint, self.extractor_sha256))
 
 
 def load_or_compute_reference(
@@ -90,14 +89,25 @@ def load_or_compute_reference(
         TrialError: If a feature is not finite.
         StorageError: If the cache cannot be written.
     """
-    path = cache_dir / f"reference-{_digest(source.fingerprint, extractor.sha256)}.safetensors"
-    if path.exists():
-        try:
-            return _load(path, source.fingerprint, extractor)
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            _log.warning("%s is damaged (%s); computing the reference again.", path, error)
+    identity = _identity(source.fingerprint, extractor.sha256)
+    path = cache_dir / f"reference-{identity_digest(identity)}.safetensors"
+    if (found := load_tensors(path, _TENSORS, identity)) is not None:
+        tensors, metadata = found
+        return Reference(
+            **tensors,
+            num_images=int(metadata["num_images"]),
+            pixel_std=float(metadata["pixel_std"]),
+            extractor=extractor.name,
+            extractor_sha256=extractor.sha256,
+            data_fingerprint=source.fingerprint,
+        )
     reference = compute_reference(source, extractor)
-    _save(reference, path)
+    numbers = {
+        "num_images": str(reference.num_images),
+        "pixel_std": repr(reference.pixel_std),
+        "extractor": reference.extractor,
+    }
+    save_tensors(path, {name: getattr(reference, name) for name in _TENSORS}, identity | numbers)
     return reference
 
 
@@ -135,59 +145,9 @@ def compute_reference(source: RealImages, extractor: FeatureExtractor) -> Refere
     )
 
 
-def _digest(data_fingerprint: str, extractor_sha256: str) -> str:
-    key = "\n".join((_SCHEMA, data_fingerprint, extractor_sha256))
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
-
-
-def tensor_digest(tensors: dict[str, Tensor]) -> str:
-    """Digest of names and values, to detect a damaged file."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _save(reference: Reference, path: Path) -> None:
-    tensors = {
-        "mean": reference.mean,
-        "cov": reference.cov,
-        "features": reference.features.clone(),
-    }
-    metadata = {
+def _identity(data_fingerprint: str, extractor_sha256: str) -> dict[str, str]:
+    return {
         "schema": _SCHEMA,
-        "num_images": str(reference.num_images),
-        "pixel_std": repr(reference.pixel_std),
-        "extractor": reference.extractor,
-        "extractor_sha256": reference.extractor_sha256,
-        "data_fingerprint": reference.data_fingerprint,
-        "tensors_sha256": tensor_digest(tensors),  # NOTE: safetensors has no checksum
+        "data_fingerprint": data_fingerprint,
+        "extractor_sha256": extractor_sha256,
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata)
-    except (OSError, SafetensorError) as error:
-        raise StorageError(f"Cannot write the reference cache {path}: {error}.") from error
-
-
-def _load(path: Path, data_fingerprint: str, extractor: FeatureExtractor) -> Reference:
-    with safe_open(path, framework="pt") as file:
-        metadata: dict[str, str] = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in ("mean", "cov", "features")}
-    if metadata["tensors_sha256"] != tensor_digest(tensors):
-        raise ValueError("its checksum does not match")
-    expected = (_SCHEMA, data_fingerprint, extractor.sha256)
-    if expected != tuple(
-        metadata[key] for key in ("schema", "data_fingerprint", "extractor_sha256")
-    ):
-        raise ValueError("it belongs to other data")
-    return Reference(
-        **tensors,
-        num_images=int(metadata["num_images"]),
-        pixel_std=float(metadata["pixel_std"]),
-        extractor=extractor.name,
-        extractor_sha256=extractor.sha256,
-        data_fingerprint=data_fingerprint,
-    )

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 from schedsearch.exceptions import ConfigError, NoResultError, StorageError
 from schedsearch.pareto import non_dominated
 from schedsearch.runs.front_files import rows_as
-from schedsearch.runs.journal import Journal
-from schedsearch.runs.method_entry import SEARCHED, MethodEntry, method_row
+from schedsearch.runs.methods.entry import SEARCHED, MethodEntry, method_row
+from schedsearch.runs.methods.journals import MethodJournals
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.runs.results import RunResults
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rows import FULL, TWIN
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ class MethodResults:
                 f"Cannot read {folder.method_latency_file}: {error}. Delete it; it is measured "
                 "again."
             ) from error
-        records = Journal(folder.rivals_file, RivalRecord.from_json).read()
-        return cls(RunResults.load(folder), records, latency)
+        return cls(RunResults.load(folder), MethodJournals(folder).read(), latency)
 
     def latency_data(self, protocol: Mapping[str, Any]) -> dict[str, Any]:
         """The kept latencies of a protocol, to be added to."""
@@ -112,6 +112,10 @@ class MethodResults:
         """Rows with a latency, and the schedules of the search, by latency."""
         timed = [entry for entry in self.entries if entry.ms is not None]
         return sorted([*timed, *self.searched()], key=lambda entry: entry.latency_ms)
+
+    def plans(self) -> list[MethodEntry]:
+        """Plans and fewer solver steps, which need no training, by latency."""
+        return [entry for entry in self.all() if entry.method in (PLAN, "steps")]
 
     def front(self) -> list[MethodEntry]:
         """The Pareto front of all methods by the search's seed, full depth always among them."""
@@ -201,6 +205,19 @@ def check_comparable(results: Mapping[str, MethodResults]) -> None:
                     f"Methods compare by one protocol, but {first} and {name} differ in their "
                     f"{key} protocol: {value} and {theirs.protocol[key]}. Measure both alike."
                 )
+        batches = {entry.name: entry.first.decision_batch for entry in theirs.entries}
+        for entry in ours.entries:
+            batch = entry.first.decision_batch
+            if (other := batches.get(entry.name, batch)) != batch:
+                raise ConfigError(
+                    f"Methods compare by one protocol, but {first} and {name} differ in the "
+                    f"decision batch of {entry.name}: {_images(batch)} and {_images(other)}. Use "
+                    "the same evaluation.batch_size and decide."
+                )
+
+
+def _images(decision_batch: int | None) -> str:
+    return "each image by itself" if decision_batch is None else f"{decision_batch} images"
 
 
 def _share_of(depths: Sequence[int], visits: Sequence[int], full_depth: int) -> float:

@@ -21,6 +21,10 @@ class SeedQuality:
     sample_std: float
     audit_fid: float | None = None
     class_accuracy: float | None = None
+    nn_distance: float | None = None
+    """Mean distance to the nearest training image, as in a trial's evaluation."""
+    near_copies: float | None = None
+    """Share of near copies of training images, as in a trial's evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,10 @@ class RivalRecord:
     num_samples: int = 0
     features: str = ""
     audit_features: str | None = None
+    decision_batch: int | None = None
+    """Images that decide together; None where each decides by itself, or none does."""
+    reference_std: float | None = None
+    """Pixel standard deviation of the reference images."""
     share: float = 0.0
     """Blocks run / all blocks, mean over the network calls of full depth's solver."""
     macs: int = 0
@@ -58,6 +66,8 @@ class RivalRecord:
     calibration_calls: int = 0
     """Sampling runs of the calibration."""
     calibration_seconds: float = 0.0
+    steps: tuple[str, ...] = ()
+    """Steps of a plan, from noise to data; empty for other methods."""
     note: str = ""
     """What the calibration says: a target that was not reached, a fit."""
     failed: str | None = None
@@ -85,6 +95,7 @@ class RivalRecord:
         """Read a line of :meth:`to_json`; ValueError when it is no such record."""
         data = read_object(line, "A row of a comparison")
         qualities = data.pop("qualities", [])
+        data["steps"] = tuple(data.get("steps", ()))
         check_fields(cls, {**data, "qualities": ()})
         for quality in qualities:
             check_fields(SeedQuality, quality)

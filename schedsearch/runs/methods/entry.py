@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from schedsearch.runs.rival_records import RivalRecord
+from schedsearch.runs.entry import FrontEntry, Judges, judges_of
+from schedsearch.runs.methods.records import RivalRecord, SeedQuality
 from schedsearch.statistics.intervals import Estimate, estimate
 from schedsearch.statistics.paired import PairedDifference, paired_difference
-
-if TYPE_CHECKING:
-    from schedsearch.runs.entry import FrontEntry
 
 SEARCHED = "searched"
 """Entry of the schedules that the search found."""
@@ -77,12 +75,28 @@ class MethodEntry:
             pairs = [(r.seed, r.audit_fid if audit else r.fid) for r in found]
             return {seed: fid for seed, fid in pairs if fid is not None}
         by_seed: dict[int, list[float]] = {}
-        for record in self.records:
-            for quality in record.qualities[1:] or record.qualities:
-                fid = quality.audit_fid if audit else quality.fid
-                if fid is not None:
-                    by_seed.setdefault(quality.seed, []).append(fid)
+        for quality in self._held_out():
+            fid = quality.audit_fid if audit else quality.fid
+            if fid is not None:
+                by_seed.setdefault(quality.seed, []).append(fid)
         return {seed: statistics.fmean(fids) for seed, fids in by_seed.items()}
+
+    @property
+    def fids_by_seed(self) -> dict[int, float]:
+        """FID by held-out seed."""
+        return self.fids()
+
+    @property
+    def audits_by_seed(self) -> dict[int, float]:
+        """FID by the auditor, by held-out seed."""
+        return self.fids(audit=True)
+
+    @property
+    def judges(self) -> Judges:
+        """What other judges say of its images."""
+        if not self.records:
+            return _trial(self).judges
+        return judges_of(self._held_out(), self.first.reference_std)
 
     @property
     def estimate(self) -> Estimate | None:
@@ -100,6 +114,10 @@ class MethodEntry:
         """Mean FID by the auditor."""
         fids = self.fids(audit=True)
         return statistics.fmean(fids.values()) if fids else None
+
+    def _held_out(self) -> list[SeedQuality]:
+        """Qualities of the held-out seeds, or the search's where there are none."""
+        return [q for record in self.records for q in record.qualities[1:] or record.qualities]
 
     def against(self, other: MethodEntry) -> PairedDifference | None:
         """FID(self) - FID(other), paired by training seed where there are two, else by seed."""
@@ -128,8 +146,10 @@ def method_row(entry: MethodEntry, full: MethodEntry | None) -> dict[str, Any]:
         "fid_over_full": None if difference is None else difference.mean,
         "fid_over_full_half_width": None if difference is None else difference.half_width,
         "fid_audit": entry.audit_fid,
+        **asdict(entry.judges),
         "num_samples": record.num_samples if record else _trial(entry).evaluation.num_samples,
         "features": record.features if record else _trial(entry).evaluation.features,
+        "decision_batch": None if record is None else record.decision_batch,
         "latency_ms": entry.ms,
         "latency_half_width_ms": entry.half_width_ms,
         "latency_p95_ms": entry.p95_ms,

@@ -9,10 +9,10 @@ from driving import record_of
 from made_up_methods import FULL_MS, ROWS, latency_of, methods_of, rival_of
 
 from schedsearch.exceptions import ConfigError, NoResultError
-from schedsearch.runs.method_entry import method_row
-from schedsearch.runs.method_results import MethodResults, check_comparable
+from schedsearch.runs.methods.entry import method_row
+from schedsearch.runs.methods.records import RivalRecord
+from schedsearch.runs.methods.results import MethodResults, check_comparable
 from schedsearch.runs.pick import pick
-from schedsearch.runs.rival_records import RivalRecord
 
 METHODS = methods_of()
 
@@ -129,3 +129,17 @@ def test_a_record_survives_its_line() -> None:
     for line in ("[]", "{}", rival_of("a", [1.0]).to_json().replace("fid", "fed")):
         with pytest.raises(ValueError, match=r"RivalRecord|SeedQuality|row of a comparison"):
             RivalRecord.from_json(line)
+
+
+def test_rows_that_decide_by_other_batches_do_not_compare() -> None:
+    def deciding(batch: int | None) -> MethodResults:
+        return methods_of([*ROWS[:2], replace(ROWS[2], decision_batch=batch), ROWS[3]])
+
+    check_comparable({"a": deciding(75), "b": deciding(75)})
+    with pytest.raises(ConfigError, match=r"batch of deediff-0\.7: 75 images and 100 images"):
+        check_comparable({"a": deciding(75), "b": deciding(100)})
+    with pytest.raises(ConfigError, match=r"deediff-0\.7: each image by itself and 4 images"):
+        check_comparable({"a": METHODS, "b": deciding(4)})
+    check_comparable({"a": deciding(75), "b": methods_of(ROWS[:2])})
+    rows = {row["name"]: row["decision_batch"] for row in deciding(75).as_rows()}
+    assert rows == {"full": None, "steps-12": None, "deediff-0.7": 75, "deediff-0.7-twin": None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,9 @@ from schedsearch.methods.plans.perturbation import (
     miss_size,
 )
 from schedsearch.protocols import Backbone, Solver
+
+MOST_STEPS = 60
+"""Steps that are disturbed at most; weights of the others are interpolated."""
 
 
 def measure_step_weights(
@@ -61,8 +66,21 @@ def measure_step_weights(
     undisturbed = sample(OutputRecording())
     (recorded,) = runs
     weights = torch.zeros(len(solver.times), len(noise), dtype=torch.float64)
-    for step in range(1, len(solver.times)):
+    weighed = _weighed(len(solver.times))
+    for step in weighed:
         moved = (sample(Disturbed(recorded, step)) - undisturbed).square().flatten(1).mean(1)
-        size = miss_size(recorded, step, net.in_shape[0], cfg_scale)
+        size = miss_size(recorded, step, net.in_shape[0], cfg_scale, cfg_channels)
         weights[step] = torch.where(size > 0, moved / size, 0.0)
+    for before, after in itertools.pairwise(weighed):
+        for step in range(before + 1, after):
+            share = (step - before) / (after - before)
+            weights[step] = torch.lerp(weights[before], weights[after], share)
     return weights
+
+
+def _weighed(num_steps: int) -> list[int]:
+    """The steps that are disturbed: all but the first, or evenly spaced ones of many."""
+    if num_steps - 1 <= MOST_STEPS:
+        return list(range(1, num_steps))
+    spacing = (num_steps - 2) / (MOST_STEPS - 1)
+    return [round(1 + index * spacing) for index in range(MOST_STEPS)]

@@ -1,0 +1,1 @@
+"""What a run folder holds of methods: records, journals, and reading them."""

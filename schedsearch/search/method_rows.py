@@ -1,0 +1,137 @@
+"""The rows of a comparison: networks, calibrations, quality and latencies."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schedsearch.evaluation.latency import latency_protocol
+from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
+from schedsearch.methods.loading import load_method
+from schedsearch.runs import costs as stages
+from schedsearch.runs.methods.results import MethodResults
+from schedsearch.search.estimates import estimate_comparison
+from schedsearch.search.meter import Metered
+from schedsearch.search.stages.plans import PlanQueue, plan_jobs
+from schedsearch.search.stages.rivals import NetworkQueue, RowQueue, network_jobs, rivals_in
+from schedsearch.settings.rows import FULL, Row, rows_of
+from schedsearch.workers.rivals.row_files import METHOD
+from schedsearch.workers.rivals.row_record import solver_of
+
+if TYPE_CHECKING:
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.search.meter import Meter
+    from schedsearch.search.preflight import Preflight
+    from schedsearch.search.runners.contracts import Observer, Runner
+    from schedsearch.workers.jobs import RowJob
+    from schedsearch.workers.workbench import Workbench
+
+GROUP = 8
+"""Rows whose latency is measured interleaved, with full depth among them."""
+
+
+def all_rows(ready: Preflight) -> list[Row]:
+    """All rows of a space: full depth, presets, plans, and every entry of ``rivals``."""
+    presets = {w.label: w.schedule.depths for w in ready.warm_starts if w.label != FULL}
+    return rows_of(rivals_in(ready.settings), presets)
+
+
+def measure_rows(
+    ready: Preflight,
+    jobs: Sequence[RowJob],
+    folder: RunFolder,
+    runner: Runner,
+    meter: Meter,
+    observer: Observer,
+) -> int:
+    """Train the networks that rows need, then measure these; return how many rows failed."""
+    settings = ready.settings
+    rows, retries = [job.row for job in jobs], settings.search.max_retries
+    makers = network_jobs(rows, settings, ready.settings_text, jobs[0].run_dir)
+    networks = NetworkQueue(makers, retries, observer)
+    plans = PlanQueue(plan_jobs(rows, ready, folder), retries, observer)
+    queue = RowQueue(
+        jobs, settings=settings, folder=folder, max_retries=retries, observer=observer
+    )
+    takes = estimate_comparison(ready, rows)
+    with meter.stage(stages.COMPARISON):
+        stages_left = ((networks, takes.networks), (plans, takes.plans), (queue, takes.rows))
+        for source, seconds in stages_left:
+            if not source.num_jobs:
+                continue
+            source.announce(seconds)
+            runner.run(Metered(source, meter, stages.COMPARISON), check=meter.tick)
+    return queue.num_failed
+
+
+def measure_latencies(
+    ready: Preflight, folder: RunFolder, meter: Meter, observer: Observer
+) -> None:
+    """Time all rows that have no latency yet, with all workers idle."""
+    results, settings = MethodResults.load(folder), ready.settings
+    bench = ready.bench
+    protocol = latency_protocol(
+        bench.backbone, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
+    )
+    kept = results.latency_data(protocol.to_dict())
+    missing = [
+        entry
+        for entry in results.entries
+        if kept["digests"].get(entry.name) != entry.first.config_sha256
+    ]
+    if not missing:
+        return
+    observer.stage("measuring the latency of the methods, workers idle", total=len(missing))
+    # Rows of one network are timed together, so that few networks are in memory.
+    by_network: dict[str, list[str]] = defaultdict(list)
+    for entry in missing:
+        file = folder.method(entry.name) / METHOD
+        by_network[str(_identity(file))].append(entry.name)
+    groups = [
+        names[i : i + GROUP] for names in by_network.values() for i in range(0, len(names), GROUP)
+    ]
+    digests = {entry.name: entry.first.config_sha256 for entry in missing}
+    for names in groups:
+        with meter.driver_stage(stages.COMPARISON):
+            measured = measure_methods(
+                _timed(bench, {name: folder.method(name) / METHOD for name in names}),
+                bench.backbone,
+                bench.solver,
+                protocol,
+                repeats=settings.evaluation.latency_repeats,
+                seed=settings.search.seed,
+            )
+        for name, latency in measured.items():
+            kept["rows"][name] = asdict(latency)
+            kept["digests"][name] = digests[name]
+            observer.advanced()
+        folder.write(folder.method_latency_file, json.dumps(kept, indent=1) + "\n")
+
+
+def _timed(bench: Workbench, files: Mapping[str, Path]) -> dict[str, TimedMethod]:
+    """Methods of one network, ready to be timed."""
+    loaded = {name: load_method(path) for name, path in files.items()}
+    first = next(iter(loaded.values()))
+    net = first.network(bench.fresh_backbone()) if first.changes_network else bench.backbone
+    num_batches = bench.settings.evaluation.latency_batches
+    return {
+        name: TimedMethod(
+            net=net,
+            method=method,
+            solver=solver_of(bench, method.file),
+            num_batches=num_batches if method.is_dynamic else 1,
+        )
+        for name, method in loaded.items()
+    }
+
+
+def _identity(method_file: Path) -> object:
+    """What two rows on the same network share."""
+    loaded = load_method(method_file)
+    if not loaded.changes_network or loaded.weights is None:
+        return None
+    return loaded.weights.stat().st_ino, json.dumps(dict(loaded.file.network), sort_keys=True)

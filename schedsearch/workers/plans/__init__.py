@@ -1,0 +1,1 @@
+"""Workers' part of plans: calibration, what steps cost, and the choice of a plan."""

@@ -1,0 +1,89 @@
+"""The dashboard's note of a study: the search's front and the methods compared in its folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import record_of, settings_of
+from made_up_methods import RATIOS, ROWS, latency_of
+from optuna_dashboard._note import get_note_from_system_attrs
+from tiny_runs import run_cli, write_space
+
+from schedsearch.report.method_tables import methods_note
+from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.results import RunResults
+from schedsearch.search.dashboard import TrialPublisher
+from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
+
+FRONT, METHODS = "## Pareto front of tiny", "## Methods of tiny"
+SPACE: dict[str, Any] = {
+    "warm_start": ["full"],
+    "recipe": {"num_steps": 1, "batch_size": 16},
+    "search": {"n_trials": 1},
+}
+
+
+def compared(run: RunFolder, latency: dict[str, Any] | None) -> RunFolder:
+    """What a comparison leaves in a run folder."""
+    run.methods.mkdir(parents=True)
+    run.rivals_file.write_text("".join(row.to_json() + "\n" for row in ROWS))
+    if latency is not None:
+        run.method_latency_file.write_text(json.dumps(latency))
+    run.methods_png.write_bytes(b"a picture")
+    return run
+
+
+def note_of(run: RunFolder) -> str:
+    study = open_study(open_storage(run, None), "tiny")
+    body: str = get_note_from_system_attrs(study._storage.get_study_system_attrs(1), None)["body"]
+    return body
+
+
+def test_a_search_keeps_the_methods_of_an_earlier_comparison(tmp_path: Path) -> None:
+    space = write_space(tmp_path, **SPACE)
+    run = compared(RunFolder(tmp_path / "run"), latency_of(RATIOS))
+    done = run_cli("run", space, "--output", run.root)
+    assert done.code == 0, done.err
+    note = note_of(run)
+    assert note.index(FRONT) < note.index(METHODS) < note.index("![front](")
+    assert "![methods](" in note
+    assert "| deediff-0.7 |" in note
+
+
+def publish(run: RunFolder, records: list[Any]) -> str:
+    run.create()
+    study = open_study(open_storage(run, None), "tiny")
+    publisher = TrialPublisher(study, open_artifacts(run), run)
+    results = RunResults(settings_of(), records, None, [])
+    run.space_file.write_text(write_space(run.root.parent, warm_start=[]).read_text())
+    publisher.publish_study(results, {}, methods_note)
+    return note_of(run)
+
+
+def test_a_search_alone_has_its_front_alone(tmp_path: Path) -> None:
+    note = publish(RunFolder(tmp_path / "run"), [record_of(0, (10,) * 10)])
+    assert FRONT in note
+    assert METHODS not in note
+
+
+def test_a_comparison_alone_has_its_methods_alone(tmp_path: Path) -> None:
+    note = publish(compared(RunFolder(tmp_path / "run"), latency_of(RATIOS)), [])
+    assert note.startswith(METHODS)
+    assert "No trial is complete" not in note
+
+
+def test_a_comparison_broken_off_before_its_latencies(tmp_path: Path) -> None:
+    run = compared(RunFolder(tmp_path / "run"), None)
+    note = publish(run, [record_of(0, (10,) * 10)])
+    assert FRONT in note
+    assert METHODS in note
+
+
+def test_a_damaged_comparison_costs_the_note_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = compared(RunFolder(tmp_path / "run"), None)
+    run.method_latency_file.write_text("{")
+    publish(run, [record_of(0, (10,) * 10)])
+    assert "study note not saved" in caplog.text
