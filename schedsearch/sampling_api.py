@@ -80,7 +80,7 @@ def sample(
     Args:
         net: The network, in eval mode, on the device to use.
         schedule: An exit schedule, or a method of :func:`load_method` with the network that its
-            ``network`` returns.
+            ``network`` returns. Where its exits run through adapters, the backbone will do too.
         solver: ``ddpm``, ``ddim``, ``dpm_solver`` or ``euler_maruyama``. None takes the one that
             the method was made for, or ``ddim``.
         num_steps: Network calls per image. None takes those that the method was made for, or
@@ -117,7 +117,8 @@ def sample(
         solver = (file and file.solver) or "ddim"
     if num_steps is None:
         num_steps = (file and file.num_steps) or 50
-    own: DiffusionSettings = getattr(net, _DIFFUSION, DiffusionSettings())
+    inner = getattr(net, "net", net)  # of a network with further parameters
+    own: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
     sections = read_sections(
         {
             "solver": {
@@ -138,6 +139,8 @@ def sample(
     else:
         integrator = build_solver(settings, process, learned_variance=learned)
     # Sample.
+    if isinstance(schedule, LoadedMethod):
+        net = schedule.network_for(net)
     start = starting_noise(seed, num, net.in_shape) if noise is None else noise
     classes = balanced_labels(len(start), net.num_classes) if labels is None else labels
     if classes is not None and classes.shape != (len(start),):

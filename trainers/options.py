@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from schedsearch.backbones.wrapped import WrappedBackbone
 from schedsearch.exceptions import ConfigError
 
 TIME_EMBEDDERS = ("t_embedder", "time_embed")
@@ -20,8 +21,9 @@ def freeze_time_embedder(net: nn.Module) -> None:
     Raises:
         ConfigError: If the network has no time embedder, or it has no weights.
     """
+    inner = net.net if isinstance(net, WrappedBackbone) else net
     for name in TIME_EMBEDDERS:
-        embedder = getattr(net, name, None)
+        embedder = getattr(inner, name, None)
         if not isinstance(embedder, nn.Module):
             continue
         if next(embedder.parameters(), None) is None:

@@ -141,6 +141,24 @@ def retraining(evaluation: EvaluationSettings, recipe: RecipeSettings) -> Iterat
         yield at, reason, "set it to 0, or recipe.num_steps to 1 or more"
 
 
+def adapters(
+    recipe: RecipeSettings,
+    backbone: BackboneSettings,
+    space: SpaceSettings,
+    evaluation: EvaluationSettings,
+) -> Iterator[Mistake]:
+    """Exit adapters need a second judge, and exits."""
+    if recipe.start == "plain":
+        return
+    if evaluation.auditor is None:
+        reason = "adapters are judged by FID and by the auditor, but evaluation.auditor is null"
+        yield "recipe.start", reason, "name an auditor, or set start to plain"
+    depth = num_exit_blocks_of(backbone)
+    if depth is not None and space.min_depth >= depth:
+        reason = f"no schedule of the space exits early: space.min_depth is {space.min_depth}"
+        yield "recipe.start", reason, "set start to plain"
+
+
 def table_seeds(search: SearchSettings, profile: ProfileSettings | None) -> Iterator[Mistake]:
     """Optimal schedules of the error table need a table."""
     if profile is None and search.dp_seeds:
@@ -170,6 +188,7 @@ BETWEEN_SECTIONS: tuple[Rule, ...] = (
     solver_options,
     training,
     retraining,
+    adapters,
     table_seeds,
     rivals_fit,
     steps_fit,

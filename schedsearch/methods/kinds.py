@@ -1,42 +1,34 @@
-"""Builds the method and the network that a method file describes."""
+"""Builds the method that a method file describes."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from schedsearch.backbones.pruning import keep_blocks, narrow
-from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.exceptions import CheckpointError, ConfigError
-from schedsearch.files.problems import Findings
-from schedsearch.files.validation import validate
 from schedsearch.methods.around import Part
 from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.caches.residual_cache import ResidualCache
 from schedsearch.methods.exits.similarity import SimilarityExit
 from schedsearch.methods.exits.uncertainty import UncertaintyExit
-from schedsearch.methods.exits.uncertainty_module import Variant
-from schedsearch.methods.exits.with_uncertainty import WithUncertainty
 from schedsearch.methods.fitted_steps import FittedStepsNumbers
+from schedsearch.methods.networks import REMEDY, Count, checked
 from schedsearch.methods.plans.plan import Plan
 from schedsearch.methods.plans.steps import PlanStep
-from schedsearch.methods.stitch import Stitch, Stitched
+from schedsearch.methods.stitch import Stitch
 from schedsearch.methods.token_merging import TokenMerging
-from schedsearch.protocols import Backbone, ExitLayers, Method
+from schedsearch.protocols import Method
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 CELLS = "scale_shift"
 """Name of a block cache's tensor in its weights file."""
-
-Count = Annotated[int, Field(ge=1)]
 
 
 def build_method(
@@ -55,11 +47,11 @@ def build_method(
         CheckpointError: If the weights are gone or damaged.
     """
     wanted, build = _BUILDERS[kind]
-    given = _checked(wanted, numbers, "numbers", f"kind {kind}")
+    given = checked(wanted, numbers, "numbers", f"kind {kind}")
     try:
         return build(given, weights, num_exit_blocks)
     except ValueError as error:
-        raise ConfigError(f"The numbers do not fit kind {kind}: {error}. {_REMEDY}") from error
+        raise ConfigError(f"The numbers do not fit kind {kind}: {error}. {REMEDY}") from error
 
 
 def fitted_numbers(numbers: Mapping[str, Any]) -> FittedStepsNumbers:
@@ -68,72 +60,13 @@ def fitted_numbers(numbers: Mapping[str, Any]) -> FittedStepsNumbers:
     Raises:
         ConfigError: If they are not those of the kind.
     """
-    checked: FittedStepsNumbers = _checked(
+    found: FittedStepsNumbers = checked(
         FittedStepsNumbers, numbers, "numbers", "kind fitted_steps"
     )
-    return checked
-
-
-def build_network(network: Mapping[str, Any], base: Backbone, weights: Path | None) -> Backbone:
-    """Build the network that a method runs on, in eval mode.
-
-    Args:
-        network: How it differs from the backbone: ``{}``; ``{keep: [...]}`` of some blocks;
-            ``{heads: H, hidden: M}`` of fewer units; ``{uem: {...}}`` with an uncertainty
-            module; ``{small: {...}}`` stitched to a small network, whose weights the file holds.
-        base: The backbone with its pretrained weights; used up.
-        weights: Weights to load; None leaves those of ``base``.
-
-    Raises:
-        ConfigError: If the network cannot be built from this backbone, or is not described so.
-        CheckpointError: If the weights belong to another network.
-    """
-    device = next(cast(nn.Module, base).parameters()).device
-    wanted = _checked(_Network, network, "network", "a method file")
-    if set(network) not in _NETWORKS:
-        raise ConfigError(
-            "The network of a method file takes keep, uem, small, or heads and hidden, but has "
-            f"{', '.join(network)}. {_REMEDY}"
-        )
-    if wanted.small is not None:
-        small = build_network(wanted.small, copy.deepcopy(base), weights)
-        return cast(Backbone, Stitched(cast(nn.Module, base), cast(nn.Module, small)).eval())
-    net = cast(nn.Module, base)
-    if wanted.keep is not None:
-        net = keep_blocks(net, wanted.keep)
-    elif wanted.heads and wanted.hidden:
-        net = narrow(net, wanted.heads, wanted.hidden, None)
-    elif wanted.uem is not None:
-        net = WithUncertainty.of(net, **asdict(wanted.uem))
-    if weights is not None:
-        load_weights(net, weights)
-    return cast(Backbone, net.to(device).eval())
-
-
-def check_network(network: Mapping[str, Any], net: Backbone) -> None:
-    """Refuse a network that is not the pruned one.
-
-    Args:
-        network: As in :func:`build_network`.
-        net: The network that a method is about to run on.
-
-    Raises:
-        ConfigError: If blocks or heads are those of another network.
-    """
-    fits = len(network.get("keep", ())) in (0, net.num_exit_blocks)
-    if "heads" in network:
-        first = next(iter(getattr(net, "blocks", ())), None)
-        fits = first is not None and first.attn.num_heads == network["heads"]
-    if not fits:
-        raise ConfigError(
-            "The method is for a pruned network, but got another one. Build it with the method's "
-            "network()."
-        )
+    return found
 
 
 # ---- what stands in a file ----------------------------------------------------------------------
-
-_REMEDY = "Export the method again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,40 +97,6 @@ class _BlockCacheNumbers:
     recompute: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """One text of 0 and 1 per step."""
     scale_shift: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Uem:
-    exits: ExitLayers = "decoder"
-    shared: bool = False
-    time: bool = True
-    variant: Variant = "paper"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Network:
-    keep: tuple[int, ...] | None = None
-    heads: Count | None = None
-    hidden: Count | None = None
-    uem: _Uem | None = None
-    small: dict[str, Any] | None = None
-
-
-_NETWORKS: tuple[set[str], ...] = (set(), {"keep"}, {"heads", "hidden"}, {"uem"}, {"small"})
-
-
-def _checked(kind: Any, given: Mapping[str, Any], key: str, owner: str) -> Any:
-    """Turn plain data into its type.
-
-    Raises:
-        ConfigError: With every mistake, in one line.
-    """
-    findings = Findings(key)
-    valid, value = validate(kind, given, (key,), findings)
-    if not valid:
-        mistakes = [f"{p.key}: {p.reason}" for p in findings.problems]
-        raise ConfigError(f"The {key} do not fit {owner}: {'; '.join(mistakes)}. {_REMEDY}")
-    return value
 
 
 # ---- kinds --------------------------------------------------------------------------------------
@@ -234,7 +133,7 @@ def _plan(numbers: _PlanNumbers, weights: Path | None, num_blocks: int) -> Metho
     steps = tuple(map(PlanStep.parse, numbers.steps))
     maps = {} if weights is None else _tensors(weights)
     if wrong := [name for name, tensor in maps.items() if not bool(tensor.isfinite().all())]:
-        raise CheckpointError(f"{weights}: {wrong[0]} is not finite. {_REMEDY}")
+        raise CheckpointError(f"{weights}: {wrong[0]} is not finite. {REMEDY}")
     return Plan(steps, maps, numbers.times)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,13 +16,14 @@ from schedsearch.diffusion.process import NoiseProcess
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.files.digest import sha256_of
-from schedsearch.methods.kinds import (
-    build_method,
-    build_network,
-    check_network,
-    fitted_numbers,
-)
+from schedsearch.methods.kinds import build_method, fitted_numbers
 from schedsearch.methods.method_file import MethodFile, read_method_file
+from schedsearch.methods.networks import (
+    build_network,
+    check_adapters,
+    check_network,
+    has_adapters,
+)
 from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
 from schedsearch.settings import SolverSettings
 
@@ -61,6 +63,24 @@ class LoadedMethod:
         except ConfigError as error:
             raise ConfigError(f"{self.path}: {error}") from error
 
+    def check_adapters(self) -> None:
+        """Refuse exit adapters that are missing.
+
+        Raises:
+            ConfigError: If an exit of the schedule has none, or the file names no weights.
+        """
+        file = self.file
+        blocks = file.backbone.num_exit_blocks
+        try:
+            check_adapters(file.kind, file.numbers, file.network, blocks)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error}") from error
+        if "adapters" in file.network and file.weights is None:
+            raise ConfigError(
+                f"{self.path}: the network has exit adapters, but the file names no weights that "
+                "hold them. Export the method again."
+            )
+
     @property
     def is_dynamic(self) -> bool:
         """Whether the images change what runs."""
@@ -93,6 +113,17 @@ class LoadedMethod:
         own = None if self.file.kind in ADDS_WEIGHTS else self.weights
         return build_network(self.file.network, base, own)
 
+    def network_for(self, net: Backbone) -> Backbone:
+        """Return ``net``, or a copy with the adapters and weights that the method's exits need.
+
+        Raises:
+            ConfigError: If the file is for another backbone.
+            CheckpointError: If its weights are damaged or gone.
+        """
+        if has_adapters(self.file.network, net):
+            return net
+        return self.network(copy.deepcopy(net))
+
     def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> NetworkCall:
         """Start one sampling run.
 
@@ -124,6 +155,7 @@ def load_method(path: str | Path) -> LoadedMethod:
     loaded = LoadedMethod(read_method_file(path), Path(path).expanduser().absolute())
     _check_digest(loaded)
     loaded.method  # noqa: B018 - mistakes in the numbers are found here
+    loaded.check_adapters()
     return loaded
 
 

@@ -35,7 +35,8 @@ class ErrorTable:
     standard_errors: tuple[tuple[float, ...], ...]
     """Standard errors of ``losses - losses[:, -1:]``, the paired difference to full depth."""
     exits: str
-    """``schedules`` after the shared fine-tune, ``pretrained`` without one."""
+    """``schedules`` after the shared fine-tune, ``pretrained`` without one, ``adapters`` where
+    exits run through fitted maps."""
     num_steps: int
     """Steps of the shared fine-tune."""
     num_images: int

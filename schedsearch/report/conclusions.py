@@ -37,6 +37,8 @@ def conclusions(found: RunFindings, run_dir: str, costs: Costs | None = None) ->
     full = found.results.full()
     others = [entry for entry in found.shown if entry is not full]
     lines = [*_what_beats_what(found), *_warnings(found), *disagreements(full, others)]
+    if found.results.start is not None:
+        lines.append(found.results.start.sentence)
     if costs is not None and costs.device_seconds:
         lines.append(_where_the_time_went(costs))
     lines.append(f"Next: schedsearch pick {run_dir} --knee")

@@ -62,7 +62,9 @@ def error_table(profile: Profile) -> Table:
     excess, spread = errors.excess(), np.array(errors.standard_errors)
     columns = shown_columns(len(errors.depths))
     tuned = (
-        f"shared weights, {errors.num_steps} steps" if errors.num_steps else "pretrained weights"
+        f"shared weights, {errors.num_steps} steps"
+        if errors.num_steps
+        else "pretrained weights" + ", exit adapters" * (errors.exits == "adapters")
     )
     shown = Table(
         title=f"error table: 1000 x excess loss by interval and exit depth ({tuned}, "

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
 
 CHECKS = "checks and latency table"
+START = "check of exit adapters"
 PROFILE = "profile"
 TRIALS = "trials"
 FAILED_TRIALS = "failed trials"
@@ -22,6 +23,7 @@ COMPARISON = "comparison of methods"
 INTERRUPTED = "interrupted"
 STAGES = (
     CHECKS,
+    START,
     PROFILE,
     TRIALS,
     FAILED_TRIALS,

@@ -13,14 +13,13 @@ from safetensors.torch import load_file
 from schedsearch.backbones.weights.checkpoint import fingerprint_of
 from schedsearch.exceptions import ConfigError, NoResultError, StorageError
 from schedsearch.files.atomic import replacing
-from schedsearch.methods.method_file import read_method_file, write_method_file
+from schedsearch.methods.method_file import MethodFile, read_method_file, write_method_file
 from schedsearch.runs.entry import FrontEntry
-from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.runs.methods.entry import method_row
 from schedsearch.runs.methods.results import MethodResults
 from schedsearch.runs.results import RunResults
 from schedsearch.schedules.schedule_file import (
-    ScheduledBackbone,
     ScheduleFile,
     read_schedule_file,
     write_schedule_file,
@@ -37,6 +36,8 @@ def export_schedule(
 ) -> None:
     """Write a schedule file that says where its numbers come from.
 
+    A trial with exit adapters becomes a method file, since a schedule file cannot hold them.
+
     Args:
         folder: The run folder.
         results: The run.
@@ -45,34 +46,63 @@ def export_schedule(
         weights: Where to copy the fine-tuned weights; None leaves them out.
 
     Raises:
-        ConfigError: If the weights would not lie beside or below the schedule file.
+        ConfigError: If the weights would not lie beside or below the schedule file, or are
+            missing where exits run through adapters.
         StorageError: If the trial's files are gone.
     """
-    kept = read_schedule_file(folder.trial(entry.trial) / "schedule.yaml")
+    own = folder.trial(entry.trial)
+    kept: ScheduleFile | MethodFile
+    if has_adapters(folder, entry.trial):
+        kept = read_method_file(own / METHOD_FILE)
+        if weights is None:
+            raise ConfigError(
+                f"The exits of trial {entry.trial} run through trained adapters, which lie in its "
+                "weights; add --weights FILE.safetensors."
+            )
+    else:
+        kept = read_schedule_file(own / SCHEDULE_FILE)
     source = folder.weights(entry.trial)
     if not source.is_file():
         raise StorageError(
             f"The weights of trial {entry.trial} should be in {source}, but they are gone. "
             "Restore the file, or choose another trial."
         )
-    relative = None
-    if weights is not None:
-        relative = _copied(source, weights, output)
+    relative = None if weights is None else _copied(source, weights, output)
+    name = entry.name or f"{results.settings.name}-trial-{entry.trial:04d}"
+    measured, provenance = _measured(results, entry), _provenance(folder, results, entry)
+    if isinstance(kept, MethodFile):
+        # NOTE: a method file names the weights that its network was made from.
+        pretrained = None if results.latency is None else results.latency.weights or None
+        write_method_file(
+            output,
+            dataclasses.replace(
+                kept,
+                name=name,
+                backbone=dataclasses.replace(kept.backbone, fingerprint=pretrained),
+                measured=measured,
+                provenance=provenance,
+                weights=relative,
+            ),
+        )
+        return
     write_schedule_file(
         output,
         ScheduleFile(
-            name=entry.name or f"{results.settings.name}-trial-{entry.trial:04d}",
-            backbone=ScheduledBackbone(
-                family=kept.backbone.family,
-                num_exit_blocks=kept.backbone.num_exit_blocks,
-                fingerprint=fingerprint_of(load_file(source)),
+            name=name,
+            backbone=dataclasses.replace(
+                kept.backbone, fingerprint=fingerprint_of(load_file(source))
             ),
             depths=entry.depths,
-            measured=_measured(results, entry),
-            provenance=_provenance(folder, results, entry),
+            measured=measured,
+            provenance=provenance,
             weights=relative,
         ),
     )
+
+
+def has_adapters(folder: RunFolder, trial: int) -> bool:
+    """Whether the exits of a trial run through adapters."""
+    return (folder.trial(trial) / METHOD_FILE).is_file()
 
 
 def export_method(folder: RunFolder, name: str, output: Path, weights: Path | None) -> None:
@@ -94,7 +124,7 @@ def export_method(folder: RunFolder, name: str, output: Path, weights: Path | No
     if name not in rows:
         known = ", ".join(rows) or "none; run `schedsearch compare` first"
         raise NoResultError(f"There is no measured method {name!r}; known are {known}.")
-    path = folder.method(name) / "method.yaml"
+    path = folder.method(name) / METHOD_FILE
     if not path.is_file():
         raise StorageError(f"The file of {name} should be {path}, but it is gone. Restore it.")
     file = read_method_file(path)

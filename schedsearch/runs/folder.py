@@ -16,6 +16,12 @@ from schedsearch.files.atomic import write_text
 STATE_FILE = "progress.pt"
 """Name of a job's saved state in its folder."""
 
+SCHEDULE_FILE = "schedule.yaml"
+"""Name of a trial's schedule file in its folder."""
+
+METHOD_FILE = "method.yaml"
+"""Name of a method file in its folder: of a row, or of a trial with exit adapters."""
+
 
 class RunFolder:
     """Paths of a run; creates nothing by itself.
@@ -42,6 +48,8 @@ class RunFolder:
         self.profile = self.root / "profile"
         self.error_table = self.profile / "error_table.json"
         self.shared_weights = self.profile / "shared.safetensors"
+        self.adapters = self.profile / "adapters.safetensors"
+        self.adapters_record = self.profile / "adapters.json"
         self.costs_file = self.root / "costs.json"
         self.rivals_file = self.root / "rivals.jsonl"
         self.plans_file = self.root / "plans.jsonl"
@@ -66,6 +74,10 @@ class RunFolder:
     def retrained_weights(self, number: int, training_seed: int) -> Path:
         """Retrained EMA weights of one trial, until they are measured."""
         return self.trial(number) / "retrained" / f"seed-{training_seed}" / "ema.safetensors"
+
+    def start_check(self, start: str) -> Path:
+        """Folder of the fine-tune that judges a value of ``recipe.start``."""
+        return self.profile / "start" / start
 
     def method(self, name: str, training_seed: int | None = None) -> Path:
         """Folder of one row of a comparison; None is the first training seed."""
@@ -127,7 +139,8 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Delete what killed processes had half written; only while holding the lock."""
-        for pattern in (".*.tmp", "*/.*.tmp", "trials/**/.*.tmp", "methods/**/.*.tmp"):
+        below = (f"{name}/**/.*.tmp" for name in ("trials", "methods", "profile"))
+        for pattern in (".*.tmp", "*/.*.tmp", *below):
             for path in self.root.glob(pattern):
                 path.unlink(missing_ok=True)
 

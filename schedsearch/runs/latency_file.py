@@ -42,6 +42,8 @@ class LatencyReport:
     """Network calls of the solver per interval, data -> noise."""
     weights: str = ""
     """Fingerprint of the pretrained weights that all trials of the run start from."""
+    adapters: bool = False
+    """Whether early exits were timed with a linear map each."""
 
     def up_to_date(self, num_complete: int) -> LatencyReport:
         """Without the measurements, where trials have ended since they were taken."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from schedsearch.files.atomic import write_text
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.runs.folder import STATE_FILE
+from schedsearch.runs.starts.files import StartFiles
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -82,7 +83,7 @@ class ProfileFiles:
         for path in (*left, folder.profile / STATE_FILE, folder.profile / "log.txt"):
             path.unlink(missing_ok=True)
         folder.profile.mkdir(parents=True, exist_ok=True)
-        origin = {**_origin(self._settings), "weights": weights}
+        origin = {**self._origin(), "weights": weights}
         write_text(self._origin_file, json.dumps(origin, indent=1) + "\n")
 
     def _are_of(self, weights: str | None = None) -> bool:
@@ -92,7 +93,15 @@ class ProfileFiles:
             of_file = kept.pop("weights")
         except (OSError, ValueError, KeyError, AttributeError):
             return False
-        return kept == _origin(self._settings) and weights in (None, of_file)
+        return kept == self._origin() and weights in (None, of_file)
+
+    def _origin(self) -> dict[str, Any]:
+        """All that the files depend on."""
+        origin, starts = _origin(self._settings), StartFiles(self._folder, self._settings)
+        check = starts.check()
+        if check is not None and check.keeps_adapters:  # the table is of adapted exits
+            origin["adapters"] = check.adapters.adapters_sha256
+        return origin
 
 
 def load_error_table(folder: RunFolder, settings: StudySettings) -> ErrorTable | None:

@@ -13,6 +13,8 @@ from schedsearch.runs.entry import FrontEntry, build_entry
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.latency_file import LatencyReport
+from schedsearch.runs.starts.files import StartFiles
+from schedsearch.runs.starts.records import StartCheck
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.settings import StudySettings
 
@@ -26,6 +28,7 @@ class RunResults:
         latency: Table and measurements, when there are any; measurements that further trials
             have made old are left out.
         confirmations: FIDs at held-out seeds.
+        start: Whether fine-tunes started from exit adapters, where that was checked.
     """
 
     def __init__(
@@ -34,8 +37,9 @@ class RunResults:
         records: Sequence[TrialRecord],
         latency: LatencyReport | None,
         confirmations: Iterable[ConfirmRecord],
+        start: StartCheck | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self.start = settings, start
         self.records = list(records)
         num_complete = sum(record.complete for record in self.records)
         self.latency = None if latency is None else latency.up_to_date(num_complete)
@@ -61,6 +65,7 @@ class RunResults:
             Journal(folder.results_file, TrialRecord.from_json).read(),
             LatencyReport.load(folder),
             Journal(folder.confirmation_file, ConfirmRecord.from_json).read(),
+            StartFiles(folder, settings).check(),
         )
 
     # ---- views ----------------------------------------------------------------------------

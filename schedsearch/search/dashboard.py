@@ -13,7 +13,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from schedsearch.exceptions import StorageError
 from schedsearch.formatting import fid_title, rounded
 from schedsearch.records import TrialRecord
-from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.runs.methods.results import MethodResults
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class TrialPublisher:
             trial.set_user_attr(key, value)
         try:
             picture = self._upload(trial, self._folder.trial(record.number) / "samples.png")
-            self._upload(trial, self._folder.trial(record.number) / "schedule.yaml", "text/plain")
+            for name in (SCHEDULE_FILE, METHOD_FILE):  # a trial has one of them
+                self._upload(trial, self._folder.trial(record.number) / name, "text/plain")
             link = ""
             if picture is not None:
                 path = f"/artifacts/{self.study._study_id}/{trial._trial_id}/{picture}"

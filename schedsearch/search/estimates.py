@@ -22,6 +22,7 @@ from schedsearch.settings.rivals import (
 )
 from schedsearch.settings.rows import calibrates, entry_of
 from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
+from schedsearch.workers.start_check import CHECK_SEEDS, FIT_IMAGES
 
 if TYPE_CHECKING:
     from schedsearch.search.preflight import Preflight
@@ -57,6 +58,8 @@ class Estimate:
     trial: float
     """The mean trial."""
     trials: float
+    start: float
+    """Adapters, and the check whether fine-tunes start from them."""
     profile: float
     latency: float
     confirmation: float
@@ -68,13 +71,15 @@ class Estimate:
     def wall(self) -> float:
         """Seconds until the run ends."""
         parallel = (self.trials + self.confirmation) / self.num_workers
-        return STARTUP_SECONDS + self.plans + self.profile + parallel + self.latency
+        start = self.start / min(2, self.num_workers)
+        before = self.plans + start + self.profile
+        return STARTUP_SECONDS + before + parallel + self.latency
 
     @property
     def device(self) -> float:
         """Seconds that workers, or the driver in their place, are busy."""
-        plans = self.plans * self.num_workers
-        return plans + self.profile + self.trials + self.latency + self.confirmation
+        before = self.plans * self.num_workers + self.start + self.profile
+        return before + self.trials + self.latency + self.confirmation
 
 
 def estimate_run(ready: Preflight) -> Estimate:
@@ -109,6 +114,12 @@ def estimate_run(ready: Preflight) -> Estimate:
     trials = full_trial * sum(measured)
     if settings.resources.gpus_per_trial >= 1:  # each is measured in place, beside full depth
         trials += full_latency * sum(1.0 + share for share in measured)
+    # Adapters and their check: two fine-tunes, each measured at every seed.
+    start = 0.0
+    if recipe.start == "adapters":
+        share = min(presets, default=searched)
+        judged = training + len(CHECK_SEEDS) * evaluation.num_samples * num_calls
+        start = per_image * (2 * share * judged + FIT_IMAGES * num_calls)
     # Profile: every exit of an interval comes from one pass.
     profile = per_image * training if recipe.weights == "shared" else 0.0
     if settings.profile is not None:
@@ -127,6 +138,7 @@ def estimate_run(ready: Preflight) -> Estimate:
     return Estimate(
         trial=trials / max(1, len(measured)),
         trials=trials,
+        start=start,
         profile=profile,
         latency=full_latency * sum(chosen),
         plans=estimate_comparison(ready, rows_without_training(settings)).work,

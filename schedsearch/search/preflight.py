@@ -19,6 +19,7 @@ from schedsearch.search.stages.latency import open_table
 from schedsearch.search.study.twins import measured_twins
 from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 from schedsearch.workers.loading import load_trainer
+from schedsearch.workers.starts import exits_of_space
 from schedsearch.workers.workbench import Workbench, build_workbench
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ def check_before_start(
     for source in dict.fromkeys((bench.source, bench.reference_source)):
         for note in source.verify():
             _log.warning("%s", note)
+    if settings.recipe.start == "adapters":
+        exits_of_space(bench)  # refuses networks that cannot have adapters
     warm_starts = read_warm_starts(settings, num_exit_blocks, twins=twins)
     if not dry_run:  # last, because all real images go through the extractor
         _log.info("reference: %d images", bench.reference.num_images)

@@ -16,18 +16,22 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.meter import Metered
 from schedsearch.search.stages.profile import ProfileStage
+from schedsearch.search.stages.start import StartStage, with_decided_start
 from schedsearch.search.start import opened_run
 from schedsearch.workers.run_job import run_job
+from schedsearch.workers.starts import timed_network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from schedsearch.evaluation.latency_table import LatencyTable
     from schedsearch.planning.error_table import ErrorTable
+    from schedsearch.protocols import Backbone
     from schedsearch.runs.folder import RunFolder
     from schedsearch.search.meter import Meter
     from schedsearch.search.preflight import Preflight
     from schedsearch.search.runners.contracts import Observer
+    from schedsearch.search.stages.queue import JobQueue
     from schedsearch.settings import StudySettings
 
 NUM_PLANS = 5
@@ -98,12 +102,32 @@ def profile_space(settings: StudySettings, folder: RunFolder, observer: Observer
         )
     with opened_run(settings, folder, observer, with_twins=False) as (ready, meter):
         try:
+            _check_start(ready, folder, meter, observer)
+            ready = with_decided_start(ready, folder)
             errors = _error_table(ready, folder, meter, observer)
             observer.stage("measuring the latency of planned and hand-made schedules")
             with meter.driver_stage(stages.FINAL_LATENCY):
-                return _profile(ready, errors)
+                return _profile(ready, errors, timed_network(ready.bench, folder))
         finally:
             meter.close()
+
+
+def _check_start(ready: Preflight, folder: RunFolder, meter: Meter, observer: Observer) -> None:
+    stage = StartStage(ready, folder, observer)
+    if stage.is_due:
+        if folder.results_file.exists():
+            stage.refuse_to_decide_again()
+        stage.announce()
+        _work(stage, meter, stages.START)
+    stage.report()
+
+
+def _work(queue: JobQueue, meter: Meter, name: str) -> None:
+    """Do all jobs of a queue in this process."""
+    source = Metered(queue, meter, name)
+    with meter.stage(name):
+        while (job := source.next_job()) is not None:
+            source.finish(job, run_job(job))
 
 
 def _error_table(
@@ -112,16 +136,13 @@ def _error_table(
     stage = ProfileStage(ready.settings, ready.settings_text, folder, observer)
     if stage.is_due:
         stage.announce()
-        source = Metered(stage, meter, stages.PROFILE)
-        with meter.stage(stages.PROFILE):
-            while (job := source.next_job()) is not None:
-                source.finish(job, run_job(job))
+        _work(stage, meter, stages.PROFILE)
     table = stage.error_table()
     assert table is not None  # there is a section profile
     return table
 
 
-def _profile(ready: Preflight, errors: ErrorTable) -> Profile:
+def _profile(ready: Preflight, errors: ErrorTable, net: Backbone) -> Profile:
     settings, space = ready.settings, ready.settings.space.build()
     costs = visited_excess(errors, space, ready.visits)
     count = settings.search.dp_seeds or NUM_PLANS
@@ -131,7 +152,7 @@ def _profile(ready: Preflight, errors: ErrorTable) -> Profile:
     full = ExitSchedule.flat(ready.bench.backbone.num_exit_blocks, space.num_intervals)
     warm = {w.label: w.schedule for w in ready.warm_starts if w.schedule != full}
     named = {BASELINE: full, **warm, **plans}
-    measured = measure_schedules(settings, ready.bench.backbone, ready.bench.solver, named)
+    measured = measure_schedules(settings, net, ready.bench.solver, named)
     found = {
         name: ProfiledSchedule(
             name=FULL if name == BASELINE else name,

@@ -14,6 +14,7 @@ from schedsearch.runs.front_files import write_front
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.results import RunResults
+from schedsearch.runs.starts.files import StartFiles
 from schedsearch.search.dashboard import TrialPublisher
 from schedsearch.search.estimates import estimate_run
 from schedsearch.search.meter import BudgetSpentError, Metered
@@ -23,6 +24,7 @@ from schedsearch.search.stages.latency import accuracy_line, measure_finally
 from schedsearch.search.stages.plans import rows_without_training
 from schedsearch.search.stages.profile import ProfileStage
 from schedsearch.search.stages.rivals import row_jobs
+from schedsearch.search.stages.start import StartStage, with_decided_start
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study.study import ScheduleStudy
 
@@ -69,7 +71,8 @@ class RunStages:
             journal=Journal(folder.results_file, TrialRecord.from_json),
             warm_starts=ready.warm_starts,
             times=ready.bench.solver.times,
-            predict_ms=ready.predict_ms,
+            # NOTE: the table is measured again where the check of a start drops adapters.
+            predict_ms=lambda schedule: self.ready.predict_ms(schedule),
             publisher=self.publisher,
             observer=observer,
             on_result=self.write_front,
@@ -98,6 +101,7 @@ class RunStages:
             self.study.finished.records,
             self._latency,
             self._confirmations.read(),
+            StartFiles(self.folder, self.ready.settings).check(),
         )
 
     def has_work(self) -> bool:
@@ -150,15 +154,29 @@ class RunStages:
         )
 
     def _search(self, runner: Runner) -> None:
-        """Profile and trials, within the budget."""
+        """Start, profile and trials, within the budget."""
         if not self.study.wants_jobs or self._meter.spent:
             return
         try:
+            self._check_start(runner)
             table = self._profile(runner)
             self._run_trials(runner, table)
         except BudgetSpentError as stop:
             self._meter.abandon_jobs()
             self.observer.warning(str(stop))
+
+    def _check_start(self, runner: Runner) -> None:
+        """Decide whether fine-tunes start from adapters, where the space asks for them."""
+        stage = StartStage(self.ready, self.folder, self.observer)
+        if stage.is_due:
+            if self.study.proposals.trials():
+                stage.refuse_to_decide_again()
+            stage.announce(self._estimate.start)
+            self._work(runner, stages.START, stage, check=self._meter.check)
+        stage.report()
+        ready = with_decided_start(self.ready, self.folder)
+        if ready is not self.ready:
+            self.ready, self._latency = ready, ready.latency
 
     def _profile(self, runner: Runner) -> ErrorTable | None:
         """Shared weights and error table, kept or new; None without ``profile``."""

@@ -12,6 +12,9 @@ from schedsearch.files.problems import Mistake
 from schedsearch.files.validation import rules
 from schedsearch.settings.common import Count, Positive
 
+Start = Literal["plain", "adapters"]
+"""What the exits of a fine-tune start from."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LambdaSettings:
@@ -43,6 +46,11 @@ class RecipeSettings:
     """``own``: every trial fine-tunes a copy of the network, as ASE does. ``shared``: the network
     is tuned once on random schedules of the space, and trials only measure it. Full depth keeps
     the pretrained weights then."""
+    start: Start = "plain"
+    """``plain``: fine-tunes start from the pretrained exits. ``adapters``: each exit starts with a
+    linear map to full depth's tokens, fitted once and trained along. A check with two judges
+    comes first; where it does not help, the run starts plain and says why. Rows of a comparison
+    start plain."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """Over the steps of one fine-tune."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -85,3 +93,6 @@ class RecipeSettings:
         if self.weights == "shared" and self.num_steps == 0:
             reason = "shared weights are tuned for recipe.num_steps, but that is 0"
             yield "weights", reason, "set num_steps to 1 or more, or weights to own"
+        if self.weights == "shared" and self.start == "adapters":
+            reason = "adapters are trained for one schedule, but recipe.weights is shared"
+            yield "start", reason, "set start to plain, or weights to own"

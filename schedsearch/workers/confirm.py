@@ -9,6 +9,7 @@ from schedsearch.records import ConfirmRecord
 from schedsearch.runs.folder import RunFolder
 from schedsearch.workers.finetune import finetune
 from schedsearch.workers.progress import FileProgress
+from schedsearch.workers.starts import finished_network, start_network
 from schedsearch.workers.workbench import open_workbench
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def confirm(job: ConfirmJob) -> ConfirmRecord:
     """
     folder = RunFolder.of(job.run_dir)
     bench = open_workbench(job.settings, str(folder.reference))
-    net = bench.backbone_with(folder.weights(job.number))
+    net = finished_network(bench, folder, job.schedule, folder.weights(job.number))
     return _measured(job, bench, net, job.seed)
 
 
@@ -46,11 +47,12 @@ def retrain(job: RetrainJob) -> tuple[ConfirmRecord, ...]:
     bench = open_workbench(job.settings, str(folder.reference))
     target = folder.retrained_weights(job.number, job.training_seed)
     if target.is_file():
-        net = bench.backbone_with(target)
+        net = finished_network(bench, folder, job.schedule, target)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         progress = FileProgress(target.parent, save_every=bench.settings.recipe.save_every)
-        net = finetune(bench, job.schedule, progress, job.training_seed)
+        start = start_network(bench, folder, job.schedule)
+        net = finetune(bench, job.schedule, progress, job.training_seed, net=start)
         about = {"trial": str(job.number), "training_seed": str(job.training_seed)}
         save_weights(cast("nn.Module", net), target, about)
         progress.done()

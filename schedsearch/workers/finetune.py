@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from schedsearch.backbones.wrapped import ADAPTERS
+from schedsearch.exceptions import ConfigError
+from schedsearch.methods.exits.with_adapters import WithAdapters
 from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits
 from schedsearch.workers.failures import note_failure
 from schedsearch.workers.loading import load_trainer
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from schedsearch.protocols import Backbone, ExitRule
     from schedsearch.schedules.exit_schedule import ExitSchedule
     from schedsearch.settings import RecipeSettings
@@ -42,6 +47,7 @@ def finetune(
 
     Raises:
         TrialError: If the loss is not finite.
+        ConfigError: If the trainer drops exit adapters.
         OSError: If the disk fails.
     """
     exits: ExitRule
@@ -49,9 +55,10 @@ def finetune(
         exits = RandomScheduleExits(bench.settings.space.build())
     else:
         exits = ScheduleExits(schedule)
+    start = bench.fresh_backbone() if net is None else net
     try:
-        return load_trainer(trainer or bench.settings.trainer).finetune(
-            bench.fresh_backbone() if net is None else net,
+        found = load_trainer(trainer or bench.settings.trainer).finetune(
+            start,
             exits,
             bench.source,
             bench.process,
@@ -59,6 +66,17 @@ def finetune(
             progress,
             seed,
         )
+        if isinstance(start, WithAdapters) and not _holds_adapters(found):
+            raise ConfigError(
+                f"recipe.start: adapters needs a trainer that keeps them, but "
+                f"{trainer or bench.settings.trainer} returned a network without. Return the "
+                "network that it was given or its average, or set recipe.start to plain."
+            )
     except Exception:
         note_failure(progress)
         raise
+    return found
+
+
+def _holds_adapters(net: Backbone) -> bool:
+    return any(name.startswith(ADAPTERS) for name in cast("nn.Module", net).state_dict())

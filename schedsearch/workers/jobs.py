@@ -8,6 +8,7 @@ from schedsearch.planning.error_table import ErrorTable
 from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.settings.recipe import Start
 from schedsearch.settings.rows import Row
 
 DISK_STAGE = "disk"
@@ -68,6 +69,15 @@ class RetrainJob(Job):
     seeds: tuple[int, ...]
     """Evaluation seeds, the same for every schedule with this training seed."""
     num_samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartJob(Job):
+    """Fine-tunes a schedule from one start and judges it; fits the adapters first."""
+
+    start: Start
+    label: str
+    schedule: ExitSchedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

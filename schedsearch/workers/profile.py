@@ -10,9 +10,11 @@ from schedsearch.backbones.weights.checkpoint import fingerprint, save_weights
 from schedsearch.evaluation.error_table import measure_error_table
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.profile_files import SEED_OFFSET, ProfileFiles
+from schedsearch.runs.starts.files import StartFiles
 from schedsearch.workers.failures import note_failure
 from schedsearch.workers.finetune import finetune
 from schedsearch.workers.progress import FileProgress
+from schedsearch.workers.starts import adapted_network, exits_of_space
 from schedsearch.workers.workbench import open_workbench
 
 if TYPE_CHECKING:
@@ -56,7 +58,14 @@ def _made(
     bench: Workbench, files: ProfileFiles, folder: RunFolder, progress: FileProgress
 ) -> ErrorTable | None:
     started, settings = time.perf_counter(), bench.settings
-    net = _tuned(bench, folder, progress) if files.tunes else bench.backbone
+    starts = StartFiles(folder, settings)
+    exits = "schedules" if files.tunes else "pretrained"
+    if files.tunes:
+        net = _tuned(bench, folder, progress)
+    elif starts.use_adapters():
+        net, exits = adapted_network(bench, folder, exits_of_space(bench)), "adapters"
+    else:
+        net = bench.backbone
     if settings.profile is None:
         return None
     table = measure_error_table(
@@ -67,7 +76,7 @@ def _made(
         num_images=settings.profile.num_images,
         batch_size=settings.evaluation.batch_size,
         seed=SEED_OFFSET + settings.search.seed,
-        exits="schedules" if files.tunes else "pretrained",
+        exits=exits,
         num_steps=settings.recipe.num_steps if files.tunes else 0,
     )
     seconds = round(time.perf_counter() - started, 3)

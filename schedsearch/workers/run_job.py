@@ -16,6 +16,7 @@ from schedsearch.workers.jobs import (
     ProfileJob,
     RetrainJob,
     RowJob,
+    StartJob,
     TrialJob,
 )
 
@@ -40,6 +41,11 @@ def _run(job: Job) -> Done:
         from schedsearch.workers.trial import run_trial
 
         return Done(result=run_trial(job))
+    if isinstance(job, StartJob):
+        from schedsearch.workers.start_check import run_start
+
+        run_start(job)
+        return Done(result=None)
     if isinstance(job, ProfileJob):
         from schedsearch.workers.profile import run_profile
 

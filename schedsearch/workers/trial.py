@@ -11,12 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, cast
 
 from schedsearch.files.atomic import write_text
+from schedsearch.files.digest import sha256_of
 from schedsearch.records import Evaluation, TrialRecord, TrialState
-from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.version import __version__
 from schedsearch.workers.failures import StageError, note_failure, worker_name
 from schedsearch.workers.finetune import finetune
 from schedsearch.workers.progress import FileProgress
+from schedsearch.workers.starts import exits_with_adapters, start_network
 from schedsearch.workers.workbench import open_workbench
 
 if TYPE_CHECKING:
@@ -113,7 +115,8 @@ def _weights(
 ) -> Backbone:
     """The network that this trial measures."""
     if bench.settings.recipe.weights == "own":
-        return finetune(bench, job.schedule, progress, bench.settings.search.seed)
+        net = start_network(bench, folder, job.schedule)
+        return finetune(bench, job.schedule, progress, bench.settings.search.seed, net=net)
     if bench.is_full_depth(job.schedule):
         return bench.fresh_backbone()
     return bench.backbone_with(folder.shared_weights)
@@ -146,6 +149,7 @@ def _save(
     from schedsearch.backbones.registry import family_of
     from schedsearch.backbones.weights.checkpoint import link_weights, save_weights
     from schedsearch.evaluation.grid import save_grid
+    from schedsearch.methods.method_file import MethodFile, write_method_file
     from schedsearch.schedules.schedule_file import (
         ScheduledBackbone,
         ScheduleFile,
@@ -159,15 +163,28 @@ def _save(
         about = {"schedule": str(job.schedule), "trial": str(job.number)}
         save_weights(weights, target, about)
     save_grid(quality.samples, folder.trial(job.number) / "samples.png")
-    write_schedule_file(
-        folder.trial(job.number) / "schedule.yaml",
-        ScheduleFile(
-            name=job.label or f"trial-{job.number:04d}",
-            backbone=ScheduledBackbone(
-                family=family_of(bench.settings.backbone), num_exit_blocks=net.num_exit_blocks
+    name = job.label or f"trial-{job.number:04d}"
+    backbone = ScheduledBackbone(
+        family=family_of(bench.settings.backbone), num_exit_blocks=net.num_exit_blocks
+    )
+    if exits := exits_with_adapters(bench, folder, job.schedule):
+        write_method_file(
+            folder.trial(job.number) / METHOD_FILE,
+            MethodFile(
+                name=name,
+                kind="schedule",
+                backbone=backbone,
+                numbers={"depths": list(job.schedule.depths)},
+                network={"adapters": {"exits": list(exits)}},
+                weights=target.name,
+                weights_sha256=sha256_of(target),
             ),
-            depths=job.schedule.depths,
-            weights="ema.safetensors",
+        )
+        return
+    write_schedule_file(
+        folder.trial(job.number) / SCHEDULE_FILE,
+        ScheduleFile(
+            name=name, backbone=backbone, depths=job.schedule.depths, weights=target.name
         ),
     )
 

@@ -12,7 +12,7 @@ from schedsearch.backbones.pruning import WidthScores, keep_blocks, narrow, widt
 from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.methods.exits.with_uncertainty import WithUncertainty
-from schedsearch.methods.kinds import build_network
+from schedsearch.methods.networks import build_network
 from tests.backbones.small_models import DECODER, DEPTH, make_dit, make_inputs, make_uvit
 
 NETS = {"dit": make_dit().eval(), "uvit": make_uvit().eval()}

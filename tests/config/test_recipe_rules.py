@@ -1,8 +1,9 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schedsearch.config import InvalidFileError, read_sections
+from schedsearch.config import InvalidFileError, read_sections, read_settings
 from schedsearch.config.rules import training
 from schedsearch.settings import BackboneSettings, DiffusionSettings, RecipeSettings
 
@@ -34,6 +35,11 @@ def problems(
             {"weights": "shared", "num_steps": 0},
             "recipe.weights: shared weights are tuned for recipe.num_steps, but that is 0; set",
         ),
+        (
+            {"weights": "shared", "start": "adapters"},
+            "recipe.start: adapters are trained for one schedule, but recipe.weights is shared; ",
+        ),
+        ({"start": "adaptors"}, "recipe.start: must be plain or adapters"),
     ],
 )
 def test_numbers_of_the_recipe_fit_each_other(keys: dict[str, Any], message: str) -> None:
@@ -83,3 +89,33 @@ def test_what_does_not_fit(settings: dict[str, Any], message: str) -> None:
 )
 def test_what_fits(settings: dict[str, Any]) -> None:
     assert problems(**settings) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        (
+            [],
+            [
+                "recipe.start: adapters are judged by FID and by the auditor, but "
+                "evaluation.auditor is null; name an auditor, or set start to plain"
+            ],
+        ),
+        (["evaluation.auditor=digits_mlp"], []),
+        (
+            ["evaluation.auditor=digits_mlp", "space.min_depth=10", "warm_start=[full]"],
+            ["recipe.start: no schedule of the space exits early: space.min_depth is 10; set "],
+        ),
+    ],
+)
+def test_adapters_need_a_second_judge_and_exits(
+    good: Path, options: list[str], messages: list[str]
+) -> None:
+    given = ["recipe.start=adapters", *options]
+    if not messages:
+        assert read_settings(good, given).recipe.start == "adapters"
+        return
+    with pytest.raises(InvalidFileError) as caught:
+        read_settings(good, given)
+    assert all(message in str(caught.value) for message in messages)
+    read_settings(good, [*options, "recipe.start=plain"])

@@ -16,7 +16,7 @@ from schedsearch.diffusion.solvers.dpm_solver import MultistepDPMSolver
 from schedsearch.diffusion.solvers.fitted import FittedSolver
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import CheckpointError, ConfigError
-from schedsearch.methods.kinds import _BUILDERS, build_network
+from schedsearch.methods.kinds import _BUILDERS
 from schedsearch.methods.loading import (
     LoadedMethod,
     build_solver_for,
@@ -24,6 +24,7 @@ from schedsearch.methods.loading import (
     solver_for,
 )
 from schedsearch.methods.method_file import MethodFile, write_method_file
+from schedsearch.methods.networks import build_network
 from schedsearch.protocols import Method
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.schedule_file import ScheduledBackbone
@@ -207,10 +208,10 @@ def test_another_backbone_is_refused(tmp_path: Path) -> None:
         ({"keep": [0.5]}, r"network.keep\[0\]: must be an integer, got 0.5"),
         ({"keep": [0, 9]}, r"increasing indices in 0..4, got \[0, 9\]"),
         ({"keep": []}, "increasing indices"),
-        ({"heads": 2}, "takes keep, uem, small, or heads and hidden, but has heads"),
+        ({"heads": 2}, "takes keep, uem, adapters, small, or heads and hidden, but has heads"),
         (
             {"heads": 2, "keep": [0]},
-            "takes keep, uem, small, or heads and hidden, but has heads, ",
+            "takes keep, uem, adapters, small, or heads and hidden, but has heads, ",
         ),
         ({"heads": 9, "hidden": 8}, "keeps 1..4 heads and 1..128 MLP units"),
         ({"uem": {"shard": True}}, "network.uem.shard: unknown key"),

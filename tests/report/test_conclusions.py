@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from driving import record_of
 from made_up_runs import RECORDS, confirmed, results_of, retrained
+from made_up_starts import check_of
 
 from schedsearch.report.conclusions import conclusions, headline
 from schedsearch.report.findings import findings_of
@@ -125,3 +126,12 @@ def test_there_are_at_most_five_short_sentences() -> None:
     assert all(len(line.split()) <= 25 for line in lines)
     for words in ("Below D2-DiT", "fine-tuned once", "auditor disagrees", "ranked", "may flatter"):
         assert any(words in line for line in lines)
+
+
+@pytest.mark.parametrize(("audit", "where"), [(0.5, "exit adapters"), (1.5, "plain exits")])
+def test_the_start_of_the_fine_tunes_is_said(audit: float, where: str) -> None:
+    results = results_of(confirmed({1: 4.0, 2: 3.0}))
+    plain = sentences(results)
+    results.start = check_of(1.0, audit)
+    (said,) = set(sentences(results)) - set(plain)
+    assert said.startswith(f"Fine-tunes start from {where}")

@@ -131,8 +131,8 @@ def test_the_file_samples_from_the_command_and_from_python(compared: Path, expor
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"solver": {"num_steps": 8}}, "is for 9 solver steps, but the solver takes 8; use one"),
-        ({"solver": {"name": "ddim"}}, "is for the solver dpm_solver, but got ddim; use one"),
+        ({"solver": {"num_steps": 8}}, "is for 9 solver steps, but the solver takes 8. Make one"),
+        ({"solver": {"name": "ddim"}}, "is for the solver dpm_solver, but got ddim. Make one"),
     ],
 )
 def test_another_solver_is_refused(

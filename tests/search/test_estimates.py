@@ -123,6 +123,19 @@ def test_all_stages_add_up() -> None:
     assert found.wall == pytest.approx(alone + jobs / 4)  # four workers share the jobs
 
 
+def test_a_check_of_adapters_takes_two_fine_tunes() -> None:
+    asked: dict[str, Any] = {"evaluation": {"auditor": "digits_mlp"}}
+    plain = estimate_run(ready_of(*PRESETS, **asked))
+    found = estimate_run(ready_of(*PRESETS, **asked, recipe={"start": "adapters"}))
+    assert plain.start == 0.0
+    # D3, which saves most, is judged at three seeds; 96 images at full depth fit the maps.
+    share = 0.4
+    judged = 3 * 5 * 64 + 3 * 32 * CALLS
+    assert found.start == pytest.approx(IMAGE * (2 * share * judged + 96 * CALLS))
+    assert found.device == pytest.approx(plain.device + found.start)
+    assert found.wall == pytest.approx(plain.wall + found.start)  # one worker
+
+
 def test_the_disk_holds_weights_of_every_trial_or_one_shared_file() -> None:
     weights, state = 4 * 4 * 6, 4 * 4 * 4 * 6
     assert ready_of().disk_bytes() == 40 * weights + state

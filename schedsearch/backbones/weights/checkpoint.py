@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.shape_arguments import differences
 from schedsearch.backbones.weights.weight_files import Weights, name_some, read_weights
+from schedsearch.backbones.wrapped import ADAPTERS
 from schedsearch.config.checkpoint_paths import locate_weights
 from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import replacing
@@ -152,6 +153,11 @@ def _check_match(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path:
         )
         if names
     ]
+    if any(n.startswith(ADAPTERS) for n in weights) > any(n.startswith(ADAPTERS) for n in own):
+        raise CheckpointError(
+            f"{path} holds exit adapters, which a schedule file or a backbone cannot use. "
+            "Export the trial as a method file, and name it: `schedsearch sample --method FILE`."
+        )
     if found:
         hint = differences(weights, own) or (
             "Compare the section 'backbone' with the model that the file was saved from."

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def take_action(args: argparse.Namespace) -> int:
     """Write the schedule file."""
     from schedsearch.cli.commands.inspect import open_run
-    from schedsearch.runs.export import export_method, export_schedule
+    from schedsearch.runs.export import export_method, export_schedule, has_adapters
 
     folder, results = open_run(args.run)
     output = Path(args.output)
@@ -48,6 +48,11 @@ def take_action(args: argparse.Namespace) -> int:
     entry, why = _choose(results, args)
     export_schedule(folder, results, entry, output, weights)
     print(f"{output}: trial {entry.trial} [{' '.join(map(str, entry.depths))}], {why}")
+    if has_adapters(folder, entry.trial):
+        print(
+            f"{output} is a method file, since a schedule file cannot hold exit adapters; use "
+            f"`schedsearch sample SPACE --method {output}`"
+        )
     if weights is not None:
         shared = results.settings.recipe.weights == "shared" and entry.name != FULL
         serves = "; the same file serves every schedule of this run but full depth" * shared

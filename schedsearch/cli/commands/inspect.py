@@ -48,6 +48,8 @@ def show_status(args: argparse.Namespace) -> int:
     print(f"running:      {len(open_trials) if live else 0}{numbers if live else ''}")
     if open_trials and not live:
         print(f"interrupted:  {len(open_trials)}{numbers}; `schedsearch run` runs them again")
+    if results.start is not None:
+        print(f"start:        {results.start.sentence}")
     print(f"budget used:  {used}")
     for line in costs.lines():
         print(f"  {line}")
@@ -122,6 +124,7 @@ def add_pick_arguments(parser: argparse.ArgumentParser) -> None:
 
 def show_pick(args: argparse.Namespace) -> int:
     """Print one trial or method off the front, and why it was chosen."""
+    from schedsearch.runs.folder import METHOD_FILE
     from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.pick import pick
 
@@ -158,7 +161,7 @@ def show_pick(args: argparse.Namespace) -> int:
         f"{entry.latency.acceleration:.1%} saved"
     )
     print(f"why:          {why}")
-    print(
-        f"export:       schedsearch export {folder.shown} --trial {entry.trial} -o schedule.yaml"
-    )
+    adapted = (folder.trial(entry.trial) / METHOD_FILE).is_file()
+    files = "method.yaml --weights method.safetensors" if adapted else "schedule.yaml"
+    print(f"export:       schedsearch export {folder.shown} --trial {entry.trial} -o {files}")
     return 0

@@ -124,11 +124,12 @@ def _print_estimates(ready: Preflight) -> None:
     from schedsearch.search.estimates import estimate_run
 
     found = estimate_run(ready)
+    check = f"check of exit adapters {duration(found.start)}, " if found.start else ""
     print(
         f"time, roughly: {duration(found.wall)} in all: plans {duration(found.plans)}, trials "
-        f"{duration(found.trials)} and "
-        f"confirmation {duration(found.confirmation)} on {found.num_workers} worker(s), profile "
-        f"{duration(found.profile)}, final latencies {duration(found.latency)}"
+        f"{duration(found.trials)} and confirmation {duration(found.confirmation)} on "
+        f"{found.num_workers} worker(s), {check}profile {duration(found.profile)}, final "
+        f"latencies {duration(found.latency)}"
     )
     print(f"one trial, roughly: {duration(found.trial)}")
     if ready.settings.evaluation.latency_compile:

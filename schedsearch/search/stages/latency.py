@@ -17,6 +17,7 @@ from schedsearch.pareto import non_dominated
 from schedsearch.runs.comparison import candidates_for
 from schedsearch.runs.latency_file import LatencyReport, MeasuredLatency
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.workers.starts import timed_network
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -30,7 +31,7 @@ def open_table(
     """The run's latency table: the kept one, or a new one where there is none.
 
     A kept table serves as long as device and protocol are the same, so that the predicted
-    latencies of all trials of a run compare.
+    latencies of all trials of a run compare. It counts exit adapters until a check drops them.
 
     Returns:
         The table, the report that holds it, and whether it was measured now.
@@ -39,7 +40,8 @@ def open_table(
         StorageError: If the kept one is damaged.
         ConfigError: If the pretrained weights are not those that the run started from.
     """
-    settings, net = bench.settings, bench.backbone
+    settings, net = bench.settings, timed_network(bench, folder)
+    adapted = net is not bench.backbone
     protocol = latency_protocol(
         net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
     )
@@ -59,7 +61,7 @@ def open_table(
                 f"{settings.backbone.checkpoint} has changed since {folder.shown} was started. "
                 "Restore the file, or choose another folder with --output."
             )
-        if table.protocol == protocol:
+        if table.protocol == protocol and report.adapters == adapted:
             return table, report, False
     table = measure_table(
         net,
@@ -75,6 +77,7 @@ def open_table(
         full_ms=table.predict(full, bench.solver.times),
         visits=bench.visits,
         weights=weights,
+        adapters=adapted,
     )
     if folder is not None:
         report.save(folder)
@@ -107,7 +110,10 @@ def measure_finally(
     schedules = {entry.trial: ExitSchedule(entry.depths) for entry in chosen}
     names = {n: BASELINE if bench.is_full_depth(s) else str(n) for n, s in schedules.items()}
     measured = measure_schedules(
-        bench.settings, bench.backbone, bench.solver, {names[n]: s for n, s in schedules.items()}
+        bench.settings,
+        timed_network(bench, folder),
+        bench.solver,
+        {names[n]: s for n, s in schedules.items()},
     )
     report = replace(
         report,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -44,6 +44,18 @@ def record_runs(
 ) -> list[NetworkCall]:
     """Sample calibration images with a method, and return its runs, one per batch."""
     runs: list[NetworkCall] = []
+    observe_runs(bench, net, method, num_samples, runs.append)
+    return runs
+
+
+def observe_runs(
+    bench: Workbench,
+    net: Backbone,
+    method: Method,
+    num_samples: int,
+    observe: Callable[[NetworkCall], None],
+) -> None:
+    """Sample calibration images with a method; ``observe`` gets the run of every batch."""
     solver = bench.settings.solver
     generate(
         net,
@@ -57,9 +69,8 @@ def record_runs(
         cfg_scale=solver.cfg_scale,
         cfg_channels=solver.cfg_channels,
         seed=CALIBRATION_SEED,
-        observe=runs.append,
+        observe=observe,
     )
-    return runs
 
 
 def chosen_blocks(bench: Workbench, entry: PrunedRival | SmallRival, count: int) -> list[int]:

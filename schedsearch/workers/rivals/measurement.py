@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.methods.kinds import build_network
 from schedsearch.methods.method_file import write_method_file
+from schedsearch.methods.networks import build_network
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.settings.rivals import StitchRival

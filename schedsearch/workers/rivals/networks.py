@@ -15,7 +15,7 @@ from schedsearch.config import read_sections
 from schedsearch.config.rival_rules import merged_recipe, schedule_at
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
-from schedsearch.methods.kinds import build_network
+from schedsearch.methods.networks import build_network
 from schedsearch.runs.folder import STATE_FILE, RunFolder
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.rivals import (
@@ -52,7 +52,7 @@ class NetworkRecord:
     digest: str
     """Of everything that it depends on."""
     network: Mapping[str, Any] = field(default_factory=dict)
-    """How it differs from the backbone, see :func:`schedsearch.methods.kinds.build_network`."""
+    """How it differs from the backbone, see :func:`schedsearch.methods.networks.build_network`."""
     samples: int = 0
     """Training samples seen."""
     seconds: float = 0.0
