@@ -16,7 +16,7 @@ from schedsearch.runs import costs as stages
 from schedsearch.runs.methods.results import MethodResults
 from schedsearch.search.estimates import estimate_comparison
 from schedsearch.search.meter import Metered
-from schedsearch.search.stages.plans import PlanQueue, plan_jobs
+from schedsearch.search.stages.plans import CalibratedRows, PlanQueue, plan_jobs
 from schedsearch.search.stages.rivals import NetworkQueue, RowQueue, network_jobs, rivals_in
 from schedsearch.settings.rows import FULL, Row, rows_of
 from schedsearch.workers.rivals.row_files import METHOD
@@ -59,12 +59,16 @@ def measure_rows(
     )
     takes = estimate_comparison(ready, rows)
     with meter.stage(stages.COMPARISON):
-        stages_left = ((networks, takes.networks), (plans, takes.plans), (queue, takes.rows))
-        for source, seconds in stages_left:
-            if not source.num_jobs:
-                continue
-            source.announce(seconds)
-            runner.run(Metered(source, meter, stages.COMPARISON), check=meter.tick)
+        if networks.num_jobs:
+            networks.announce(takes.networks)
+            runner.run(Metered(networks, meter, stages.COMPARISON), check=meter.tick)
+        both = CalibratedRows(plans, queue)
+        observer.stage(
+            "calibrating and measuring the methods",
+            total=plans.num_jobs + queue.num_jobs,
+            seconds=takes.plans / settings.resources.num_workers + takes.rows,
+        )
+        runner.run(Metered(both, meter, stages.COMPARISON), check=meter.tick)
     return queue.num_failed
 
 

@@ -87,7 +87,6 @@ def test_the_calibration_is_kept_and_used_again(
     assert path.stat().st_mtime_ns == before
     names = {row["name"] for row in json.loads(again.out)}
     assert names == ROWS | {"plan-0.6", "plan-0.6-5steps"}
-    assert "calibrating and measuring the methods (2)" in again.err
 
 
 @pytest.mark.parametrize(
@@ -203,7 +202,8 @@ def test_a_run_measures_plans_before_it_trains(tmp_path: Path) -> None:
     done = run_cli("run", space, "--output", run)
     assert done.code == 0, done.err
     assert set(records(run, "plans.jsonl")) == {"plan-0.7"}
-    assert done.err.index("calibrating plans") < done.err.index("fine-tuning and measuring")
+    calibrated = done.err.index("The calibration of plans for 8 steps is ready")
+    assert calibrated < done.err.index("fine-tuning and measuring")
     assert "plan-0.7" in done.out
     assert "on the front of all methods" in done.out
     assert len((run / "results.jsonl").read_text().splitlines()) == 2
@@ -212,7 +212,7 @@ def test_a_run_measures_plans_before_it_trains(tmp_path: Path) -> None:
     # A second start has nothing left to do.
     again = run_cli("run", space, "--output", run)
     assert again.code == 0
-    assert "calibrating plans" not in again.err
+    assert "calibrating" not in again.err
 
 
 @pytest.mark.parametrize(

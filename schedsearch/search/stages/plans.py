@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.search.stages.queue import JobQueue
-from schedsearch.search.stages.rivals import rivals_in
+from schedsearch.search.stages.rivals import RowQueue, rivals_in
 from schedsearch.settings.plan import PLAN, PlanTarget
 from schedsearch.settings.rivals import PlanSettings, StepsRival
 from schedsearch.settings.rows import FULL, rows_of
-from schedsearch.workers.jobs import Done, Job, PlanJob
+from schedsearch.workers.jobs import Done, Job, Outcome, PlanJob
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -57,3 +57,31 @@ class PlanQueue(JobQueue):
     def keep(self, job: Job, outcome: Done) -> None:
         """Say that it is there; its files are written already."""
         self._observer.message(f"{self.name_of(job)} is ready")
+
+
+class CalibratedRows:
+    """Calibrations beside the rows that need none, then the rows of plans; a ``JobSource``.
+
+    Args:
+        plans: Calibrations.
+        rows: All rows.
+    """
+
+    def __init__(self, plans: PlanQueue, rows: RowQueue) -> None:
+        self._plans = plans
+        self._rows = rows
+        self._calibrating: set[Job] = set()
+
+    def next_job(self) -> Job | None:
+        """A calibration, a row that is ready, or None while only rows of plans wait for one."""
+        job = self._plans.next_job()
+        if job is not None:
+            self._calibrating.add(job)
+            return job
+        return self._rows.next_job_but(PLAN) if self._calibrating else self._rows.next_job()
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """Hand on how a job ended."""
+        self._calibrating.discard(job)
+        source = self._plans if isinstance(job, PlanJob) else self._rows
+        source.finish(job, outcome)

@@ -120,6 +120,14 @@ class RowQueue(JobQueue):
         self._journal = MethodJournals(folder)
         self.num_failed = 0
 
+    def next_job_but(self, entry: str) -> Job | None:
+        """The next row that does not belong to an entry, or None."""
+        for index, job in enumerate(self._waiting):
+            assert isinstance(job, RowJob)
+            if job.row.entry != entry:
+                return self._waiting.pop(index)
+        return None
+
     def name_of(self, job: Job) -> str:
         """What the job is called in a message."""
         assert isinstance(job, RowJob)
