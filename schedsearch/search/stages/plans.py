@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from schedsearch.search.stages.queue import JobQueue
 from schedsearch.search.stages.rivals import RowQueue, rivals_in
 from schedsearch.settings.plan import PLAN, PlanTarget
-from schedsearch.settings.rivals import PlanSettings, StepsRival
+from schedsearch.settings.rivals import StepsRival
 from schedsearch.settings.rows import FULL, rows_of
 from schedsearch.workers.jobs import Done, Job, Outcome, PlanJob
 
@@ -21,15 +21,24 @@ if TYPE_CHECKING:
 
 
 def rows_without_training(settings: StudySettings) -> list[Row]:
-    """Full depth, plans and fewer solver steps: what a run measures before any fine-tune."""
+    """Full depth, plans and, per plan, the nearest number of fewer solver steps.
+
+    A run measures them before any fine-tune.
+    """
     if settings.plan is None:
         return []
-    entries = {
-        name
-        for name, entry in rivals_in(settings).items()
-        if isinstance(entry, PlanSettings | StepsRival)
-    }
-    return [row for row in rows_of(rivals_in(settings), {}) if row.entry in {FULL, *entries}]
+    entries = rivals_in(settings)
+    rows = rows_of(entries, {})
+    plans = [row for row in rows if row.entry == PLAN]
+    steps = [row for row in rows if isinstance(entries.get(row.entry), StepsRival)]
+
+    def distance(row: Row, plan: Row) -> float:
+        share = int(str(row.point)) / settings.solver.num_steps
+        return abs(share - PlanTarget.parse(str(plan.point)).share)
+
+    nearest = {min(steps, key=lambda row: distance(row, plan)).name for plan in plans if steps}
+    full = [row for row in rows if row.entry == FULL]
+    return [*full, *(row for row in steps if row.name in nearest), *plans]
 
 
 def plan_jobs(rows: Sequence[Row], ready: Preflight, folder: RunFolder) -> list[PlanJob]:
