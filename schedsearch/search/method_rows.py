@@ -7,23 +7,37 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from schedsearch.evaluation.latency import latency_protocol
+from schedsearch.evaluation.latency import LatencyProtocol, latency_protocol
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.methods.loading import load_method
+from schedsearch.protocols import StagedBackbone
 from schedsearch.runs import costs as stages
+from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.methods.results import MethodResults
 from schedsearch.search.estimates import estimate_comparison
 from schedsearch.search.meter import Metered
-from schedsearch.search.stages.plans import CalibratedRows, PlanQueue, plan_jobs
-from schedsearch.search.stages.rivals import NetworkQueue, RowQueue, network_jobs, rivals_in
+from schedsearch.search.stages.plans import (
+    CalibratedRows,
+    PlanQueue,
+    plan_jobs,
+    rows_without_training,
+)
+from schedsearch.search.stages.rivals import (
+    NetworkQueue,
+    RowQueue,
+    network_jobs,
+    rivals_in,
+    row_jobs,
+)
 from schedsearch.settings.rows import FULL, Row, rows_of
 from schedsearch.workers.rivals.row_files import METHOD
 from schedsearch.workers.rivals.row_record import solver_of
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.methods.entry import MethodEntry
     from schedsearch.search.meter import Meter
     from schedsearch.search.preflight import Preflight
     from schedsearch.search.runners.contracts import Observer, Runner
@@ -38,6 +52,41 @@ def all_rows(ready: Preflight) -> list[Row]:
     """All rows of a space: full depth, presets, plans, and every entry of ``rivals``."""
     presets = {w.label: w.schedule.depths for w in ready.warm_starts if w.label != FULL}
     return rows_of(rivals_in(ready.settings), presets)
+
+
+def measure_untrained(
+    ready: Preflight, folder: RunFolder, runner: Runner, meter: Meter, observer: Observer
+) -> None:
+    """Measure plans and fewer solver steps, which a fine-tune has to beat.
+
+    A plan without a result is a warning; the search does not need it.
+    """
+    if not is_untrained_left(ready, folder):
+        return
+    if jobs := _untrained_jobs(ready, folder):
+        failed = measure_rows(ready, jobs, folder, runner, meter, observer)
+        if failed:
+            observer.warning(
+                f"{failed} of the plans have no result; the search goes on without them"
+            )
+    measure_latencies(ready, folder, meter, observer)
+
+
+def is_untrained_left(ready: Preflight, folder: RunFolder) -> bool:
+    """Whether rows without training, or their latencies, are not measured yet."""
+    if not isinstance(ready.bench.backbone, StagedBackbone) or ready.settings.plan is None:
+        return False
+    return bool(_untrained_jobs(ready, folder) or _without_latency(ready, folder)[1])
+
+
+def _untrained_jobs(ready: Preflight, folder: RunFolder) -> list[RowJob]:
+    return row_jobs(
+        rows_without_training(ready.settings),
+        ready.settings,
+        ready.settings_text,
+        str(folder.root),
+        MethodJournals(folder).read(),
+    )
 
 
 def measure_rows(
@@ -76,17 +125,9 @@ def measure_latencies(
     ready: Preflight, folder: RunFolder, meter: Meter, observer: Observer
 ) -> None:
     """Time all rows that have no latency yet, with all workers idle."""
-    results, settings = MethodResults.load(folder), ready.settings
-    bench = ready.bench
-    protocol = latency_protocol(
-        bench.backbone, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
-    )
-    kept = results.latency_data(protocol.to_dict())
-    missing = [
-        entry
-        for entry in results.entries
-        if kept["digests"].get(entry.name) != entry.first.config_sha256
-    ]
+    settings, bench = ready.settings, ready.bench
+    protocol = _protocol(ready)
+    kept, missing = _without_latency(ready, folder)
     if not missing:
         return
     observer.stage("measuring the latency of the methods, workers idle", total=len(missing))
@@ -114,6 +155,30 @@ def measure_latencies(
             kept["digests"][name] = digests[name]
             observer.advanced()
         folder.write(folder.method_latency_file, json.dumps(kept, indent=1) + "\n")
+
+
+def _protocol(ready: Preflight) -> LatencyProtocol:
+    settings = ready.settings
+    return latency_protocol(
+        ready.bench.backbone,
+        settings.solver,
+        settings.evaluation,
+        settings.resources.cpus_per_trial,
+    )
+
+
+def _without_latency(
+    ready: Preflight, folder: RunFolder
+) -> tuple[dict[str, Any], list[MethodEntry]]:
+    """Latencies that are kept, and the rows that have none."""
+    results = MethodResults.load(folder)
+    kept = results.latency_data(_protocol(ready).to_dict())
+    missing = [
+        entry
+        for entry in results.entries
+        if kept["digests"].get(entry.name) != entry.first.config_sha256
+    ]
+    return kept, missing
 
 
 def _timed(bench: Workbench, files: Mapping[str, Path]) -> dict[str, TimedMethod]:

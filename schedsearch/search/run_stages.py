@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.proposers.registry import build_sampler
-from schedsearch.protocols import StagedBackbone
 from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.runs import costs as stages
 from schedsearch.runs.front_files import write_front
@@ -18,12 +17,10 @@ from schedsearch.runs.starts.files import StartFiles
 from schedsearch.search.dashboard import TrialPublisher
 from schedsearch.search.estimates import estimate_run
 from schedsearch.search.meter import BudgetSpentError, Metered
-from schedsearch.search.method_rows import measure_latencies, measure_rows
+from schedsearch.search.method_rows import is_untrained_left, measure_untrained
 from schedsearch.search.stages.confirmation import Confirmation, confirmation_jobs
 from schedsearch.search.stages.latency import accuracy_line, measure_finally
-from schedsearch.search.stages.plans import rows_without_training
 from schedsearch.search.stages.profile import ProfileStage
-from schedsearch.search.stages.rivals import row_jobs
 from schedsearch.search.stages.start import StartStage, with_decided_start
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study.study import ScheduleStudy
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from schedsearch.search.meter import Meter
     from schedsearch.search.preflight import Preflight
     from schedsearch.search.runners.contracts import JobSource, Observer, Runner
-    from schedsearch.workers.jobs import Job, RowJob
+    from schedsearch.workers.jobs import Job
 
 
 class RunStages:
@@ -109,12 +106,13 @@ class RunStages:
         trials = self.study.wants_jobs and not self._meter.spent
         results = self.results()
         ending = self._latency_is_old(results) or self._jobs_to_confirm(results)
-        return trials or bool(self._rows_to_plan()) or bool(results.entries and ending)
+        untrained = is_untrained_left(self.ready, self.folder)
+        return trials or untrained or bool(results.entries and ending)
 
     def run(self, runner: Runner) -> None:
         """All stages; the front is written also when one of them is interrupted."""
         try:
-            self._plan(runner)
+            measure_untrained(self.ready, self.folder, runner, self._meter, self.observer)
             self._search(runner)
             if self.results().entries:
                 self._measure()
@@ -128,30 +126,6 @@ class RunStages:
         write_front(self.results().front(), self.folder)
 
     # ---- stages ---------------------------------------------------------------------------
-
-    def _plan(self, runner: Runner) -> None:
-        """Plans and fewer solver steps, which a fine-tune has to beat; without training."""
-        if not (rows := self._rows_to_plan()):
-            return
-        failed = measure_rows(self.ready, rows, self.folder, runner, self._meter, self.observer)
-        if failed:
-            self.observer.warning(
-                f"{failed} of the plans have no result; the search goes on without them"
-            )
-        measure_latencies(self.ready, self.folder, self._meter, self.observer)
-
-    def _rows_to_plan(self) -> list[RowJob]:
-        """Rows of plans and fewer steps that are not measured yet."""
-        ready = self.ready
-        if not isinstance(ready.bench.backbone, StagedBackbone):
-            return []
-        return row_jobs(
-            rows_without_training(ready.settings),
-            ready.settings,
-            ready.settings_text,
-            str(self.folder.root),
-            MethodJournals(self.folder).read(),
-        )
 
     def _search(self, runner: Runner) -> None:
         """Start, profile and trials, within the budget."""

@@ -231,3 +231,18 @@ def test_impossible_plans_are_refused(
     assert done.code == 2
     assert message in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_killed_before_the_latencies_of_plans_measures_them(tmp_path: Path) -> None:
+    space = write_space(
+        tmp_path,
+        **{**SMALL, "plan": {**PLAN, "num_steps": []}, "search": {"n_trials": 1}},
+        warm_start=["full"],
+    )
+    run = tmp_path / "run"
+    assert run_cli("run", space, "--output", run).code == 0
+    before = (run / "plans.jsonl").read_bytes()
+    (run / "methods" / "latency.json").unlink()
+    assert run_cli("run", space, "--output", run).code == 0
+    assert "plan-0.7" in json.loads((run / "methods" / "latency.json").read_text())["rows"]
+    assert (run / "plans.jsonl").read_bytes() == before
