@@ -16,7 +16,7 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.methods.method_file import read_method_file
 from schedsearch.protocols import Backbone, Solver
 from schedsearch.runs.methods.records import RivalRecord
-from schedsearch.search import compare_space
+from schedsearch.search import method_rows
 
 SOLVER: dict[str, Any] = {"name": "dpm_solver", "num_steps": 9}
 RIVALS: dict[str, Any] = {
@@ -52,7 +52,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     space = write_space(folder, rivals=RIVALS, solver=SOLVER, warm_start=["full"])
     only = ("--only", "steps", "--only", "fitted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare_space, "measure_methods", latencies_by_calls)
+        patch.setattr(method_rows, "measure_methods", latencies_by_calls)
         done = run_cli("compare", space, *only, "--output", folder / "run")
     assert done.code == 0, done.err
     return folder

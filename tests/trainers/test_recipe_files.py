@@ -93,8 +93,8 @@ def test_every_key_is_there_and_says_its_source(name: str) -> None:
     lines = shipped_recipes()[name].read_text().splitlines()
     numbers = [line for line in lines if line and not line.startswith("#")]
     keys = {line.partition(":")[0] for line in numbers if not line.startswith(" ")}
-    # ``extra`` belongs to trainers of other people, ``weights`` to the run.
-    assert keys == {field.name for field in fields(RecipeSettings)} - {"extra", "weights"}
+    # ``extra`` belongs to trainers of other people, ``weights`` and ``start`` to the run.
+    assert keys == {field.name for field in fields(RecipeSettings)} - {"extra", "weights", "start"}
     assert [line for line in numbers if not SOURCE.search(line)] == []
 
 
