@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from schedsearch.runs.methods.entry import MethodEntry
     from schedsearch.runs.methods.results import MethodResults
 
+SLOWEST = 1.05
+"""Time, as a share of full depth's, above which a method is left out."""
+
+WORST = 3.0
+"""FID, as a multiple of full depth's, above which a method is left out."""
+
 LOG_ABOVE = 4.0
 """Ratio of the largest to the smallest FID above which the axis is logarithmic."""
 
@@ -23,7 +29,8 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
     """Draw FID over time as a share of full depth's, with the front of all methods.
 
     Lines join the operating points of one entry. Hollow marks are static twins. Bars are 95 %
-    intervals over held-out seeds.
+    intervals over held-out seeds. What is slower than full depth, or has a far higher FID, is
+    only named.
 
     Args:
         results: Comparisons of one protocol.
@@ -32,17 +39,17 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    plans = [e for result in results for e in result.all() if e.entry == PLAN]
+    shown, left_out = _shown(results)
+    plans = [entry for entry in shown if entry.entry == PLAN]
     figure = Figure(figsize=(13.5 if plans else 9.5, 5.5), dpi=130, layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=[3, 2])[0] if plans else figure.subplots()
     if plans:
         _draw_strips(figure.axes[1], plans)
     groups: dict[str, list[MethodEntry]] = {}
-    for result in results:
-        for entry in result.all():
-            key = FULL if entry.name == FULL else entry.entry
-            groups.setdefault(key + TWIN * entry.name.endswith(TWIN), []).append(entry)
-    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for entry in shown:
+        key = FULL if entry.name == FULL else entry.entry
+        groups.setdefault(key + TWIN * entry.name.endswith(TWIN), []).append(entry)
+    colours = [*colormaps["tab20"].colors, *colormaps["tab20b"].colors]  # type: ignore[attr-defined]
     names = sorted({key.removesuffix(TWIN) for key in groups} - {FULL})
     colour_of = {name: colours[i % len(colours)] for i, name in enumerate(names)}
     for key, entries in sorted(groups.items()):
@@ -67,13 +74,32 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
     if fids and min(fids) > 0 and max(fids) / min(fids) > LOG_ABOVE:
         axes.set_yscale("log")
     first = next((e.first for r in results for e in r.entries), None)
-    axes.set_xlabel("time of a sampling run / full depth's")
+    names_left_out = sorted({entry.entry for entry in left_out})
+    note = f"\nnot shown, slower or with a far higher FID: {', '.join(names_left_out)}"
+    axes.set_xlabel(f"time of a sampling run / full depth's{note * bool(left_out)}")
     axes.set_ylabel("FID" if first is None else fid_title(first.features, first.num_samples))
     axes.set_title(", ".join(result.run.settings.name for result in results))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, ncols=2)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def _shown(results: Sequence[MethodResults]) -> tuple[list[MethodEntry], list[MethodEntry]]:
+    """Methods that fit one picture, and those that would flatten it.
+
+    A method is left out if it is clearly slower than full depth, or its FID is many times
+    full depth's.
+    """
+    shown: list[MethodEntry] = []
+    left_out: list[MethodEntry] = []
+    for result in results:
+        full = result.full()
+        for entry in result.all():
+            slow = (entry.ratio or 0.0) > SLOWEST
+            poor = full is not None and entry.shown_fid > WORST * full.shown_fid > 0
+            (left_out if slow or poor else shown).append(entry)
+    return shown, left_out
 
 
 def _draw_strips(axes: Any, plans: Sequence[MethodEntry]) -> None:

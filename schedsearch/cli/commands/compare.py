@@ -32,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="run folder (default: runs/NAME); an existing comparison resumes",
     )
-    measuring.add_argument(
+    parser.add_argument(
         "--only",
         metavar="NAME",
         action="append",
         default=[],
-        help="measure this entry or row alone, and full depth; may be repeated",
+        help="measure or show this entry or row alone, and full depth; may be repeated",
     )
     measuring.add_argument("--address", metavar="ADDR", help="join this Ray cluster")
     measuring.add_argument(
@@ -63,7 +63,6 @@ def take_action(args: argparse.Namespace) -> int:
     if all(_is_run(target) for target in args.targets):
         for given, name in (
             (args.overrides, "-o"),
-            (args.only, "--only"),
             (args.output, "--output"),
         ):
             if given:
@@ -161,7 +160,7 @@ def _show(args: argparse.Namespace) -> int:
     from schedsearch.runs.methods.results import MethodResults, check_comparable
 
     folders = [RunFolder.existing(target) for target in args.targets]
-    results = [MethodResults.load(folder) for folder in folders]
+    results = [MethodResults.load(folder).only(args.only) for folder in folders]
     check_comparable({f.shown: r for f, r in zip(folders, results, strict=True)})
     print_methods(results, args, folders[0])
     return 0

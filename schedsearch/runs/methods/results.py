@@ -36,6 +36,7 @@ class MethodResults:
         self, run: RunResults, records: Sequence[RivalRecord], latency: Mapping[str, Any]
     ) -> None:
         self.run = run
+        self._records = list(records)
         self._latency = latency
         newest = {(r.name, r.training_seed): r for r in records}
         self.failed = [r for r in newest.values() if r.failed is not None]
@@ -62,6 +63,22 @@ class MethodResults:
                 "again."
             ) from error
         return cls(RunResults.load(folder), MethodJournals(folder).read(), latency)
+
+    def only(self, names: Sequence[str]) -> Self:
+        """The same with some entries or rows, and full depth; all where no name is given.
+
+        Raises:
+            ConfigError: If there is no entry or row of a name.
+        """
+        known = {*(r.entry for r in self._records), *(r.name for r in self._records)}
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(
+                f"--only names an entry or a row of the comparison, got {unknown[0]!r}; there are "
+                f"{', '.join(sorted({r.entry for r in self._records}))}."
+            )
+        wanted = {FULL, *names}
+        kept = [r for r in self._records if not names or {r.entry, r.name} & wanted]
+        return type(self)(self.run, kept, self._latency)
 
     def latency_data(self, protocol: Mapping[str, Any]) -> dict[str, Any]:
         """The kept latencies of a protocol, to be added to."""
