@@ -4,7 +4,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from made_up_methods import ROWS, methods_of
+from made_up_methods import RATIOS, ROWS, methods_of, rival_of
 from PIL import Image
 from rich.console import Console
 
@@ -95,3 +95,14 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
     with Image.open(tmp_path / "methods.png") as picture:
         assert picture.size[0] > 1000
         assert len(set(picture.convert("RGB").resize((80, 50)).tobytes())) > 20
+
+
+def test_the_picture_names_what_would_flatten_it(tmp_path: Path) -> None:
+    from schedsearch.report.method_plot import _shown
+
+    slow = rival_of("tome-0.2", [2.0, 2.0, 2.0, 2.0], kind="tome")
+    poor = rival_of("bad-1", [90.0, 90.0, 90.0, 90.0])
+    ratios = {**RATIOS, "tome-0.2": 1.3, "bad-1": 0.5}
+    shown, left_out = _shown([methods_of([*ROWS, slow, poor], ratios)])
+    assert {entry.name for entry in left_out} == {"tome-0.2", "bad-1"}
+    assert {entry.name for entry in shown} == set(RATIOS)

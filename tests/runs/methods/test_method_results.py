@@ -143,3 +143,12 @@ def test_rows_that_decide_by_other_batches_do_not_compare() -> None:
     check_comparable({"a": deciding(75), "b": methods_of(ROWS[:2])})
     rows = {row["name"]: row["decision_batch"] for row in deciding(75).as_rows()}
     assert rows == {"full": None, "steps-12": None, "deediff-0.7": 75, "deediff-0.7-twin": None}
+
+
+def test_some_entries_are_shown_with_full_depth() -> None:
+    results = methods_of()
+    assert [e.name for e in results.only(["steps"]).all()] == ["steps-12", "full"]
+    assert {e.name for e in results.only(["deediff-0.7"]).all()} == {"deediff-0.7", "full"}
+    assert len(results.only([]).all()) == len(results.all())
+    with pytest.raises(ConfigError, match="got 'stepz'; there are deediff, full, steps"):
+        results.only(["stepz"])
