@@ -8,6 +8,7 @@ Shapes: S steps, L blocks, A ages, M image tokens of a batch, D width.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -81,9 +82,9 @@ class _FullRun(MethodRun):
         self.note_blocks(self.net.num_blocks, len(x))
         return output
 
+    @abstractmethod
     def look(self, step: int, before: Mapping[int, Tokens], after: Tokens, output: Tensor) -> None:
         """Gather from one step; the residuals are those of earlier steps."""
-        raise NotImplementedError
 
     def cached(self, prefix: int) -> list[tuple[int, Tensor]]:
         """Ages and residuals of a prefix, youngest first."""
