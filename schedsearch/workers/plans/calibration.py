@@ -20,6 +20,7 @@ from torch import Tensor
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
+from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
 from schedsearch.methods.plans.maps import fit_adapter, fit_diagonal, fit_reuse_map
 from schedsearch.methods.plans.recording import (
@@ -146,7 +147,7 @@ class _Calibration:
         """The content of a stage's file, made if it is not there."""
         path = self.path / name
         if path.exists():
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = _read_stage(path)
         else:
             began = time.process_time()
             found = make()
@@ -163,7 +164,7 @@ class _Calibration:
             make().write(path)
             seconds = {"seconds": time.process_time() - began}
             write_text(about, json.dumps(seconds) + "\n")
-        self.seconds += json.loads(about.read_text(encoding="utf-8"))["seconds"]
+        self.seconds += _read_stage(about)["seconds"]
         return Numbers.read([path])
 
     def _fit(self) -> Numbers:
@@ -313,6 +314,22 @@ class _Calibration:
             seed=seed,
             observe=observe,
         )
+
+
+def _read_stage(path: Path) -> dict[str, Any]:
+    """Content of a stage's file.
+
+    Raises:
+        StorageError: If it is damaged.
+    """
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept["seconds"] = float(kept["seconds"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StorageError(
+            f"Cannot read {path}: {error}. Delete its folder; it is made again."
+        ) from error
+    return dict(kept)
 
 
 def _add(total: Any, more: Mapping[Any, Any]) -> None:

@@ -1,0 +1,22 @@
+"""Files of the stages of a calibration."""
+
+from pathlib import Path
+
+import pytest
+
+from schedsearch.exceptions import StorageError
+from schedsearch.workers.plans.calibration import _read_stage
+
+
+def test_a_stage_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "weights.json"
+    path.write_text('{"content": [1.0], "seconds": 2}')
+    assert _read_stage(path) == {"content": [1.0], "seconds": 2.0}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"seconds": "soon"}'])
+def test_a_damaged_stage_is_refused_with_its_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "weights.json"
+    path.write_text(content)
+    with pytest.raises(StorageError, match=r"weights\.json.*Delete its folder"):
+        _read_stage(path)
