@@ -84,6 +84,8 @@ class _PlanNumbers:
     steps: Annotated[tuple[str, ...], Field(min_length=1)]
     times: tuple[float, ...] = ()
     """Clock times of the network calls that it was made for."""
+    full_steps: Count | None = None
+    """Steps of full depth, where the plan takes fewer."""
 
     def __post_init__(self) -> None:
         if self.times and len(self.times) != len(self.steps):

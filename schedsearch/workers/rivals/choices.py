@@ -118,8 +118,8 @@ def narrowed(bench: Workbench, share: float) -> tuple[Backbone, Mapping[str, Any
     Raises:
         ConfigError: If the network is neither DiT nor U-ViT.
     """
-    net = cast("nn.Module", bench.fresh_backbone())
-    if type(net) not in (DiT, UViT):
+    net = bench.fresh_backbone()
+    if not isinstance(net, DiT | UViT):
         raise ConfigError(f"Pruning by width needs a DiT or U-ViT, not a {type(net).__name__}.")
     block = cast(Any, blocks_of(net)[0])
     heads = max(1, round(share * block.attn.num_heads))
