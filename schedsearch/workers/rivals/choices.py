@@ -25,7 +25,7 @@ from schedsearch.schedules.space import SearchSpace
 from schedsearch.settings.rivals import PrunedRival, SmallRival
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from schedsearch.protocols import Backbone, Method, NetworkCall
     from schedsearch.workers.workbench import Workbench
