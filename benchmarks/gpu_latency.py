@@ -3,9 +3,9 @@
     python -m benchmarks.gpu_latency --output gpu_latency.jsonl --minutes 9
 
 DiT-XL/2 with random weights, bfloat16, DDIM with 50 steps, batch 8, 64 and 1: D3, D7, DeeDiff with
-recorded exits, FORA every second step, fewer steps, plans, token merging. Rounds interleave each group of rows
-with full depth. The same command goes on with the rows that the file lacks. It needs torch, timm,
-pydantic, numpy and scipy, but neither Optuna, Ray, diffusers nor clean-fid.
+recorded exits, FORA every second step, token merging, fewer steps, plans. Rounds interleave each
+group of rows with full depth. The same command goes on with the rows that the file lacks. It needs
+torch, timm, pydantic, numpy and scipy, but neither Optuna, Ray, diffusers nor clean-fid.
 """
 
 from __future__ import annotations
