@@ -1,0 +1,95 @@
+"""A view on a model's block list: iterating it yields only the blocks to run.
+
+The list stays the model's own object with the same modules and keys; only its class changes. So
+deep copies, pickles, offloading and ``torch.compile`` see an ordinary ``nn.ModuleList``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+PastExit = Literal["nothing", "skip_linear"]
+
+IDLE = -1
+"""Outside of a scheduled call: every block."""
+
+RAN = -2
+"""Iterated once in this call; a further iteration yields every block."""
+
+RAN_TWICE = -3
+"""Iterated more than once in a call, which no schedule can follow."""
+
+
+class ScheduledBlocks(nn.ModuleList):
+    """Mixin of the views; ``len()`` and indices are those of the whole list."""
+
+    plain_class: ClassVar[type[nn.ModuleList]] = nn.ModuleList
+    # NOTE: Class defaults, since slicing builds a list of this class without our attributes.
+    run: int = IDLE
+    """Blocks that the next iteration yields, or a state."""
+    past_exit: PastExit = "nothing"
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        run = self.run
+        if run < 0:
+            # NOTE: Only constants are written: torch.compile would retrace for a counter.
+            if run == RAN:
+                self.run = RAN_TWICE
+            return super().__iter__()
+        # NOTE: Idle before the first block, so that an error in a block leaves it idle.
+        self.run = RAN
+        blocks = list(self._modules.values())
+        if self.past_exit == "skip_linear":
+            return iter([*blocks[:run], *map(SkipOnly, blocks[run:])])  # type: ignore[list-item]
+        return iter(blocks[:run])  # type: ignore[arg-type]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle by the class under the view, because a view of a subclass has no name."""
+        return _empty_view, (self.plain_class,), self.__getstate__()
+
+
+class SkipOnly:
+    """Stands for a U-ViT decoder block past the exit: it merges its long skip."""
+
+    def __init__(self, block: Any) -> None:
+        self.block = block
+
+    def __call__(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Merge tokens (N, T, D) with the encoder's (N, T, D)."""
+        if self.block.skip_linear is None:
+            return x
+        merged: Tensor = self.block.skip_linear(torch.cat([x, skip], dim=-1))  # type: ignore[list-item]
+        return merged
+
+
+@cache
+def view_class(plain: type[nn.ModuleList]) -> type[ScheduledBlocks]:
+    """Return the class of a view on lists of the class ``plain``."""
+    if plain is nn.ModuleList:
+        return ScheduledBlocks
+    return type(f"Scheduled{plain.__name__}", (ScheduledBlocks, plain), {"plain_class": plain})
+
+
+def open_view(blocks: nn.ModuleList, past_exit: PastExit) -> None:
+    """Turn a list into an idle view, in place."""
+    blocks.__class__ = view_class(type(blocks))
+    if past_exit != "nothing":
+        blocks.past_exit = past_exit  # type: ignore[assignment]
+
+
+def close_view(blocks: nn.ModuleList) -> None:
+    """Undo :func:`open_view`; a list that is no view stays as it is."""
+    if isinstance(blocks, ScheduledBlocks):
+        blocks.__dict__.pop("run", None)
+        blocks.__dict__.pop("past_exit", None)
+        blocks.__class__ = blocks.plain_class
+
+
+def _empty_view(plain: type[nn.ModuleList]) -> ScheduledBlocks:
+    view = view_class(plain)
+    return view.__new__(view)
