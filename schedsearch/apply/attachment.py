@@ -131,8 +131,10 @@ class Attachment:
         try:
             depths = [self.schedule.depth_at(clock) for clock in clocks]
         except ValueError as error:
+            hint = " See enable(time=...)." if self.family.may_choose_time else ""
             raise ScheduleError(
-                f"The time of a call does not fit the clock of a {self.family.class_name}: {error}"
+                f"The time of a call does not fit the clock of a {self.family.class_name}: "
+                f"{error}{hint}"
             ) from error
         if len(set(depths)) > 1:
             other = next(i for i, depth in enumerate(depths) if depth != depths[0])

@@ -47,7 +47,7 @@ def schedule_for(
             f"enable takes an exit schedule, a preset or a schedule file, got "
             f"{type(schedule).__name__}. Run other methods with schedsearch.sample."
         )
-    _check_depths(found, family, num_blocks)
+    _check_depths(found, model, family, num_blocks)
     return found
 
 
@@ -116,15 +116,20 @@ def _fingerprint(model: nn.Module, family: Family) -> str:
     return fingerprint_of(official)
 
 
-def _check_depths(schedule: ExitSchedule, family: Family, num_blocks: int) -> None:
+def _check_depths(
+    schedule: ExitSchedule, model: nn.Module, family: Family, num_blocks: int
+) -> None:
     low, high = min(schedule.depths), max(schedule.depths)
     if high > num_blocks:
         raise ScheduleError(
             f"The schedule runs {high} blocks (model: {num_blocks}). Use a schedule found for "
             "this model, or scale it with schedsearch.schedules.hand_made.scale_schedule."
         )
-    if low < family.min_depth:
+    fewest = family.min_depth
+    if family.min_depth_attribute is not None:
+        fewest = max(fewest, getattr(model, family.min_depth_attribute, fewest))
+    if low < fewest:
         raise ScheduleError(
-            f"The schedule runs {low} blocks, but a {family.class_name} runs at least "
-            f"{family.min_depth}. Use a deeper schedule."
+            f"The schedule runs {low} blocks, but this {family.class_name} runs at least "
+            f"{fewest}. Use a deeper schedule."
         )

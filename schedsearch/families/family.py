@@ -74,6 +74,9 @@ class Family:
     exit_argument: str | None = None
     """Argument with the exit depth, where the model skips blocks itself."""
     min_depth: int = 1
+    """Fewest blocks that the model can run."""
+    min_depth_attribute: str | None = None
+    """Attribute with this number where a relative has one of its own."""
     other_names: tuple[str, ...] = ()
     """Other values of ``backbone.family`` whose schedules fit."""
 

@@ -101,6 +101,8 @@ FAMILIES: tuple[Family, ...] = (
         disarm_at="final_layer",
         may_choose_time=True,
         sigma_attributes=("projectors", "encoder_depth"),
+        # NOTE: REPA's forward returns what it projects after this block, and fails before it.
+        min_depth_attribute="encoder_depth",
     ),
     Family(
         name="uvit",
