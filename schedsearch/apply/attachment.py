@@ -10,7 +10,7 @@ from torch import nn
 
 from schedsearch.apply.caches import refuse_caches
 from schedsearch.apply.clock import CallTime
-from schedsearch.apply.view import IDLE, RAN, RAN_TWICE, close_view, open_view
+from schedsearch.apply.view import IDLE, RAN, RAN_TWICE, arm_views, close_view, open_view
 from schedsearch.exceptions import ScheduleError
 from schedsearch.families.family import Family
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -97,11 +97,7 @@ class Attachment:
                     "Leave it out, or call schedsearch.disable first."
                 )
             kwargs = {**kwargs, argument: depth}
-        left = depth
-        for blocks in self.lists:
-            num_blocks = len(blocks)
-            blocks.run = min(left, num_blocks)  # type: ignore[assignment]
-            left = max(0, left - num_blocks)
+        arm_views(self.lists, depth)
         self.calls[depth] += 1
         self.last_clock = clock
         self.lowest_clock = min(clock, self.lowest_clock)

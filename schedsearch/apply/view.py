@@ -6,7 +6,7 @@ deep copies, pickles, offloading and ``torch.compile`` see an ordinary ``nn.Modu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -33,6 +33,8 @@ class ScheduledBlocks(nn.ModuleList):
     run: int = IDLE
     """Blocks that the next iteration yields, or a state."""
     past_exit: PastExit = "nothing"
+    following: tuple[ScheduledBlocks, int] | None = None
+    """The list that runs after this one, and how many of its blocks."""
 
     def __iter__(self) -> Iterator[nn.Module]:
         run = self.run
@@ -46,7 +48,16 @@ class ScheduledBlocks(nn.ModuleList):
         blocks = list(self._modules.values())
         if self.past_exit == "skip_linear":
             return iter([*blocks[:run], *map(SkipOnly, blocks[run:])])  # type: ignore[list-item]
+        if self.following is not None:
+            return self._then_arm(blocks[:run], *self.following)  # type: ignore[arg-type]
         return iter(blocks[:run])  # type: ignore[arg-type]
+
+    def _then_arm(
+        self, blocks: list[nn.Module], following: ScheduledBlocks, run: int
+    ) -> Iterator[nn.Module]:
+        # NOTE: Armed last, since no hook runs after a KeyboardInterrupt in one of these blocks.
+        yield from blocks
+        following.run = run
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle by the class under the view, because a view of a subclass has no name."""
@@ -82,11 +93,24 @@ def open_view(blocks: nn.ModuleList, past_exit: PastExit) -> None:
         blocks.past_exit = past_exit  # type: ignore[assignment]
 
 
+def arm_views(lists: Sequence[ScheduledBlocks], depth: int) -> None:
+    """Let the next iteration of each list yield its share of the first ``depth`` blocks."""
+    shares = []
+    for blocks in lists:
+        shares.append(min(depth, len(blocks)))
+        depth -= shares[-1]
+    for blocks, following, share in zip(lists, lists[1:], shares[1:], strict=False):
+        blocks.following = following, share
+    if lists:
+        lists[0].run = shares[0]
+
+
 def close_view(blocks: nn.ModuleList) -> None:
     """Undo :func:`open_view`; a list that is no view stays as it is."""
     if isinstance(blocks, ScheduledBlocks):
         blocks.__dict__.pop("run", None)
         blocks.__dict__.pop("past_exit", None)
+        blocks.__dict__.pop("following", None)
         blocks.__class__ = blocks.plain_class
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import official_modules as official
 import torch
-from benchmarks.tiny_pipelines import NUM_BLOCKS, PIPELINES, random, truncated
 from torch import Tensor, nn
 
 import schedsearch
+from benchmarks.tiny_pipelines import NUM_BLOCKS, PIPELINES, random, truncated
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.uvit import UViT
 
@@ -157,9 +157,7 @@ OFFICIAL = (
     Case(
         "official SiT", seeded(official.SiT), _labelled, lambda t: 1 - t / 1000, _cut_blocks, "sit"
     ),
-    Case(
-        "official U-ViT", seeded(official.UViT), _labelled, lambda t: 0.999 * t, _cut_decoder
-    ),
+    Case("official U-ViT", seeded(official.UViT), _labelled, lambda t: 0.999 * t, _cut_decoder),
 )
 
 # ---- our own ----------------------------------------------------------------------------------

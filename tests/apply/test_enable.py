@@ -7,19 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.tiny_pipelines import PIPELINES
 from model_cases import CASES, CLOCKS, DIFFUSERS, OFFICIAL, SCHEDULE, Case, named
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import schedsearch
+from benchmarks.tiny_pipelines import PIPELINES
 from schedsearch.apply.view import ScheduledBlocks
 from schedsearch.exceptions import ScheduleError
 
 by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-with_lists = pytest.mark.parametrize(
-    "case", (*DIFFUSERS, *OFFICIAL), ids=lambda case: case.name
-)
+with_lists = pytest.mark.parametrize("case", [*DIFFUSERS, *OFFICIAL], ids=lambda case: case.name)
 
 
 def state_of(model: nn.Module) -> dict[str, Any]:
@@ -159,9 +157,11 @@ def test_the_context_manager_ends_with_an_error_too() -> None:
     case = named("DiT")
     model = case.make()
     untouched = state_of(model)
-    with pytest.raises(KeyError), schedsearch.enabled(model, SCHEDULE):
+    with schedsearch.enabled(model, SCHEDULE):
         assert torch.equal(case.at(model, 999.0), case.expected(999.0))
-        raise KeyError
+    assert state_of(model) == untouched
+    with pytest.raises(TypeError), schedsearch.enabled(model, SCHEDULE):
+        model()
     assert state_of(model) == untouched
     with schedsearch.enabled(model, SCHEDULE):
         schedsearch.disable(model)  # early, by hand
