@@ -10,13 +10,40 @@ import pytest
 
 import schedsearch
 
-HEAVY = ("torch", "ray", "optuna", "timm", "numpy", "pydantic", "rich", "sklearn")
+HEAVY = (
+    *("torch", "ray", "optuna", "timm", "numpy", "pydantic", "rich", "sklearn"),
+    *("diffusers", "transformers", "accelerate", "peft"),
+)
 
 
 def test_import_is_light() -> None:
     code = f"import schedsearch, sys; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_families_are_data_without_torch() -> None:
+    code = (
+        "import sys, schedsearch.families.table, schedsearch.families.recognise; "
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_enabling_needs_no_extra() -> None:
+    extra = ("transformers", "accelerate", "peft")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({extra})); "
+        "import schedsearch as s, torch; "
+        "net = s.load_backbone({'family': 'dit', 'config': {'input_size': 4, 'hidden_size': 8, "
+        "'depth': 2, 'num_heads': 2, 'num_classes': 2}}); "
+        "s.enable(net, 'full'); one = torch.ones(1); "
+        "net(torch.zeros(1, 4, 4, 4), one, one.long()); "
+        "print(s.summary(net).num_calls)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
 
 
 def test_reading_settings_needs_no_torch() -> None:
