@@ -99,7 +99,7 @@ def summary(obj: object) -> Summary:
     """
     model, pipeline = _model_of(obj)
     outer = obj if pipeline is None else getattr(pipeline, "transformer", None)
-    is_compiled = outer is not model or model._compiled_call_impl is not None
+    is_compiled = hasattr(outer, "_orig_mod") or model._compiled_call_impl is not None
     return summarise(_attached(model), is_compiled=is_compiled)
 
 
@@ -113,7 +113,7 @@ def _attached(model: nn.Module) -> Attachment:
 
 
 def _model_of(obj: object) -> tuple[nn.Module, object | None]:
-    """Return the model under a pipeline or ``torch.compile``, and the pipeline."""
+    """Return the model under a pipeline, ``torch.compile`` or peft, and the pipeline."""
     model = obj if isinstance(obj, nn.Module) else getattr(obj, "transformer", None)
     if not isinstance(model, nn.Module):
         raise ConfigError(
@@ -121,8 +121,11 @@ def _model_of(obj: object) -> tuple[nn.Module, object | None]:
             f"{type(obj).__name__}."
         )
     pipeline = None if model is obj else obj
-    # NOTE: torch.compile(model) wraps the model; hooks work on the wrapped one.
-    return cast(nn.Module, getattr(model, "_orig_mod", model)), pipeline
+    # NOTE: torch.compile and peft wrap the model and call it; hooks work on the wrapped one.
+    model = getattr(model, "_orig_mod", model)
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    return cast(nn.Module, model), pipeline
 
 
 def _unscaled(clock: Clock, model: nn.Module, key: str) -> Clock:

@@ -94,7 +94,7 @@ def _notes(attachment: Attachment, is_compiled: bool) -> Iterator[str]:
     if is_compiled:
         yield (
             f"the model is compiled as a whole, one graph per depth ({num_depths}); compiled "
-            "blocks need one for all (compile_repeated_blocks)"
+            "blocks need one for all depths"
         )
         if num_depths > limit:
             yield (

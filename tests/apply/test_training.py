@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from model_cases import DIFFUSERS, SCHEDULE, Case
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from torch import nn
 
 import schedsearch
@@ -36,6 +36,15 @@ def test_lora_in_both_orders(case: Case, lora_first: bool) -> None:
     assert torch.equal(case.at(model, 450.0), expected)
     assert not torch.equal(expected, plain)
     schedsearch.disable(model)
+
+
+def test_a_model_in_the_wrapper_of_peft_is_enabled_under_it() -> None:
+    case = DIFFUSERS[2]
+    wrapped = get_peft_model(case.make(), CONFIG)
+    case.enable(wrapped)
+    case.at(wrapped, 450.0)
+    assert schedsearch.summary(wrapped).calls == {SCHEDULE.depth_at(450.0): 1}
+    assert not schedsearch.summary(wrapped).notes
 
 
 def gradients(case: Case, model: nn.Module, clock: float) -> dict[str, torch.Tensor | None]:
