@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from schedsearch.apply.caches import refuse_caches
 from schedsearch.apply.clock import CallTime
-from schedsearch.apply.view import IDLE, RAN, RAN_TWICE, arm_views, close_view, open_view
+from schedsearch.apply.view import (
+    IDLE,
+    RAN,
+    RAN_TWICE,
+    ScheduledBlocks,
+    arm_views,
+    close_view,
+    open_view,
+)
 from schedsearch.exceptions import ScheduleError
 from schedsearch.families.family import Family
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -77,7 +85,7 @@ class Attachment:
     # ---- in a call ------------------------------------------------------------------------
 
     # NOTE: Not traced by torch.compile, since reading the time would break the graph.
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def arm(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -97,14 +105,14 @@ class Attachment:
                     "Leave it out, or call schedsearch.disable first."
                 )
             kwargs = {**kwargs, argument: depth}
-        arm_views(self.lists, depth)
+        arm_views(cast(list[ScheduledBlocks], self.lists), depth)
         self.calls[depth] += 1
         self.last_clock = clock
         self.lowest_clock = min(clock, self.lowest_clock)
         self.highest_clock = max(clock, self.highest_clock)
         return None if argument is None else (args, kwargs)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def disarm(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Set the lists idle; a forward hook.
 

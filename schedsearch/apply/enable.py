@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from torch import nn
 
@@ -122,10 +122,10 @@ def _model_of(obj: object) -> tuple[nn.Module, object | None]:
         )
     pipeline = None if model is obj else obj
     # NOTE: torch.compile and peft wrap the model and call it; hooks work on the wrapped one.
-    model = getattr(model, "_orig_mod", model)
-    if hasattr(model, "get_base_model"):
-        model = model.get_base_model()
-    return cast(nn.Module, model), pipeline
+    inner: Any = getattr(model, "_orig_mod", model)
+    if hasattr(inner, "get_base_model"):
+        inner = inner.get_base_model()
+    return inner, pipeline
 
 
 def _unscaled(clock: Clock, model: nn.Module, key: str) -> Clock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -109,9 +110,11 @@ def _fingerprint(model: nn.Module, family: Family) -> str:
         return fingerprint_of(state)
     official = official_state(state, Path("the model"))
     if "pos_embed" not in official:
-        config = model.config
-        grid = config.sample_size // config.patch_size  # type: ignore[union-attr]
-        width = official["x_embedder.proj.bias"].shape[0]
+        config: Any = model.config
+        grid, width = (
+            config.sample_size // config.patch_size,
+            len(official["x_embedder.proj.bias"]),
+        )
         official["pos_embed"] = sincos_position_embedding(width, grid)[None]
     return fingerprint_of(official)
 

@@ -45,12 +45,12 @@ class ScheduledBlocks(nn.ModuleList):
             return super().__iter__()
         # NOTE: Idle before the first block, so that an error in a block leaves it idle.
         self.run = RAN
-        blocks = list(self._modules.values())
+        blocks: list[Any] = list(self._modules.values())
         if self.past_exit == "skip_linear":
-            return iter([*blocks[:run], *map(SkipOnly, blocks[run:])])  # type: ignore[list-item]
+            return iter([*blocks[:run], *map(SkipOnly, blocks[run:])])
         if self.following is not None:
-            return self._then_arm(blocks[:run], *self.following)  # type: ignore[arg-type]
-        return iter(blocks[:run])  # type: ignore[arg-type]
+            return self._then_arm(blocks[:run], *self.following)
+        return iter(blocks[:run])
 
     def _then_arm(
         self, blocks: list[nn.Module], following: ScheduledBlocks, run: int
@@ -61,7 +61,7 @@ class ScheduledBlocks(nn.ModuleList):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle by the class under the view, because a view of a subclass has no name."""
-        return _empty_view, (self.plain_class,), self.__getstate__()
+        return _empty_view, (self.plain_class,), self.__getstate__()  # type: ignore[no-untyped-call]
 
 
 class SkipOnly:
@@ -79,7 +79,7 @@ class SkipOnly:
 
 
 @cache
-def view_class(plain: type[nn.ModuleList]) -> type[ScheduledBlocks]:
+def view_class(plain: Any) -> type[ScheduledBlocks]:
     """Return the class of a view on lists of the class ``plain``."""
     if plain is nn.ModuleList:
         return ScheduledBlocks
@@ -111,7 +111,7 @@ def close_view(blocks: nn.ModuleList) -> None:
         blocks.__dict__.pop("run", None)
         blocks.__dict__.pop("past_exit", None)
         blocks.__dict__.pop("following", None)
-        blocks.__class__ = blocks.plain_class
+        blocks.__class__ = blocks.plain_class  # type: ignore[assignment]
 
 
 def _empty_view(plain: type[nn.ModuleList]) -> ScheduledBlocks:

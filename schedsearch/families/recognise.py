@@ -5,7 +5,7 @@ from __future__ import annotations
 from schedsearch.exceptions import ConfigError
 from schedsearch.families.family import TIMES, Clock, Family
 from schedsearch.families.table import FAMILIES
-from schedsearch.files.problems import nearest_or_list
+from schedsearch.files.problems import nearest, nearest_or_list
 
 
 def recognise(model: object) -> Family:
@@ -26,10 +26,10 @@ def recognise(model: object) -> Family:
                 "schedsearch/families/table.py."
             )
     names = list(dict.fromkeys(family.class_name for family in FAMILIES))
+    hint = nearest(kind.__name__, names) or "its class is unknown."
     raise ConfigError(
-        f"A schedule cannot be applied to a {kind.__module__}.{kind.__name__}: "
-        f"{nearest_or_list(kind.__name__, names)} Known are {', '.join(names)}; a new family "
-        "is a row in schedsearch/families/table.py."
+        f"A schedule cannot be applied to a {kind.__module__}.{kind.__name__}; {hint} "
+        f"Known are {', '.join(names)}; a new family is a row in schedsearch/families/table.py."
     )
 
 

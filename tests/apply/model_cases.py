@@ -68,19 +68,14 @@ def _dit(model: nn.Module, t: Tensor, **kwargs: Any) -> Tensor:
     return model(random(2, 4, 8, 8), timestep=t, class_labels=labels, **kwargs).sample
 
 
-def _text(model: nn.Module, t: Tensor, **kwargs: Any) -> Tensor:
-    """PixArt and Sana, with the time as a positional argument in one of them."""
-    text = random(2, 5, 12)
-    if type(model).__name__.startswith("Sana"):
-        return model(random(2, 4, 8, 8), text, t, **kwargs).sample
+def _pixart(model: nn.Module, t: Tensor, **kwargs: Any) -> Tensor:
     conditions = {"resolution": None, "aspect_ratio": None}
-    return model(
-        random(2, 4, 8, 8),
-        encoder_hidden_states=text,
-        timestep=t,
-        added_cond_kwargs=conditions,
-        **kwargs,
-    ).sample
+    inputs = {"encoder_hidden_states": random(2, 5, 12), "added_cond_kwargs": conditions}
+    return model(random(2, 4, 8, 8), timestep=t, **inputs, **kwargs).sample
+
+
+def _sana(model: nn.Module, t: Tensor, **kwargs: Any) -> Tensor:
+    return model(random(2, 4, 8, 8), random(2, 5, 12), t, **kwargs).sample
 
 
 def _sd3(model: nn.Module, t: Tensor, **kwargs: Any) -> Tensor:
@@ -117,10 +112,10 @@ def _diffusers(
 
 DIFFUSERS = (
     _diffusers("DiT", _dit),
-    _diffusers("PixArt-alpha", _text),
+    _diffusers("PixArt-alpha", _pixart),
     _diffusers("SD3", _sd3),
     _diffusers("FLUX", _flux, lambda t: t / 1000),
-    _diffusers("Sana", _text),
+    _diffusers("Sana", _sana),
 )
 
 # ---- official code ----------------------------------------------------------------------------

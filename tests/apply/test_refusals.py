@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import official_modules as official
@@ -16,9 +17,11 @@ from torch import nn
 import schedsearch
 from benchmarks.tiny_pipelines import PIPELINES, random
 from schedsearch.apply.attachment import Attachment
+from schedsearch.apply.clock import check_process, clock_of
 from schedsearch.apply.view import ScheduledBlocks
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.exceptions import ConfigError, ScheduleError
+from schedsearch.families.recognise import recognise
 from schedsearch.schedules.schedule_file import (
     ScheduledBackbone,
     ScheduleFile,
@@ -154,20 +157,23 @@ def test_a_method_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_schedule_for_another_clock_is_refused() -> None:
-    class WithClock(schedsearch.ExitSchedule):
-        clock = "flow"
+    def check(name: str, written_for: str, scheduler: str | None) -> None:
+        model = PIPELINES[name].model()
+        family = recognise(model)
+        pipe = None if scheduler is None else PIPELINES[name].build(scheduler, model)
+        schedule = SimpleNamespace(clock=written_for)
+        check_process(schedule, family, clock_of(family, model, None), pipe)
 
-    flow = WithClock(SCHEDULE.depths)
-    pipeline = PIPELINES["DiT"]
     with pytest.raises(ConfigError, match="clock flow, but the scheduler passes timesteps"):
-        schedsearch.enable(pipeline.build("DDIM"), flow)
+        check("DiT", "flow", "DDIM")
     with pytest.raises(ConfigError, match=r"clock flow, but a DiT.* counts timesteps"):
-        schedsearch.enable(pipeline.model(), flow)
+        check("DiT", "flow", None)
+    check("DiT", "ddpm", "DDIM")
+    check("DiT", "ddpm", None)
     for scheduler in PIPELINES["SD3"].schedulers:
-        with schedsearch.enabled(PIPELINES["SD3"].build(scheduler), flow):
-            pass
-    with schedsearch.enabled(official.SiT(), flow, time="sit"):
-        pass
+        check("SD3", "flow", scheduler)
+        with pytest.raises(ConfigError, match="clock ddpm, but the scheduler passes flow sigmas"):
+            check("SD3", "ddpm", scheduler)
 
 
 # ---- caches -----------------------------------------------------------------------------------

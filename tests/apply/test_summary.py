@@ -1,5 +1,8 @@
 """What a summary says and prints."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 from model_cases import SCHEDULE, named
 
@@ -43,12 +46,11 @@ def test_a_summary_suspects_a_model_that_is_fed_sigma() -> None:
 
 
 def test_edges_are_shown_where_a_schedule_has_some() -> None:
-    class WithEdges(schedsearch.ExitSchedule):
-        edges = (0.0, 250.0, 1000.0)
-
     model = named("SD3").make()
-    schedsearch.enable(model, WithEdges((6, 3)))
-    assert "edges of the intervals: 0 250 1000" in str(schedsearch.summary(model))
+    schedsearch.enable(model, SCHEDULE)
+    schedule = SimpleNamespace(edges=(0.0, 250.0, 1000.0))
+    shown = str(dataclasses.replace(schedsearch.summary(model), schedule=schedule))
+    assert "edges of the intervals: 0 250 1000" in shown
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "model"])
