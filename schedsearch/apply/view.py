@@ -88,7 +88,8 @@ def view_class(plain: Any) -> type[ScheduledBlocks]:
 
 def open_view(blocks: nn.ModuleList, past_exit: PastExit) -> None:
     """Turn a list into an idle view, in place."""
-    blocks.__class__ = view_class(type(blocks))
+    plain: Any = type(blocks)
+    blocks.__class__ = view_class(plain)
     if past_exit != "nothing":
         blocks.past_exit = past_exit  # type: ignore[assignment]
 
@@ -114,6 +115,6 @@ def close_view(blocks: nn.ModuleList) -> None:
         blocks.__class__ = blocks.plain_class  # type: ignore[assignment]
 
 
-def _empty_view(plain: type[nn.ModuleList]) -> ScheduledBlocks:
+def _empty_view(plain: Any) -> ScheduledBlocks:
     view = view_class(plain)
     return view.__new__(view)

@@ -160,7 +160,7 @@ def test_the_context_manager_ends_with_an_error_too() -> None:
     with schedsearch.enabled(model, SCHEDULE):
         assert torch.equal(case.at(model, 999.0), case.expected(999.0))
     assert state_of(model) == untouched
-    with pytest.raises(TypeError), schedsearch.enabled(model, SCHEDULE):
+    with pytest.raises(ScheduleError), schedsearch.enabled(model, SCHEDULE):
         model()
     assert state_of(model) == untouched
     with schedsearch.enabled(model, SCHEDULE):
