@@ -16,7 +16,7 @@ from schedsearch.families.family import Family
 from schedsearch.files.problems import Findings, nearest_or_list
 from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
+from schedsearch.schedules.hand_made import FULL, preset_for, presets
 from schedsearch.schedules.schedule_file import ScheduleFile, read_schedule_file
 
 METHOD_SCHEMA = "schedsearch.method/"
@@ -39,7 +39,7 @@ def schedule_for(
     num_blocks = num_exit_blocks(model, family)
     if isinstance(schedule, ExitSchedule):
         found = schedule
-    elif isinstance(schedule, str) and schedule in (FULL, *HAND_MADE):
+    elif isinstance(schedule, str) and schedule in (FULL, *presets):
         found = preset_for(schedule, num_blocks)
     elif isinstance(schedule, str | Path):
         found = _from_file(Path(schedule).expanduser(), model, family, num_blocks, strict)
@@ -56,7 +56,7 @@ def _from_file(
     path: Path, model: nn.Module, family: Family, num_blocks: int, strict: bool
 ) -> ExitSchedule:
     if not path.is_file():
-        known = nearest_or_list(path, [FULL, *HAND_MADE])
+        known = nearest_or_list(path, [FULL, *presets])
         raise ConfigError(f"There is no schedule file or preset {str(path)!r}; {known}.")
     _refuse_method(path)
     file = read_schedule_file(path)

@@ -63,7 +63,16 @@ FAMILIES: tuple[Family, ...] = (
         clock=TIMES["timestep"],
         may_choose_time=True,
         exit_argument="exit_depth",
-        other_names=("sit",),
+    ),
+    Family(
+        name="sit",
+        class_name="SiT",
+        package="schedsearch.backbones",
+        time_argument="t",
+        time_position=1,
+        clock=TIMES["sit"],
+        may_choose_time=True,
+        exit_argument="exit_depth",
     ),
     Family(
         name="uvit",

@@ -202,3 +202,16 @@ CASES = (*DIFFUSERS, *OFFICIAL, *OWN)
 
 def named(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
+
+
+def state_of(model: nn.Module) -> dict[str, Any]:
+    """Everything about a model that ``enable`` may change and ``disable`` has to restore."""
+    hooks = ("_forward_pre_hooks", "_forward_hooks", "_forward_pre_hooks_with_kwargs")
+    return {
+        name: (
+            type(module),
+            sorted(key for key in vars(module) if key != "_diffusers_hook"),
+            [len(getattr(module, kind)) for kind in hooks],
+        )
+        for name, module in model.named_modules()
+    }

@@ -172,13 +172,19 @@ def test_the_time_of_another_training_can_be_named() -> None:
 
 def test_a_loaded_network_says_what_it_is_fed() -> None:
     config = {"input_size": 8, "hidden_size": 16, "depth": 2, "num_heads": 2, "num_classes": 3}
-    space = {"backbone": {"family": "dit", "config": config}, "diffusion": {"betas": "vp"}}
-    net = schedsearch.load_backbone(space["backbone"])
+    backbone = {"family": "dit", "config": config}
+    net = schedsearch.load_backbone(backbone)
     net._schedsearch_diffusion = type("Settings", (), {"betas": "vp"})()
     assert read(net, torch.tensor(999.0)) == [1000.0]
     with pytest.raises(ConfigError, match="contradicts the section diffusion"):
         schedsearch.enable(net, "full", time="timestep")
     net._schedsearch_diffusion = type("Settings", (), {"process": "flow", "time": "sit"})()
     assert read(net, torch.tensor(0.25)) == [750.0]
-    linear = schedsearch.load_backbone(space["backbone"])
+    linear = schedsearch.load_backbone(backbone)
     assert read(linear, torch.tensor(999.0)) == [999.0]
+
+
+def test_a_sit_of_ours_is_fed_1_at_the_data() -> None:
+    ours = type("SiT", (), {"__module__": "schedsearch.backbones.sit"})()
+    assert read(ours, torch.tensor(0.25)) == [750.0]
+    assert read(ours, torch.tensor(0.25), "sigma") == [250.0]

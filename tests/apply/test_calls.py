@@ -76,6 +76,13 @@ def test_residuals_of_a_controlnet(clock: float) -> None:
     }
     assert torch.equal(flux.at(model, clock, **residuals), flux.expected(clock, **cut))
 
+    sd3 = named("SD3")
+    model = sd3.make()
+    sd3.enable(model)
+    image = [random(2, 16, 16, seed=i) for i in range(6)]
+    expected = sd3.expected(clock, block_controlnet_hidden_states=image[:depth])
+    assert torch.equal(sd3.at(model, clock, block_controlnet_hidden_states=image), expected)
+
     model = sana.make()
     sana.enable(model)
     tokens = {"controlnet_block_samples": (random(2, 64, 16, seed=3),)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from model_cases import CASES, CLOCKS, DIFFUSERS, OFFICIAL, SCHEDULE, Case, named
+from model_cases import CASES, CLOCKS, DIFFUSERS, OFFICIAL, SCHEDULE, Case, named, state_of
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -18,19 +18,6 @@ from schedsearch.exceptions import ScheduleError
 
 by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 with_lists = pytest.mark.parametrize("case", [*DIFFUSERS, *OFFICIAL], ids=lambda case: case.name)
-
-
-def state_of(model: nn.Module) -> dict[str, Any]:
-    """Everything about a model that ``enable`` may change and ``disable`` has to restore."""
-    hooks = ("_forward_pre_hooks", "_forward_hooks", "_forward_pre_hooks_with_kwargs")
-    return {
-        name: (
-            type(module),
-            sorted(key for key in vars(module) if key != "_diffusers_hook"),
-            [len(getattr(module, kind)) for kind in hooks],
-        )
-        for name, module in model.named_modules()
-    }
 
 
 @by_name

@@ -10,8 +10,7 @@ import pytest
 import torch
 from diffusers import FirstBlockCacheConfig
 from diffusers.hooks import apply_first_block_cache
-from model_cases import CASES, SCHEDULE, Case, named
-from test_enable import state_of
+from model_cases import CASES, SCHEDULE, Case, named, state_of
 from torch import nn
 
 import schedsearch
