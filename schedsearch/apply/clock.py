@@ -20,6 +20,9 @@ SETTINGS = "_schedsearch_diffusion"
 WHOLE = 1e-4
 """A converted time this near to a whole number is that number: float32 rounds 0.9 * 1000."""
 
+COUNTS = {"ddpm": "timesteps of DDPM", "flow": "flow sigmas", None: "an unknown time"}
+"""Kinds of clocks, in words."""
+
 _EPS = {dtype: torch.finfo(dtype).eps for dtype in (torch.float16, torch.bfloat16, torch.float32)}
 
 
@@ -131,31 +134,11 @@ def clock_of(family: Family, model: object, time: str | None) -> Clock:
     return own
 
 
-def check_process(
-    schedule: ExitSchedule, family: Family, clock: Clock, pipeline: object | None
-) -> None:
-    """Refuse a schedule that was written for another clock.
-
-    A schedule that does not say its clock counts as usable on any.
-
-    Raises:
-        ConfigError: If they differ.
-    """
-    written_for = getattr(schedule, "clock", None)
-    if written_for is None:
-        return
+def process_of(clock: Clock, pipeline: object | None) -> ProcessKind | None:
+    """Return what the clock of a model counts, by its pipeline's scheduler if there is one."""
     scheduler = getattr(pipeline, "scheduler", None)
-    ours = clock.process if scheduler is None else _process_of(scheduler)
-    if ours is not None and written_for != ours:
-        who = f"a {family.class_name} counts" if scheduler is None else "the scheduler passes"
-        what = {"flow": "flow sigmas", "ddpm": "timesteps of DDPM"}[ours]
-        raise ConfigError(
-            f"The schedule is written for the clock {written_for}, but {who} {what}. Use a "
-            "schedule for that clock, or move this one (ExitSchedule.moved)."
-        )
-
-
-def _process_of(scheduler: object) -> ProcessKind:
+    if scheduler is None:
+        return clock.process
     config = getattr(scheduler, "config", {})
     is_flow = (
         type(scheduler).__name__.startswith("FlowMatch")
@@ -163,3 +146,24 @@ def _process_of(scheduler: object) -> ProcessKind:
         or config.get("prediction_type") == "flow_prediction"
     )
     return "flow" if is_flow else "ddpm"
+
+
+def check_process(schedule: ExitSchedule, process: ProcessKind | None) -> None:
+    """Refuse a schedule that was written for another clock.
+
+    A schedule that does not say its clock counts as usable on any.
+
+    Args:
+        schedule: The schedule.
+        process: What the model's clock counts; None if unknown.
+
+    Raises:
+        ScheduleError: If they differ.
+    """
+    written_for = getattr(schedule, "clock", None)
+    if None not in (written_for, process) and written_for != process:
+        raise ScheduleError(
+            f"The schedule is written for the clock {written_for}, but the model is fed "
+            f"{COUNTS[process]}. Use a schedule for that clock, or move this one "
+            "(ExitSchedule.moved)."
+        )

@@ -12,7 +12,7 @@ from torch import nn
 
 from schedsearch.apply.attachment import Attachment, attachment_of, block_lists
 from schedsearch.apply.caches import refuse_any_cache
-from schedsearch.apply.clock import CallTime, check_process, clock_of
+from schedsearch.apply.clock import CallTime, clock_of, process_of
 from schedsearch.apply.schedules import schedule_for
 from schedsearch.apply.summary import Summary, summarise
 from schedsearch.exceptions import ConfigError, ScheduleError
@@ -56,8 +56,8 @@ def enable(
     family = recognise(model)
     clock = clock_of(family, model, time)
     refuse_any_cache(model, block_lists(model, family))
-    found = schedule_for(schedule, model, family, strict=strict)
-    check_process(found, family, clock, pipeline)
+    process = process_of(clock, pipeline)
+    found = schedule_for(schedule, model, family, process, strict=strict)
     if family.clock_scale_in_config is not None:
         clock = _unscaled(clock, model, family.clock_scale_in_config)
     Attachment(model, family, found, CallTime(family, clock, pipeline)).attach()

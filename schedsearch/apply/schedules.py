@@ -8,11 +8,12 @@ from typing import Any
 from torch import nn
 
 from schedsearch.apply.attachment import num_exit_blocks
+from schedsearch.apply.clock import COUNTS, check_process
 from schedsearch.backbones.layers import sincos_position_embedding
 from schedsearch.backbones.weights.checkpoint import fingerprint_of
 from schedsearch.backbones.weights.diffusers_dit import official_state
 from schedsearch.exceptions import ConfigError, ScheduleError
-from schedsearch.families.family import Family
+from schedsearch.families.family import Family, ProcessKind
 from schedsearch.files.problems import Findings, nearest_or_list
 from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -21,9 +22,17 @@ from schedsearch.schedules.schedule_file import ScheduleFile, read_schedule_file
 
 METHOD_SCHEMA = "schedsearch.method/"
 
+MOVED = "@flow"
+"""End of a preset's name when it is moved to the clock of flow matching."""
+
 
 def schedule_for(
-    schedule: ExitSchedule | str | Path, model: nn.Module, family: Family, *, strict: bool
+    schedule: ExitSchedule | str | Path,
+    model: nn.Module,
+    family: Family,
+    process: ProcessKind | None,
+    *,
+    strict: bool,
 ) -> ExitSchedule:
     """Return the schedule to run.
 
@@ -31,6 +40,7 @@ def schedule_for(
         schedule: An exit schedule, the name of a preset (scaled to the model), or a file.
         model: The model.
         family: Its family.
+        process: What its clock counts; None if unknown.
         strict: Whether the model needs the weights that a file was measured with.
 
     Raises:
@@ -40,6 +50,11 @@ def schedule_for(
     if isinstance(schedule, ExitSchedule):
         found = schedule
     elif isinstance(schedule, str) and schedule in (FULL, *presets):
+        if process == "flow" and (moved := schedule + MOVED) in presets:
+            raise ScheduleError(
+                f"{schedule} is written for {COUNTS['ddpm']}, but the model is fed "
+                f"{COUNTS['flow']}. Use {moved}."
+            )
         found = preset_for(schedule, num_blocks)
     elif isinstance(schedule, str | Path):
         found = _from_file(Path(schedule).expanduser(), model, family, num_blocks, strict)
@@ -48,6 +63,7 @@ def schedule_for(
             f"enable takes an exit schedule, a preset or a schedule file, got "
             f"{type(schedule).__name__}. Run other methods with schedsearch.sample."
         )
+    check_process(found, process)
     _check_depths(found, model, family, num_blocks)
     return found
 

@@ -15,8 +15,9 @@ from torch import nn
 
 import schedsearch
 from benchmarks.tiny_pipelines import PIPELINES, random
+from schedsearch.apply import schedules
 from schedsearch.apply.attachment import Attachment
-from schedsearch.apply.clock import check_process, clock_of
+from schedsearch.apply.clock import check_process, clock_of, process_of
 from schedsearch.apply.view import ScheduledBlocks
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.exceptions import ConfigError, ScheduleError
@@ -155,24 +156,29 @@ def test_a_method_file_is_refused(tmp_path: Path) -> None:
         schedsearch.enable(named("DiT").make(), path)
 
 
-def test_a_schedule_for_another_clock_is_refused() -> None:
-    def check(name: str, written_for: str, scheduler: str | None) -> None:
-        model = PIPELINES[name].model()
-        family = recognise(model)
-        pipe = None if scheduler is None else PIPELINES[name].build(scheduler, model)
-        schedule = SimpleNamespace(clock=written_for)
-        check_process(schedule, family, clock_of(family, model, None), pipe)
+@pytest.mark.parametrize(("name", "counts"), [("DiT", "ddpm"), ("SD3", "flow")])
+def test_a_schedule_for_another_clock_is_refused(name: str, counts: str) -> None:
+    model = PIPELINES[name].model()
+    clock = clock_of(recognise(model), model, None)
+    pipes = [PIPELINES[name].build(scheduler, model) for scheduler in PIPELINES[name].schedulers]
+    for pipe in (None, *pipes):
+        process = process_of(clock, pipe)
+        assert process == counts
+        check_process(SimpleNamespace(clock=counts), process)
+        check_process(SimpleNamespace(clock=None), process)
+        other = {"ddpm": "flow", "flow": "ddpm"}[counts]
+        with pytest.raises(ScheduleError, match=f"for the clock {other}, but the model is fed"):
+            check_process(SimpleNamespace(clock=other), process)
 
-    with pytest.raises(ConfigError, match="clock flow, but the scheduler passes timesteps"):
-        check("DiT", "flow", "DDIM")
-    with pytest.raises(ConfigError, match=r"clock flow, but a DiT.* counts timesteps"):
-        check("DiT", "flow", None)
-    check("DiT", "ddpm", "DDIM")
-    check("DiT", "ddpm", None)
-    for scheduler in PIPELINES["SD3"].schedulers:
-        check("SD3", "flow", scheduler)
-        with pytest.raises(ConfigError, match="clock ddpm, but the scheduler passes flow sigmas"):
-            check("SD3", "ddpm", scheduler)
+
+def test_a_preset_is_not_taken_where_one_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {**schedules.presets, "D3-DiT@flow": SCHEDULE}
+    monkeypatch.setattr(schedules, "presets", known)
+    model = named("SD3").make()
+    with pytest.raises(ScheduleError, match=r"fed flow sigmas\. Use D3-DiT@flow"):
+        schedsearch.enable(model, "D3-DiT")
+    with schedsearch.enabled(named("DiT").make(), "D3-DiT"), schedsearch.enabled(model, "full"):
+        pass
 
 
 # ---- caches -----------------------------------------------------------------------------------
