@@ -103,7 +103,7 @@ def recorded(model: nn.Module, calls: list[tuple[dict[str, Any], Tensor]]) -> It
 def are_truncations(
     pipeline: TinyPipeline, calls: Sequence[tuple[dict[str, Any], Tensor]], times: Sequence[float]
 ) -> bool:
-    """Whether call i equals the model with a list cut by hand for time i of the scheduler."""
+    """Whether each call equals a model cut by hand for the scheduler's time."""
     if len(calls) != len(times):
         return False
     for (kwargs, output), t in zip(calls, times, strict=True):
@@ -122,7 +122,7 @@ def check_all(num_steps: int, report: Callable[[str], None]) -> Iterator[Row]:
 
 
 def overhead(name: str, calls: int = 2000, repeats: int = 5) -> float:
-    """Microseconds of CPU time that a schedule adds to a call; the least of some repeats."""
+    """Microseconds of CPU time that a schedule adds to a call, least of all repeats."""
     pipeline = PIPELINES[name]
     model = pipeline.model()
     scale = 1000.0 if name == "FLUX" else 1.0

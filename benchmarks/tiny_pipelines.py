@@ -158,7 +158,7 @@ def pixart() -> nn.Module:
 
 
 def sd3() -> nn.Module:
-    """An SD3 of the 3.5 layout, with dual attention and normed queries, on (4, 8, 8)."""
+    """An SD3 of the 3.5 layout, with dual attention, on latents (4, 8, 8)."""
     return diffusers.SD3Transformer2DModel(
         sample_size=8,
         in_channels=4,

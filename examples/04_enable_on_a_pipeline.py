@@ -1,4 +1,4 @@
-"""Run a diffusers pipeline by a schedule: one line to enable it, one to undo it.
+"""Run a diffusers pipeline by a schedule, which one line enables.
 
 With a preset, or with a schedule exported from a run::
 
@@ -8,8 +8,8 @@ With a preset, or with a schedule exported from a run::
     python examples/04_enable_on_a_pipeline.py --schedule fast.yaml
 
 The pipeline is a DiT with random weights, so nothing is downloaded and the images show noise.
-The script prints the blocks of every step and the time saved against full depth. With a model of
-your own, load it with ``DiTPipeline.from_pretrained`` instead.
+The script prints the blocks of every step and the time saved against full depth. Load your model
+with ``DiTPipeline.from_pretrained`` instead.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ ATTRIBUTE = "_schedsearch_schedule"
 class Attachment:
     """Runs a model by an exit schedule until it is removed.
 
-    It lies on the model as a plain attribute, and its hooks are bound methods. So a deep copy or
-    a pickle of the model has its own.
+    It lies on the model as a plain attribute, and its hooks are bound methods. So a deep copy of
+    the model gets another attachment, with another count of calls.
 
     Args:
         model: The model.

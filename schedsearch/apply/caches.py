@@ -1,4 +1,4 @@
-"""Refuses caches of other tools, which skip blocks by rules of their own.
+"""Refuses caches of other tools, which skip blocks by other rules.
 
 A cache is filled by blocks that an exit may leave out, so the two together fail or mislead.
 """
@@ -16,7 +16,9 @@ REGISTRY = "_diffusers_hook"
 
 
 def refuse_caches(model: nn.Module, lists: Iterable[nn.ModuleList]) -> None:
-    """Refuse a cache on the model or at the ends of its lists; cheap enough for every call.
+    """Refuse a cache on the model or at the ends of its lists.
+
+    It is cheap enough for every call.
 
     Raises:
         ScheduleError: If there is one; it names the cache.

@@ -18,7 +18,9 @@ SETTINGS = "_schedsearch_diffusion"
 """Attribute of a network that ``load_backbone`` made: the process it was trained with."""
 
 WHOLE = 1e-4
-"""A converted time this near to a whole number is that number: float32 rounds 0.9 * 1000."""
+"""A converted time this near to a whole number is that number.
+
+Float32 rounds 0.9 * 1000."""
 
 COUNTS = {"ddpm": "timesteps of DDPM", "flow": "flow sigmas", None: "an unknown time"}
 """Kinds of clocks, in words."""
@@ -73,7 +75,7 @@ class CallTime:
         if clock.scale == 1.0 and clock.offset == 0.0:
             return value
         time = clock.scale * value + clock.offset
-        # NOTE: not finite: left to the schedule, which refuses it
+        # NOTE: The schedule refuses what is not finite.
         whole = float(round(time)) if abs(time) < 1e6 else time
         return whole if abs(time - whole) < WHOLE else time
 
@@ -135,7 +137,7 @@ def clock_of(family: Family, model: object, time: str | None) -> Clock:
 
 
 def process_of(clock: Clock, pipeline: object | None) -> ProcessKind | None:
-    """Return what the clock of a model counts, by its pipeline's scheduler if there is one."""
+    """Return what a model's clock counts, by its pipeline's scheduler if any."""
     scheduler = getattr(pipeline, "scheduler", None)
     if scheduler is None:
         return clock.process

@@ -60,7 +60,7 @@ class ScheduledBlocks(nn.ModuleList):
         following.run = run
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle by the class under the view, because a view of a subclass has no name."""
+        """Pickle by the class under the view; the view's may have no name."""
         return _empty_view, (self.plain_class,), self.__getstate__()  # type: ignore[no-untyped-call]
 
 

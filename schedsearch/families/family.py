@@ -8,11 +8,15 @@ from types import MappingProxyType
 from typing import Literal
 
 ProcessKind = Literal["ddpm", "flow"]
-"""What the clock counts: timesteps of DDPM (also 1000 s of the continuous process), or 1000 sigma
-of flow matching after the sampler's shift."""
+"""What the clock counts.
+
+``ddpm``: timesteps, also 1000 s of the continuous process. ``flow``: 1000 sigma after the
+sampler's shift."""
 
 TimeName = Literal["timestep", "sigma1000", "sigma", "sit"]
-"""What a network is fed: 0..999; 1000 sigma; sigma; or 1 - sigma, as in SiT's official code."""
+"""What a network is fed: 0..999, 1000 sigma, sigma, or 1 - sigma.
+
+``sit`` is the last, as in SiT's official code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ TIMES: Mapping[str, Clock] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One row of the table: how to run the first blocks of a model, and where its time is.
+    """One row of the table: where blocks and time of a model are.
 
     The class of a model has to match ``class_name`` and ``package``, and the model needs the
     attributes in ``needs``.
@@ -48,11 +52,11 @@ class Family:
     """Name in messages; also ``backbone.family`` of a schedule file for such a model."""
     class_name: str
     package: str | None = None
-    """Start of the module's name; None for any package without a row of its own."""
+    """Start of the module's name; None for any package that no other row names."""
     needs: tuple[str, ...] = ()
     """Attributes that tell the model from others with the same class name."""
     lists: tuple[str, ...] = ()
-    """Attributes with the blocks, in running order; the schedule counts through all of them."""
+    """Attributes with the blocks, in running order; depth counts through all."""
     time_argument: str
     """Argument with the time, in the call of ``arm_at``."""
     time_position: int
@@ -76,7 +80,7 @@ class Family:
     min_depth: int = 1
     """Fewest blocks that the model can run."""
     min_depth_attribute: str | None = None
-    """Attribute with this number where a relative has one of its own."""
+    """Attribute with this number, where a relative has another one."""
     other_names: tuple[str, ...] = ()
     """Other values of ``backbone.family`` whose schedules fit."""
 

@@ -1,4 +1,4 @@
-"""The families, one row each; a new one needs a row and a case in ``tests/apply``."""
+"""The families, one row each; a new one needs a case in ``tests/apply`` too."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_a_slice_of_a_list_is_whole(case: Case) -> None:
 
 
 @by_name
-def test_a_deep_copy_has_weights_and_counters_of_its_own(case: Case) -> None:
+def test_a_deep_copy_shares_neither_weights_nor_counters(case: Case) -> None:
     model = case.make()
     case.enable(model)
     clone = copy.deepcopy(model)
