@@ -115,12 +115,12 @@ def test_a_file_has_to_fit_family_and_depth(schedule_file: Callable[..., Path]) 
         schedsearch.enable(model, schedule_file("uvit"))
 
 
-@pytest.mark.parametrize("name", ["own DiT", "official U-ViT", "SD3"])
+@pytest.mark.parametrize("name", ["own DiT", "official U-ViT", "PixArt-alpha"])
 def test_a_file_has_to_fit_the_weights(name: str, schedule_file: Callable[..., Path]) -> None:
     case = named(name)
     model = case.make()
     family = {"own DiT": "dit", "official U-ViT": "uvit"}.get(
-        name, "diffusers:SD3Transformer2DModel"
+        name, "diffusers:PixArtTransformer2DModel"
     )
     with schedsearch.enabled(model, schedule_file(family, fingerprint=fingerprint(model))):
         pass
