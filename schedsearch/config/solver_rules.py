@@ -32,9 +32,6 @@ SOLVERS_OF: dict[Process, tuple[str, ...]] = {
     "flow": (*FLOW_SOLVERS, "dpm_solver"),
 }
 
-PROCESS_KEYS = {"ddpm": "betas to linear", "vp": "betas to vp", "flow": "process to flow"}
-"""What sets a process, for remedies."""
-
 
 def solver_mistakes(
     solver: SolverSettings, *, process: Process, learned_variance: bool | None = None
@@ -61,9 +58,8 @@ def solver_mistakes(
 
 def _other_process(name: str, process: Process) -> Mistake:
     """The solver belongs to other processes."""
-    theirs = [other for other, names in SOLVERS_OF.items() if name in names]
-    keys = " or ".join(PROCESS_KEYS[other] for other in theirs)
-    remedy = f"set it to {' or '.join(SOLVERS_OF[process])}, or diffusion.{keys}"
+    theirs = " or ".join(other for other, names in SOLVERS_OF.items() if name in names)
+    remedy = f"set it to {' or '.join(SOLVERS_OF[process])}, or diffusion.process to {theirs}"
     return "solver.name", f"{name} cannot run on the process {process}", remedy
 
 
