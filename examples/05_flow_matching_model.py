@@ -68,7 +68,8 @@ def pretrain(net: EarlyExitPainter, space: Path, num_steps: int) -> None:
     losses = []
     for _ in range(num_steps):
         x0, labels = source.batch(128, generator)
-        t, noise = process.draw_times(len(x0), generator), torch.randn(x0.shape, generator=generator)
+        t = process.draw_times(len(x0), generator)
+        noise = torch.randn(x0.shape, generator=generator)
         dropped = torch.rand(len(x0), generator=generator) < 0.1  # for guidance
         labels = torch.where(dropped, net.null_label, labels)
         x_t = process.q_sample(x0, t, noise)

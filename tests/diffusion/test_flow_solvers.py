@@ -113,7 +113,9 @@ def test_orders_on_gaussian_data(name: str, options: dict[str, Any], order: floa
 @pytest.mark.parametrize("name", ["flow_euler", "flow_heun", "sit_sde", "dpm_solver"])
 def test_the_first_step_is_finite_and_called_at_the_noise(name: str) -> None:
     solver = build(name, 4)
-    first = next(solver.trajectory(bent_denoiser, make_noise(2, torch.float32), Tape(make_noise(2))))
+    first = next(
+        solver.trajectory(bent_denoiser, make_noise(2, torch.float32), Tape(make_noise(2)))
+    )
     assert bool(torch.isfinite(first).all())
     assert solver.times[0] == (999.0 if name == "dpm_solver" else 1000.0)
 
@@ -142,7 +144,7 @@ def test_networks_of_the_data_and_of_the_noise_give_the_samples_of_the_velocity(
 
 @pytest.mark.parametrize("num_steps", [2, 10])
 def test_the_sde_is_that_of_sit(num_steps: int) -> None:
-    """In SiT's time, 0 at the noise: drift v + w score, w = 1 - t, last step 0.04 without noise."""
+    """In SiT's time, 0 at the noise: drift v + w score, w = 1 - t, last step 0.04, no noise."""
     noise, tape = make_noise(3), Tape(make_noise(3))
 
     def velocity(x: Tensor, t: float) -> Tensor:  # data minus noise
