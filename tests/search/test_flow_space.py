@@ -23,7 +23,7 @@ FLOW: dict[str, Any] = {
     "solver": {"name": "flow_heun", "num_steps": 8},
     "warm_start": ["full", "D3-DiT"],
     "evaluation": {"num_samples": 40, "auditor": "digits_mlp", "confirm_seeds": 2},
-    "search": {"n_trials": 3},
+    "search": {"n_trials": 3, "dp_seeds": 0},
 }
 
 
