@@ -1,4 +1,4 @@
-"""A whole run on a space of flow matching: table, adapters, plans, fitted steps, trials, export."""
+"""A whole run on a space of flow matching: table, adapters, plans, fitted steps, trials."""
 
 import json
 from pathlib import Path
