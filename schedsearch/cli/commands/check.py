@@ -75,18 +75,6 @@ def take_action(args: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _process(diffusion: DiffusionSettings) -> str:
-    if diffusion.process != "flow":
-        return f"{diffusion.betas} betas, the network predicts {diffusion.prediction}"
-    fed = {"sigma": "sigma", "sigma1000": "1000 sigma", "sit": "1 - sigma"}[str(diffusion.time)]
-    velocity = "data - noise" if diffusion.time == "sit" else "noise - data"
-    predicts = {"velocity": velocity, "x0": "the data", "eps": "the noise"}
-    return (
-        f"flow matching, the network is fed {fed} and predicts "
-        f"{predicts[str(diffusion.prediction)]}; clock: 1000 sigma after the solver's shift"
-    )
-
-
 def _profile(settings: StudySettings) -> str:
     profile = settings.profile
     if profile is None:
@@ -113,6 +101,18 @@ def _budget(settings: StudySettings) -> str:
 
 def _evaluation(evaluation: EvaluationSettings) -> str:
     return f"{evaluation.num_samples} samples, {evaluation.features} features"
+
+
+def _process(diffusion: DiffusionSettings) -> str:
+    if diffusion.process != "flow":
+        return f"{diffusion.betas} betas, the network predicts {diffusion.prediction}"
+    fed = {"sigma": "sigma", "sigma1000": "1000 sigma", "sit": "1 - sigma"}[str(diffusion.time)]
+    velocity = "data - noise" if diffusion.time == "sit" else "noise - data"
+    predicts = {"velocity": velocity, "x0": "the data", "eps": "the noise"}
+    return (
+        f"flow matching, the network is fed {fed} and predicts "
+        f"{predicts[str(diffusion.prediction)]}; clock: 1000 sigma after the solver's shift"
+    )
 
 
 def _confirmation(settings: StudySettings) -> str:
