@@ -24,7 +24,7 @@ from schedsearch.settings import (
     SolverSettings,
     SpaceSettings,
 )
-from schedsearch.settings.plan import PLAN
+from schedsearch.settings.plan import PLAN, PlanSettings
 from schedsearch.settings.rivals import (
     RIVAL_KINDS,
     FittedStepsRival,
@@ -45,6 +45,9 @@ RIVALS = "rivals"
 
 TAKEN = (FULL, PRESETS, PLAN)
 """Names of rows that are no entries of the section."""
+
+WHOLE_CALLS = (ScheduleRival, StepsRival, PrunedRival, SmallRival)
+"""Entries that remember nothing from one network call to the next."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
@@ -129,6 +132,11 @@ def steps_fit(
     """The solver takes the numbers of steps, and steps are fitted to a deterministic run."""
     for name, entry in rivals.items():
         at = f"{RIVALS}.{name}"
+        adapted = getattr(entry, "recipe", {}).get("start") == "adapters"
+        whole = isinstance(entry, WHOLE_CALLS) and not adapted
+        if solver.cfg_interval is not None and not whole:
+            reason = f"{'adapters' if adapted else entry.kind} cannot follow solver.cfg_interval"
+            yield f"{at}.kind", reason, "set solver.cfg_interval to null, or remove the entry"
         if isinstance(entry, StepsRival):
             yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
         elif isinstance(entry, FittedStepsRival):
@@ -138,6 +146,14 @@ def steps_fit(
                 f"a router reuses every second step, but solver.num_steps is {solver.num_steps}"
             )
             yield at, reason, "take more steps, or remove the entry"
+
+
+def plans_fit(
+    plan: PlanSettings | None, solver: SolverSettings, diffusion: DiffusionSettings
+) -> Iterator[Mistake]:
+    """The solver takes the numbers of steps that plans are made for."""
+    if plan is not None:
+        yield from _plain_steps(f"{PLAN}.num_steps", plan, solver, diffusion)
 
 
 def twins_exist(
@@ -208,11 +224,11 @@ def _has_exits(at: str, entry: RivalSettings, num_blocks: int | None) -> Iterato
 
 
 def _plain_steps(
-    at: str, entry: StepsRival, solver: SolverSettings, diffusion: DiffusionSettings
+    at: str, entry: StepsRival | PlanSettings, solver: SolverSettings, diffusion: DiffusionSettings
 ) -> Iterator[Mistake]:
     for index, num_steps in enumerate(entry.num_steps):
         fewer = dataclasses.replace(solver, num_steps=num_steps)
-        for key, reason, remedy in solver_mistakes(fewer, continuous=diffusion.betas == "vp"):
+        for key, reason, remedy in solver_mistakes(fewer, process=diffusion.process or "ddpm"):
             if key == "solver.num_steps":
                 yield f"{at}.{index}", reason, remedy
 
@@ -221,11 +237,12 @@ def _fitted_steps(at: str, entry: FittedStepsRival, solver: SolverSettings) -> I
     if draws_noise(solver):
         which = f"ddim with eta: {solver.eta:g}" if solver.name == "ddim" else solver.name
         reason = f"fitted steps follow a run without noise in its steps, but {which} draws some"
-        remedy = "use ddim with eta: 0 or dpm_solver, or remove the entry"
+        remedy = "use ddim with eta: 0, dpm_solver or flow_euler, or remove the entry"
         yield at, reason, remedy
+    most = solver.num_steps // (2 if solver.name == "flow_heun" else 1)
     for index, num_steps in enumerate(entry.num_steps):
-        if num_steps > solver.num_steps:
-            reason = f"the full run has {solver.num_steps} steps, got {num_steps}"
+        if num_steps > most:
+            reason = f"the full run has {most} steps, got {num_steps}"
             yield f"{at}.num_steps.{index}", reason, None
 
 
