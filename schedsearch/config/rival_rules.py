@@ -15,8 +15,9 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, Mistake, nearest_or_list, shown
 from schedsearch.files.validation import validate
 from schedsearch.schedules.argument import resolve_schedule
+from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, HAND_MADE
+from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset
 from schedsearch.settings import (
     BackboneSettings,
     DiffusionSettings,
@@ -162,7 +163,11 @@ def trainers_exist(rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:
 
 
 def schedule_at(
-    point: str, num_exit_blocks: int, num_intervals: int, family: str | None
+    point: str,
+    num_exit_blocks: int,
+    num_intervals: int,
+    family: str | None,
+    edges: Edges | None = None,
 ) -> ExitSchedule:
     """The schedule that a point of ``kind: schedule`` means.
 
@@ -171,11 +176,15 @@ def schedule_at(
     """
     if found := re.fullmatch(r"flat-(\d+)", point):
         point = found[1]
-    elif not re.fullmatch(r"[\d\s]+", point) and point not in (FULL, *HAND_MADE):
-        known = nearest_or_list(point, [FULL, *HAND_MADE])
+    elif not re.fullmatch(r"[\d\s]+", point) and not is_preset(point):
+        known = nearest_or_list(point, [FULL, *PRESET_NAMES])
         raise ConfigError(f"unknown schedule {point!r}; {known}; or flat-N, or a list of depths")
     return resolve_schedule(
-        point, num_exit_blocks=num_exit_blocks, num_intervals=num_intervals, family=family
+        point,
+        num_exit_blocks=num_exit_blocks,
+        num_intervals=num_intervals,
+        edges=edges,
+        family=family,
     )
 
 
@@ -184,7 +193,13 @@ def _schedules_exist(
 ) -> Iterator[Mistake]:
     for index, point in enumerate(entry.points):
         try:
-            schedule_at(str(point), num_blocks or 10**6, space.num_intervals, family)
+            schedule_at(
+                str(point),
+                num_blocks or 10**6,
+                space.num_intervals,
+                family,
+                space.interval_edges,
+            )
         except ConfigError as error:
             yield f"{at}.schedules.{index}", str(error).removesuffix("."), None
 

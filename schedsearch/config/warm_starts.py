@@ -12,7 +12,7 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, InvalidFileError, Mistake, nearest, shown
 from schedsearch.schedules.argument import read_schedule_for
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
+from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset, preset_for
 from schedsearch.settings import SearchSettings, SpaceSettings
 
 WARM_START = "warm_start"
@@ -51,7 +51,8 @@ def check_entries(value: Any, findings: Findings) -> bool:
             findings.add((WARM_START, i), f"{reason}, got {shown(entry)}")
         elif twin_row(entry) is not None:
             continue  # the row is looked up where rivals are known
-        elif entry not in (names := [FULL, *HAND_MADE]) and not names_a_file(entry):
+        elif not is_preset(entry) and not names_a_file(entry):
+            names = [FULL, *PRESET_NAMES]
             known = (
                 f"known are {', '.join(names)}; a schedule file ends in .yaml, twin:ROW names a "
                 "row of rivals"
@@ -83,14 +84,19 @@ def resolve_warm_starts(
         twins: Static twins by row; None leaves them out.
     """
     found: dict[ExitSchedule, WarmStart] = {}
-    blocks = num_exit_blocks or space.max_depth
+    blocks, whole = num_exit_blocks or space.max_depth, space.build()
+    limits: dict[str, Any] = {
+        "min_depth": space.min_depth,
+        "max_depth": space.max_depth,
+        "num_intervals": space.num_intervals,
+        "edges": whole.edges,
+    }
     for i, entry in enumerate(entries):
         if isinstance(entry, tuple):
-            start = WarmStart(f"warm-start-{i}", ExitSchedule(entry))
-        elif entry == FULL:
-            start = WarmStart(FULL, ExitSchedule.flat(blocks, space.num_intervals))
-        elif entry in HAND_MADE:
-            limits = {"min_depth": space.min_depth, "max_depth": space.max_depth}
+            fits = len(entry) == space.num_intervals
+            schedule = whole.schedule(entry) if fits else ExitSchedule(entry)
+            start = WarmStart(f"warm-start-{i}", schedule)
+        elif is_preset(entry):
             start = WarmStart(entry, preset_for(entry, blocks, **limits))
         elif (row := twin_row(entry)) is not None:
             if twins is None:
@@ -111,7 +117,7 @@ def resolve_warm_starts(
                 findings.add((WARM_START, i), str(error).removesuffix("."))
                 continue
             start = WarmStart(file.name, file.schedule)
-        if (reason := space.build().why_not(start.schedule)) is not None:
+        if (reason := whole.why_not(start.schedule)) is not None:
             reason = f"{start.label} ({start.schedule}) is not in the space: {reason}"
             findings.add((WARM_START, i), reason, "change the space, or remove the entry")
         else:

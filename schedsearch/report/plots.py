@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from schedsearch.files.atomic import replacing
 from schedsearch.planning.surrogate import Surrogate, surrogate_front
-from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL
 
 if TYPE_CHECKING:
@@ -65,10 +64,10 @@ def optima_of(results: RunResults, table: ErrorTable | None) -> list[tuple[float
     trials, or where no latency table was kept.
     """
     space, report = results.settings.space.build(), results.latency
-    known = [e for e in results.entries if ExitSchedule(e.depths) in space and e.fid > 0]
+    known = [e for e in results.entries if e.schedule in space and e.fid > 0]
     if len(known) < MIN_TRIALS or report is None or not report.visits:
         return []
-    schedules = [ExitSchedule(entry.depths) for entry in known]
+    schedules = [entry.schedule for entry in known]
     surrogate = Surrogate.fit(space, report.visits, schedules, [e.fid for e in known], table)
     return [
         (fid, results.drift * (report.predicted_ms(schedule.depths) or math.nan))

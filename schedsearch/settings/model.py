@@ -10,8 +10,9 @@ from pydantic import Field
 
 from schedsearch.files.problems import Mistake
 from schedsearch.files.validation import rules
+from schedsearch.schedules.edges import Edges, shifted_edges, why_no_edges
 from schedsearch.schedules.space import Monotone, SearchSpace
-from schedsearch.settings.common import Count, Prediction
+from schedsearch.settings.common import Count, Positive, Prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +65,22 @@ class DataSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftedEdges:
+    """Edges by a reference shift: where a sampler with this shift takes equal steps."""
+
+    shift: Positive
+    """1 gives equal intervals; 3, as in SD3, makes those near the noise narrow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceSettings:
     """The set of schedules to search."""
 
     num_intervals: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Equal intervals of diffusion time."""
+    """Intervals of diffusion time."""
+    edges: Literal["equal"] | ShiftedEdges | tuple[float, ...] = "equal"
+    """Where the intervals end on the clock [0, 1000]: ``equal``; ``{shift: s}``, equal intervals
+    after a sampler's shift s; or ``num_intervals`` + 1 rising numbers from 0 to 1000."""
     min_depth: Count
     """Fewest blocks that a schedule may run."""
     max_depth: Count
@@ -81,7 +93,24 @@ class SpaceSettings:
         if self.min_depth > self.max_depth:
             reason = f"must be <= max_depth, got {self.min_depth} and {self.max_depth}"
             yield "min_depth", reason, None
+        edges = self.interval_edges
+        if edges is not None and (why := why_no_edges(edges, self.num_intervals)) is not None:
+            remedy = "write equal, {shift: 3}, or a list such as [0, 250, ..., 1000]"
+            yield "edges", why, remedy
+
+    @property
+    def interval_edges(self) -> Edges | None:
+        """Edges of the intervals; None for equal ones."""
+        if isinstance(self.edges, ShiftedEdges):
+            return shifted_edges(self.num_intervals, self.edges.shift)
+        return None if self.edges == "equal" else self.edges
 
     def build(self) -> SearchSpace:
         """The space itself."""
-        return SearchSpace(self.min_depth, self.max_depth, self.num_intervals, self.monotone)
+        return SearchSpace(
+            self.min_depth,
+            self.max_depth,
+            self.num_intervals,
+            self.monotone,
+            self.interval_edges,
+        )
