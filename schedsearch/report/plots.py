@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedsearch.files.atomic import replacing
 from schedsearch.planning.surrogate import Surrogate, surrogate_front
+from schedsearch.schedules.edges import in_words
 from schedsearch.schedules.hand_made import FULL
 
 if TYPE_CHECKING:
@@ -194,7 +195,9 @@ def _draw_schedules(axes: Any, results: RunResults) -> None:
     axes.set_yticks(range(len(front)))
     axes.set_yticklabels([f"{e.title}, {_saved(e)}" for e in front], fontsize=7)
     axes.set_xticks(range(settings.num_intervals))
-    axes.set_xlabel("interval of diffusion time, data → noise")
+    edges = settings.build().edges
+    note = "" if edges is None else f"\nedges {in_words(edges)}"
+    axes.set_xlabel(f"interval of diffusion time, data → noise{note}")
     axes.set_title("blocks run on the front")
     axes.figure.colorbar(image, ax=axes, label="blocks")
 

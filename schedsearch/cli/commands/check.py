@@ -22,6 +22,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.config import find_space, num_exit_blocks_of, read_settings
     from schedsearch.config.warm_starts import twin_row
     from schedsearch.exceptions import ExitCode
+    from schedsearch.schedules.edges import in_words
     from schedsearch.search.study.warm_starts import read_warm_starts
 
     path = find_space(args.space)
@@ -31,6 +32,8 @@ def take_action(args: argparse.Namespace) -> int:
     starts = read_warm_starts(settings, depth, str(path))
 
     space, backbone = settings.space, settings.backbone
+    ends = space.build().edges
+    edges = [] if ends is None else [("edges", in_words(ends))]
     print(f"{path} is valid")
     rows = [
         ("name", settings.name),
@@ -45,6 +48,7 @@ def take_action(args: argparse.Namespace) -> int:
             f"{space.build().size():,} schedules: {space.num_intervals} intervals, depths "
             f"{space.min_depth} to {space.max_depth}, {space.monotone}",
         ),
+        *edges,
         ("fine-tune", _recipe(settings)),
         ("profile", _profile(settings)),
         (

@@ -68,8 +68,15 @@ def take_action(args: argparse.Namespace) -> int:
     family = shipped_family(settings.backbone)
     suffix = "-U-ViT" if family == "uvit" else "-DiT"
     names = args.schedules or [name for name in HAND_MADE if name.endswith(suffix)]
+    space = settings.space
     schedules = {
-        name: resolve_schedule(name, num_exit_blocks=net.num_exit_blocks, family=family)
+        name: resolve_schedule(
+            name,
+            num_exit_blocks=net.num_exit_blocks,
+            num_intervals=10 if space is None else space.num_intervals,
+            edges=None if space is None else space.interval_edges,
+            family=family,
+        )
         for name in names
     }
     for batch in args.batches or [settings.evaluation.latency_batch]:
