@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.config.backbone_rules import check_network, missing_class, missing_weights
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
@@ -240,12 +241,22 @@ def validate_sections(
         elif name not in data and field.default is dataclasses.MISSING:
             findings.add((name,), "required key is missing", None)
         elif name not in data:
-            valid[name] = field.default
+            valid[name] = _default_of(field, valid)
         elif name != WARM_START or check_entries(data[name], findings):
             ok, value = validate(hints[name], data[name], (name,), findings)
             if ok:
                 valid[name] = value
     return valid
+
+
+def _default_of(field: dataclasses.Field[Any], valid: Mapping[str, Any]) -> Any:
+    """What a section is where the file leaves it out; a SiT brings its process along."""
+    backbone: BackboneSettings | None = valid.get("backbone")
+    if field.name == "diffusion" and backbone is not None:
+        family, _ = REGISTRY.get(backbone.name or "", (backbone.family, {}))
+        if family == "sit":
+            return DiffusionSettings(process="flow", time="sit")
+    return field.default
 
 
 @lru_cache(maxsize=1)

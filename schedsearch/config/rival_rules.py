@@ -209,7 +209,7 @@ def _plain_steps(
 ) -> Iterator[Mistake]:
     for index, num_steps in enumerate(entry.num_steps):
         fewer = dataclasses.replace(solver, num_steps=num_steps)
-        for key, reason, remedy in solver_mistakes(fewer, continuous=diffusion.betas == "vp"):
+        for key, reason, remedy in solver_mistakes(fewer, process=diffusion.process or "ddpm"):
             if key == "solver.num_steps":
                 yield f"{at}.{index}", reason, remedy
 
@@ -218,11 +218,12 @@ def _fitted_steps(at: str, entry: FittedStepsRival, solver: SolverSettings) -> I
     if draws_noise(solver):
         which = f"ddim with eta: {solver.eta:g}" if solver.name == "ddim" else solver.name
         reason = f"fitted steps follow a run without noise in its steps, but {which} draws some"
-        remedy = "use ddim with eta: 0 or dpm_solver, or remove the entry"
+        remedy = "use ddim with eta: 0, dpm_solver or flow_euler, or remove the entry"
         yield at, reason, remedy
+    most = solver.num_steps // (2 if solver.name == "flow_heun" else 1)
     for index, num_steps in enumerate(entry.num_steps):
-        if num_steps > solver.num_steps:
-            reason = f"the full run has {solver.num_steps} steps, got {num_steps}"
+        if num_steps > most:
+            reason = f"the full run has {most} steps, got {num_steps}"
             yield f"{at}.num_steps.{index}", reason, None
 
 

@@ -33,7 +33,7 @@ from schedsearch.config.rival_rules import (
     trainers_exist,
     twins_exist,
 )
-from schedsearch.config.solver_rules import guidance, solver_options
+from schedsearch.config.solver_rules import guidance, solver_options, trained_by_flow
 from schedsearch.config.warm_starts import WARM_START, number_of_trials, resolve_warm_starts
 from schedsearch.files.problems import Findings, Mistake
 from schedsearch.settings import (
@@ -118,9 +118,10 @@ def training(
     if recipe.loss == "hybrid" and not arguments.learn_sigma:
         reason = "hybrid trains a learned variance, but the backbone has none"
         yield "recipe.loss", reason, "set it to mse or auto"
-    elif diffusion.betas == "vp" and recipe.loss != "mse" and arguments.learn_sigma:
+    elif diffusion.process != "ddpm" and recipe.loss != "mse" and arguments.learn_sigma:
         reason = f"{recipe.loss} trains the learned variance of a discrete process"
-        yield "recipe.loss", f"{reason}, but diffusion.betas is vp", "set it to mse"
+        which = "betas is vp" if diffusion.process == "vp" else "process is flow"
+        yield "recipe.loss", f"{reason}, but diffusion.{which}", "set it to mse"
     if recipe.label_dropout > 0 and arguments.real_classes and not arguments.has_null_class:
         reason = f"the backbone has no label for 'no class', got {recipe.label_dropout:g}"
         remedy = f"set it to 0, or use a backbone with {arguments.null_class_remedy}"
@@ -186,6 +187,7 @@ BETWEEN_SECTIONS: tuple[Rule, ...] = (
     image_shape,
     guidance,
     solver_options,
+    trained_by_flow,
     training,
     retraining,
     adapters,

@@ -100,17 +100,18 @@ def measure_error_table(
 def loss_weights(process: NoiseProcess, t: Tensor) -> Tensor:
     """Return the weight of the squared prediction error, (N,).
 
-    The weighted loss is ``alpha_t |eps - eps_theta|^2`` for every prediction target. The factor
-    alpha_t is our choice. A short fine-tune repairs errors near the noise more easily, so
-    L_simple (DDPM, Eq. 14) weights them too much; see ``benchmarks/README.md``. The factor SNR
+    The weighted loss is ``alpha_t |eps - eps_theta|^2`` for every prediction target; alpha_t is
+    that of the variance-preserving process with the same SNR. The factor alpha_t is our choice. A
+    short fine-tune repairs errors near the noise more easily, so L_simple (DDPM, Eq. 14) weights them too much; see ``benchmarks/README.md``. The factor SNR
     of x0 predictions is infinite at the data, so it is clamped (Hang et al. 2023, Eq. 8).
     """
     alpha, sigma = process.scales(t)
+    factor = alpha / torch.hypot(alpha, sigma) if process.kind == "flow" else alpha
     if process.prediction == "eps":
-        return alpha
-    if process.prediction == "v":  # eps = alpha v + sigma x_t
-        return alpha**3
-    return alpha * ((alpha / sigma) ** 2).clamp(max=MAX_SNR)  # eps = (x_t - alpha x_0) / sigma
+        return factor
+    if process.prediction in ("v", "velocity"):  # eps = alpha v + (1 or sigma) x_t
+        return factor * alpha**2
+    return factor * ((alpha / sigma) ** 2).clamp(max=MAX_SNR)  # eps = (x_t - alpha x_0) / sigma
 
 
 def stratified_times(

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from schedsearch.diffusion.process import NoiseProcess
-from schedsearch.diffusion.solvers.fitted import FittedSolver, Output
+from schedsearch.diffusion.solvers.fitted import FittedSolver, Output, outputs_of
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Mistake
 from schedsearch.files.validation import rules
@@ -47,8 +47,13 @@ class FittedStepsNumbers:
             cfg_scale: Guidance of the run.
 
         Raises:
-            ConfigError: If the steps were fitted with another guidance.
+            ConfigError: If the steps were fitted with another guidance or process.
         """
+        if self.output not in outputs_of(process):
+            raise ConfigError(
+                f"The steps combine predictions of the {self.output}, which the process "
+                f"{process.kind} has not; use the process that they were fitted on."
+            )
         if cfg_scale != self.cfg_scale:
             raise ConfigError(
                 f"The steps were fitted with cfg_scale {self.cfg_scale:g}, but got "

@@ -70,12 +70,13 @@ def _batch(
     on_device = None if labels is None else labels.to(noise.device)
     return CalibrationBatch(
         noise=noise,
-        start=lambda: GuidedDenoiser(
+        start=lambda wants: GuidedDenoiser(
             net,
             ExitSchedule.flat(net.num_exit_blocks),
             bench.solver,
             on_device,
             cfg_scale=solver.cfg_scale,
             cfg_channels=solver.cfg_channels,
+            wants=wants,
         ),
     )
