@@ -15,6 +15,7 @@ from timm.layers import Attention, Mlp
 from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT, DiTBlock
+from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.uvit import UViT
 from schedsearch.exceptions import ConfigError
 
@@ -23,15 +24,17 @@ def keep_blocks(net: nn.Module, keep: Sequence[int]) -> DiT | UViT:
     """Copy a network with some of its blocks.
 
     Args:
-        net: A DiT or U-ViT; not changed.
+        net: A DiT, SiT or U-ViT; not changed.
         keep: Indices of the blocks that stay, increasing. In a U-ViT they count encoder blocks,
             and each decoder block stays with the encoder block whose long skip it merges.
 
     Raises:
-        ConfigError: If the network is neither, or the indices do not increase within it.
+        ConfigError: If the network is none of them, or the indices do not increase within it.
     """
-    if type(net) not in (DiT, UViT):
-        raise ConfigError(f"Blocks can be cut out of a DiT or U-ViT, not a {type(net).__name__}.")
+    if type(net) not in (DiT, SiT, UViT):
+        raise ConfigError(
+            f"Blocks can be cut out of a DiT, SiT or U-ViT, not a {type(net).__name__}."
+        )
     made = cast(DiT | UViT, copy.deepcopy(net))
     total = made.num_exit_blocks
     if not keep or list(keep) != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= total:
@@ -80,7 +83,7 @@ def width_scores(net: DiT, losses: Iterable[Tensor]) -> WidthScores:
 
 
 def narrow(net: nn.Module, num_heads: int, num_hidden: int, scores: WidthScores | None) -> DiT:
-    """Copy a DiT with fewer heads and MLP units in every block.
+    """Copy a DiT or SiT with fewer heads and MLP units in every block.
 
     Args:
         net: The network; not changed.
@@ -89,11 +92,12 @@ def narrow(net: nn.Module, num_heads: int, num_hidden: int, scores: WidthScores 
         scores: The highest stay; None keeps the first ones, for weights that are loaded next.
 
     Raises:
-        ConfigError: If the network is no DiT, or has fewer heads or units.
+        ConfigError: If the network is no DiT or SiT, or has fewer heads or units.
     """
-    if type(net) is not DiT:
+    if type(net) not in (DiT, SiT):
         raise ConfigError(
-            f"Pruning by width needs a DiT, not a {type(net).__name__}; prune its depth instead."
+            f"Pruning by width needs a DiT or SiT, not a {type(net).__name__}; prune its depth "
+            "instead."
         )
     first = cast(DiTBlock, net.blocks[0])
     most_heads = cast(int, first.attn.num_heads)
@@ -103,7 +107,7 @@ def narrow(net: nn.Module, num_heads: int, num_hidden: int, scores: WidthScores 
             f"A narrower network keeps 1..{most_heads} heads and 1..{most_hidden} MLP units, but "
             f"{num_heads} and {num_hidden} are asked for."
         )
-    made: DiT = copy.deepcopy(net)
+    made = cast(DiT, copy.deepcopy(net))
     for index, module in enumerate(made.blocks):
         block = cast(DiTBlock, module)
         heads, units = torch.arange(num_heads), torch.arange(num_hidden)

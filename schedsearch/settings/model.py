@@ -22,7 +22,8 @@ class BackboneSettings:
     name: str | None = None
     """A registry name such as ``DiT-XL/2``; or ``family`` with ``config``."""
     family: str | None = None
-    """``dit``, ``uvit``, or ``package.module:Class`` for anything that meets the protocol."""
+    """``dit``, ``sit``, ``uvit``, or ``package.module:Class`` for anything that meets the
+    protocol."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the class, by their official names."""
     checkpoint: str | None = None

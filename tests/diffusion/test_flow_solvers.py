@@ -113,7 +113,9 @@ def test_orders_on_gaussian_data(name: str, options: dict[str, Any], order: floa
 @pytest.mark.parametrize("name", ["flow_euler", "flow_heun", "sit_sde", "dpm_solver"])
 def test_the_first_step_is_finite_and_called_at_the_noise(name: str) -> None:
     solver = build(name, 4)
-    first = next(solver.trajectory(bent_denoiser, make_noise(2, torch.float32), Tape(make_noise(2))))
+    first = next(
+        solver.trajectory(bent_denoiser, make_noise(2, torch.float32), Tape(make_noise(2)))
+    )
     assert bool(torch.isfinite(first).all())
     assert solver.times[0] == (999.0 if name == "dpm_solver" else 1000.0)
 

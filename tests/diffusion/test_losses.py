@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from schedsearch.diffusion.losses import TrainingLoss, mse
 from schedsearch.diffusion.flow import FlowProcess
+from schedsearch.diffusion.losses import TrainingLoss, mse
 from schedsearch.diffusion.process import DDPMProcess, VPProcess
 from schedsearch.diffusion.variational import VariationalBound
 from schedsearch.exceptions import ConfigError

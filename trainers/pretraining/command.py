@@ -51,9 +51,7 @@ def add_common_arguments(
     add_data_arguments(parser, size_flag=size_flag, channels_flag=channels_flag)
 
     diffusion = parser.add_argument_group("diffusion")
-    diffusion.add_argument(
-        "--process", choices=["ddpm", "vp", "flow"], help="default: by --betas"
-    )
+    diffusion.add_argument("--process", choices=["ddpm", "vp", "flow"], help="default: by --betas")
     diffusion.add_argument("--betas", choices=["linear", "cosine", "vp"], help="default: linear")
     diffusion.add_argument(
         "--prediction",

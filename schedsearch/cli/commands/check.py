@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_overrides, add_space
@@ -75,7 +76,29 @@ def take_action(args: argparse.Namespace) -> int:
     ]
     for title, text in rows:
         print(f"  {title:<10}  {text}")
+    for hint in _hints(settings):
+        print(f"hint: {hint}")
     return ExitCode.DONE
+
+
+def _hints(settings: StudySettings) -> Iterator[str]:
+    """What is valid, but perhaps not meant."""
+    from schedsearch.backbones.weights.sit_files import HINT, file_looks_like_sit
+    from schedsearch.config.backbone_rules import shipped_family
+    from schedsearch.config.checkpoint_paths import locate_weights
+    from schedsearch.schedules.hand_made import HAND_MADE, MOVED
+
+    backbone = settings.backbone
+    if backbone.checkpoint is not None and shipped_family(backbone) == "dit":
+        path = locate_weights(backbone.checkpoint).path
+        if file_looks_like_sit(path):
+            yield f"{path} {HINT}"
+    plain = [entry for entry in settings.warm_start if entry in HAND_MADE]
+    if settings.diffusion.process == "flow" and plain:
+        yield (
+            f"{plain[0]} was made for the clock of DDPM; {plain[0]}{MOVED} has the same depth at "
+            "the same signal-to-noise ratio"
+        )
 
 
 def _profile(settings: StudySettings) -> str:

@@ -72,7 +72,9 @@ def build_solver(
     return solver
 
 
-def _ddpm(settings: SolverSettings, process: NoiseProcess, learned_variance: bool) -> FixedTimesSolver:
+def _ddpm(
+    settings: SolverSettings, process: NoiseProcess, learned_variance: bool
+) -> FixedTimesSolver:
     variance: StepVariance
     if settings.variance == "auto":
         variance = "learned" if learned_variance else "fixed_small"
@@ -81,11 +83,15 @@ def _ddpm(settings: SolverSettings, process: NoiseProcess, learned_variance: boo
     return DDPM(process, ddim_times(settings.spacing, settings.num_steps), variance)
 
 
-def _ddim(settings: SolverSettings, process: NoiseProcess, learned_variance: bool) -> FixedTimesSolver:
+def _ddim(
+    settings: SolverSettings, process: NoiseProcess, learned_variance: bool
+) -> FixedTimesSolver:
     return DDIM(process, ddim_times(settings.spacing, settings.num_steps), settings.eta)
 
 
-def _dpm_solver(settings: SolverSettings, process: NoiseProcess, learned_variance: bool) -> FixedTimesSolver:
+def _dpm_solver(
+    settings: SolverSettings, process: NoiseProcess, learned_variance: bool
+) -> FixedTimesSolver:
     continuous = isinstance(process, VPProcess)
     order, algorithm = settings.order, settings.algorithm
     if isinstance(process, FlowProcess):

@@ -34,9 +34,7 @@ class SitSDE(FixedTimesSolver):
 
     wants: Wants = "velocity"
 
-    def __init__(
-        self, process: FlowProcess, num_steps: int, end_time: float = END_TIME
-    ) -> None:
+    def __init__(self, process: FlowProcess, num_steps: int, end_time: float = END_TIME) -> None:
         grid = (*np.linspace(CLOCK_END, end_time, num_steps).tolist(), 0.0)
         super().__init__(process, (asked_at(process, t) for t in grid[:-1]))
         self._levels = [t / CLOCK_END for t in grid[:-1]]

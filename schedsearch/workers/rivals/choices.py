@@ -115,12 +115,12 @@ def narrowed(bench: Workbench, share: float) -> tuple[Backbone, Mapping[str, Any
     """The network with a share of its heads and MLP units, and what they are.
 
     Raises:
-        ConfigError: If the network is no DiT.
+        ConfigError: If the network is no DiT or SiT.
     """
     net = cast("nn.Module", bench.fresh_backbone())
-    if type(net) is not DiT:
+    if not isinstance(net, DiT):
         raise ConfigError(
-            f"Pruning by width needs a DiT, not a {type(net).__name__}; use depth instead."
+            f"Pruning by width needs a DiT or SiT, not a {type(net).__name__}; use depth instead."
         )
     block = cast(Any, net.blocks[0])
     heads = max(1, round(share * block.attn.num_heads))
