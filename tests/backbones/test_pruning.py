@@ -88,7 +88,7 @@ def test_indices_that_are_not_increasing_blocks(name: str, keep: list[int]) -> N
 
 
 def test_only_the_shipped_families_can_be_cut() -> None:
-    with pytest.raises(ConfigError, match="cut out of a DiT or U-ViT, not a WithUncertainty"):
+    with pytest.raises(ConfigError, match="cut out of a DiT, SiT or U-ViT, not a WithUncertainty"):
         keep_blocks(WithUncertainty.of(make_dit()), [0])
     with pytest.raises(ConfigError, match="not a Linear"):
         keep_blocks(nn.Linear(1, 1), [0])
