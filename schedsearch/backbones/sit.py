@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from schedsearch.backbones.dit import DiT
@@ -17,8 +15,16 @@ class SiT(DiT):
     trained. They are computed and cut off, as in the official code.
 
     Args:
-        learn_sigma: Whether the last layer has rows for variances; true in released weights.
-        **arguments: Further arguments of :class:`schedsearch.backbones.dit.DiT`.
+        input_size: As all arguments but the last in :class:`schedsearch.backbones.dit.DiT`.
+        patch_size: See there.
+        in_channels: See there.
+        hidden_size: See there.
+        depth: See there.
+        num_heads: See there.
+        mlp_ratio: See there.
+        class_dropout_prob: See there.
+        num_classes: See there.
+        learn_sigma: Whether the last layer has rows for variances, as in released weights.
 
     Attributes:
         learn_sigma: Always False, because the output holds no variance.
@@ -27,8 +33,31 @@ class SiT(DiT):
         ValueError: If the sizes do not fit together.
     """
 
-    def __init__(self, *, learn_sigma: bool = True, **arguments: Any) -> None:
-        super().__init__(learn_sigma=learn_sigma, **arguments)
+    def __init__(
+        self,
+        input_size: int = 32,
+        patch_size: int = 2,
+        in_channels: int = 4,
+        hidden_size: int = 1152,
+        depth: int = 28,
+        num_heads: int = 16,
+        mlp_ratio: float = 4.0,
+        class_dropout_prob: float = 0.1,
+        num_classes: int = 1000,
+        learn_sigma: bool = True,
+    ) -> None:
+        super().__init__(
+            input_size,
+            patch_size,
+            in_channels,
+            hidden_size,
+            depth,
+            num_heads,
+            mlp_ratio,
+            class_dropout_prob,
+            num_classes,
+            learn_sigma,
+        )
         self.learn_sigma = False
 
     def predict(self, tokens: Tensor, c: Tensor) -> Tensor:

@@ -122,6 +122,7 @@ class UvitArguments(_Shape):
     skip: bool = True
     null_class: bool = False
 
+    learn_sigma: ClassVar = False
     predicts_variance: ClassVar = False
 
     @property
