@@ -109,6 +109,8 @@ def rivals_fit(
         validate(RecipeSettings, merged_recipe(recipe, entry), ("recipe",), wrong)
         for problem in wrong.problems:
             yield f"{at}.{problem.key}", problem.reason, problem.remedy
+        if getattr(entry, "recipe", {}).get("start", "plain") != "plain":
+            yield from _has_exits(f"{at}.recipe.start", entry, num_blocks)
         if isinstance(entry, ScheduleRival):
             yield from _schedules_exist(at, entry, num_blocks, space, shipped_family(backbone))
             if entry.weights is not None:
@@ -202,6 +204,16 @@ def _schedules_exist(
             )
         except ConfigError as error:
             yield f"{at}.schedules.{index}", str(error).removesuffix("."), None
+
+
+def _has_exits(at: str, entry: RivalSettings, num_blocks: int | None) -> Iterator[Mistake]:
+    """Adapters need schedules that are fine-tuned, each with an exit below full depth."""
+    full = (FULL, f"flat-{num_blocks}")
+    if not isinstance(entry, ScheduleRival) or entry.weights is not None:
+        reason = "exit adapters are for fine-tuned schedules, kind schedule without weights"
+        yield at, reason, "remove start"
+    elif deep := [str(point) for point in entry.points if point in full]:
+        yield at, f"{deep[0]} has no early exit to adapt", "move it to an entry that starts plain"
 
 
 def _plain_steps(

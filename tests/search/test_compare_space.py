@@ -16,6 +16,11 @@ LAYERWISE = "trainers.layerwise:LayerwiseTrainer"
 RIVALS: dict[str, Any] = {
     "steps": {"kind": "steps", "num_steps": [2]},
     "flat": {"kind": "schedule", "schedules": ["flat-7"]},
+    "adapted": {
+        "kind": "schedule",
+        "schedules": ["D7-DiT"],
+        "recipe": {"start": "adapters", "num_steps": 0},
+    },
     "deediff": {
         "kind": "uncertainty",
         "trainer": "trainers.deediff:DeeDiffTrainer",
@@ -31,8 +36,9 @@ RIVALS: dict[str, Any] = {
     "stitch": {"kind": "stitch", "small": "pruned-8", "shares": [0.4]},
 }
 ROWS = [
-    "full", "D3-DiT", "steps-2", "flat-7", "deediff-0.7", "deediff-0.7-twin", "calm-t0.99",
-    "calm-t0.99-twin", "every1-1", "fora-2", "caching-t0.3", "teacache-0.7", "tome-0.4",
+    "full", "D3-DiT", "steps-2", "flat-7", "adapted-D7-DiT", "deediff-0.7",
+    "deediff-0.7-twin", "calm-t0.99", "calm-t0.99-twin", "every1-1", "fora-2", "caching-t0.3",
+    "teacache-0.7", "tome-0.4",
     "pruned-8", "stitch-0.4",
 ]  # fmt: skip
 SMALL = {
@@ -102,6 +108,18 @@ def test_the_account_of_a_row_says_what_it_costs(compared: tuple[Path, Done]) ->
     assert rows["flat-7"].training_samples == 16
     assert rows["deediff-0.7"].calibration_calls > 1
     assert rows["tome-0.4"].training_samples == rows["tome-0.4"].calibration_calls == 0
+
+
+def test_a_schedule_may_start_from_exit_adapters(compared: tuple[Path, Done]) -> None:
+    run, _ = compared
+    row = rows_of(run)["adapted-D7-DiT"]
+    file = read_method_file(run / "methods" / "adapted-D7-DiT" / "method.yaml")
+    exits = sorted(set(file.numbers["depths"]) - {10})
+    assert file.network == {"adapters": {"exits": exits}}
+    assert row.extra_parameters == len(exits) * (64 + 1) * 64
+    assert row.training_samples == 0
+    # Untuned, D7's first row has four times this FID.
+    assert row.qualities[0].fid < 2 * rows_of(run)["full"].qualities[0].fid
 
 
 def test_a_dynamic_method_has_its_static_twin(compared: tuple[Path, Done]) -> None:
