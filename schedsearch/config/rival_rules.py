@@ -25,7 +25,7 @@ from schedsearch.settings import (
     SolverSettings,
     SpaceSettings,
 )
-from schedsearch.settings.plan import PLAN
+from schedsearch.settings.plan import PLAN, PlanSettings
 from schedsearch.settings.rivals import (
     RIVAL_KINDS,
     FittedStepsRival,
@@ -45,6 +45,9 @@ RIVALS = "rivals"
 
 TAKEN = (FULL, PRESETS, PLAN)
 """Names of rows that are no entries of the section."""
+
+WHOLE_CALLS = (ScheduleRival, StepsRival, PrunedRival, SmallRival)
+"""Entries that remember nothing from one network call to the next."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
@@ -129,10 +132,21 @@ def steps_fit(
     """The solver takes the numbers of steps, and steps are fitted to a deterministic run."""
     for name, entry in rivals.items():
         at = f"{RIVALS}.{name}"
+        if solver.cfg_interval is not None and not isinstance(entry, WHOLE_CALLS):
+            reason = f"{entry.kind} cannot follow solver.cfg_interval"
+            yield f"{at}.kind", reason, "set solver.cfg_interval to null, or remove the entry"
         if isinstance(entry, StepsRival):
             yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
         elif isinstance(entry, FittedStepsRival):
             yield from _fitted_steps(at, entry, solver)
+
+
+def plans_fit(
+    plan: PlanSettings | None, solver: SolverSettings, diffusion: DiffusionSettings
+) -> Iterator[Mistake]:
+    """The solver takes the numbers of steps that plans are made for."""
+    if plan is not None:
+        yield from _plain_steps(f"{PLAN}.num_steps", plan, solver, diffusion)
 
 
 def twins_exist(
@@ -217,7 +231,7 @@ def _has_exits(at: str, entry: RivalSettings, num_blocks: int | None) -> Iterato
 
 
 def _plain_steps(
-    at: str, entry: StepsRival, solver: SolverSettings, diffusion: DiffusionSettings
+    at: str, entry: StepsRival | PlanSettings, solver: SolverSettings, diffusion: DiffusionSettings
 ) -> Iterator[Mistake]:
     for index, num_steps in enumerate(entry.num_steps):
         fewer = dataclasses.replace(solver, num_steps=num_steps)

@@ -28,6 +28,7 @@ from schedsearch.config.data_rules import (
 from schedsearch.config.paths import PACKAGE_PREFIX, why_not_importable
 from schedsearch.config.rival_rules import (
     RIVALS,
+    plans_fit,
     rivals_fit,
     steps_fit,
     trainers_exist,
@@ -43,9 +44,11 @@ from schedsearch.settings import (
     ProfileSettings,
     RecipeSettings,
     SearchSettings,
+    SolverSettings,
     SpaceSettings,
     StudySettings,
 )
+from schedsearch.settings.plan import PlanSettings
 
 Rule = Callable[..., Iterator[Mistake]]
 
@@ -160,6 +163,20 @@ def adapters(
         yield "recipe.start", reason, "set start to plain"
 
 
+def guidance_interval(
+    solver: SolverSettings, recipe: RecipeSettings, plan: PlanSettings | None
+) -> Iterator[Mistake]:
+    """What remembers a batch from call to call needs guidance in all calls, or in none."""
+    if solver.cfg_interval is None:
+        return
+    at, remedy = "solver.cfg_interval", "set it to null"
+    if plan is not None:
+        yield at, "plans reuse what an earlier call made of the same batch", f"{remedy}, or plan"
+    if recipe.start == "adapters":
+        reason = "adapters are fitted on calls of one batch"
+        yield at, reason, f"{remedy}, or recipe.start to plain"
+
+
 def table_seeds(search: SearchSettings, profile: ProfileSettings | None) -> Iterator[Mistake]:
     """Optimal schedules of the error table need a table."""
     if profile is None and search.dp_seeds:
@@ -187,6 +204,7 @@ BETWEEN_SECTIONS: tuple[Rule, ...] = (
     image_shape,
     guidance,
     solver_options,
+    guidance_interval,
     trained_by_flow,
     training,
     retraining,
@@ -194,6 +212,7 @@ BETWEEN_SECTIONS: tuple[Rule, ...] = (
     table_seeds,
     rivals_fit,
     steps_fit,
+    plans_fit,
 )
 ON_DISK: tuple[Rule, ...] = (
     missing_class,

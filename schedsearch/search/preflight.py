@@ -23,7 +23,8 @@ from schedsearch.workers.starts import exits_of_space
 from schedsearch.workers.workbench import Workbench, build_workbench
 
 if TYPE_CHECKING:
-    from schedsearch.evaluation.latency_table import LatencyTable
+    from schedsearch.evaluation.latency import cost_times
+from schedsearch.evaluation.latency_table import LatencyTable
     from schedsearch.runs.folder import RunFolder
     from schedsearch.runs.latency_file import LatencyReport
     from schedsearch.settings import StudySettings
@@ -68,7 +69,7 @@ class Preflight:
 
     def predict_ms(self, schedule: ExitSchedule) -> float:
         """Latency of a schedule by the table, ms per batch."""
-        return self.table.predict(schedule, self.bench.solver.times)
+        return self.table.predict(schedule, cost_times(self.bench.solver))
 
     def disk_bytes(self) -> int:
         """Roughly what a run will write: EMA weights, and the state of running trials."""

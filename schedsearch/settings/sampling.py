@@ -62,6 +62,8 @@ class SolverSettings:
         if not 0 <= low < high <= 1000:
             reason = f"must be two rising times in [0, 1000], got {low:g} and {high:g}"
             yield "cfg_interval", reason, "null guides always"
+        elif low == 0 and high == 1000:
+            yield "cfg_interval", "0 to 1000 is the whole clock", "remove the key"
         elif self.cfg_scale == 1:
             reason = f"guidance is off, got {low:g} to {high:g}"
             yield "cfg_interval", reason, "set cfg_scale above 1, or remove the key"

@@ -101,7 +101,12 @@ def _measure(
     """Measure one batch size and print its tables."""
     from rich.table import Table
 
-    from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_interleaved
+    from schedsearch.evaluation.latency import (
+        BASELINE,
+        cost_times,
+        latency_protocol,
+        measure_interleaved,
+    )
     from schedsearch.evaluation.latency_table import measure_table
     from schedsearch.report.console import result_console
     from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -142,7 +147,7 @@ def _measure(
             name,
             str(schedule),
             f"{m.median_ms:.1f} ± {m.half_width_ms:.1f}",
-            f"{fitted.predict(schedule, solver.times):.1f}",
+            f"{fitted.predict(schedule, cost_times(solver)):.1f}",
             f"{m.acceleration:.1%}",
         )
     console.print(runs)
