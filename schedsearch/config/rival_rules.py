@@ -15,6 +15,7 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, Mistake, nearest_or_list, shown
 from schedsearch.files.validation import validate
 from schedsearch.schedules.argument import resolve_schedule
+from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset
@@ -100,6 +101,7 @@ def rivals_fit(
     backbone: BackboneSettings,
     space: SpaceSettings,
     recipe: RecipeSettings,
+    diffusion: DiffusionSettings | None = None,
 ) -> Iterator[Mistake]:
     """Recipes are valid, schedules exist in the network, and named rows exist."""
     rows = {row.name: row for row in rows_of(rivals, {})}
@@ -115,7 +117,9 @@ def rivals_fit(
         if getattr(entry, "recipe", {}).get("start", "plain") != "plain":
             yield from _has_exits(f"{at}.recipe.start", entry, num_blocks)
         if isinstance(entry, ScheduleRival):
-            yield from _schedules_exist(at, entry, num_blocks, space, shipped_family(backbone))
+            clock = None if diffusion is None else diffusion.clock
+            family = shipped_family(backbone)
+            yield from _schedules_exist(at, entry, num_blocks, space, family, clock)
             if entry.weights is not None:
                 yield from _is_trained(f"{at}.weights", entry.weights, rivals)
         elif isinstance(entry, PrunedRival | SmallRival) and num_blocks is not None:
@@ -184,6 +188,7 @@ def schedule_at(
     num_intervals: int,
     family: str | None,
     edges: Edges | None = None,
+    clock: Clock | None = None,
 ) -> ExitSchedule:
     """The schedule that a point of ``kind: schedule`` means.
 
@@ -200,12 +205,18 @@ def schedule_at(
         num_exit_blocks=num_exit_blocks,
         num_intervals=num_intervals,
         edges=edges,
+        clock=clock,
         family=family,
     )
 
 
 def _schedules_exist(
-    at: str, entry: ScheduleRival, num_blocks: int | None, space: SpaceSettings, family: str | None
+    at: str,
+    entry: ScheduleRival,
+    num_blocks: int | None,
+    space: SpaceSettings,
+    family: str | None,
+    clock: Clock | None,
 ) -> Iterator[Mistake]:
     for index, point in enumerate(entry.points):
         try:
@@ -215,6 +226,7 @@ def _schedules_exist(
                 space.num_intervals,
                 family,
                 space.interval_edges,
+                clock,
             )
         except ConfigError as error:
             yield f"{at}.schedules.{index}", str(error).removesuffix("."), None

@@ -93,6 +93,7 @@ def _check_warm_starts(sections: Mapping[str, Any], findings: Findings, read_fil
         findings,
         num_exit_blocks=num_exit_blocks_of(backbone),
         family=shipped_family(backbone),
+        clock=sections["diffusion"].clock if "diffusion" in sections else None,
         read_files=read_files,
     )
     if "search" in sections and not findings.touches((WARM_START,)):

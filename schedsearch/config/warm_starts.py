@@ -11,6 +11,7 @@ from schedsearch.config.paths import FROM_FOLDER, names_a_file, why_not_a_file
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, InvalidFileError, Mistake, nearest, shown
 from schedsearch.schedules.argument import read_schedule_for
+from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset, preset_for
 from schedsearch.settings import SearchSettings, SpaceSettings
@@ -69,6 +70,7 @@ def resolve_warm_starts(
     *,
     num_exit_blocks: int | None,
     family: str | None,
+    clock: Clock | None = None,
     read_files: bool = True,
     twins: Mapping[str, ExitSchedule] | None = None,
 ) -> list[WarmStart]:
@@ -80,6 +82,7 @@ def resolve_warm_starts(
         findings: Receives the mistakes.
         num_exit_blocks: Exit blocks of the backbone; None if only its class can tell.
         family: Family of the backbone; None for a custom class.
+        clock: Clock of the process; None takes schedules of any.
         read_files: Whether to read schedule files, or to leave them out.
         twins: Static twins by row; None leaves them out.
     """
@@ -109,7 +112,7 @@ def resolve_warm_starts(
             continue
         else:
             try:
-                file = read_schedule_for(entry, num_exit_blocks, family)
+                file = read_schedule_for(entry, num_exit_blocks, family, clock)
             except InvalidFileError as error:
                 findings.problems += error.problems
                 continue
@@ -117,7 +120,10 @@ def resolve_warm_starts(
                 findings.add((WARM_START, i), str(error).removesuffix("."))
                 continue
             start = WarmStart(file.name, file.schedule)
-        if (reason := whole.why_not(start.schedule)) is not None:
+        if clock is not None and start.schedule.clock not in (None, clock):
+            reason = f"{start.label} is for the clock {start.schedule.clock}, not {clock}"
+            findings.add((WARM_START, i), reason, "set diffusion.process, or remove the entry")
+        elif (reason := whole.why_not(start.schedule)) is not None:
             reason = f"{start.label} ({start.schedule}) is not in the space: {reason}"
             findings.add((WARM_START, i), reason, "change the space, or remove the entry")
         else:

@@ -33,6 +33,7 @@ from schedsearch.schedules.exit_schedule import CLOCK_END, ExitSchedule
 if TYPE_CHECKING:
     from schedsearch.settings import EvaluationSettings, SolverSettings, StudySettings
 
+
 def cost_times(solver: Solver) -> tuple[float, ...]:
     """Clock times of the network calls, by what they cost.
 

@@ -67,13 +67,18 @@ def fitted_numbers(numbers: Mapping[str, Any]) -> FittedStepsNumbers:
     return found
 
 
-def numbers_of(schedule: ExitSchedule) -> dict[str, Any]:
-    """The numbers of kind ``schedule`` in a method file."""
+def numbers_of(schedule: ExitSchedule, clock: Clock) -> dict[str, Any]:
+    """The numbers of kind ``schedule`` in a method file.
+
+    Args:
+        schedule: The schedule.
+        clock: Clock of the process that it was measured with.
+    """
     numbers: dict[str, Any] = {"depths": list(schedule.depths)}
     if schedule.edges is not None:
         numbers["edges"] = list(schedule.edges)
-    if schedule.clock is not None:
-        numbers["clock"] = schedule.clock
+    if clock != "ddpm":
+        numbers["clock"] = clock
     return numbers
 
 
@@ -85,7 +90,7 @@ class _ScheduleNumbers:
     depths: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     edges: tuple[float, ...] | None = None
     """Edges of the intervals; None for equal ones."""
-    clock: Clock | None = None
+    clock: Clock = "ddpm"
     """Process whose times the clock counts."""
 
 

@@ -13,6 +13,7 @@ import torch
 
 from schedsearch.config import dump_settings
 from schedsearch.data.loading import check_labels_fit
+from schedsearch.evaluation.latency import cost_times
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
@@ -23,8 +24,7 @@ from schedsearch.workers.starts import exits_of_space
 from schedsearch.workers.workbench import Workbench, build_workbench
 
 if TYPE_CHECKING:
-    from schedsearch.evaluation.latency import cost_times
-from schedsearch.evaluation.latency_table import LatencyTable
+    from schedsearch.evaluation.latency_table import LatencyTable
     from schedsearch.runs.folder import RunFolder
     from schedsearch.runs.latency_file import LatencyReport
     from schedsearch.settings import StudySettings

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from schedsearch.files.problems import Mistake, shown
 from schedsearch.files.validation import rules
+from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.edges import Edges, shifted_edges, why_no_edges
 from schedsearch.schedules.space import Monotone, SearchSpace
 from schedsearch.settings.common import Count, Positive, Prediction
@@ -92,6 +93,11 @@ class DiffusionSettings:
         if self.time is None:
             reason = "process: flow must say how the network is fed its time"
             yield "time", reason, "write sit (0 is noise), sigma or sigma1000 (0 is data)"
+
+    @property
+    def clock(self) -> Clock:
+        """What the clock of schedules counts; the continuous process shares DDPM's."""
+        return "flow" if self.process == "flow" else "ddpm"
 
     def to_dict(self) -> dict[str, Any]:
         """What defines the sampled process, as plain data: only keys that it has."""

@@ -166,6 +166,7 @@ def _save(
         save_weights(weights, target, about)
     save_grid(quality.samples, folder.trial(job.number) / "samples.png")
     name = job.label or f"trial-{job.number:04d}"
+    clock = bench.settings.diffusion.clock
     backbone = ScheduledBackbone(
         family=family_of(bench.settings.backbone), num_exit_blocks=net.num_exit_blocks
     )
@@ -176,7 +177,7 @@ def _save(
                 name=name,
                 kind="schedule",
                 backbone=backbone,
-                numbers=numbers_of(job.schedule),
+                numbers=numbers_of(job.schedule, clock),
                 network={"adapters": {"exits": list(exits)}},
                 weights=target.name,
                 weights_sha256=sha256_of(target),
@@ -190,6 +191,7 @@ def _save(
             backbone=backbone,
             depths=job.schedule.depths,
             edges=job.schedule.edges,
+            clock=clock,
             weights=target.name,
         ),
     )

@@ -75,6 +75,7 @@ def take_action(args: argparse.Namespace) -> int:
             num_exit_blocks=net.num_exit_blocks,
             num_intervals=10 if space is None else space.num_intervals,
             edges=None if space is None else space.interval_edges,
+            clock=settings.diffusion.clock,
             family=family,
         )
         for name in names

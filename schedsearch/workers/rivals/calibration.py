@@ -103,7 +103,9 @@ def _calibrated(
         schedule = schedule_at(
             str(point), num_blocks, space.num_intervals, family, space.interval_edges
         )
-        return Calibrated(kind="schedule", numbers=numbers_of(schedule))
+        return Calibrated(
+            kind="schedule", numbers=numbers_of(schedule, bench.settings.diffusion.clock)
+        )
     if isinstance(entry, StepsRival):
         return Calibrated(kind="steps", numbers={}, num_steps=int(cast(int, point)))
     if isinstance(entry, FittedStepsRival):
@@ -133,7 +135,7 @@ def _calibrated(
         )
     # A pruned or small network runs at its full depth.
     full = space.build().schedule([num_blocks] * space.num_intervals)
-    return Calibrated(kind="schedule", numbers=numbers_of(full))
+    return Calibrated(kind="schedule", numbers=numbers_of(full, bench.settings.diffusion.clock))
 
 
 def _block_plan(

@@ -48,7 +48,8 @@ def measure_twin(
     folder.mkdir(parents=True, exist_ok=True)
     if weights is not None:
         link_file(weights, folder / WEIGHTS)
-    found = Calibrated(kind="schedule", numbers=numbers_of(schedule))
+    numbers = numbers_of(schedule, bench.settings.diffusion.clock)
+    found = Calibrated(kind="schedule", numbers=numbers)
     twin = method_file_of(bench, name + TWIN, found, file.network, weights)
     record = measured_record(row, twin, "schedule", found, folder)
     write_method_file(folder / METHOD, twin)
