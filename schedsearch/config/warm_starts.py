@@ -121,8 +121,8 @@ def resolve_warm_starts(
                 continue
             start = WarmStart(file.name, file.schedule)
         if clock is not None and start.schedule.clock not in (None, clock):
-            reason = f"{start.label} is for the clock {start.schedule.clock}, not {clock}"
-            findings.add((WARM_START, i), reason, "set diffusion.process, or remove the entry")
+            other = f"{start.label} is for the clock {start.schedule.clock}, not {clock}"
+            findings.add((WARM_START, i), other, "set diffusion.process, or remove the entry")
         elif (reason := whole.why_not(start.schedule)) is not None:
             reason = f"{start.label} ({start.schedule}) is not in the space: {reason}"
             findings.add((WARM_START, i), reason, "change the space, or remove the entry")

@@ -10,7 +10,6 @@ import torch
 
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.pruning import blocks_of, keep_blocks, narrow, width_scores
-from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.uvit import UViT
 from schedsearch.diffusion.losses import mse
 from schedsearch.evaluation.error_table import measure_error_table
@@ -120,7 +119,7 @@ def narrowed(bench: Workbench, share: float) -> tuple[Backbone, Mapping[str, Any
         ConfigError: If the network is neither DiT nor U-ViT.
     """
     net = cast("nn.Module", bench.fresh_backbone())
-    if type(net) not in (DiT, SiT, UViT):
+    if not isinstance(net, DiT | UViT):
         raise ConfigError(f"Pruning by width needs a DiT or U-ViT, not a {type(net).__name__}.")
     block = cast(Any, blocks_of(net)[0])
     heads = max(1, round(share * block.attn.num_heads))
