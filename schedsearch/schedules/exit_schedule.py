@@ -55,6 +55,8 @@ class ExitSchedule:
                     f"An exit depth is an integer >= 0, but interval {interval} has {depth!r}."
                 )
         if self.edges is not None:
+            if any(isinstance(e, bool) or not isinstance(e, int | float) for e in self.edges):
+                raise ValueError(f"The edges of an exit schedule are numbers, got {self.edges!r}.")
             edges = tuple(float(edge) for edge in self.edges)
             if (reason := why_no_edges(edges, len(self.depths))) is not None:
                 raise ValueError(f"The edges of an exit schedule are wrong: {reason}.")

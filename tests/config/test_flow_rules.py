@@ -166,7 +166,10 @@ def test_solvers_and_processes_fit(process: Any, options: dict[str, Any], expect
 @pytest.mark.parametrize(
     ("solver", "expected"),
     [
-        ("cfg_scale: 2.0, cfg_interval: [700, 100]", "must be two rising times in [0, 1000], got 700 and"),
+        (
+            "cfg_scale: 2.0, cfg_interval: [700, 100]",
+            "must be two rising times in [0, 1000], got 700 and",
+        ),
         ("cfg_interval: [100, 700]", "guidance is off, got 100 to 700; set cfg_scale above 1"),
         ("cfg_scale: 2.0, cfg_interval: [0, 1000]", "0 to 1000 is the whole clock; remove"),
         ("cfg_scale: 2.0, cfg_interval: [100, 700]", "plans reuse what an earlier call made"),

@@ -70,6 +70,12 @@ def test_wrong_edges_are_refused(edges: tuple[float, ...], reason: str) -> None:
         ExitSchedule((3, 2, 1), edges)
 
 
+@pytest.mark.parametrize("edge", ["250", None, True, [250.0]])
+def test_edges_are_numbers(edge: object) -> None:
+    with pytest.raises(ValueError, match="are numbers"):
+        ExitSchedule((2, 1), (0.0, edge, 1000.0))  # type: ignore[arg-type]
+
+
 def test_every_schedule_of_a_space_has_its_edges() -> None:
     space = SearchSpace(1, 3, 10, edges=SHIFT_3)
     rng = np.random.default_rng(0)
