@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.weights.checkpoint import load_backbone_from
+from schedsearch.backbones.wrapped import WrappedBackbone
 from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
@@ -113,7 +114,7 @@ def sample(
         )
     # Validate the settings.
     file = schedule.file if isinstance(schedule, LoadedMethod) else None
-    inner = getattr(net, "net", net)  # of a network with further parameters
+    inner = net.net if isinstance(net, WrappedBackbone) else net
     own: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
     given: DiffusionSettings = read_sections(
         {"diffusion": dataclasses.asdict(own) if diffusion is None else dict(diffusion)}

@@ -33,9 +33,10 @@ def weighted(error: Tensor, process: NoiseProcess, t: Tensor) -> Tensor:
 class TrainingLoss:
     """The loss set by ``recipe.loss``, as a sum of terms.
 
-    ``mse`` is the squared error of the prediction; with flow matching that of the velocity. ``hybrid`` is L_hybrid = L_simple + lambda
-    L_vlb (Improved DDPM, Eq. 16); its second term trains only the variance. One uniformly drawn
-    term of L_vlb estimates L_vlb / T. Adding it without a factor therefore gives the paper's
+    ``mse`` is the squared error of the prediction; with flow matching that of the velocity.
+    ``hybrid`` is L_hybrid = L_simple + lambda L_vlb (Improved DDPM, Eq. 16); its second term
+    trains only the variance. One uniformly drawn term of L_vlb estimates L_vlb / T. Adding it
+    without a factor therefore gives the paper's
     lambda = 1 / T = 0.001. The released DiT does the same.
 
     Args:

@@ -38,8 +38,9 @@ U_VIT_TIME_SCALE = 999.0
 class NoiseProcess(ABC):
     """Forward process ``x_t = alpha_t x_0 + sigma_t eps``.
 
-    Here ``alpha_t^2 + sigma_t^2 = 1``; ``FlowProcess`` has its own scales. All scales are computed in float64. In float32 they would
-    lose digits at both ends of the clock, where alpha^2 or sigma is below 1e-4.
+    Here ``alpha_t^2 + sigma_t^2 = 1``; ``FlowProcess`` has its own scales. All scales are
+    computed in float64. In float32 they would lose digits at both ends of the clock, where
+    alpha^2 or sigma is below 1e-4.
 
     Args:
         prediction: Prediction target: ``eps``, ``x0``, or ``v = alpha eps - sigma x0``

@@ -102,8 +102,9 @@ def loss_weights(process: NoiseProcess, t: Tensor) -> Tensor:
 
     The weighted loss is ``alpha_t |eps - eps_theta|^2`` for every prediction target; alpha_t is
     that of the variance-preserving process with the same SNR. The factor alpha_t is our choice. A
-    short fine-tune repairs errors near the noise more easily, so L_simple (DDPM, Eq. 14) weights them too much; see ``benchmarks/README.md``. The factor SNR
-    of x0 predictions is infinite at the data, so it is clamped (Hang et al. 2023, Eq. 8).
+    short fine-tune repairs errors near the noise more easily, so L_simple (DDPM, Eq. 14) weights
+    them too much; see ``benchmarks/README.md``. The factor SNR of x0 predictions is infinite at
+    the data, so it is clamped (Hang et al. 2023, Eq. 8).
     """
     alpha, sigma = process.scales(t)
     factor = alpha / torch.hypot(alpha, sigma) if process.kind == "flow" else alpha

@@ -33,6 +33,9 @@ from schedsearch.schedules.exit_schedule import CLOCK_END, ExitSchedule
 if TYPE_CHECKING:
     from schedsearch.settings import EvaluationSettings, SolverSettings, StudySettings
 
+BASELINE = "full"
+"""Name of the schedule against which savings are measured."""
+
 
 def cost_times(solver: Solver) -> tuple[float, ...]:
     """Clock times of the network calls, by what they cost.
@@ -44,10 +47,6 @@ def cost_times(solver: Solver) -> tuple[float, ...]:
         return solver.times
     low, high = solver.cfg_interval
     return tuple(t for t in solver.times for _ in range(1 + (low <= t <= high)))
-
-
-BASELINE = "full"
-"""Name of the schedule against which savings are measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,8 +51,8 @@ class SolverSettings:
     step from there to 0. Null takes 0.1 and, for ``euler_maruyama``, 1, as U-ViT's code does, and
     40 for ``sit_sde``, as SiT's does."""
     shift: Positive = 1.0
-    """Process ``flow`` with ``flow_euler``, ``flow_heun`` or ``dpm_solver``: moves the times towards
-    the noise (SD3, Eq. 23). The clock counts after it."""
+    """Process ``flow`` with ``flow_euler``, ``flow_heun`` or ``dpm_solver``: moves the times
+    towards the noise (SD3, Eq. 23). The clock counts after it."""
 
     @rules
     def _rules(self) -> Iterator[Mistake]:

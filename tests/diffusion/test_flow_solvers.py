@@ -144,7 +144,7 @@ def test_networks_of_the_data_and_of_the_noise_give_the_samples_of_the_velocity(
 
 @pytest.mark.parametrize("num_steps", [2, 10])
 def test_the_sde_is_that_of_sit(num_steps: int) -> None:
-    """In SiT's time, 0 at the noise: drift v + w score, w = 1 - t, last step 0.04 without noise."""
+    """In SiT's time, 0 at the noise: drift v + w score, w = 1 - t, last step 0.04, no noise."""
     noise, tape = make_noise(3), Tape(make_noise(3))
 
     def velocity(x: Tensor, t: float) -> Tensor:  # data minus noise

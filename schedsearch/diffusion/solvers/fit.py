@@ -70,10 +70,8 @@ def fit_steps(solver: Solver, batches: Sequence[CalibrationBatch], num_steps: in
     calls = _meeting_calls(solver, num_steps)
     times = tuple(solver.times[call] for call in calls)
     targets = [_states(solver, batch, [*calls[1:], len(solver.times)]) for batch in batches]
-    fits = [
-        _fit(solver.process, batches, targets, times, output)
-        for output in outputs_of(solver.process)
-    ]
+    process = solver.process
+    fits = [_fit(process, batches, targets, times, output) for output in outputs_of(process)]
     return min(fits, key=lambda fit: fit.distance)
 
 
