@@ -4,7 +4,6 @@ import hashlib
 import json
 from importlib import resources
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -43,12 +42,11 @@ def test_meets_the_protocols_and_names_its_weights(name: str) -> None:
     assert float(training["test_accuracy"]) > 0.9
 
 
-def test_they_differ_and_both_see_noise() -> None:
+def test_they_differ_and_both_see_damage() -> None:
     assert len({build_extractor(name, None).sha256 for name in NAMES}) == 2
     images = random_images(600)
-    rng = np.random.default_rng(0)
-    noisy = images[:300].numpy() + rng.normal(0, 25, images[:300].shape)
-    bad = torch.from_numpy(noisy.clip(0, 255).astype(np.uint8))
+    bad = images[:300].clone()
+    bad[..., :16] = 128  # the left half is empty
     for name in NAMES:
         extractor = build_extractor(name, None)
         real = feature_statistics(extractor(images[300:]))

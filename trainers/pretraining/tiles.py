@@ -112,11 +112,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--test-share must lie between 0 and 1, got {args.test_share:g}")
     try:
         tiles, labels, names = read_tiles(args.path)
+        test = held_out(labels, names, args.test_share, args.seed)
+        if not test.any():
+            raise ConfigError(
+                f"{args.path}: no class has drawings that fit into {args.test_share:g} of its "
+                "tiles. Raise --test-share."
+            )
     except SchedSearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return int(error.exit_code)
     images = on_background(tiles, args.background)
-    test = held_out(labels, names, args.test_share, args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
     for name, rows in ((TRAIN, ~test), (TEST, test)):
         _write(args.output / name, images[rows], labels[rows])
