@@ -7,7 +7,7 @@ Shapes: N batch, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -235,7 +235,7 @@ class NoiseProcess(Protocol):
     """The forward process and the network's prediction target, on the clock [0, 1000]."""
 
     prediction: Prediction
-    kind: ClassVar[Process]
+    kind: Process
 
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
         """Draw training times, (num,), on the CPU."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from schedsearch.diffusion.process import NoiseProcess
 from schedsearch.schedules.exit_schedule import CLOCK_END
-from schedsearch.settings import NetworkTime, Prediction
+from schedsearch.settings import NetworkTime, Prediction, Process
 
 END_MARGIN = 1.0
 """Clock distance to the end where a prediction says nothing about the velocity (SiT's code)."""
@@ -36,7 +36,7 @@ class FlowProcess(NoiseProcess):
         shift: Moves training times towards the noise; see :func:`shifted`.
     """
 
-    kind = "flow"
+    kind: Process = "flow"
 
     def __init__(
         self,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -47,7 +46,7 @@ class NoiseProcess(ABC):
             (Salimans and Ho 2022, App. D).
     """
 
-    kind: ClassVar[Process]
+    kind: Process
     start_time: float
     """Clock time where sampling starts, the noisiest one."""
 
@@ -161,7 +160,7 @@ class DDPMProcess(NoiseProcess):
         prediction: Prediction target, as for :class:`NoiseProcess`.
     """
 
-    kind = "ddpm"
+    kind: Process = "ddpm"
     num_timesteps = NUM_TIMESTEPS
     start_time = float(NUM_TIMESTEPS - 1)
 
@@ -204,7 +203,7 @@ class VPProcess(NoiseProcess):
     999 s, as in U-ViT's training.
     """
 
-    kind = "vp"
+    kind: Process = "vp"
     start_time = CLOCK_END
 
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:

@@ -238,13 +238,21 @@ def _metadata(
     return {
         "command": f"python -m {module} {shlex.join(words)}",
         "data": args.data,
-        "diffusion": ", ".join(f"{k} {v}" for k, v in diffusion_of(args).to_dict().items()),
+        "diffusion": _shown(diffusion_of(args)),
         "weights": f"EMA {args.ema_decay}",
         "steps": str(args.steps),
         "seed": str(args.seed),
         "final_loss": f"{loss:.4f}",
         "torch": torch.__version__,
     }
+
+
+def _shown(diffusion: DiffusionSettings) -> str:
+    """The process and, with flow matching, the law of its training times."""
+    keys = diffusion.to_dict()
+    if diffusion.process == "flow":
+        keys |= {"times": diffusion.times, "shift": diffusion.shift}
+    return ", ".join(f"{key} {value}" for key, value in keys.items())
 
 
 def _without_folders(word: str) -> str:
