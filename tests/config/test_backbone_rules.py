@@ -165,3 +165,17 @@ def test_presets_scale_to_the_decoder(uvit: Edited) -> None:
         "D3-DiT": (6, 6, 5, 5, 4, 4, 3, 3, 3, 3),  # the same shares of a DiT's depth
     }
     assert all(a >= b for s in starts.values() for a, b in itertools.pairwise(s))
+
+
+def test_a_sit_is_a_network_of_flow_matching_and_says_its_time(edited: Edited) -> None:
+    path = edited(("family: dit", "family: sit"))
+    solver = "\nsolver: {name: flow_euler, num_steps: 4}\n"
+    text = path.read_text()
+    path.write_text(text + solver + "diffusion: {betas: linear}\n")
+    assert "diffusion.process: a SiT is trained by flow matching, got ddpm" in mistakes(path)
+    path.write_text(text + solver + "diffusion: {process: flow}\n")
+    assert "diffusion.time: process: flow must say how" in mistakes(path)
+    path.write_text(text + solver + "diffusion: {process: flow, time: sit}\n")
+    assert read_settings(path).diffusion.time == "sit"
+    path.write_text(text + solver)
+    assert read_settings(path).diffusion.time == "sit", "the default of a SiT"

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="IN",
-        help="weights: .safetensors, .pt or .pth (release or training file of DiT, ASE or U-ViT), "
+        help="weights: .safetensors, .pt or .pth (release or training file of DiT, SiT, REPA, ASE or "
+        "U-ViT), "
         "a training folder of U-ViT (N.ckpt), a folder of a diffusers DiT model or pipeline, or "
         "package:NAME",
     )
