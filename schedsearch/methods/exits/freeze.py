@@ -52,8 +52,9 @@ def frozen_schedule(
         interval: min(num_exit_blocks, max(least, math.floor(_mean(run) - num_always + 0.5)))
         for interval, run in runs.items()
     }
-    depths = (depth_of[_nearest(interval, depth_of)] for interval in range(num_intervals))
-    return ExitSchedule(tuple(depths), edges)
+    return ExitSchedule(
+        tuple(depth_of[_nearest(interval, depth_of)] for interval in range(num_intervals)), edges
+    )
 
 
 def share_explained_by_time(blocks: Sequence[Tensor]) -> float:
