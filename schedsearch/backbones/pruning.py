@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from timm.layers import Attention, Mlp
@@ -129,7 +129,7 @@ def _with_heads(attn: nn.Module, heads: Tensor) -> nn.Module:
     qkv, proj = cast(nn.Linear, attn.qkv), cast(nn.Linear, attn.proj)
     num_heads, width = cast(int, attn.num_heads), qkv.in_features
     size = qkv.out_features // (3 * num_heads)
-    like = {"device": qkv.weight.device, "dtype": qkv.weight.dtype}
+    like: dict[str, Any] = {"device": qkv.weight.device, "dtype": qkv.weight.dtype}
     has_bias = qkv.bias is not None
     if isinstance(attn, UvitAttention):
         made = copy.deepcopy(attn)

@@ -32,6 +32,7 @@ from schedsearch.settings.rivals import (
     FittedStepsRival,
     PrunedRival,
     RivalSettings,
+    RouterRival,
     ScheduleRival,
     SimilarityRival,
     SmallRival,
@@ -143,6 +144,11 @@ def steps_fit(
             yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
         elif isinstance(entry, FittedStepsRival):
             yield from _fitted_steps(at, entry, solver)
+        elif isinstance(entry, RouterRival) and solver.num_steps < 2:
+            reason = (
+                f"a router reuses every second step, but solver.num_steps is {solver.num_steps}"
+            )
+            yield at, reason, "take more steps, or remove the entry"
 
 
 def plans_fit(

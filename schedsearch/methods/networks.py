@@ -81,8 +81,10 @@ def check_network(network: Mapping[str, Any], net: Backbone) -> None:
     """
     fits = len(network.get("keep", ())) in (0, net.num_exit_blocks)
     if "heads" in network:
-        cut = isinstance(net, DiT | UViT)
-        fits = cut and cast(Any, blocks_of(net)[0]).attn.num_heads == network["heads"]
+        fits = (
+            isinstance(net, DiT | UViT)
+            and cast(Any, blocks_of(net)[0]).attn.num_heads == network["heads"]
+        )
     if not fits:
         raise ConfigError(
             "The method is for a pruned network, but got another one. Build it with the method's "

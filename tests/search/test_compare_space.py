@@ -30,6 +30,7 @@ RIVALS: dict[str, Any] = {
     "every1": {"kind": "block_cache", "every": [1]},
     "fora": {"kind": "block_cache", "every": [2]},
     "caching": {"kind": "block_cache", "thresholds": [0.3], "scale_shift": "closed_form"},
+    "l2c": {"kind": "router", "penalties": [1e-3], "iterations": 2, "calibration_samples": 8},
     "teacache": {"kind": "residual_cache", "signal": "input", "first": 0, "targets": [0.7]},
     "tome": {"kind": "tome", "ratios": [0.4]},
     "pruned": {"kind": "pruned", "depth": [8], "calibration_samples": 8},
@@ -38,7 +39,7 @@ RIVALS: dict[str, Any] = {
 ROWS = [
     "full", "D3-DiT", "steps-2", "flat-7", "adapted-D7-DiT", "deediff-0.7",
     "deediff-0.7-twin", "calm-t0.99", "calm-t0.99-twin", "every1-1", "fora-2", "caching-t0.3",
-    "teacache-0.7", "tome-0.4",
+    "l2c-0.001", "teacache-0.7", "tome-0.4",
     "pruned-8", "stitch-0.4",
 ]  # fmt: skip
 SMALL = {
@@ -101,6 +102,7 @@ def test_the_account_of_a_row_says_what_it_costs(compared: tuple[Path, Done]) ->
     assert rows["flat-7"].share == pytest.approx(0.7)
     assert rows["fora-2"].share == pytest.approx(4 / 7)
     assert rows["fora-2"].held_bytes == 2 * 10 * 16 * 64 * 4
+    assert rows["l2c-0.001"].share == pytest.approx(1.0)  # two steps of training change little
     assert rows["pruned-8"].share == pytest.approx(0.8)
     assert rows["pruned-8"].extra_parameters < 0 < rows["stitch-0.4"].extra_parameters
     assert rows["stitch-0.4"].share == pytest.approx((3 * 8 + 4 * 10) / 70)

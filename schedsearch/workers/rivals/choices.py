@@ -25,7 +25,7 @@ from schedsearch.methods.block_choice import (
 from schedsearch.settings.rivals import PrunedRival, SmallRival
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from schedsearch.protocols import Backbone, Method, NetworkCall
     from schedsearch.workers.workbench import Workbench
@@ -118,7 +118,7 @@ def narrowed(bench: Workbench, share: float) -> tuple[Backbone, Mapping[str, Any
     Raises:
         ConfigError: If the network is neither DiT nor U-ViT.
     """
-    net = cast("nn.Module", bench.fresh_backbone())
+    net = bench.fresh_backbone()
     if not isinstance(net, DiT | UViT):
         raise ConfigError(f"Pruning by width needs a DiT or U-ViT, not a {type(net).__name__}.")
     block = cast(Any, blocks_of(net)[0])
