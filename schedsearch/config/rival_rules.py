@@ -137,8 +137,10 @@ def steps_fit(
     """The solver takes the numbers of steps, and steps are fitted to a deterministic run."""
     for name, entry in rivals.items():
         at = f"{RIVALS}.{name}"
-        if solver.cfg_interval is not None and not isinstance(entry, WHOLE_CALLS):
-            reason = f"{entry.kind} cannot follow solver.cfg_interval"
+        adapted = getattr(entry, "recipe", {}).get("start") == "adapters"
+        whole = isinstance(entry, WHOLE_CALLS) and not adapted
+        if solver.cfg_interval is not None and not whole:
+            reason = f"{'adapters' if adapted else entry.kind} cannot follow solver.cfg_interval"
             yield f"{at}.kind", reason, "set solver.cfg_interval to null, or remove the entry"
         if isinstance(entry, StepsRival):
             yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)

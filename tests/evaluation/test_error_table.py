@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from schedsearch.data.digits import load_digits
 from schedsearch.data.sources import ImagesInMemory
+from schedsearch.diffusion.flow import FlowProcess
 from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess, build_process
 from schedsearch.evaluation.error_table import (
     loss_weights,
@@ -200,6 +201,33 @@ def test_equal_errors_of_the_noise_weigh_the_same_whatever_is_predicted(process)
     torch.testing.assert_close(weighted["v"], weighted["eps"])
     torch.testing.assert_close(weighted["x0"][1:], weighted["eps"][1:])
     assert weighted["x0"][0] < weighted["eps"][0]  # the cut
+
+
+def test_an_error_weighs_the_same_in_flow_matching_at_the_same_snr() -> None:
+    vp = VPProcess()
+    t = torch.tensor([100.0, 400.0, 900.0], dtype=torch.float64)
+    alpha, sigma = vp.scales(t)
+    clock = 1000 * sigma / (alpha + sigma)  # where flow matching has this ratio
+    error = 0.3 * torch.ones(3, dtype=torch.float64)
+    flow_alpha = 1 - clock / 1000
+    errors = {"velocity": error / flow_alpha, "eps": error}
+    for prediction, own in errors.items():
+        found = loss_weights(FlowProcess("sit", prediction), clock) * own**2
+        torch.testing.assert_close(found, alpha * 0.09)
+
+
+def test_flow_matching_is_measured_from_data_to_noise() -> None:
+    process = FlowProcess("sigma1000")
+
+    class Zero(Shifted):
+        def forward(self, x, t, y, *, exit_depth):
+            return torch.zeros_like(x)
+
+    losses = np.array(measure(Zero(process), process=process, num_images=200).losses)[:, 0]
+    sigma = torch.linspace(0, 1, 5001, dtype=torch.float64)[:-1]
+    # The velocity is the noise for images of zero, and its error counts (1 - sigma)^2 alpha.
+    weights = (1 - sigma) ** 3 / torch.hypot(1 - sigma, sigma)
+    np.testing.assert_allclose(losses, weights.view(5, -1).mean(1).numpy(), rtol=0.15)
 
 
 def test_x0_prediction_has_a_finite_weight_at_the_data() -> None:

@@ -65,6 +65,25 @@ def test_custom_model_and_trainer(tmp_path: Path) -> None:
     assert "Min-SNR weighting with gamma=5" in log
 
 
+@pytest.mark.slow
+def test_flow_matching_model(tmp_path: Path) -> None:
+    printed = run(
+        "05_flow_matching_model.py",
+        "--output=out",
+        "--pretrain-steps=20",
+        "--num-steps=2",
+        "--num-samples=40",
+        "--n-trials=3",
+        "--workers=1",
+    )
+    assert "trained the painter: velocity loss" in printed
+    assert "four images from Python: pixel std" in printed
+    folder = tmp_path / "out" / "run"
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert [row["evaluation"]["nfe"] for row in rows] == [20, 20, 20]
+    assert "prediction: x0" in (folder / "space.yaml").read_text()
+
+
 def test_use_exported_schedule(tmp_path: Path) -> None:
     (tmp_path / "flat.yaml").write_text(
         "schema: schedsearch.schedule/1\n"
