@@ -22,15 +22,12 @@ DEFAULTS = SolverSettings()
 FEWEST_STEPS = {1: 1, 2: 2, 3: 4}
 """Least network calls of a singlestep solver, by order."""
 
-
-FLOW_SOLVERS = ("flow_euler", "flow_heun", "sit_sde")
-"""Solvers that integrate a velocity; they run on nothing but flow matching."""
-
 SOLVERS_OF: dict[Process, tuple[str, ...]] = {
     "ddpm": ("ddpm", "ddim", "dpm_solver"),
     "vp": ("dpm_solver", "euler_maruyama"),
-    "flow": (*FLOW_SOLVERS, "dpm_solver"),
+    "flow": ("flow_euler", "flow_heun", "sit_sde", "dpm_solver"),
 }
+"""Solvers by the process that they can reverse."""
 
 
 def solver_mistakes(

@@ -190,11 +190,13 @@ def test_what_remembers_a_batch_cannot_follow_an_interval(flow: Callable[..., li
         "  cache: {kind: block_cache, every: [2]}\n"
         "  fitted: {kind: fitted_steps, num_steps: [5]}\n"
         "  fewer: {kind: steps, num_steps: [5]}\n"
+        "  tuned: {kind: schedule, schedules: [D3-DiT], recipe: {start: adapters}}\n"
     )
     found = flow("process: flow, time: sit", ("search: {", more + "search: {"), NO_VARIANCE)
     assert "rivals.cache.kind: block_cache cannot follow solver.cfg_interval" in found[0]
     assert "rivals.fitted.kind: fitted_steps cannot follow solver.cfg_interval" in found[1]
-    assert len(found) == 2
+    assert "rivals.tuned.kind: adapters cannot follow solver.cfg_interval" in found[2]
+    assert len(found) == 3
 
 
 def test_a_plan_for_half_a_step_of_heun(flow: Callable[..., list[str]]) -> None:

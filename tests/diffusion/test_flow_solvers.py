@@ -22,6 +22,7 @@ from gaussian_data import (
 from torch import Tensor, nn
 
 from schedsearch.diffusion.flow import FlowProcess
+from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.diffusion.solvers.base import FixedTimesSolver
 from schedsearch.diffusion.solvers.fit import CalibrationBatch, fit_steps
@@ -235,6 +236,12 @@ def test_fitted_steps_belong_to_their_process() -> None:
     numbers = FittedStepsNumbers(output="noise", times=(999.0,), coefficients=((1.0, 0.0, 0.0),))
     with pytest.raises(ConfigError, match=r"of the noise, which the process flow has not"):
         numbers.solver(FLOW, 1.0)
+    numbers = FittedStepsNumbers(
+        output="data", times=(999.0,), coefficients=((1.0, 0.0, 0.0),), process="ddpm"
+    )
+    with pytest.raises(ConfigError, match=r"fitted on the process ddpm, but got flow; use"):
+        numbers.solver(FLOW, 1.0)
+    assert numbers.solver(DDPMProcess(), 1.0).wants == "eps"
 
 
 def test_every_solver_of_flow_matching_wants_the_best_denoiser_of_its_kind() -> None:

@@ -54,6 +54,7 @@ def fitted_steps(bench: Workbench, net: Backbone, num_steps: int, num_samples: i
             "times": list(fit.times),
             "coefficients": [list(step) for step in fit.coefficients],
             "cfg_scale": float(settings.solver.cfg_scale),
+            "process": settings.diffusion.process,
         },
         num_steps=settings.solver.num_steps,
         calls=CALLS,
