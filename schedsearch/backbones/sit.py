@@ -9,7 +9,7 @@ from schedsearch.tokens import Tokens
 
 
 class SiT(DiT):
-    """A DiT whose time is 0 at the noise and 1 at the data, and whose output is a velocity.
+    """A DiT with times from noise (0) to data (1) that predicts a velocity.
 
     Released weights keep the layer of a DiT that learns variances, but the variances are never
     trained. They are computed and cut off, as in the official code.
@@ -85,6 +85,6 @@ class SiT(DiT):
         return super().forward(x, t, y, exit_depth=exit_depth)
 
     def open(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tokens:
-        """Embed a batch at times in [0, 1]: the tokens before the first block."""
+        """Embed a batch at times in [0, 1]."""
         # NOTE: Times are fed unscaled, as in the official code, and must not be integers.
         return super().open(x, t if t.is_floating_point() else t.float(), y)

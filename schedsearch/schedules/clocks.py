@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from schedsearch.schedules.edges import CLOCK_END
 
 Clock = Literal["ddpm", "flow"]
-"""What a schedule's clock counts: timesteps of DDPM (1000 s for continuous time s), or 1000 sigma
-of flow matching after the sampler's shift."""
+"""What a schedule's clock counts.
+
+``ddpm``: timesteps of DDPM, or 1000 s for continuous time s. ``flow``: 1000 sigma, after the
+sampler's shift."""
 
 NUM_TIMESTEPS = 1000
 """Timesteps of DDPM (Sec. 4)."""
@@ -69,7 +71,7 @@ class _Vp:
 
 
 class _Flow:
-    """The linear path ``x_t = (1 - sigma) x_0 + sigma eps``; the clock is 1000 sigma."""
+    """The path ``(1 - sigma) x_0 + sigma eps`` of flow matching; the clock is 1000 sigma."""
 
     def half_log_snr(self, t: float) -> float:
         return math.log((CLOCK_END - t) / t)

@@ -1,4 +1,4 @@
-"""Hand-made exit schedules of the paper (ASE, Table 5), scaled to any depth, on both clocks."""
+"""Hand-made exit schedules of the paper (ASE, Table 5), at any depth, on both clocks."""
 
 from __future__ import annotations
 

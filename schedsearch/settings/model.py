@@ -135,7 +135,7 @@ class DataSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShiftedEdges:
-    """Edges by a reference shift: where a sampler with this shift takes equal steps."""
+    """Edges at the times where a sampler with this shift takes equal steps."""
 
     shift: Positive
     """1 gives equal intervals; 3, as in SD3, makes those near the noise narrow."""

@@ -1,4 +1,4 @@
-"""Trains a SiT from scratch by flow matching on real images and writes its EMA weights.
+"""Trains a SiT from scratch by flow matching and writes its EMA weights.
 
 The default network is for 32 x 32 colour tiles; FILE is the ``train.npz`` of
 ``python -m trainers.pretraining.tiles``::

@@ -75,7 +75,10 @@ def drawing_of(name: str) -> str:
 
 
 def held_out(labels: Labels, names: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
-    """Choose test tiles, (N,) bool: whole drawings of every class, up to a share of its tiles."""
+    """Choose test tiles, (N,) bool.
+
+    Of every class, whole drawings are taken at random, up to a share of its tiles.
+    """
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), dtype=bool)
     drawings = np.array([drawing_of(name) for name in names])

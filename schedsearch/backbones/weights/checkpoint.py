@@ -137,9 +137,10 @@ def load_backbone_from(
 
 
 def with_variances_of(settings: BackboneSettings, weights: Weights) -> BackboneSettings:
-    """Let the weights of a SiT say whether it has rows for variances, unless the section does.
+    """Let the weights of a SiT decide ``learn_sigma`` where the section does not.
 
-    SiT's training script builds them, its sampling script expects none, and neither uses them.
+    SiT's training script builds rows for variances, its sampling script expects none, and neither
+    uses them.
     """
     found = has_variances(weights.state)
     if found is None or "learn_sigma" in settings.config or family_of(settings) != "sit":

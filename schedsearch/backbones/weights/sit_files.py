@@ -1,4 +1,7 @@
-"""What tells weights of SiT from those of a DiT, and REPA's layout of them; no torch here."""
+"""Weights of SiT: REPA's layout, and what tells them from a DiT's.
+
+No torch here, so that ``check`` stays fast.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from schedsearch.backbones.weights.weight_files import Weights
 
 LAST_WEIGHT = "final_layer.linear.weight"
-"""Weight of the last layer of a DiT or SiT, (P * P * outputs, D)."""
+"""Weight of the last layer, (P * P * outputs, D)."""
 
 PATCHES = "x_embedder.proj.weight"
 """Weight that embeds patches, (D, C, P, P)."""
@@ -43,8 +46,8 @@ def is_repa(state: Mapping[str, Any]) -> bool:
 def as_sit(weights: Weights) -> Weights:
     """Return weights of SiT in the official layout.
 
-    REPA's projectors are dropped, since they serve training alone. Its older files number the
-    blocks behind the aligned one anew; they get the official numbers.
+    REPA's projectors are dropped, since they serve training alone. Its older files call the
+    blocks behind the aligned one ``decoder_blocks``; they get the official names.
 
     Args:
         weights: Weights of a file, of SiT or REPA.
