@@ -71,7 +71,7 @@ class _Vp:
 
 
 class _Flow:
-    """The path ``(1 - sigma) x_0 + sigma eps`` of flow matching; the clock is 1000 sigma."""
+    """Flow matching, ``(1 - sigma) x_0 + sigma eps``; the clock is 1000 sigma."""
 
     def half_log_snr(self, t: float) -> float:
         return math.log((CLOCK_END - t) / t)

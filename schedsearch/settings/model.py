@@ -165,6 +165,8 @@ class SpaceSettings:
         edges = self.interval_edges
         if edges is not None and (why := why_no_edges(edges, self.num_intervals)) is not None:
             remedy = "write equal, {shift: 3}, or a list such as [0, 250, ..., 1000]"
+            if len(edges) not in (0, 1, self.num_intervals + 1):
+                remedy = f"set num_intervals to {len(edges) - 1}, or correct the list"
             yield "edges", why, remedy
 
     @property

@@ -54,7 +54,10 @@ def test_three_ways_to_write_them(
 @pytest.mark.parametrize(
     ("edges", "message"),
     [
-        ("[0, 500, 1000]", "space.edges: 10 intervals have 11 edges, got 3; write equal"),
+        (
+            "[0, 500, 1000]",
+            "space.edges: 10 intervals have 11 edges, got 3; set num_intervals to 2",
+        ),
         ("{shift: 0}", "space.edges.shift: must be > 0"),
         ("{shfit: 3}", "space.edges"),
         ("{shift: 2000}", "space.edges: edges rise by at least 1"),

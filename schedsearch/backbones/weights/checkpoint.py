@@ -14,7 +14,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT
-from schedsearch.backbones.registry import build_backbone, family_of
+from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.shape_arguments import differences
 from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.weights.sit_files import (
@@ -25,6 +25,7 @@ from schedsearch.backbones.weights.sit_files import (
 )
 from schedsearch.backbones.weights.weight_files import Weights, name_some, read_weights
 from schedsearch.backbones.wrapped import ADAPTERS
+from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.config.checkpoint_paths import locate_weights
 from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import replacing
@@ -143,7 +144,8 @@ def with_variances_of(settings: BackboneSettings, weights: Weights) -> BackboneS
     uses them.
     """
     found = has_variances(weights.state)
-    if found is None or "learn_sigma" in settings.config or family_of(settings) != "sit":
+    family, _ = REGISTRY.get(settings.name or "", (settings.family, {}))
+    if found is None or "learn_sigma" in settings.config or family != "sit":
         return settings
     return dataclasses.replace(settings, config={**settings.config, "learn_sigma": found})
 
