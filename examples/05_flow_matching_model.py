@@ -7,7 +7,7 @@ trains it for some seconds on the digits, writes the space, and runs the command
 
     cd examples && schedsearch run ../runs/flow/space.yaml --output ../runs/flow/run
 
-It takes about a minute. The numbers are too small for conclusions.
+It takes a few minutes. The numbers are too small for conclusions.
 """
 
 from __future__ import annotations

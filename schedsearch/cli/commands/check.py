@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from schedsearch.cli.arguments import add_overrides, add_space
 
 if TYPE_CHECKING:
-    from schedsearch.settings import EvaluationSettings, StudySettings
+    from schedsearch.settings import DiffusionSettings, EvaluationSettings, StudySettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +59,7 @@ def take_action(args: argparse.Namespace) -> int:
             f"{settings.resources.num_workers} workers",
         ),
         ("budget", _budget(settings)),
+        ("process", _process(settings.diffusion)),
         ("solver", f"{settings.solver.name}, {settings.solver.num_steps} steps"),
         (
             "evaluation",
@@ -127,6 +128,18 @@ def _budget(settings: StudySettings) -> str:
 
 def _evaluation(evaluation: EvaluationSettings) -> str:
     return f"{evaluation.num_samples} samples, {evaluation.features} features"
+
+
+def _process(diffusion: DiffusionSettings) -> str:
+    if diffusion.process != "flow":
+        return f"{diffusion.betas} betas, the network predicts {diffusion.prediction}"
+    fed = {"sigma": "sigma", "sigma1000": "1000 sigma", "sit": "1 - sigma"}[str(diffusion.time)]
+    velocity = "data - noise" if diffusion.time == "sit" else "noise - data"
+    predicts = {"velocity": velocity, "x0": "the data", "eps": "the noise"}
+    return (
+        f"flow matching, the network is fed {fed} and predicts "
+        f"{predicts[str(diffusion.prediction)]}; clock: 1000 sigma after the solver's shift"
+    )
 
 
 def _confirmation(settings: StudySettings) -> str:
