@@ -16,6 +16,12 @@ MIN_WIDTH = 1.0
 """Least width of an interval, so that each holds a timestep of a discrete process."""
 
 
+EDGE_SLACK = 2e-4
+"""A time this far below an edge counts as on it.
+
+Samplers with the shift of the edges call the network at the edges, up to rounding in float32."""
+
+
 def equal_edges(num_intervals: int) -> Edges:
     """Return the edges of equal intervals."""
     # NOTE: Multiplied first, because 1000 / 30 is rounded and would move whole timesteps.

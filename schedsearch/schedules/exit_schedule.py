@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedsearch.schedules.clocks import Clock, LogSnr, time_of_same_snr
 from schedsearch.schedules.edges import CLOCK_END as CLOCK_END
-from schedsearch.schedules.edges import Edges, equal_edges, why_no_edges
+from schedsearch.schedules.edges import EDGE_SLACK, Edges, equal_edges, why_no_edges
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +87,7 @@ class ExitSchedule:
 
         Returns:
             ``min(n - 1, floor(t n / 1000))``, at least 0, for equal intervals. Else the i with
-            ``edges[i] <= t < edges[i + 1]``.
+            ``edges[i] <= t < edges[i + 1]``, where a time 2e-4 below an edge counts as on it.
 
         Raises:
             ValueError: If ``t`` lies outside the clock or is not a number.
@@ -99,7 +99,7 @@ class ExitSchedule:
             )
         num = len(self.depths)
         if self.edges is not None:
-            return min(num - 1, max(0, bisect_right(self.edges, t) - 1))
+            return min(num - 1, max(0, bisect_right(self.edges, t + EDGE_SLACK) - 1))
         # NOTE: Multiplied first, because 1000 / 30 is rounded and would move whole timesteps.
         return min(num - 1, max(0, math.floor(t * num / CLOCK_END)))
 
@@ -138,7 +138,7 @@ class ExitSchedule:
             interval = torch.floor(clock * len(self.depths) / CLOCK_END).long()
         else:
             edges = torch.tensor(self.edges, dtype=torch.float64, device=t.device)
-            interval = torch.bucketize(clock, edges, right=True) - 1
+            interval = torch.bucketize(clock + EDGE_SLACK, edges, right=True) - 1
         interval = interval.clamp(0, len(self.depths) - 1)
         return torch.tensor(self.depths, dtype=torch.long, device=t.device)[interval]
 

@@ -37,9 +37,23 @@ def test_bisection_agrees_with_the_formula(shift: float, times: list[float]) -> 
     depths = schedule.depths_at(torch.tensor(times, dtype=torch.float32)).tolist()
     assert depths == [schedule.depth_at(t) for t in times]
     for t in times:
-        u = t / 1000 / (shift - (shift - 1) * t / 1000)  # the time before the shift
-        if abs(10 * u - round(10 * u)) > 1e-9:
+        if min(abs(t - edge) for edge in shifted_edges(10, shift)) > 1e-3:
+            u = t / 1000 / (shift - (shift - 1) * t / 1000)  # the time before the shift
             assert schedule.interval_of(t) == min(9, math.floor(10 * u))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("num_steps", [10, 20, 30])
+def test_a_sampler_of_the_same_shift_visits_every_interval_alike(
+    num_steps: int, dtype: torch.dtype
+) -> None:
+    u = torch.arange(1, num_steps + 1, dtype=dtype) / num_steps
+    times = 1000 * (3 * u / (1 + 2 * u))  # the times of SD3's sampler
+    schedule = ExitSchedule(TEN, SHIFT_3)
+    calls = [schedule.interval_of(float(t)) for t in times[:-1]]
+    expected = [i * 10 // num_steps for i in range(1, num_steps)]
+    assert calls == expected
+    assert schedule.depths_at(times[:-1]).tolist() == [TEN[i] for i in expected]
 
 
 def test_an_edge_belongs_to_the_interval_above_it() -> None:
