@@ -99,3 +99,16 @@ def test_the_sde_calls_the_network_once_per_step(monkeypatch: pytest.MonkeyPatch
 def test_other_solvers_are_refused() -> None:
     with pytest.raises(ConfigError, match="ddim cannot run on the process flow"):
         schedsearch.sample(make_net(), SCHEDULE, solver="ddim", num=1)
+
+
+@torch.inference_mode()
+def test_an_enabled_sit_follows_the_edges() -> None:
+    net = make_net()
+    x, y = starting_noise(0, 2, (2, 8, 8)), torch.tensor([1, 7])
+    for t in (0.0, 0.03, 0.1, 0.3, 0.5, 0.76, 1.0):
+        time = torch.full((2,), t)
+        expected = net(x, time, y, exit_depth=SCHEDULE.depth_at(1000 * (1 - t)))
+        with schedsearch.enabled(net, SCHEDULE):
+            assert torch.equal(net(x, time, y), expected)
+    with schedsearch.enabled(net, "D3-DiT@flow"):
+        assert net(x, torch.zeros(2), y).shape == x.shape
