@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 from schedsearch.config.backbone_rules import known_arguments, shipped_family
 from schedsearch.files.problems import Mistake, shown
-from schedsearch.settings import BackboneSettings, DiffusionSettings, Process, SolverSettings
+from schedsearch.settings import (
+    BackboneSettings,
+    DiffusionSettings,
+    Prediction,
+    Process,
+    SolverSettings,
+)
 
 OWN_OPTIONS = {
     "eta": "ddim",
@@ -31,13 +37,18 @@ SOLVERS_OF: dict[Process, tuple[str, ...]] = {
 
 
 def solver_mistakes(
-    solver: SolverSettings, *, process: Process, learned_variance: bool | None = None
+    solver: SolverSettings,
+    *,
+    process: Process,
+    prediction: Prediction | None = None,
+    learned_variance: bool | None = None,
 ) -> Iterator[Mistake]:
     """Find options that do not fit the solver or the process.
 
     Args:
         solver: Section ``solver``, of valid types and ranges.
         process: The forward process.
+        prediction: What the network predicts; None if that does not matter here.
         learned_variance: Whether the network predicts variances; None if that is not known.
     """
     if solver.name not in SOLVERS_OF[process]:
@@ -45,7 +56,7 @@ def solver_mistakes(
         return
     yield from _options_of_others(solver)
     if process == "flow":
-        yield from _flow(solver)
+        yield from _flow(solver, prediction)
     else:
         yield from _times(solver, continuous=process == "vp")
     if solver.name == "ddpm" and solver.variance == "learned" and learned_variance is False:
@@ -72,7 +83,10 @@ def solver_options(
     arguments = None if backbone is None else known_arguments(backbone)
     learned = None if arguments is None else arguments.predicts_variance
     yield from solver_mistakes(
-        solver, process=diffusion.process or "ddpm", learned_variance=learned
+        solver,
+        process=diffusion.process or "ddpm",
+        prediction=diffusion.prediction,
+        learned_variance=learned,
     )
 
 
@@ -132,7 +146,7 @@ def _times(solver: SolverSettings, *, continuous: bool) -> Iterator[Mistake]:
         yield "solver.num_steps", reason, "take fewer steps, or use ddim"
 
 
-def _flow(solver: SolverSettings) -> Iterator[Mistake]:
+def _flow(solver: SolverSettings, prediction: Prediction | None) -> Iterator[Mistake]:
     """What solvers on the straight path cannot do."""
     if solver.spacing != DEFAULTS.spacing:
         reason = f"the times of flow matching are uniform before the shift, got {solver.spacing}"
@@ -151,6 +165,9 @@ def _flow(solver: SolverSettings) -> Iterator[Mistake]:
         yield "solver.num_steps", reason, "take at least 2"
     if solver.name != "dpm_solver":
         return
+    if prediction == "eps":
+        reason = "dpm_solver starts at sigma = 0.999, where a prediction of eps says too little"
+        yield "solver.name", reason, "set it to flow_euler, flow_heun or sit_sde"
     for key, allowed in (("method", "multistep"), ("algorithm", "dpmsolver++")):
         if (value := getattr(solver, key)) != allowed:
             reason = f"dpm_solver on flow matching is {allowed}, got {value}"

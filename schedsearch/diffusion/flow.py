@@ -50,7 +50,7 @@ class FlowProcess(NoiseProcess):
         self._sign = -1.0 if time == "sit" else 1.0
         self.start_time = CLOCK_END - END_MARGIN if prediction == "eps" else CLOCK_END
         self.end_time = END_MARGIN if prediction == "x0" else 0.0
-        """Smallest clock time at which the network can be asked for a velocity."""
+        """Clock time where training ends, next to the data."""
 
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
         """Draw training times, (num,) float32, on the CPU."""

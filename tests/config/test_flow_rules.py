@@ -205,6 +205,14 @@ def test_a_plan_for_half_a_step_of_heun(flow: Callable[..., list[str]]) -> None:
     assert "plan.num_steps[0]: flow_heun makes two network calls per step, got 5 calls" in found
 
 
+def test_a_network_of_the_noise_and_dpm_solver() -> None:
+    diffusion = DiffusionSettings(process="flow", time="sit", prediction="eps")
+    ((key, reason, _),) = solver_options(SolverSettings(name="dpm_solver"), diffusion)
+    assert key == "solver.name"
+    assert "starts at sigma = 0.999, where a prediction of eps says too little" in reason
+    assert not [*solver_options(SolverSettings(name="flow_heun"), diffusion)]
+
+
 def test_a_sit_needs_flow_matching(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solver_rules, "shipped_family", lambda backbone: backbone.family)
     sit = BackboneSettings(family="sit")

@@ -64,7 +64,10 @@ def build_solver(
         ConfigError: If the settings contradict each other, the process or the backbone.
     """
     for key, reason, remedy in solver_mistakes(
-        settings, process=process.kind, learned_variance=learned_variance
+        settings,
+        process=process.kind,
+        prediction=process.prediction,
+        learned_variance=learned_variance,
     ):
         raise ConfigError(f"{key}: {reason}; {remedy}.")
     solver = SOLVERS[settings.name](settings, process, learned_variance)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from schedsearch.diffusion.flow import FlowProcess
 from schedsearch.diffusion.solvers.base import FixedTimesSolver, required
-from schedsearch.diffusion.solvers.flow import asked_at, steps_of
+from schedsearch.diffusion.solvers.flow import starts_of, steps_of
 from schedsearch.protocols import Denoiser, StepNoise, Wants
 from schedsearch.schedules.exit_schedule import CLOCK_END
 
@@ -36,7 +36,7 @@ class SitSDE(FixedTimesSolver):
 
     def __init__(self, process: FlowProcess, num_steps: int, end_time: float = END_TIME) -> None:
         grid = (*np.linspace(CLOCK_END, end_time, num_steps).tolist(), 0.0)
-        super().__init__(process, (asked_at(process, t) for t in grid[:-1]))
+        super().__init__(process, starts_of(process, grid))
         self._levels = [t / CLOCK_END for t in grid[:-1]]
         self._steps = steps_of(grid)
 
