@@ -294,6 +294,11 @@ class ExitRule(Protocol):
     trainer with the second.
     """
 
+    @property
+    def edges(self) -> tuple[float, ...] | None:
+        """Edges of the schedules' intervals on the clock; None for equal ones."""
+        ...
+
     def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
         """Return exit depths, (N,) int64, for clock times ``t``, (N,)."""
         ...

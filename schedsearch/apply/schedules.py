@@ -17,13 +17,10 @@ from schedsearch.families.family import Family, ProcessKind
 from schedsearch.files.problems import Findings, nearest_or_list
 from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, preset_for, presets
+from schedsearch.schedules.hand_made import FULL, MOVED, preset_for, presets
 from schedsearch.schedules.schedule_file import ScheduleFile, read_schedule_file
 
 METHOD_SCHEMA = "schedsearch.method/"
-
-MOVED = "@flow"
-"""End of a preset's name when it is moved to the clock of flow matching."""
 
 
 def schedule_for(

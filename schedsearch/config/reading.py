@@ -28,6 +28,7 @@ from schedsearch.settings import (
     DiffusionSettings,
     EvaluationSettings,
     SolverSettings,
+    SpaceSettings,
     StudySettings,
 )
 
@@ -44,6 +45,8 @@ class ModelSettings:
     evaluation: EvaluationSettings
     data: DataSettings | None = None
     """Turns latents into pixels; None where the section is missing or wrong."""
+    space: SpaceSettings | None = None
+    """Gives presets and lists of depths their intervals; None unless it has ``edges``."""
 
 
 def read_settings(path_or_name: str | Path, overrides: Sequence[str] = ()) -> StudySettings:
@@ -106,7 +109,9 @@ def read_model_settings(
         path = find_space(source)
         folder = path.parent.absolute()
         document, findings = _parse(read_limited(path), str(path), overrides)
-    wanted = [field.name for field in dataclasses.fields(ModelSettings) if field.name != "data"]
+    wanted = ["backbone", "diffusion", "solver", "evaluation"]
+    if _has_edges(document.data):
+        wanted.append("space")
     # Drop the mistakes of other sections.
     findings.problems = [
         p for p in findings.problems if not p.key or p.key.partition(".")[0] in wanted
@@ -121,6 +126,11 @@ def read_model_settings(
     if "data" in data:
         sections |= validate_sections(data, Findings("data"), only=["data"])
     return ModelSettings(**sections)
+
+
+def _has_edges(data: Any) -> bool:
+    space = data.get("space") if isinstance(data, Mapping) else None
+    return isinstance(space, Mapping) and "edges" in space
 
 
 def read_sections(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, Mistake, nearest_or_list, shown
 from schedsearch.files.validation import validate
 from schedsearch.schedules.argument import resolve_schedule
+from schedsearch.schedules.clocks import Clock
+from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, HAND_MADE
+from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset
 from schedsearch.settings import (
     BackboneSettings,
     DiffusionSettings,
@@ -100,6 +102,7 @@ def rivals_fit(
     backbone: BackboneSettings,
     space: SpaceSettings,
     recipe: RecipeSettings,
+    diffusion: DiffusionSettings | None = None,
 ) -> Iterator[Mistake]:
     """Recipes are valid, schedules exist in the network, and named rows exist."""
     rows = {row.name: row for row in rows_of(rivals, {})}
@@ -115,7 +118,9 @@ def rivals_fit(
         if getattr(entry, "recipe", {}).get("start", "plain") != "plain":
             yield from _has_exits(f"{at}.recipe.start", entry, num_blocks)
         if isinstance(entry, ScheduleRival):
-            yield from _schedules_exist(at, entry, num_blocks, space, shipped_family(backbone))
+            clock = None if diffusion is None else diffusion.clock
+            family = shipped_family(backbone)
+            yield from _schedules_exist(at, entry, num_blocks, space, family, clock)
             if entry.weights is not None:
                 yield from _is_trained(f"{at}.weights", entry.weights, rivals)
         elif isinstance(entry, PrunedRival | SmallRival) and num_blocks is not None:
@@ -186,7 +191,12 @@ def trainers_exist(rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:
 
 
 def schedule_at(
-    point: str, num_exit_blocks: int, num_intervals: int, family: str | None
+    point: str,
+    num_exit_blocks: int,
+    num_intervals: int,
+    family: str | None,
+    edges: Edges | None = None,
+    clock: Clock | None = None,
 ) -> ExitSchedule:
     """The schedule that a point of ``kind: schedule`` means.
 
@@ -195,20 +205,37 @@ def schedule_at(
     """
     if found := re.fullmatch(r"flat-(\d+)", point):
         point = found[1]
-    elif not re.fullmatch(r"[\d\s]+", point) and point not in (FULL, *HAND_MADE):
-        known = nearest_or_list(point, [FULL, *HAND_MADE])
+    elif not re.fullmatch(r"[\d\s]+", point) and not is_preset(point):
+        known = nearest_or_list(point, [FULL, *PRESET_NAMES])
         raise ConfigError(f"unknown schedule {point!r}; {known}; or flat-N, or a list of depths")
     return resolve_schedule(
-        point, num_exit_blocks=num_exit_blocks, num_intervals=num_intervals, family=family
+        point,
+        num_exit_blocks=num_exit_blocks,
+        num_intervals=num_intervals,
+        edges=edges,
+        clock=clock,
+        family=family,
     )
 
 
 def _schedules_exist(
-    at: str, entry: ScheduleRival, num_blocks: int | None, space: SpaceSettings, family: str | None
+    at: str,
+    entry: ScheduleRival,
+    num_blocks: int | None,
+    space: SpaceSettings,
+    family: str | None,
+    clock: Clock | None,
 ) -> Iterator[Mistake]:
     for index, point in enumerate(entry.points):
         try:
-            schedule_at(str(point), num_blocks or 10**6, space.num_intervals, family)
+            schedule_at(
+                str(point),
+                num_blocks or 10**6,
+                space.num_intervals,
+                family,
+                space.interval_edges,
+                clock,
+            )
         except ConfigError as error:
             yield f"{at}.schedules.{index}", str(error).removesuffix("."), None
 

@@ -93,6 +93,7 @@ def _check_warm_starts(sections: Mapping[str, Any], findings: Findings, read_fil
         findings,
         num_exit_blocks=num_exit_blocks_of(backbone),
         family=shipped_family(backbone),
+        clock=sections["diffusion"].clock if "diffusion" in sections else None,
         read_files=read_files,
     )
     if "search" in sections and not findings.touches((WARM_START,)):
@@ -118,10 +119,10 @@ def training(
     arguments = known_arguments(backbone)
     if recipe.num_steps == 0 or trainer != OUR_TRAINER or arguments is None:
         return
-    if recipe.loss == "hybrid" and not arguments.learn_sigma:
+    if recipe.loss == "hybrid" and not arguments.predicts_variance:
         reason = "hybrid trains a learned variance, but the backbone has none"
         yield "recipe.loss", reason, "set it to mse or auto"
-    elif diffusion.process != "ddpm" and recipe.loss != "mse" and arguments.learn_sigma:
+    elif diffusion.process != "ddpm" and recipe.loss != "mse" and arguments.predicts_variance:
         reason = f"{recipe.loss} trains the learned variance of a discrete process"
         which = "betas is vp" if diffusion.process == "vp" else "process is flow"
         yield "recipe.loss", f"{reason}, but diffusion.{which}", "set it to mse"

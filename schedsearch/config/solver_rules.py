@@ -81,7 +81,7 @@ def solver_options(
 ) -> Iterator[Mistake]:
     """The solver has fitting options and can run on the process."""
     arguments = None if backbone is None else known_arguments(backbone)
-    learned = None if arguments is None else arguments.learn_sigma
+    learned = None if arguments is None else arguments.predicts_variance
     yield from solver_mistakes(
         solver,
         process=diffusion.process or "ddpm",

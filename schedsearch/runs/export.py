@@ -92,7 +92,9 @@ def export_schedule(
             backbone=dataclasses.replace(
                 kept.backbone, fingerprint=fingerprint_of(load_file(source))
             ),
-            depths=entry.depths,
+            depths=kept.depths,
+            edges=kept.edges,
+            clock=kept.clock,
             measured=measured,
             provenance=provenance,
             weights=relative,

@@ -10,6 +10,8 @@ from pydantic import Field
 
 from schedsearch.files.problems import Mistake, shown
 from schedsearch.files.validation import rules
+from schedsearch.schedules.clocks import Clock
+from schedsearch.schedules.edges import Edges, shifted_edges, why_no_edges
 from schedsearch.schedules.space import Monotone, SearchSpace
 from schedsearch.settings.common import Count, Positive, Prediction
 
@@ -21,7 +23,8 @@ class BackboneSettings:
     name: str | None = None
     """A registry name such as ``DiT-XL/2``; or ``family`` with ``config``."""
     family: str | None = None
-    """``dit``, ``uvit``, or ``package.module:Class`` for anything that meets the protocol."""
+    """``dit``, ``sit``, ``uvit``, or ``package.module:Class`` for anything that meets the
+    protocol."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the class, by their official names."""
     checkpoint: str | None = None
@@ -91,6 +94,11 @@ class DiffusionSettings:
             reason = "process: flow must say how the network is fed its time"
             yield "time", reason, "write sit (0 is noise), sigma or sigma1000 (0 is data)"
 
+    @property
+    def clock(self) -> Clock:
+        """What the clock of schedules counts; the continuous process shares DDPM's."""
+        return "flow" if self.process == "flow" else "ddpm"
+
     def to_dict(self) -> dict[str, Any]:
         """What defines the sampled process, as plain data: only keys that it has."""
         if self.process == "flow":
@@ -126,11 +134,22 @@ class DataSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftedEdges:
+    """Edges at the times where a sampler with this shift takes equal steps."""
+
+    shift: Positive
+    """1 gives equal intervals; 3, as in SD3, makes those near the noise narrow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceSettings:
     """The set of schedules to search."""
 
     num_intervals: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Equal intervals of diffusion time."""
+    """Intervals of diffusion time."""
+    edges: Literal["equal"] | ShiftedEdges | tuple[float, ...] = "equal"
+    """Where the intervals end on the clock [0, 1000]: ``equal``; ``{shift: s}``, equal intervals
+    after a sampler's shift s; or ``num_intervals`` + 1 rising numbers from 0 to 1000."""
     min_depth: Count
     """Fewest blocks that a schedule may run."""
     max_depth: Count
@@ -143,7 +162,26 @@ class SpaceSettings:
         if self.min_depth > self.max_depth:
             reason = f"must be <= max_depth, got {self.min_depth} and {self.max_depth}"
             yield "min_depth", reason, None
+        edges = self.interval_edges
+        if edges is not None and (why := why_no_edges(edges, self.num_intervals)) is not None:
+            remedy = "write equal, {shift: 3}, or a list such as [0, 250, ..., 1000]"
+            if len(edges) not in (0, 1, self.num_intervals + 1):
+                remedy = f"set num_intervals to {len(edges) - 1}, or correct the list"
+            yield "edges", why, remedy
+
+    @property
+    def interval_edges(self) -> Edges | None:
+        """Edges of the intervals; None for equal ones."""
+        if isinstance(self.edges, ShiftedEdges):
+            return shifted_edges(self.num_intervals, self.edges.shift)
+        return None if self.edges == "equal" else self.edges
 
     def build(self) -> SearchSpace:
         """The space itself."""
-        return SearchSpace(self.min_depth, self.max_depth, self.num_intervals, self.monotone)
+        return SearchSpace(
+            self.min_depth,
+            self.max_depth,
+            self.num_intervals,
+            self.monotone,
+            self.interval_edges,
+        )

@@ -69,7 +69,7 @@ class Workbench:
     def visits(self) -> tuple[int, ...]:
         """Network calls of the solver per interval by cost, data -> noise."""
         num_intervals = self.settings.space.num_intervals
-        probe = ExitSchedule(tuple(range(num_intervals)))
+        probe = self.settings.space.build().schedule(range(num_intervals))
         counts = Counter(probe.visited(cost_times(self.solver)))
         return tuple(counts[interval] for interval in range(num_intervals))
 

@@ -87,6 +87,15 @@ def test_presets_scaled(capsys: pytest.CaptureFixture[str]) -> None:
     assert "floor(d * 10 / D + 1/2)" in out
 
 
+def test_presets_on_the_clock_of_flow_matching(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets", "--clock", "flow"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    d3 = next(line for line in lines if line.startswith("D3-DiT"))
+    assert cells(d3) == ["D3-DiT@flow", "28", "28 28 28 28 24 24 24 20 20 16", "24.0", "86%", "-"]
+    assert not any(line.startswith("D3-DiT ") for line in lines)
+    assert "signal-to-noise ratio" in lines[-1]
+
+
 @pytest.mark.parametrize(
     ("overrides", "lines"),
     [

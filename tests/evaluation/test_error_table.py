@@ -1,5 +1,7 @@
 """The error table: which cells, paired, stratified, seeded, and how it fails."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from schedsearch.data.digits import load_digits
 from schedsearch.data.sources import ImagesInMemory
 from schedsearch.diffusion.flow import FlowProcess
-from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess
+from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess, build_process
 from schedsearch.evaluation.error_table import (
     loss_weights,
     measure_error_table,
@@ -18,6 +20,7 @@ from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
+from schedsearch.settings import DiffusionSettings
 
 
 class Shifted(nn.Module):
@@ -246,3 +249,22 @@ def test_classes_without_labels() -> None:
     net.num_classes = 10
     with pytest.raises(ConfigError, match="10 classes, but the data has no labels"):
         measure(net)
+
+
+def test_the_cells_follow_the_edges() -> None:
+    edges = (0.0, 40.5, 500.0, 1000.0)
+    net = Shifted(DDPMProcess())
+    table = measure(net, space=SearchSpace(4, 4, 3, edges=edges), num_images=50)
+    assert table.num_intervals == 3
+    times = [t for t, _ in net.seen]
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
+        inside = times[50 * i : 50 * (i + 1)]
+        assert low <= min(inside)
+        assert max(inside) < high
+        parts = sorted((t - low) / (high - low) for t in inside)
+        assert max(abs(p - (k + 0.5) / 50) for k, p in enumerate(parts)) < 0.04
+    flow = build_process(DiffusionSettings(process="flow", time="sigma"))
+    generator = torch.Generator().manual_seed(0)
+    drawn = stratified_times(flow, 0, 3, 50, generator, edges)
+    assert drawn.is_floating_point()
+    assert drawn.max() < 40.5

@@ -56,7 +56,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.schedules.argument import resolve_schedule
-    from schedsearch.schedules.hand_made import HAND_MADE
+    from schedsearch.schedules.hand_made import HAND_MADE, MOVED
 
     settings = read_model_settings(args.space)
     net: Any = load_backbone_from(settings.backbone, require_device(args.device))
@@ -67,9 +67,18 @@ def take_action(args: argparse.Namespace) -> int:
     )
     family = shipped_family(settings.backbone)
     suffix = "-U-ViT" if family == "uvit" else "-DiT"
-    names = args.schedules or [name for name in HAND_MADE if name.endswith(suffix)]
+    moved = MOVED if settings.diffusion.process == "flow" else ""
+    names = args.schedules or [name + moved for name in HAND_MADE if name.endswith(suffix)]
+    space = settings.space
     schedules = {
-        name: resolve_schedule(name, num_exit_blocks=net.num_exit_blocks, family=family)
+        name: resolve_schedule(
+            name,
+            num_exit_blocks=net.num_exit_blocks,
+            num_intervals=10 if space is None else space.num_intervals,
+            edges=None if space is None else space.interval_edges,
+            clock=settings.diffusion.clock,
+            family=family,
+        )
         for name in names
     }
     for batch in args.batches or [settings.evaluation.latency_batch]:

@@ -112,7 +112,7 @@ def measure_finally(
     """Measure what the front and its baselines cost, and keep it beside the predictions."""
     numbers = trials_to_measure(results)
     chosen = [entry for entry in results.entries if entry.trial in numbers]
-    schedules = {entry.trial: ExitSchedule(entry.depths) for entry in chosen}
+    schedules = {entry.trial: entry.schedule for entry in chosen}
     names = {n: BASELINE if bench.is_full_depth(s) else str(n) for n, s in schedules.items()}
     measured = measure_schedules(
         bench.settings,

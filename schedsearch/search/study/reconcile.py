@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from schedsearch.records import TrialRecord
-from schedsearch.schedules.exit_schedule import ExitSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -151,7 +150,7 @@ def _interrupt(
             "retry_of": trial.number,
             **kept_attributes(trial.user_attrs),
         }
-        study.enqueue_trial(space.to_params(ExitSchedule(depths)), user_attrs=attrs)
+        study.enqueue_trial(space.to_params(space.schedule(depths)), user_attrs=attrs)
     running = optuna.Trial(study, trial._trial_id)
     running.set_user_attr("interrupted", True)
     running.set_user_attr("reason", "the driver died")
