@@ -140,13 +140,13 @@ def _block_cache(numbers: _BlockCacheNumbers, weights: Path | None, num_blocks: 
     rows = numbers.recompute
     if (numbers.every is None) == (rows is None):
         raise ValueError("a block cache takes either every or recompute")
-    cells = None
+    recompute, cells = _bits(rows), None
     if numbers.scale_shift:
         cells = _cells(weights, (len(rows or ()), len(rows[0]) if rows else 0))
     return BlockCache(
         every=numbers.every,
         parts=numbers.parts,
-        recompute=_bits(rows),
+        recompute=recompute,
         recompute_mlp=_bits(numbers.recompute_mlp),
         scale_shift=cells,
     )

@@ -43,7 +43,7 @@ from tests.methods.test_method_loading import NUMBERS, sample, write
         ("stitch", {"share": 1.5}, r"share must lie in \[0, 1\], got 1.5"),
         ("stitch", {"share": None}, "share: required key is missing"),
         ("steps", {"num_steps": 3}, "num_steps: unknown key"),
-        ("fitted_steps", {"output": "eps"}, "output: must be noise or data"),
+        ("fitted_steps", {"output": "eps"}, "output: must be noise, data or velocity"),
         ("fitted_steps", {"times": []}, "times: must be a list of at least 1"),
         ("fitted_steps", {"times": [950, 650]}, "must be one per time, 2, got 3"),
         ("fitted_steps", {"times": [950, 350, 650]}, "times: must fall from noise to data"),
