@@ -28,6 +28,7 @@ from schedsearch.backbones.weights.checkpoint import (
     fingerprint,
     save_weights,
 )
+from schedsearch.backbones.weights.claims import CLAIMS_KEY
 from schedsearch.backbones.weights.diffusers_dit import (
     SHIFT_KEY,
     check_positions,
@@ -144,7 +145,8 @@ def convert(
         _write_official(net, target)
     else:
         section = {k: v for k, v in dataclasses.asdict(settings).items() if k != "checkpoint"}
-        save_weights(net, target, {"backbone": json.dumps(section), "source": source})
+        said = {CLAIMS_KEY: json.dumps(dict(weights.claims))} if weights.claims else {}
+        save_weights(net, target, {"backbone": json.dumps(section), "source": source, **said})
     state = net.state_dict()
     return Conversion(
         backbone=settings,
