@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from schedsearch.exceptions import TrialError
+from schedsearch.memory import is_out_of_memory
 from schedsearch.workers.jobs import DISK_STAGE, Failed
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def failure_of(error: BaseException, *, started: str, seconds: float) -> Failed:
     return Failed(
         stage=_stage_of(cause, stage),
         reason=one_line(cause),
-        retry=_out_of_memory(cause),
+        retry=is_out_of_memory(cause),
         started=started,
         seconds=seconds,
         worker=worker_name(),
@@ -94,8 +95,3 @@ def _is_disk_error(error: BaseException) -> bool:
     return "No space left on device" in str(error)
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether another attempt may find the memory that this one lacked."""
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)

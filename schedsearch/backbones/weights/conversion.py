@@ -40,6 +40,7 @@ from schedsearch.backbones.weights.weight_files import read_weights
 from schedsearch.config.checkpoint_paths import DIFFUSERS_STEM, locate_weights
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.atomic import replacing, write_text
+from schedsearch.files.targets import check_target
 from schedsearch.settings import BackboneSettings
 
 Layout = Literal["safetensors", "diffusers", "official"]
@@ -159,15 +160,14 @@ def convert(
 
 
 def _check_target(target: Path, layout: Layout, *, force: bool) -> None:
-    if not target.absolute().parent.is_dir():
-        raise ConfigError(f"Cannot write {target}: there is no folder {target.parent}. Make it.")
     if layout != "diffusers":
-        if target.is_dir():
-            raise ConfigError(f"Cannot write {target}: it is a folder. Name a file.")
+        check_target(target)
         if target.exists() and not force:
             raise ConfigError(f"{target} exists already. Choose another name, or give --force.")
         return
-    if target.exists() and not target.is_dir():
+    if not target.absolute().parent.is_dir():
+        raise ConfigError(f"Cannot write {target}: there is no folder {target.parent}. Make it.")
+    if os.path.lexists(target) and not target.is_dir():
         raise ConfigError(f"Cannot write {target}: it is a file, and diffusers needs a folder.")
     inside = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
     if strange := sorted(inside - DIFFUSERS_FILES):

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickletools import genops
 from typing import Any
 
 import torch
@@ -139,8 +140,8 @@ def _read_file(path: Path) -> tuple[Mapping[str, object], Mapping[str, str]]:
 def _why_refused(path: Path, error: pickle.UnpicklingError) -> str:
     """Say whether a pickle holds classes, or is damaged."""
     classes = _named_classes(path)
-    if not classes and "global" not in str(error).lower():
-        return _why_unreadable(path, error)
+    if not classes and "global" not in str(error).lower() and not _calls_something(path):
+        return _cut_off(path, "its pickle is damaged")
     return (
         f"The checkpoint {path} is damaged or holds more than tensors{classes}, "
         "which is refused because it could run code. Save its state dict alone, best as "
@@ -167,6 +168,19 @@ def _why_unreadable(path: Path, error: BaseException) -> str:
             f"The checkpoint {path} is a TorchScript or tar archive, which cannot be read without "
             "running code from it. Save its state dict as safetensors."
         )
+    return _cut_off(path, reason)
+
+
+def _calls_something(path: Path) -> bool:
+    """Whether a bare pickle names a class or function; nothing of it runs."""
+    try:
+        with path.open("rb") as file:
+            return any(op.name in ("GLOBAL", "STACK_GLOBAL") for op, _, _ in genops(file))
+    except (OSError, ValueError):  # cut off before one was named
+        return False
+
+
+def _cut_off(path: Path, reason: str) -> str:
     return (
         f"The checkpoint {path} cannot be read ({reason[:120]}). It may be cut off: compare its "
         "size with the source and copy it again."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
+    from schedsearch.memory import require_memory, within_memory
     from schedsearch.schedules.argument import resolve_schedule
     from schedsearch.schedules.hand_made import HAND_MADE
 
@@ -78,7 +80,10 @@ def take_action(args: argparse.Namespace) -> int:
             latency_batch=batch,
             latency_compile=args.compile or settings.evaluation.latency_compile,
         )
-        _measure(net, solver, settings.solver, evaluation, schedules, threads=args.threads)
+        named = f"--batch {batch}" if args.batches else f"evaluation.latency_batch {batch}"
+        require_memory(4 * batch * math.prod(net.in_shape), named)
+        with within_memory(named):
+            _measure(net, solver, settings.solver, evaluation, schedules, threads=args.threads)
     return 0
 
 
