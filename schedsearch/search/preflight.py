@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from schedsearch.config import dump_settings
-from schedsearch.data.loading import check_labels_fit
+from schedsearch.data.loading import check_enough_images, check_labels_fit
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
@@ -115,10 +115,12 @@ def check_before_start(
             f"space.max_depth is {settings.space.max_depth}, but the backbone has only "
             f"{num_exit_blocks} exit blocks. Lower space.max_depth to {num_exit_blocks}."
         )
-    check_labels_fit(bench.source, bench.backbone)
+    for note in check_labels_fit(bench.source, bench.backbone):
+        _log.warning("%s", note)
     for source in dict.fromkeys((bench.source, bench.reference_source)):
         for note in source.verify():
             _log.warning("%s", note)
+        check_enough_images(source, settings.data)
     if settings.recipe.start == "adapters":
         exits_of_space(bench)  # refuses networks that cannot have adapters
     warm_starts = read_warm_starts(settings, num_exit_blocks, twins=twins)

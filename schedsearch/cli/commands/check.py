@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_overrides, add_space
@@ -71,7 +73,21 @@ def take_action(args: argparse.Namespace) -> int:
     ]
     for title, text in rows:
         print(f"  {title:<10}  {text}")
+    _warn_of_classes(settings)
     return ExitCode.DONE
+
+
+def _warn_of_classes(settings: StudySettings) -> None:
+    """Warn of class folders that the network or the user may mean otherwise."""
+    from schedsearch.config.backbone_rules import known_arguments
+    from schedsearch.data.folder_listing import class_warnings
+
+    if settings.data.source != "image_folder" or settings.data.path is None:
+        return
+    arguments = known_arguments(settings.backbone)
+    num_classes = None if arguments is None else arguments.real_classes or None
+    for text in class_warnings(Path(settings.data.path), num_classes):
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _profile(settings: StudySettings) -> str:
