@@ -8,13 +8,12 @@ from pathlib import Path
 
 from schedsearch.config.backbone_rules import known_arguments
 from schedsearch.config.paths import (
-    FROM_FOLDER,
     is_import_string,
     why_not_a_file,
     why_not_a_folder,
     why_not_importable,
 )
-from schedsearch.files.problems import Mistake, nearest, shown
+from schedsearch.files.problems import FROM_FOLDER, Mistake, nearest, shown
 from schedsearch.settings import BackboneSettings, DataSettings, EvaluationSettings
 
 KNOWN_SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}

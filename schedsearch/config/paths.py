@@ -18,9 +18,6 @@ from schedsearch.files.problems import KeyPath
 PACKAGE_PREFIX = "package:"
 """Marks a checkpoint that ships in ``schedsearch/pretrained``."""
 
-FROM_FOLDER = "a relative path counts from the folder of the file"
-"""Remedy for a path in a file that leads nowhere."""
-
 _PATH_KEYS = (
     ("backbone", "checkpoint"),
     ("data", "path"),

@@ -77,7 +77,7 @@ def why_no_regular_file(file: Path) -> str | None:
             return "a link to nothing"
         return error.strerror or str(error)
     if not stat.S_ISREG(found.st_mode):
-        return "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        return "Is a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
     return None
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from schedsearch.files.printable import has_password
 
 
 @contextmanager
@@ -15,6 +18,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If the disk is full or not writable; ``path`` is untouched then.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "It is no regular file and is not replaced", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -26,6 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the content of a text file at once."""
+    """Replace the content of a text file at once; one with a password is the owner's alone."""
     with replacing(path) as temporary:
+        if has_password(text):
+            temporary.touch(mode=0o600)
         temporary.write_text(text, encoding="utf-8")

@@ -194,6 +194,7 @@ class _Choice:
 def _choose_schedule(args: argparse.Namespace) -> _Choice:
     """The schedule and the weights it brings along; ``--weights`` comes first."""
     from schedsearch.config.paths import PACKAGE_PREFIX
+    from schedsearch.files.portable import weights_beside
     from schedsearch.schedules.schedule_file import read_schedule_file
 
     path, weights = Path(args.schedule), args.weights
@@ -203,7 +204,7 @@ def _choose_schedule(args: argparse.Namespace) -> _Choice:
         return _Choice(args.schedule, weights)
     file = read_schedule_file(path)
     if weights is None and file.weights is not None:
-        weights = str(path.absolute().parent / file.weights)
+        weights = str(weights_beside(path, file.weights))
         if not args.quiet:
             print(f"weights: {file.weights}, as {path} says", file=sys.stderr)
     return _Choice(args.schedule, weights, file.backbone.fingerprint)
