@@ -192,7 +192,7 @@ def _check_device(device: torch.device | str) -> None:
         raise ConfigError(f"device is {found}, but torch finds {torch.cuda.device_count()} GPUs.")
 
 
-def _check_counts(**counts: int) -> None:
+def _check_counts(**counts: object) -> None:
     for name, value in counts.items():
         low = 0 if name == "seed" else 1
         if isinstance(value, bool) or not isinstance(value, Integral) or value < low:

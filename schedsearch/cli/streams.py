@@ -11,7 +11,7 @@ from typing import Any
 
 from schedsearch.files.printable import PrintableStream
 
-_PLAIN = {"→": "->", "±": "+/-", "≤": "<=", "≥": ">=", "×": "x", "–": "-", "—": "-", "…": "..."}
+_PLAIN = {"→": "->", "±": "+/-", "≤": "<=", "≥": ">=", "\u00d7": "x", "\u2013": "-", "…": "..."}
 """What stands for a character that a terminal cannot show; any other becomes a question mark."""
 
 _ERRORS = "schedsearch.plain"

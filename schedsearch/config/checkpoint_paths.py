@@ -54,7 +54,8 @@ def locate_weights(checkpoint: str | Path) -> WeightsLocation:
     Args:
         checkpoint: A file, a training folder of U-ViT (``N.ckpt`` with ``nnet_ema.pth``), or a
             folder of a diffusers model or pipeline; ``#ema``, ``#model`` or another name
-            behind it chooses one of several sets of weights. ``package:NAME`` names weights that ship.
+            behind it chooses one of several sets of weights. ``package:NAME`` names weights
+            that ship.
 
     Raises:
         CheckpointError: If it does not exist, or the folder is incomplete or of another kind.

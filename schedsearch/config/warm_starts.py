@@ -9,7 +9,14 @@ from typing import Any
 
 from schedsearch.config.paths import names_a_file, why_not_a_file
 from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import FROM_FOLDER, Findings, InvalidFileError, Mistake, nearest, shown
+from schedsearch.files.problems import (
+    FROM_FOLDER,
+    Findings,
+    InvalidFileError,
+    Mistake,
+    nearest,
+    shown,
+)
 from schedsearch.schedules.argument import read_schedule_for
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for

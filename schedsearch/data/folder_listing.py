@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mimetypes
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,23 +12,58 @@ from schedsearch.config.paths import why_not_a_folder
 from schedsearch.exceptions import ConfigError
 
 EXTENSIONS = frozenset(
-    ".png .apng .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .ppm .pgm .pnm .tif .tiff .jp2".split()
+    (
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".ppm",
+        ".pgm",
+        ".pnm",
+        ".tif",
+        ".tiff",
+        ".jp2",
+    )
 )
 """Endings of the files that are read, in any case; of animations the first frame."""
 
 TOOL_FOLDERS = frozenset(
-    "@eadir __macosx __pycache__ #recycle $recycle.bin lost+found thumbnails".split()
+    ("@eadir", "__macosx", "__pycache__", "#recycle", "$recycle.bin", "lost+found", "thumbnails")
 )
 """Folders that tools leave behind, in lower case; they and hidden ones are no part of the set."""
 
-LIKELY_SLIPS = frozenset("train training val valid validation test images data".split())
+LIKELY_SLIPS = frozenset(
+    ("train", "training", "val", "valid", "validation", "test", "images", "data")
+)
 """Names of folders that hold classes, and are hardly ever one."""
 
 _PICTURES = frozenset(
-    ".avif .heic .heif .jxl .exr .hdr .tga .dng .cr2 .nef .arw .psd .jpf .j2k .mpo".split()
+    (
+        ".avif",
+        ".heic",
+        ".heif",
+        ".jxl",
+        ".exr",
+        ".hdr",
+        ".tga",
+        ".dng",
+        ".cr2",
+        ".nef",
+        ".arw",
+        ".psd",
+        ".jpf",
+        ".j2k",
+        ".mpo",
+    )
 )
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-_ARCHIVES = frozenset(".zip .tar .gz .tgz .bz2 .xz .7z .rar .zst".split())
+_ARCHIVES = frozenset((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"))
 _NAMED = 3
 
 
@@ -138,14 +172,14 @@ def classes_warning(names: Sequence[str], found: int, wanted: int) -> str:
 def _entries(folder: Path) -> list[Path]:
     """What lies in a folder and belongs to the data, sorted."""
     try:
-        names = sorted(os.listdir(folder))
+        found = sorted(folder.iterdir())
     except OSError as error:
         raise ConfigError(f"Cannot list {folder}: {error.strerror}.") from error
     return [
-        folder / name
-        for name in names
-        if not name.startswith(".")
-        and not (name.lower() in TOOL_FOLDERS and (folder / name).is_dir())
+        entry
+        for entry in found
+        if not entry.name.startswith(".")
+        and not (entry.name.lower() in TOOL_FOLDERS and entry.is_dir())
     ]
 
 

@@ -174,7 +174,7 @@ def _add_syntax_error(error: Exception, text: str, findings: Findings) -> None:
         reason = error.problem or error.context or "not YAML"
         findings.marks = {(): (mark.line + 1, mark.column + 1)} if mark else {}
         line = text.splitlines()[mark.line : mark.line + 1] if mark else []
-        if "'\\t'" in reason or (line and line[0][mark.column :].startswith("\t")):
+        if "'\\t'" in reason or (mark and line and line[0][mark.column :].startswith("\t")):
             reason, remedy = "a tab stands where YAML wants spaces", "indent with spaces"
         elif "mapping values are not allowed" in reason:
             remedy = "a value that contains ': ' needs quotes; or the indentation is wrong"

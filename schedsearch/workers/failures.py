@@ -93,5 +93,3 @@ def _is_disk_error(error: BaseException) -> bool:
         return True
     # NOTE: safetensors raises its own error, with the system's words in it.
     return "No space left on device" in str(error)
-
-

@@ -101,28 +101,29 @@ def _contradictions(
     claims: Mapping[str, Any], diffusion: DiffusionSettings
 ) -> Iterator[tuple[str, object, str]]:
     """Key and value of the space, and what the file states instead."""
-    path_type, model = _text(claims, "path_type"), str(claims.get("model", ""))
-    if path_type in ("linear", "gvp") or model.lower().startswith("sit-"):
-        said = {k: claims[k] for k in ("model", "prediction", "path_type") if k in claims}
-        listed = ", ".join(f"{key} {value}" for key, value in said.items())
-        yield "diffusion.betas", diffusion.betas, f"an interpolant of SiT ({listed})"
+    betas = diffusion.betas
+    path_type, model = _text(claims, "path_type"), _text(claims, "model")
+    if path_type in ("linear", "gvp") or model.startswith("sit-"):
+        known = [key for key in ("model", "prediction", "path_type") if key in claims]
+        listed = ", ".join(f"{key} {claims[key]}" for key in known)
+        yield "diffusion.betas", betas, f"an interpolant of SiT ({listed})"
     for key in _PREDICTION:
         kind = next((k for k, words in _SAME.items() if _text(claims, key) in words), None)
         if kind is not None and kind != diffusion.prediction:
             yield "diffusion.prediction", diffusion.prediction, f"{key} {claims[key]}"
-    if diffusion.betas == "vp":
-        return
     for key in _SCHEDULE:
         said = _text(claims, key)
-        if _SCHEDULES.get(said, diffusion.betas) != diffusion.betas or said in _OTHER_SCHEDULES:
-            yield "diffusion.betas", diffusion.betas, f"{key} {claims[key]}"
-    for key in _STEPS:
-        if isinstance(claims.get(key), int) and claims[key] != 1000:
-            yield "diffusion.betas", f"{diffusion.betas} with 1000 timesteps", f"{key} {claims[key]}"
-    for key, value in _BETAS.items():
-        said = claims.get(key, value)
-        if diffusion.betas == "linear" and isinstance(said, int | float) and said != value:
-            yield "diffusion.betas", f"linear with {key} {value:g}", f"{key} {said:g}"
+        # NOTE: vp is the continuous form of linear.
+        wanted = "linear" if betas == "vp" else betas
+        if said in _OTHER_SCHEDULES or _SCHEDULES.get(said, wanted) != wanted:
+            yield "diffusion.betas", betas, f"{key} {claims[key]}"
+    if betas == "vp":
+        return
+    numbers = {**dict.fromkeys(_STEPS, 1000.0), **(_BETAS if betas == "linear" else {})}
+    for key, number in numbers.items():
+        value = claims.get(key, number)
+        if isinstance(value, int | float) and value != number:
+            yield "diffusion.betas", f"{betas}, that is {key} {number:g}", f"{key} {value:g}"
 
 
 def _doubts(claims: Mapping[str, Any], net: Any) -> Iterator[str]:

@@ -55,7 +55,9 @@ def layout_of_file(path: Path) -> Layout:
         return "index"
     if (found := _what(path, head, size)) is not None:
         kind, remedy = found
-        raise CheckpointError(f"The checkpoint {path} is {kind}, which holds no weights. {remedy}.")
+        raise CheckpointError(
+            f"The checkpoint {path} is {kind}, which holds no weights. {remedy}."
+        )
     return "safetensors" if path.suffix == ".safetensors" and not _is_torch(head) else "torch"
 
 

@@ -67,7 +67,11 @@ def read_shards(files: list[Path], read: Callable[[Path], object]) -> dict[str, 
     state: dict[str, object] = {}
     for file in files:
         part = read(file)
-        tensors = {k: v for k, v in part.items() if isinstance(v, Tensor)} if isinstance(part, dict) else {}
+        tensors = (
+            {k: v for k, v in part.items() if isinstance(v, Tensor)}
+            if isinstance(part, dict)
+            else {}
+        )
         if not tensors or not state.keys().isdisjoint(tensors):
             raise CheckpointError(
                 f"{file} is one of {len(files)} shards, but holds "
@@ -91,7 +95,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     outside = [n for n in found.values() if not isinstance(n, str) or Path(n).name != n]
     if outside:
         raise CheckpointError(
-            f"The index {index} names {ascii(outside[0])}, which is not a file beside it. Name "
+            f"The index {index} names {outside[0]!a}, which is not a file beside it. Name "
             "the weights themselves."
         )
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from torch import Tensor
@@ -21,11 +21,13 @@ _EMA_WORDS = frozenset({"avg", "average", "averaged", "shadow", "polyak", "swa"}
 _NO_EMA = ("schema", "cinema", "kinema")
 
 _BOOKKEEPING = frozenset(
-    "n_averaged num_updates decay initted step epoch iteration global_step".split()
+    ["n_averaged", "num_updates", "decay", "initted", "step", "epoch", "iteration", "global_step"]
 )
 """Counters that averaging and training code stores beside weights."""
 
-_OPTIMIZER_STATE = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer step".split())
+_OPTIMIZER_STATE = frozenset(
+    ["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "step"]
+)
 _OPTIMIZERS = ("opt", "sched", "scaler", "scheduler")
 
 
@@ -100,7 +102,8 @@ def find_sets(content: Mapping[str, object]) -> tuple[list[WeightSet], list[str]
 def common_prefix(names: Sequence[str]) -> str:
     """What stands before all names, up to a dot; never a numbered child's parent."""
     parts = [name.split(".") for name in names]
-    shared = os.path.commonprefix([part[:-1] for part in parts])
+    columns = zip(*(part[:-1] for part in parts), strict=False)
+    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
     while shared and any(part[len(shared)].isdigit() for part in parts):
         shared = shared[:-1]
     return "".join(f"{part}." for part in shared)

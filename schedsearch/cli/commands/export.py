@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_pick_rules, add_run
 from schedsearch.exceptions import NoResultError
+from schedsearch.formatting import for_shell
 from schedsearch.schedules.hand_made import FULL
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def take_action(args: argparse.Namespace) -> int:
     if has_adapters(folder, entry.trial):
         print(
             f"{output} is a method file, since a schedule file cannot hold exit adapters; use "
-            f"`schedsearch sample SPACE --method {output}`"
+            f"`schedsearch sample SPACE --method {for_shell(output)}`"
         )
     if weights is not None:
         shared = results.settings.recipe.weights == "shared" and entry.name != FULL
