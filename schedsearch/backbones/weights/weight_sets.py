@@ -121,7 +121,9 @@ def name_some(names: Sequence[str]) -> str:
 
 
 def _named(sets: list[WeightSet], empty: list[str], path: Path, choice: str) -> WeightSet:
-    matching = [s for s in sets if choice in (s.name, s.name.rpartition(".")[2])]
+    matching = [s for s in sets if choice == s.name] or [
+        s for s in sets if choice == s.name.rpartition(".")[2]
+    ]
     if len(matching) == 1:
         return matching[0]
     known = [s.name for s in sets if s.name]
