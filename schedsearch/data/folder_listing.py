@@ -94,10 +94,11 @@ class FolderListing:
                 "folders themselves, name one of them in data.path."
             )
         numbers = [name for name in self.classes if name.isascii() and name.isdigit()]
-        if len(numbers) == len(self.classes) and numbers != sorted(numbers, key=int):
+        moved = [i for i, name in enumerate(sorted(numbers, key=int)) if name != numbers[i]]
+        if moved and len(numbers) == len(self.classes):
             found.append(
-                f"The class folders are numbers, but are sorted as text: {numbers[1]!r} has "
-                "label 1. Pad them with zeros if the network counts otherwise."
+                f"The class folders are numbers, but are sorted as text: {numbers[moved[0]]!r} "
+                f"has label {moved[0]}. Pad them with zeros if the network counts otherwise."
             )
         return tuple(found)
 

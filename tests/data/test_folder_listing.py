@@ -72,7 +72,7 @@ def test_an_empty_class_says_what_lies_in_it(folder: Path) -> None:
 
 
 def test_odd_files_count_as_damaged_in_the_dry_run_already(folder: Path) -> None:
-    os.symlink("/no/such/place.png", folder / "a" / "gone.png")
+    (folder / "a" / "gone.png").symlink_to("/no/such/place.png")
     os.mkfifo(folder / "a" / "pipe.png")  # opening it would block for ever
     (folder / "b" / "sub.png").mkdir()
     (folder / "b" / "empty.png").write_bytes(b"")
@@ -108,8 +108,7 @@ def test_names_that_are_hardly_classes(folder: Path) -> None:
     for number in range(11):
         picture(folder.parent / "numbers" / str(number) / "0.png")
     (note,) = class_warnings(folder.parent / "numbers", 11)
-    assert "'10'" not in note
-    assert "'1' has label 1" in note or "sorted as text" in note
+    assert "sorted as text: '10' has label 2" in note
     assert class_warnings(folder, 3) == ()
 
 
