@@ -30,9 +30,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the content of a text file at once; one with a password is the owner's alone."""
+def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
+    """Replace the content of a text file at once.
+
+    Args:
+        path: The file.
+        text: Its new content.
+        mode: Its permissions; None leaves them to the system, or to the owner alone where the
+            text holds a password.
+    """
+    if has_password(text):
+        mode = 0o600
     with replacing(path) as temporary:
-        if has_password(text):
-            temporary.touch(mode=0o600)
+        if mode is not None:
+            temporary.touch(mode)
         temporary.write_text(text, encoding="utf-8")

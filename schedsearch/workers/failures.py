@@ -45,7 +45,7 @@ def failure_of(error: BaseException, *, started: str, seconds: float) -> Failed:
     return Failed(
         stage=_stage_of(cause, stage),
         reason=one_line(cause),
-        retry=is_out_of_memory(cause),
+        retry=_out_of_memory(cause),
         started=started,
         seconds=seconds,
         worker=worker_name(),
@@ -93,3 +93,8 @@ def _is_disk_error(error: BaseException) -> bool:
         return True
     # NOTE: safetensors raises its own error, with the system's words in it.
     return "No space left on device" in str(error)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether another attempt may find the memory that this one lacked."""
+    return is_out_of_memory(error)

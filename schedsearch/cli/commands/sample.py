@@ -253,8 +253,9 @@ def _start(args: argparse.Namespace, net: Any) -> tuple[Tensor, Tensor | None]:
             f"{tuple(labels.shape)}."
         )
     labels = labels[: len(noise)]
-    whole = labels.double() if labels.is_floating_point() else labels.long()
-    if labels.dtype == torch.bool or labels.is_complex() or bool((whole != whole.floor()).any()):
+    odd = labels.dtype == torch.bool or labels.is_complex()
+    whole = labels if odd else labels.double() if labels.is_floating_point() else labels.long()
+    if odd or bool((whole != whole.floor()).any()):
         raise ConfigError(
             f"--labels must be whole numbers, but {args.labels} holds others ({labels.dtype})."
         )
