@@ -3,9 +3,9 @@
     python -m benchmarks.gpu_latency --output gpu_latency.jsonl --minutes 9
 
 DiT-XL/2 with random weights, bfloat16, DDIM with 50 steps, batch 8, 64 and 1: D3, D7, DeeDiff with
-recorded exits, FORA every second step, fewer steps, plans. Rounds interleave each group of rows
-with full depth. The same command goes on with the rows that the file lacks. It needs torch, timm,
-pydantic, numpy and scipy, but neither Optuna, Ray, diffusers nor clean-fid.
+recorded exits, FORA every second step, token merging, fewer steps, plans. Rounds interleave each
+group of rows with full depth. The same command goes on with the rows that the file lacks. It needs
+torch, timm, pydantic, numpy and scipy, but neither Optuna, Ray, diffusers nor clean-fid.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.exits.with_uncertainty import WithUncertainty
 from schedsearch.methods.plans.plan import Plan, map_name
 from schedsearch.methods.plans.steps import FULL_STEP, Fit, PlanStep
+from schedsearch.methods.token_merging import TokenMerging
 from schedsearch.protocols import Backbone, Solver, StagedBackbone
 from schedsearch.runs.journal import Journal
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -49,6 +50,9 @@ PLANS: tuple[tuple[float, Fit], ...] = (
     (0.45, "map"),
 )
 """Shares of full steps, and how reused residuals are corrected."""
+
+MERGED = (0.2, 0.6)
+"""Shares of the tokens that attention merges, in all blocks."""
 
 FULL, DEEDIFF = "full", "deediff-recorded"
 FIRST = (FULL, "D3-DiT", "D7-DiT")
@@ -99,7 +103,9 @@ class Bench:
     def of(cls, args: argparse.Namespace) -> Bench:
         """Build the networks on the device."""
         device, dtype = require_device(args.device), getattr(torch, args.dtype)
-        net = build_backbone(BackboneSettings(name=args.model)).to(device, dtype).eval()
+        config = {} if args.input_size is None else {"input_size": args.input_size}
+        settings = BackboneSettings(name=args.model, config=config)
+        net = build_backbone(settings).to(device, dtype).eval()
         uncertain = WithUncertainty.of(net).eval()
         for module in (net, uncertain):
             fill_zero_matrices(module, device)
@@ -139,6 +145,9 @@ class Bench:
         }
         found[DEEDIFF] = TimedMethod(net=self.uncertain, method=recorded, solver=solver)
         found["fora-2"] = TimedMethod(net=self.net, method=BlockCache(every=2), solver=solver)
+        for ratio in MERGED:
+            method = TokenMerging(blocks="all", ratio=ratio)
+            found[f"tome-{ratio:g}"] = TimedMethod(net=self.net, method=method, solver=solver)
         full = ExitSchedule.flat(blocks)
         found[f"steps-{few}"] = TimedMethod(net=self.net, method=full, solver=self.solver(few))
         width = cast(StagedBackbone, self.net).width
@@ -169,7 +178,7 @@ class Bench:
         for name in names:
             of_full = name == FULL
             yield GpuRow(
-                model=self.args.model,
+                model=model_of(self.args),
                 row=name,
                 protocol=protocol.to_dict(),
                 ms=first.full_ms if of_full else found[name].ms,
@@ -179,6 +188,12 @@ class Bench:
                 repeats=self.args.repeats,
                 torch=torch.__version__,
             )
+
+
+def model_of(args: argparse.Namespace) -> str:
+    """Name of the network, with the side of its latents where it is not the usual one."""
+    name: str = args.model
+    return name if args.input_size is None else f"{name} at {args.input_size}"
 
 
 def even_plan(share: float, num_steps: int, width: int, fit: Fit) -> Plan:
@@ -240,6 +255,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="JSON lines; resumes")
     parser.add_argument("--minutes", type=float, default=9.0, help="stop by then")
     parser.add_argument("--model", default="DiT-XL/2", help="a DiT of the registry")
+    parser.add_argument("--input-size", type=int, help="side of a latent (default: the model's)")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 64, 1])
@@ -260,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = Bench.of(args)
     for batch, names in groups_of(bench):
         rows, protocol = journal.read(), bench.protocol(batch).to_dict()
-        done = {row.row for row in rows if (row.model, row.protocol) == (args.model, protocol)}
+        done = {row.row for row in rows if (row.model, row.protocol) == (model_of(args), protocol)}
         missing = [name for name in names if name not in done]
         if not missing:
             continue
@@ -276,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row in measured:
             journal.append(row)
             print(row.to_json(), file=sys.stderr, flush=True)
-    print(table_of([row for row in journal.read() if row.model == args.model]))
+    print(table_of([row for row in journal.read() if row.model == model_of(args)]))
     return 0
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import torch
 from timm.layers import Attention, Mlp
 from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT, DiTBlock
-from schedsearch.backbones.uvit import UViT
+from schedsearch.backbones.uvit import Attention as UvitAttention
+from schedsearch.backbones.uvit import UViT, UViTBlock
 from schedsearch.exceptions import ConfigError
 
 
@@ -57,7 +59,14 @@ class WidthScores:
     """(L, hidden units)."""
 
 
-def width_scores(net: DiT, losses: Iterable[Tensor]) -> WidthScores:
+def blocks_of(net: DiT | UViT) -> list[DiTBlock | UViTBlock]:
+    """All L blocks of a network in the order in which they run."""
+    if isinstance(net, DiT):
+        return cast(list[DiTBlock | UViTBlock], list(net.blocks))
+    return cast(list[DiTBlock | UViTBlock], [*net.in_blocks, net.mid_block, *net.out_blocks])
+
+
+def width_scores(net: DiT | UViT, losses: Iterable[Tensor]) -> WidthScores:
     """Score heads and MLP units (Diff-Pruning, Fang et al. 2023, Eq. 9).
 
     ``I_g = sum_t |sum over the parameters of group g of theta dL_t / dtheta|``.
@@ -66,7 +75,7 @@ def width_scores(net: DiT, losses: Iterable[Tensor]) -> WidthScores:
         net: The network; its gradients are used up.
         losses: Losses at timesteps t, each with its graph; taken one by one.
     """
-    blocks = cast(list[DiTBlock], list(net.blocks))
+    blocks = blocks_of(net)
     heads = torch.zeros(len(blocks), cast(int, blocks[0].attn.num_heads))
     hidden = torch.zeros(len(blocks), cast(nn.Linear, blocks[0].mlp.fc1).out_features)
     for loss in losses:
@@ -79,23 +88,23 @@ def width_scores(net: DiT, losses: Iterable[Tensor]) -> WidthScores:
     return WidthScores(heads=heads, hidden=hidden)
 
 
-def narrow(net: nn.Module, num_heads: int, num_hidden: int, scores: WidthScores | None) -> DiT:
-    """Copy a DiT with fewer heads and MLP units in every block.
+def narrow(
+    net: nn.Module, num_heads: int, num_hidden: int, scores: WidthScores | None
+) -> DiT | UViT:
+    """Copy a network with fewer heads and MLP units in every block.
 
     Args:
-        net: The network; not changed.
+        net: A DiT or U-ViT; not changed.
         num_heads: Heads that stay in a block.
         num_hidden: MLP units that stay in a block.
         scores: The highest stay; None keeps the first ones, for weights that are loaded next.
 
     Raises:
-        ConfigError: If the network is no DiT, or has fewer heads or units.
+        ConfigError: If the network is neither, or has fewer heads or units.
     """
-    if type(net) is not DiT:
-        raise ConfigError(
-            f"Pruning by width needs a DiT, not a {type(net).__name__}; prune its depth instead."
-        )
-    first = cast(DiTBlock, net.blocks[0])
+    if type(net) not in (DiT, UViT):
+        raise ConfigError(f"Pruning by width needs a DiT or U-ViT, not a {type(net).__name__}.")
+    first = blocks_of(cast(DiT | UViT, net))[0]
     most_heads = cast(int, first.attn.num_heads)
     most_hidden = cast(nn.Linear, first.mlp.fc1).out_features
     if not (1 <= num_heads <= most_heads and 1 <= num_hidden <= most_hidden):
@@ -103,9 +112,8 @@ def narrow(net: nn.Module, num_heads: int, num_hidden: int, scores: WidthScores 
             f"A narrower network keeps 1..{most_heads} heads and 1..{most_hidden} MLP units, but "
             f"{num_heads} and {num_hidden} are asked for."
         )
-    made: DiT = copy.deepcopy(net)
-    for index, module in enumerate(made.blocks):
-        block = cast(DiTBlock, module)
+    made = cast(DiT | UViT, copy.deepcopy(net))
+    for index, block in enumerate(blocks_of(made)):
         heads, units = torch.arange(num_heads), torch.arange(num_hidden)
         if scores is not None:
             heads = scores.heads[index].topk(num_heads).indices.sort().values
@@ -120,11 +128,19 @@ def _with_heads(attn: nn.Module, heads: Tensor) -> nn.Module:
     qkv, proj = cast(nn.Linear, attn.qkv), cast(nn.Linear, attn.proj)
     num_heads, width = cast(int, attn.num_heads), qkv.in_features
     size = qkv.out_features // (3 * num_heads)
-    like = {"device": qkv.weight.device, "dtype": qkv.weight.dtype}
-    made = Attention(width, len(heads), attn_head_dim=size, qkv_bias=True, **like)
+    like: dict[str, Any] = {"device": qkv.weight.device, "dtype": qkv.weight.dtype}
+    has_bias = qkv.bias is not None
+    if isinstance(attn, UvitAttention):
+        made = copy.deepcopy(attn)
+        made.num_heads = len(heads)
+        made.qkv = nn.Linear(width, 3 * len(heads) * size, bias=has_bias, **like)
+        made.proj = nn.Linear(len(heads) * size, width, **like)
+    else:
+        made = Attention(width, len(heads), attn_head_dim=size, qkv_bias=has_bias, **like)
     with torch.no_grad():
         made.qkv.weight.copy_(qkv.weight.view(3, num_heads, size, width)[:, heads].flatten(0, 2))
-        made.qkv.bias.copy_(qkv.bias.view(3, num_heads, size)[:, heads].flatten())
+        if has_bias:
+            made.qkv.bias.copy_(qkv.bias.view(3, num_heads, size)[:, heads].flatten())
         made.proj.weight.copy_(proj.weight.view(width, num_heads, size)[:, heads].flatten(1))
         made.proj.bias.copy_(proj.bias)
     return cast(nn.Module, made)
@@ -134,7 +150,9 @@ def _with_units(mlp: nn.Module, units: Tensor) -> nn.Module:
     """An MLP with some of the hidden units of another."""
     fc1, fc2 = cast(nn.Linear, mlp.fc1), cast(nn.Linear, mlp.fc2)
     like = {"device": fc1.weight.device, "dtype": fc1.weight.dtype}
-    made = Mlp(fc1.in_features, len(units), act_layer=lambda: nn.GELU(approximate="tanh"), **like)
+    # NOTE: DiT's GELU is the tanh approximation, U-ViT's is exact.
+    act = partial(nn.GELU, approximate=cast(nn.GELU, mlp.act).approximate)
+    made = Mlp(fc1.in_features, len(units), act_layer=act, **like)
     with torch.no_grad():
         made.fc1.weight.copy_(fc1.weight[units])
         made.fc1.bias.copy_(fc1.bias[units])
@@ -148,16 +166,18 @@ def _effect(parameter: Tensor) -> Tensor:
     return parameter.detach() * parameter.grad
 
 
-def _unit_sums(block: DiTBlock) -> Tensor:
+def _unit_sums(block: DiTBlock | UViTBlock) -> Tensor:
     """Sum of parameter times gradient of every MLP unit, (hidden,)."""
     fc1, fc2 = cast(nn.Linear, block.mlp.fc1), cast(nn.Linear, block.mlp.fc2)
     return _effect(fc1.weight).sum(1) + _effect(fc1.bias) + _effect(fc2.weight).sum(0)
 
 
-def _head_sums(block: DiTBlock) -> Tensor:
+def _head_sums(block: DiTBlock | UViTBlock) -> Tensor:
     """Sum of parameter times gradient of every head, (heads,)."""
     qkv, proj = cast(nn.Linear, block.attn.qkv), cast(nn.Linear, block.attn.proj)
     num_heads = cast(int, block.attn.num_heads)
-    rows = _effect(qkv.weight).sum(1) + _effect(qkv.bias)
+    rows = _effect(qkv.weight).sum(1)
+    if qkv.bias is not None:
+        rows = rows + _effect(qkv.bias)
     inputs = rows.view(3, num_heads, -1).sum((0, 2))
     return inputs + _effect(proj.weight).sum(0).view(num_heads, -1).sum(1)

@@ -35,11 +35,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens, (N, T, D) -> (N, T, D)."""
-        n, num_tokens, width = x.shape
-        qkv = self.qkv(x).reshape(n, num_tokens, 3, self.num_heads, width // self.num_heads)
+        n, num_tokens, _ = x.shape
+        # NOTE: A network pruned by width has fewer heads of the same size.
+        qkv = self.qkv(x).reshape(n, num_tokens, 3, self.num_heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, T, D / heads)
         mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
-        projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, num_tokens, width))
+        projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return projected
 
 

@@ -30,6 +30,7 @@ from schedsearch.settings.rivals import (
     FittedStepsRival,
     PrunedRival,
     RivalSettings,
+    RouterRival,
     ScheduleRival,
     SimilarityRival,
     SmallRival,
@@ -108,6 +109,8 @@ def rivals_fit(
         validate(RecipeSettings, merged_recipe(recipe, entry), ("recipe",), wrong)
         for problem in wrong.problems:
             yield f"{at}.{problem.key}", problem.reason, problem.remedy
+        if getattr(entry, "recipe", {}).get("start", "plain") != "plain":
+            yield from _has_exits(f"{at}.recipe.start", entry, num_blocks)
         if isinstance(entry, ScheduleRival):
             yield from _schedules_exist(at, entry, num_blocks, space, shipped_family(backbone))
             if entry.weights is not None:
@@ -130,6 +133,11 @@ def steps_fit(
             yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
         elif isinstance(entry, FittedStepsRival):
             yield from _fitted_steps(at, entry, solver)
+        elif isinstance(entry, RouterRival) and solver.num_steps < 2:
+            reason = (
+                f"a router reuses every second step, but solver.num_steps is {solver.num_steps}"
+            )
+            yield at, reason, "take more steps, or remove the entry"
 
 
 def twins_exist(
@@ -187,6 +195,16 @@ def _schedules_exist(
             schedule_at(str(point), num_blocks or 10**6, space.num_intervals, family)
         except ConfigError as error:
             yield f"{at}.schedules.{index}", str(error).removesuffix("."), None
+
+
+def _has_exits(at: str, entry: RivalSettings, num_blocks: int | None) -> Iterator[Mistake]:
+    """Adapters need schedules that are fine-tuned, each with an exit below full depth."""
+    full = (FULL, f"flat-{num_blocks}")
+    if not isinstance(entry, ScheduleRival) or entry.weights is not None:
+        reason = "exit adapters are for fine-tuned schedules, kind schedule without weights"
+        yield at, reason, "remove start"
+    elif deep := [str(point) for point in entry.points if point in full]:
+        yield at, f"{deep[0]} has no early exit to adapt", "move it to an entry that starts plain"
 
 
 def _plain_steps(

@@ -84,6 +84,8 @@ class _PlanNumbers:
     steps: Annotated[tuple[str, ...], Field(min_length=1)]
     times: tuple[float, ...] = ()
     """Clock times of the network calls that it was made for."""
+    full_steps: Count | None = None
+    """Steps of full depth, where the plan takes fewer."""
 
     def __post_init__(self) -> None:
         if self.times and len(self.times) != len(self.steps):
@@ -96,6 +98,8 @@ class _BlockCacheNumbers:
     every: Count | None = None
     recompute: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """One text of 0 and 1 per step."""
+    recompute_mlp: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The same for the MLPs, where ``recompute`` is attention's."""
     scale_shift: bool = False
 
 
@@ -116,17 +120,25 @@ def _block_cache(numbers: _BlockCacheNumbers, weights: Path | None, num_blocks: 
     rows = numbers.recompute
     if (numbers.every is None) == (rows is None):
         raise ValueError("a block cache takes either every or recompute")
-    if rows is not None and (len(set(map(len, rows))) > 1 or set("".join(rows)) - {"0", "1"}):
-        raise ValueError("recompute takes texts of 0 and 1, all of the same length")
     cells = None
     if numbers.scale_shift:
         cells = _cells(weights, (len(rows or ()), len(rows[0]) if rows else 0))
     return BlockCache(
         every=numbers.every,
         parts=numbers.parts,
-        recompute=None if rows is None else tuple(tuple(b == "1" for b in row) for row in rows),
+        recompute=_bits(rows),
+        recompute_mlp=_bits(numbers.recompute_mlp),
         scale_shift=cells,
     )
+
+
+def _bits(rows: tuple[str, ...] | None) -> tuple[tuple[bool, ...], ...] | None:
+    """A plan of a block cache, (S, L)."""
+    if rows is None:
+        return None
+    if len(set(map(len, rows))) > 1 or set("".join(rows)) - {"0", "1"}:
+        raise ValueError("recompute takes texts of 0 and 1, all of the same length")
+    return tuple(tuple(bit == "1" for bit in row) for row in rows)
 
 
 def _plan(numbers: _PlanNumbers, weights: Path | None, num_blocks: int) -> Method:

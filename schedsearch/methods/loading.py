@@ -18,7 +18,7 @@ from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.files.digest import sha256_of
 from schedsearch.files.portable import weights_beside
 from schedsearch.methods.kinds import build_method, fitted_numbers
-from schedsearch.methods.method_file import MethodFile, read_method_file
+from schedsearch.methods.method_file import REMEDY, MethodFile, read_method_file
 from schedsearch.methods.networks import (
     build_network,
     check_adapters,
@@ -203,9 +203,19 @@ def check_weights(loaded: LoadedMethod, net: Backbone) -> None:
 
 
 def solver_for(file: MethodFile, solver: SolverSettings) -> SolverSettings:
-    """The settings that a method runs with: other steps where they belong to the method."""
+    """The settings that a method runs with: other steps where they belong to the method.
+
+    Raises:
+        ConfigError: If a plan was made for a space with another number of steps.
+    """
     if file.kind not in OWN_STEPS or file.num_steps is None:
         return solver
+    full_steps = file.numbers.get("full_steps", file.num_steps)
+    if file.kind == "plan" and solver.num_steps not in (file.num_steps, full_steps):
+        raise ConfigError(
+            f"The plan {file.name} is for {file.num_steps} solver steps, but solver.num_steps is "
+            f"{solver.num_steps}. {REMEDY}"
+        )
     return replace(solver, num_steps=file.num_steps)
 
 

@@ -11,7 +11,9 @@ from typing import Annotated, Any, cast
 from pydantic import Field
 from torch import nn
 
-from schedsearch.backbones.pruning import keep_blocks, narrow
+from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.pruning import blocks_of, keep_blocks, narrow
+from schedsearch.backbones.uvit import UViT
 from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings
@@ -79,8 +81,10 @@ def check_network(network: Mapping[str, Any], net: Backbone) -> None:
     """
     fits = len(network.get("keep", ())) in (0, net.num_exit_blocks)
     if "heads" in network:
-        first = next(iter(getattr(net, "blocks", ())), None)
-        fits = first is not None and first.attn.num_heads == network["heads"]
+        fits = (
+            isinstance(net, DiT | UViT)
+            and cast(Any, blocks_of(net)[0]).attn.num_heads == network["heads"]
+        )
     if not fits:
         raise ConfigError(
             "The method is for a pruned network, but got another one. Build it with the method's "

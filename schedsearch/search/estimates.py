@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from schedsearch.config.rival_rules import merged_recipe
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.latency_rounds import whole_runs
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
 from schedsearch.search.stages.plans import rows_without_training
-from schedsearch.search.stages.rivals import rivals_in, training_seeds
+from schedsearch.search.stages.rivals import rivals_in, seeds_of, training_seeds
 from schedsearch.settings.plan import PLAN, PlanTarget
 from schedsearch.settings.rivals import (
     FittedStepsRival,
@@ -21,6 +22,7 @@ from schedsearch.settings.rivals import (
     StepsRival,
 )
 from schedsearch.settings.rows import calibrates, entry_of
+from schedsearch.workers.rivals.digests import maker_in
 from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
 from schedsearch.workers.start_check import CHECK_SEEDS, FIT_IMAGES
 
@@ -175,17 +177,21 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
         rows: The rows to measure.
     """
     settings = ready.settings
-    evaluation, recipe = settings.evaluation, settings.recipe
+    evaluation = settings.evaluation
     per_image = ready.latency.full_ms / 1000 / evaluation.latency_batch
     per_call = per_image / ready.table.num_calls
     seeds = len(training_seeds(settings))
-    networks = len({row.net for row in rows if row.net is not None})
-    training = TRAINING_PASSES * recipe.num_steps * recipe.batch_size * per_call * networks
     rivals = rivals_in(settings)
+    makers = {row.net: maker_in(settings, row) for row in rows if row.net is not None}
+    training = 0.0
+    for maker in makers.values():
+        recipe = merged_recipe(settings.recipe, entry_of(maker, rivals))
+        samples = recipe["num_steps"] * recipe["batch_size"] * len(seeds_of(maker, settings))
+        training += TRAINING_PASSES * samples * per_call
     measured = sum(
         (1 + row.dynamic)
         * _share(entry_of(row, rivals), row, settings)
-        * (seeds if row.net else 1)
+        * len(seeds_of(row, settings))
         for row in rows
     )
     quality = measured * (1 + evaluation.confirm_seeds) * evaluation.num_samples * per_image
@@ -200,7 +206,7 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
     runs = len(rows) + sum(row.dynamic for row in rows) * evaluation.latency_batches
     rounds = whole_runs(build_clock(ready.bench.device), evaluation.latency_repeats)
     return ComparisonEstimate(
-        networks=seeds * training / workers,
+        networks=training / workers,
         plans=_plan_seconds(settings, rows, per_image),
         rows=(quality + seeds * calibration) / workers,
         latency=rounds * runs * ready.latency.full_ms / 1000,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from schedsearch.files.problems import Mistake, shown
 from schedsearch.files.validation import rules
-from schedsearch.settings.common import Count, Fraction
+from schedsearch.settings.common import Count, Fraction, Positive
 from schedsearch.settings.rival_points import (
     Decide,
     Part,
@@ -76,6 +76,28 @@ class BlockCacheRival:
         if self.scale_shift != "none" and self.every:
             reason = "scale and shift are fitted for plans of thresholds, but every is given"
             yield "scale_shift", reason, "move every to an entry of its own"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterRival:
+    """Learns which attentions and MLPs every second step reuses: Learning-to-Cache."""
+
+    kind: Literal["router"]
+    penalties: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    """Prices of a part that runs, in the loss; one row each. A higher price reuses more."""
+    iterations: Count = 400
+    """Optimizer steps of the router; the network stays as it is."""
+    batch_size: Count = 32
+    """Images of a step."""
+    lr: Positive = 0.05
+    """Learning rate of Adam."""
+    calibration_samples: Count = 64
+    """Images whose sampling runs train the router."""
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """One row per price."""
+        return self.penalties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

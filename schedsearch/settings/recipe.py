@@ -50,7 +50,7 @@ class RecipeSettings:
     """``plain``: fine-tunes start from the pretrained exits. ``adapters``: each exit starts with a
     linear map to full depth's tokens, fitted once and trained along. A check with two judges
     comes first; where it does not help, the run starts plain and says why. Rows of a comparison
-    start plain."""
+    start plain, unless the ``recipe`` of their entry says otherwise; no check is made there."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """Over the steps of one fine-tune."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from schedsearch.settings.cache_rivals import (
     BlockCacheRival,
     ResidualCacheRival,
+    RouterRival,
     TokenMergingRival,
 )
 from schedsearch.settings.exit_rivals import (
@@ -33,6 +34,7 @@ __all__ = [
     "PrunedRival",
     "ResidualCacheRival",
     "RivalSettings",
+    "RouterRival",
     "ScheduleRival",
     "SimilarityRival",
     "SmallRival",
@@ -51,6 +53,7 @@ RivalSettings = (
     | TokenMergingRival
     | BlockCacheRival
     | ResidualCacheRival
+    | RouterRival
     | PrunedRival
     | SmallRival
     | StitchRival
@@ -66,6 +69,7 @@ RIVAL_KINDS: Mapping[str, type[RivalSettings]] = {
     "tome": TokenMergingRival,
     "block_cache": BlockCacheRival,
     "residual_cache": ResidualCacheRival,
+    "router": RouterRival,
     "pruned": PrunedRival,
     "small": SmallRival,
     "stitch": StitchRival,

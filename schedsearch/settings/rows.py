@@ -11,6 +11,7 @@ from schedsearch.settings.rivals import (
     Point,
     PrunedRival,
     RivalSettings,
+    RouterRival,
     ScheduleRival,
     SimilarityRival,
     SmallRival,
@@ -114,7 +115,8 @@ def entry_of(row: Row, rivals: Mapping[str, RivalSettings]) -> RivalSettings:
 
 def needs_plan(entry: RivalSettings) -> bool:
     """Whether a method is bound to the number of solver steps."""
-    return isinstance(entry, BlockCacheRival) and bool(entry.thresholds)
+    planned = isinstance(entry, BlockCacheRival) and bool(entry.thresholds)
+    return planned or isinstance(entry, RouterRival)
 
 
 def calibrates(entry: RivalSettings) -> bool:

@@ -1,5 +1,6 @@
 """Networks with fewer blocks, or with fewer heads and MLP units."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT
-from schedsearch.backbones.pruning import WidthScores, keep_blocks, narrow, width_scores
+from schedsearch.backbones.pruning import (
+    WidthScores,
+    blocks_of,
+    keep_blocks,
+    narrow,
+    width_scores,
+)
 from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.methods.exits.with_uncertainty import WithUncertainty
@@ -97,28 +104,31 @@ def test_only_the_shipped_families_can_be_cut() -> None:
 # ---- fewer heads and units ----------------------------------------------------------------------
 
 
-def silence(net: DiT, heads: dict[int, list[int]], units: dict[int, list[int]]) -> None:
+def silence(net: Any, heads: dict[int, list[int]], units: dict[int, list[int]]) -> None:
     """Zero what these heads and MLP units of some blocks put out."""
     with torch.no_grad():
-        for index, block in enumerate(net.blocks):
+        for index, block in enumerate(blocks_of(net)):
             size = block.attn.qkv.in_features // block.attn.num_heads
             for head in heads.get(index, []):
                 block.attn.proj.weight[:, head * size : (head + 1) * size] = 0
             block.mlp.fc2.weight[:, units.get(index, [])] = 0
 
 
-def test_heads_and_units_without_outgoing_weights_can_go() -> None:
-    net = make_dit().eval()
-    heads = {index: [index % 4, (index + 2) % 4] for index in range(DEPTH)}
-    units = {index: list(range(index, 128, 3))[:40] for index in range(DEPTH)}
+@pytest.mark.parametrize("make", [make_dit, make_uvit, partial(make_uvit, qkv_bias=True)])
+def test_heads_and_units_without_outgoing_weights_can_go(make: Any) -> None:
+    net = make().eval()
+    num = len(blocks_of(net))
+    heads = {index: [index % 4, (index + 2) % 4] for index in range(num)}
+    width = blocks_of(net)[0].mlp.fc1.out_features
+    units = {index: list(range(index, width, 3))[:30] for index in range(num)}
     silence(net, heads, units)
-    scores = WidthScores(heads=torch.ones(DEPTH, 4), hidden=torch.ones(DEPTH, 128))
-    for index in range(DEPTH):
+    scores = WidthScores(heads=torch.ones(num, 4), hidden=torch.ones(num, width))
+    for index in range(num):
         scores.heads[index, heads[index]] = 0
         scores.hidden[index, units[index]] = 0
-    made = narrow(net, 2, 88, scores)
-    assert made.blocks[0].attn.num_heads == 2
-    assert made.blocks[0].mlp.fc1.out_features == 88
+    made = narrow(net, 2, width - 30, scores)
+    assert {block.attn.num_heads for block in blocks_of(made)} == {2}
+    assert {block.mlp.fc1.out_features for block in blocks_of(made)} == {width - 30}
     assert sum(p.numel() for p in made.parameters()) < sum(p.numel() for p in net.parameters())
     torch.testing.assert_close(predict(made), predict(net), rtol=0, atol=1e-6)
 
@@ -150,9 +160,9 @@ def test_more_heads_and_units_than_there_are(heads: int, hidden: int, scored: bo
         narrow(make_dit(), heads, hidden, ones if scored else None)
 
 
-def test_a_uvit_cannot_be_narrowed() -> None:
-    with pytest.raises(ConfigError, match="needs a DiT, not a UViT; prune its depth instead"):
-        narrow(make_uvit(), 2, 8, None)
+def test_only_the_shipped_families_can_be_narrowed() -> None:
+    with pytest.raises(ConfigError, match="needs a DiT or U-ViT, not a WithUncertainty"):
+        narrow(WithUncertainty.of(make_dit()), 2, 8, None)
 
 
 # ---- scores -------------------------------------------------------------------------------------
@@ -188,6 +198,16 @@ def test_scores_add_weight_times_gradient_within_groups_and_its_size_over_timest
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+def test_a_uvit_is_scored_in_all_its_blocks() -> None:
+    net = make_uvit()
+    x, t, y = make_inputs(net, 3)
+    call = net(x, t, y, exit_depth=net.num_exit_blocks)
+    scores = width_scores(net, iter([call.square().mean()]))
+    assert scores.heads.shape == (2 * DECODER + 1, 4)
+    assert (scores.heads > 0).all()
+    assert (scores.hidden > 0).float().mean() > 0.9  # a unit may be off
+
+
 def test_silent_groups_have_the_lowest_scores() -> None:
     net = make_dit(depth=2)
     with torch.no_grad():
@@ -215,10 +235,7 @@ def test_silent_groups_have_the_lowest_scores() -> None:
 @nets
 def test_the_weights_of_a_pruned_network_can_be_loaded_again(name: str, tmp_path: Path) -> None:
     make = {"dit": make_dit, "uvit": make_uvit}[name]
-    structures: list[dict[str, Any]] = [{"keep": [0, 2]}]
-    if name == "dit":
-        structures.append({"heads": 2, "hidden": 48})
-    for structure in structures:
+    for structure in ({"keep": [0, 2]}, {"heads": 2, "hidden": 48}):
         made: Any = build_network(structure, make().eval(), None)
         with torch.no_grad():
             for parameter in made.parameters():

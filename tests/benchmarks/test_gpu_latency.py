@@ -23,8 +23,8 @@ MISSING = ("optuna", "ray", "diffusers", "cleanfid", "optuna_dashboard", "sqlalc
 """Packages that the script must do without."""
 
 ROWS = [
-    "full", "D3-DiT", "D7-DiT", DEEDIFF, "fora-2", "steps-1", "plan-0.62-diagonal",
-    "plan-0.45-diagonal", "plan-0.35-diagonal", "plan-0.45-map",
+    "full", "D3-DiT", "D7-DiT", DEEDIFF, "fora-2", "tome-0.2", "tome-0.6", "steps-1",
+    "plan-0.62-diagonal", "plan-0.45-diagonal", "plan-0.35-diagonal", "plan-0.45-map",
 ]  # fmt: skip
 SMALL = [
     "--model", "DiT-S/8", "--device", "cpu", "--dtype", "float32", "--batches", "2", "1",

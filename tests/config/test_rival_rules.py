@@ -221,3 +221,23 @@ def test_the_twin_of_a_wrong_entry_is_no_second_mistake() -> None:
     wrong = {**DEEDIFF, "targets": [1.5]}
     ((key, _),) = problems_of({"deediff": wrong}, warm_start=["twin:deediff-0.75"])
     assert key == "rivals.deediff.targets[0]"
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({**DEEDIFF, "recipe": {"start": "adapters"}}, "kind schedule without weights"),
+        (
+            {"kind": "schedule", "schedules": ["full"], "recipe": {"start": "adapters"}},
+            "full has no early exit",
+        ),
+        (
+            {"kind": "schedule", "schedules": ["flat-10"], "recipe": {"start": "adapters"}},
+            "flat-10 has no early exit",
+        ),
+    ],
+)
+def test_adapters_are_for_schedules_that_exit_early(entry: Any, reason: str) -> None:
+    ((key, said),) = problems_of({"mine": entry})
+    assert key == "rivals.mine.recipe.start"
+    assert reason in said

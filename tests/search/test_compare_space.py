@@ -16,6 +16,11 @@ LAYERWISE = "trainers.layerwise:LayerwiseTrainer"
 RIVALS: dict[str, Any] = {
     "steps": {"kind": "steps", "num_steps": [2]},
     "flat": {"kind": "schedule", "schedules": ["flat-7"]},
+    "adapted": {
+        "kind": "schedule",
+        "schedules": ["D7-DiT"],
+        "recipe": {"start": "adapters", "num_steps": 0},
+    },
     "deediff": {
         "kind": "uncertainty",
         "trainer": "trainers.deediff:DeeDiffTrainer",
@@ -25,14 +30,16 @@ RIVALS: dict[str, Any] = {
     "every1": {"kind": "block_cache", "every": [1]},
     "fora": {"kind": "block_cache", "every": [2]},
     "caching": {"kind": "block_cache", "thresholds": [0.3], "scale_shift": "closed_form"},
+    "l2c": {"kind": "router", "penalties": [1e-3], "iterations": 2, "calibration_samples": 8},
     "teacache": {"kind": "residual_cache", "signal": "input", "first": 0, "targets": [0.7]},
     "tome": {"kind": "tome", "ratios": [0.4]},
     "pruned": {"kind": "pruned", "depth": [8], "calibration_samples": 8},
     "stitch": {"kind": "stitch", "small": "pruned-8", "shares": [0.4]},
 }
 ROWS = [
-    "full", "D3-DiT", "steps-2", "flat-7", "deediff-0.7", "deediff-0.7-twin", "calm-t0.99",
-    "calm-t0.99-twin", "every1-1", "fora-2", "caching-t0.3", "teacache-0.7", "tome-0.4",
+    "full", "D3-DiT", "steps-2", "flat-7", "adapted-D7-DiT", "deediff-0.7",
+    "deediff-0.7-twin", "calm-t0.99", "calm-t0.99-twin", "every1-1", "fora-2", "caching-t0.3",
+    "l2c-0.001", "teacache-0.7", "tome-0.4",
     "pruned-8", "stitch-0.4",
 ]  # fmt: skip
 SMALL = {
@@ -95,6 +102,7 @@ def test_the_account_of_a_row_says_what_it_costs(compared: tuple[Path, Done]) ->
     assert rows["flat-7"].share == pytest.approx(0.7)
     assert rows["fora-2"].share == pytest.approx(4 / 7)
     assert rows["fora-2"].held_bytes == 2 * 10 * 16 * 64 * 4
+    assert rows["l2c-0.001"].share == pytest.approx(1.0)  # two steps of training change little
     assert rows["pruned-8"].share == pytest.approx(0.8)
     assert rows["pruned-8"].extra_parameters < 0 < rows["stitch-0.4"].extra_parameters
     assert rows["stitch-0.4"].share == pytest.approx((3 * 8 + 4 * 10) / 70)
@@ -102,6 +110,18 @@ def test_the_account_of_a_row_says_what_it_costs(compared: tuple[Path, Done]) ->
     assert rows["flat-7"].training_samples == 16
     assert rows["deediff-0.7"].calibration_calls > 1
     assert rows["tome-0.4"].training_samples == rows["tome-0.4"].calibration_calls == 0
+
+
+def test_a_schedule_may_start_from_exit_adapters(compared: tuple[Path, Done]) -> None:
+    run, _ = compared
+    row = rows_of(run)["adapted-D7-DiT"]
+    file = read_method_file(run / "methods" / "adapted-D7-DiT" / "method.yaml")
+    exits = sorted(set(file.numbers["depths"]) - {10})
+    assert file.network == {"adapters": {"exits": exits}}
+    assert row.extra_parameters == len(exits) * (64 + 1) * 64
+    assert row.training_samples == 0
+    # Untuned, D7's first row has four times this FID.
+    assert row.qualities[0].fid < 2 * rows_of(run)["full"].qualities[0].fid
 
 
 def test_a_dynamic_method_has_its_static_twin(compared: tuple[Path, Done]) -> None:

@@ -9,8 +9,10 @@ from torch import nn
 
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.runs.latency_file import LatencyReport
-from schedsearch.search.estimates import STARTUP_SECONDS, estimate_run
+from schedsearch.search.estimates import STARTUP_SECONDS, estimate_comparison, estimate_run
 from schedsearch.search.preflight import Preflight
+from schedsearch.search.stages.rivals import rivals_in
+from schedsearch.settings.rows import rows_of
 from schedsearch.workers.workbench import device_of
 
 CALLS = 3
@@ -67,6 +69,18 @@ def test_trials_count_with_the_depths_of_presets() -> None:
     assert found.trial == pytest.approx(found.trials / 40)
     without = estimate_run(ready_of())
     assert without.trials == pytest.approx(full_trial * 40 * 2 / 3)
+
+
+def test_a_comparison_counts_the_recipes_of_its_entries() -> None:
+    rivals = {
+        "flat": {"kind": "schedule", "schedules": ["flat-7"], "recipe": {"num_steps": 10}},
+        "untuned": {"kind": "schedule", "schedules": ["flat-7"], "recipe": {"num_steps": 0}},
+    }
+    evaluation = {"confirm_training_seeds": 2}
+    ready = ready_of(rivals=rivals, evaluation=evaluation)
+    rows = rows_of(rivals_in(ready.settings), {})
+    found = estimate_comparison(ready, [row for row in rows if row.entry in rivals])
+    assert found.networks == pytest.approx(IMAGE * 3 * 10 * 64 * 2)
 
 
 def test_shared_weights_are_tuned_once_and_trials_only_sample() -> None:

@@ -138,6 +138,7 @@ def test_an_exported_plan_samples_what_was_measured(
     [
         ({"solver": {"name": "ddim"}}, "for the solver dpm_solver, but got ddim"),
         ({"solver": {"spacing": "leading"}}, "other times"),
+        ({"solver": {"num_steps": 4}}, "for 8 solver steps, but solver.num_steps is 4"),
         ({"backbone": {"checkpoint": "other.safetensors"}}, "other weights"),
     ],
 )
@@ -155,6 +156,18 @@ def test_a_plan_for_another_setting_is_refused(
     assert done.code == 2, done.out
     assert message in done.err
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_a_plan_with_fewer_steps_than_its_space_samples_there_alone(
+    planned: tuple[Path, Done], tmp_path: Path
+) -> None:
+    """It may take 5 steps for a full run of 8, or where the space has 5."""
+    file = planned[0] / "methods" / "plan-b0.5-5steps" / "method.yaml"
+    for num_steps, code in ((8, 0), (5, 0), (6, 2)):
+        changes = {**SMALL, "solver": {**SMALL["solver"], "num_steps": num_steps}}
+        space, out = write_space(tmp_path, **changes), tmp_path / "images.npz"
+        done = run_cli("sample", space, "--method", file, "--num", 2, "--out", out)
+        assert done.code == code, done.err
 
 
 def _other_weights(path: Path) -> None:

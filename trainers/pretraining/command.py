@@ -25,8 +25,11 @@ STATE_SUFFIX = ".state"
 """Suffix of the output's name for the saved state of an interrupted training."""
 
 _OFF_RECORD = frozenset(
-    {"output", "path", "vae", "max_damaged", "device", "threads", "save_minutes", "shape_flags"}
-)
+    {
+        "output", "half", "path", "vae", "max_damaged", "device", "threads", "save_minutes",
+        "shape_flags",
+    }
+)  # fmt: skip
 """Arguments that may change between two starts; the data's digest is compared instead."""
 
 BuildNet = Callable[[tuple[int, int, int], int, bool], nn.Module]
@@ -75,6 +78,7 @@ def add_common_arguments(
 
     place = parser.add_argument_group("output and machine")
     place.add_argument("--output", type=Path, required=True, help="safetensors file to write")
+    place.add_argument("--half", action="store_true", help="write the weights in float16")
     place.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     place.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     place.add_argument(
@@ -112,7 +116,8 @@ def run_command(
             note=_note,
         )
         loss = run.mean_loss(max(1, args.steps // 10))
-        save_weights(run.averaged(), args.output, _metadata(args, arguments, module, loss))
+        net = run.averaged().half() if args.half else run.averaged()
+        save_weights(net, args.output, _metadata(args, arguments, module, loss))
         state_file.unlink(missing_ok=True)
     except SchedSearchError as error:
         print(f"error: {error}", file=sys.stderr)

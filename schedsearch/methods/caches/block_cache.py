@@ -1,7 +1,8 @@
-"""Caches of sub-blocks: FORA and Block Caching.
+"""Caches of sub-blocks: FORA, Block Caching and Learning-to-Cache.
 
 FORA (Selvaraju et al. 2024) recomputes attention and MLP of every block at every k-th step.
 Block Caching (Wimbauer et al. 2024) recomputes the attention of single blocks by a fixed plan.
+Learning-to-Cache (Ma et al. 2024) has learned plans, one for attention and one for MLPs.
 Outputs are kept before the gate; norms, modulations and gates are always computed.
 
 Shapes: S steps, L blocks, N batch, T tokens, D width.
@@ -9,7 +10,7 @@ Shapes: S steps, L blocks, N batch, T tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -29,9 +30,10 @@ class BlockCache:
     """Reuses outputs of attention and MLP from earlier steps.
 
     Args:
-        recompute: The plan of Block Caching; None for a fixed period.
+        recompute: The plan of all parts; None for a fixed period.
         every: The period of FORA: recompute every k-th step and the first; None for a plan.
         parts: Sub-blocks that are reused. Others always run.
+        recompute_mlp: The plan of the MLPs, where ``recompute`` is that of attention alone.
         scale_shift: Scale and shift of the reused attention output, (S, L, 2, D): one pair per
             step, block and channel. None reuses it unchanged. It does not count for equality.
 
@@ -42,6 +44,7 @@ class BlockCache:
     recompute: Plan | None = None
     every: int | None = None
     parts: tuple[Part, ...] = PARTS
+    recompute_mlp: Plan | None = None
     scale_shift: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -50,8 +53,11 @@ class BlockCache:
             raise ConfigError("A block cache needs either a plan (recompute) or a period (every).")
         if self.every is not None and self.every < 1:
             raise ConfigError(f"every of a block cache must be at least 1, got {self.every}.")
-        if self.recompute is not None and not (self.recompute and all(self.recompute[0])):
-            raise ConfigError("The plan of a block cache must recompute all blocks at step 0.")
+        for plan in (self.recompute, self.recompute_mlp):
+            if plan is not None and not (plan and all(plan[0])):
+                raise ConfigError("A block cache's plan must recompute all blocks at step 0.")
+        if self.recompute_mlp is not None and (self.recompute is None or self.parts != PARTS):
+            raise ConfigError("recompute_mlp needs recompute and parts: [attention, mlp].")
         if self.scale_shift is None:
             return
         if self.recompute is None or self.parts != ("attention",):
@@ -66,21 +72,26 @@ class BlockCache:
     def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> BlockCacheRun:
         """Start one sampling run; see :class:`schedsearch.protocols.Method`."""
         stages = staged(net, "A block cache")
-        plan = self._plan(len(times), stages.num_blocks)
+        plans = self._plans(len(times), stages.num_blocks)
         if self.scale_shift is not None and self.scale_shift.shape[-1] != stages.width:
             raise ConfigError(
                 f"scale_shift is for a network of width {self.scale_shift.shape[-1]}, but this "
                 f"one has {stages.width}; calibrate again."
             )
-        return BlockCacheRun(stages, plan, self.parts, self.scale_shift, guided=guided)
+        return BlockCacheRun(stages, plans, self.scale_shift, guided=guided)
 
-    def _plan(self, num_steps: int, num_blocks: int) -> Plan:
-        """Return the plan of a run, (S, L)."""
-        if self.recompute is None:
+    def _plans(self, num_steps: int, num_blocks: int) -> Mapping[Part, Plan]:
+        """Return the plan of every part of a run, (S, L) each."""
+        plan = self.recompute
+        if plan is None:
             assert self.every is not None
-            return tuple((s % self.every == 0,) * num_blocks for s in range(num_steps))
-        check_plan(self.recompute, num_steps, num_blocks)
-        return self.recompute
+            plan = tuple((s % self.every == 0,) * num_blocks for s in range(num_steps))
+        plans: dict[Part, Plan] = dict.fromkeys(self.parts, plan)
+        if self.recompute_mlp is not None:
+            plans["mlp"] = self.recompute_mlp
+        for found in plans.values():
+            check_plan(found, num_steps, num_blocks)
+        return plans
 
 
 def check_plan(plan: Plan, num_steps: int, num_blocks: int) -> None:
@@ -108,17 +119,16 @@ class BlockCacheRun(MethodRun):
     def __init__(
         self,
         net: StagedBackbone,
-        plan: Plan,
-        parts: tuple[Part, ...],
+        plans: Mapping[Part, Plan],
         scale_shift: Tensor | None,
         *,
         guided: bool,
     ) -> None:
         super().__init__(net, guided=guided)
-        self._plan = plan
-        self._parts = parts
+        self._plans = plans
+        self._num_steps = len(next(iter(plans.values())))
         self._scale_shift = scale_shift
-        self._blocks = [CachedBlock(parts) for _ in range(net.num_blocks)]
+        self._blocks = [CachedBlock() for _ in range(net.num_blocks)]
 
     def __call__(
         self, x: Tensor, t: Tensor, y: Tensor | None, *, clock: float, step: int
@@ -126,18 +136,21 @@ class BlockCacheRun(MethodRun):
         """Predict; see :class:`schedsearch.protocols.NetworkCall`."""
         if self._scale_shift is not None:
             self._scale_shift = self._scale_shift.to(x)
-        last = step + 1 == len(self._plan)
-        for index, (block, fresh) in enumerate(zip(self._blocks, self._plan[step], strict=True)):
+        last = step + 1 == self._num_steps
+        for index, block in enumerate(self._blocks):
             # NOTE: What no later step reuses is not kept.
-            needed = not (last or self._plan[step + 1][index])
+            fresh = {part: plan[step][index] for part, plan in self._plans.items()}
+            needed = {
+                part: not (last or plan[step + 1][index]) for part, plan in self._plans.items()
+            }
             block.set(fresh=fresh, needed=needed)
-            if self._scale_shift is not None and not fresh:
+            if self._scale_shift is not None and not fresh["attention"]:
                 block.scale, block.shift = self._scale_shift[step, index]
         output = run_around(self.net, x, t, y, self._blocks)
         for block in self._blocks:
             block.forget()
-        reused = self._plan[step].count(False) * len(self._parts) / len(PARTS)
-        self.note_blocks(self.net.num_blocks - reused, len(x))
+        reused = sum(plan[step].count(False) for plan in self._plans.values())
+        self.note_blocks(self.net.num_blocks - reused / len(PARTS), len(x))
         return output
 
     def held(self) -> Iterator[Tensor]:
@@ -149,27 +162,27 @@ class BlockCacheRun(MethodRun):
 class CachedBlock(Around):
     """The cache of one block: it keeps the outputs of its parts, or replaces them."""
 
-    def __init__(self, parts: tuple[Part, ...]) -> None:
-        self._parts = parts
-        self.kept: dict[str, Tensor] = {}
+    def __init__(self) -> None:
+        self.kept: dict[Part, Tensor] = {}
         self.scale: Tensor | None = None
         self.shift: Tensor | None = None
-        self._fresh = True
-        self._needed = False
+        self._fresh: Mapping[Part, bool] = {}
+        self._needed: Mapping[Part, bool] = {}
 
-    def set(self, *, fresh: bool, needed: bool) -> None:
-        """Prepare a step: run the parts or reuse them, and keep them for later or not."""
+    def set(self, *, fresh: Mapping[Part, bool], needed: Mapping[Part, bool]) -> None:
+        """Prepare a step: run cached parts or reuse them, and keep them for later or not."""
         self._fresh, self._needed = fresh, needed
 
     def forget(self) -> None:
         """Drop what no later step needs."""
-        if not self._needed:
-            self.kept.clear()
+        for part, needed in self._needed.items():
+            if not needed:
+                self.kept.pop(part, None)
 
     def attention(self, inner: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
         """Run the attention, or return its earlier output, scaled and shifted."""
         output = self._run("attention", inner, h)
-        if self._fresh or self.scale is None or self.shift is None:
+        if self._fresh.get("attention", True) or self.scale is None or self.shift is None:
             return output
         return self.scale * output + self.shift
 
@@ -178,11 +191,9 @@ class CachedBlock(Around):
         return self._run("mlp", inner, h)
 
     def _run(self, part: Part, inner: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
-        if part not in self._parts:
-            return inner(h)
-        if not self._fresh:
+        if not self._fresh.get(part, True):
             return self.kept[part]
         output = inner(h)
-        if self._needed:
+        if self._needed.get(part, False):
             self.kept[part] = output
         return output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from schedsearch.config.rival_rules import merged_recipe
 from schedsearch.formatting import rounded
 from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.methods.records import RivalRecord
@@ -18,13 +19,30 @@ if TYPE_CHECKING:
     from schedsearch.settings import StudySettings
     from schedsearch.settings.rows import Row
 
-__all__ = ["NetworkQueue", "RowQueue", "network_jobs", "rivals_in", "row_jobs", "training_seeds"]
+__all__ = [
+    "NetworkQueue",
+    "RowQueue",
+    "network_jobs",
+    "rivals_in",
+    "row_jobs",
+    "seeds_of",
+    "training_seeds",
+]
 
 
 def training_seeds(settings: StudySettings) -> list[int]:
     """Training seeds of a comparison: the search's, and further ones where retraining is on."""
     first, num = settings.search.seed, settings.evaluation.confirm_training_seeds
     return list(range(first, first + max(1, num)))
+
+
+def seeds_of(row: Row, settings: StudySettings) -> list[int | None]:
+    """Training seeds of a row: None without a network, one where nothing is trained."""
+    if row.net is None:
+        return [None]
+    seeds: list[int | None] = [*training_seeds(settings)]
+    recipe = merged_recipe(settings.recipe, entry_in(settings, maker_in(settings, row)))
+    return seeds if recipe["num_steps"] else seeds[:1]
 
 
 def network_jobs(
@@ -36,6 +54,7 @@ def network_jobs(
         NetworkJob(settings=settings_text, run_dir=run_dir, row=maker, training_seed=seed)
         for seed in training_seeds(settings)
         for maker in makers.values()
+        if seed in seeds_of(maker, settings)
     ]
 
 
@@ -57,15 +76,15 @@ def row_jobs(
     """
     known = {(r.name, r.training_seed, r.config_sha256) for r in done if r.failed is None}
     jobs = []
-    for index, seed in enumerate(training_seeds(settings)):
+    seeds = {row.name: seeds_of(row, settings) for row in rows}
+    for index in range(len(training_seeds(settings))):  # all rows with one seed, then the next
         for row in rows:
-            own = None if row.net is None else seed
-            if own is None and index:
-                continue  # nothing is trained, so one seed is all
-            if (row.name, own, digest_of(settings, row, own)) not in known:
-                jobs.append(
-                    RowJob(settings=settings_text, run_dir=run_dir, row=row, training_seed=own)
-                )
+            for seed in seeds[row.name][index : index + 1]:
+                if (row.name, seed, digest_of(settings, row, seed)) not in known:
+                    job = RowJob(
+                        settings=settings_text, run_dir=run_dir, row=row, training_seed=seed
+                    )
+                    jobs.append(job)
     return jobs
 
 

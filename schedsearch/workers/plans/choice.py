@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
 from schedsearch.methods.plans.plan import map_name
@@ -57,12 +57,15 @@ def planned(bench: Workbench, folder: RunFolder, text: str, target: Path) -> Cal
     weights = target / PLAN_MAPS if maps else None
     if weights is not None:
         Numbers(maps).write(weights)
+    numbers_in_file: dict[str, Any] = {
+        "steps": [str(step) for step in steps],
+        "times": [round(t, 3) for t in bench.solver_with(num_steps).times],
+    }
+    if num_steps != bench.settings.solver.num_steps:
+        numbers_in_file["full_steps"] = bench.settings.solver.num_steps
     return Calibrated(
         kind="plan",
-        numbers={
-            "steps": [str(step) for step in steps],
-            "times": [round(t, 3) for t in bench.solver_with(num_steps).times],
-        },
+        numbers=numbers_in_file,
         num_steps=num_steps,
         weights=weights,
         calls=table.calls,

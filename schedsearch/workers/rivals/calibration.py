@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 from schedsearch.config.rival_rules import schedule_at
 from schedsearch.files.atomic import replacing
+from schedsearch.methods.caches.block_cache import Plan
 from schedsearch.methods.caches.block_calibration import (
     ChangeRecording,
     ChangeRun,
@@ -25,6 +26,12 @@ from schedsearch.methods.caches.residual_calibration import (
     InputRun,
     fit_rescale,
 )
+from schedsearch.methods.caches.router import (
+    CallRecording,
+    CallRun,
+    plans_of,
+    train_router,
+)
 from schedsearch.methods.kinds import CELLS
 from schedsearch.settings.rivals import (
     BlockCacheRival,
@@ -33,6 +40,7 @@ from schedsearch.settings.rivals import (
     Point,
     ResidualCacheRival,
     RivalSettings,
+    RouterRival,
     ScheduleRival,
     SimilarityRival,
     StepsRival,
@@ -117,6 +125,8 @@ def _calibrated(
             numbers = {"every": point, "parts": ["attention", "mlp"]}
             return Calibrated(kind="block_cache", numbers=numbers)
         return _block_plan(bench, entry, net, threshold_of(point), target)
+    if isinstance(entry, RouterRival):
+        return _router(bench, entry, net, float(cast(float, point)))
     if isinstance(entry, ResidualCacheRival):
         return _residual(bench, folder, entry, net, point)
     if isinstance(entry, UncertaintyRival | SimilarityRival):
@@ -144,7 +154,7 @@ def _block_plan(
     reused = sum(not bit for row in plan for bit in row) / sum(map(len, plan))
     numbers: dict[str, Any] = {
         "parts": ["attention"],
-        "recompute": ["".join("01"[bit] for bit in row) for row in plan],
+        "recompute": _texts(plan),
     }
     weights = None
     if entry.scale_shift == "closed_form":
@@ -161,6 +171,38 @@ def _block_plan(
         calls=1 + (weights is not None),
         note=f"{reused:.0%} of the attention outputs are reused",
     )
+
+
+def _router(bench: Workbench, entry: RouterRival, net: Backbone, penalty: float) -> Calibrated:
+    """Plans of Learning-to-Cache, by a router that is trained on calibration images."""
+    runs = record_runs(bench, net, CallRecording(), entry.calibration_samples)
+    weights = train_router(
+        net,
+        [cast(CallRun, run) for run in runs],
+        penalty=penalty,
+        iterations=entry.iterations,
+        batch_size=entry.batch_size,
+        lr=entry.lr,
+        seed=bench.settings.search.seed,
+    )
+    attention, mlp = plans_of(weights)
+    bits = [bit for plan in (attention, mlp) for row in plan for bit in row]
+    return Calibrated(
+        kind="block_cache",
+        numbers={
+            "parts": ["attention", "mlp"],
+            "recompute": _texts(attention),
+            "recompute_mlp": _texts(mlp),
+        },
+        num_steps=len(attention),
+        calls=1,
+        note=f"{bits.count(False) / len(bits):.0%} of attentions and MLPs are reused",
+    )
+
+
+def _texts(plan: Plan) -> list[str]:
+    """A plan as it stands in a method file, one text of 0 and 1 per step."""
+    return ["".join("01"[bit] for bit in row) for row in plan]
 
 
 def _residual(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from schedsearch.backbones.dit import DiT
-from schedsearch.backbones.pruning import keep_blocks, narrow, width_scores
+from schedsearch.backbones.pruning import blocks_of, keep_blocks, narrow, width_scores
+from schedsearch.backbones.uvit import UViT
 from schedsearch.diffusion.losses import mse
 from schedsearch.evaluation.error_table import measure_error_table
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
@@ -24,7 +25,7 @@ from schedsearch.schedules.space import SearchSpace
 from schedsearch.settings.rivals import PrunedRival, SmallRival
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from schedsearch.protocols import Backbone, Method, NetworkCall
     from schedsearch.workers.workbench import Workbench
@@ -115,14 +116,12 @@ def narrowed(bench: Workbench, share: float) -> tuple[Backbone, Mapping[str, Any
     """The network with a share of its heads and MLP units, and what they are.
 
     Raises:
-        ConfigError: If the network is no DiT.
+        ConfigError: If the network is neither DiT nor U-ViT.
     """
-    net = cast("nn.Module", bench.fresh_backbone())
-    if type(net) is not DiT:
-        raise ConfigError(
-            f"Pruning by width needs a DiT, not a {type(net).__name__}; use depth instead."
-        )
-    block = cast(Any, net.blocks[0])
+    net = bench.fresh_backbone()
+    if not isinstance(net, DiT | UViT):
+        raise ConfigError(f"Pruning by width needs a DiT or U-ViT, not a {type(net).__name__}.")
+    block = cast(Any, blocks_of(net)[0])
     heads = max(1, round(share * block.attn.num_heads))
     hidden = max(1, round(share * block.mlp.fc1.out_features))
     scores = width_scores(net, _losses(bench, net))
@@ -130,7 +129,7 @@ def narrowed(bench: Workbench, share: float) -> tuple[Backbone, Mapping[str, Any
     return cast("Backbone", made), {"heads": heads, "hidden": hidden}
 
 
-def _losses(bench: Workbench, net: DiT) -> Iterator[Tensor]:
+def _losses(bench: Workbench, net: DiT | UViT) -> Iterator[Tensor]:
     """Losses at rising timesteps, until they become small."""
     generator = torch.Generator().manual_seed(CALIBRATION_SEED)
     x0, labels = bench.source.batch(64, generator)

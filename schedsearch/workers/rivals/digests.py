@@ -21,7 +21,7 @@ from schedsearch.settings.rows import (
 
 POINTS = (
     "targets", "target_blocks", "thresholds", "every", "ratios", "schedules", "num_steps",
-    "shares", "depth", "width",
+    "shares", "depth", "width", "penalties",
 )  # fmt: skip
 """Lists of operating points: a further one does not change the others."""
 

@@ -15,6 +15,7 @@ from schedsearch.config import read_sections
 from schedsearch.config.rival_rules import merged_recipe, schedule_at
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
+from schedsearch.methods.exits.with_adapters import WithAdapters
 from schedsearch.methods.networks import build_network
 from schedsearch.runs.folder import STATE_FILE, RunFolder
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -31,6 +32,8 @@ from schedsearch.workers.finetune import finetune
 from schedsearch.workers.progress import FileProgress
 from schedsearch.workers.rivals.choices import chosen_blocks, narrowed
 from schedsearch.workers.rivals.digests import entry_in, family_in, maker_in, network_digest_of
+from schedsearch.workers.start_check import fitted_adapters
+from schedsearch.workers.starts import early_exits_of
 from schedsearch.workers.workbench import open_workbench
 
 if TYPE_CHECKING:
@@ -165,7 +168,12 @@ def _made(
         intervals = bench.settings.space.num_intervals
         family = family_in(bench.settings)
         schedule = schedule_at(str(job.row.point), num_blocks, intervals, family)
-        return train(schedule), {}
+        if entry.recipe.get("start", "plain") == "plain":
+            return train(schedule), {}
+        exits = early_exits_of(schedule, bench.backbone)
+        adapters = fitted_adapters(bench, exits)
+        net = cast("Backbone", WithAdapters(cast("nn.Module", bench.fresh_backbone()), adapters))
+        return train(schedule, net=net), {"adapters": {"exits": list(exits)}}
     if isinstance(entry, UncertaintyRival):
         module = {
             "shared": entry.shared,

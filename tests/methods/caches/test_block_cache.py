@@ -75,6 +75,37 @@ def test_the_account_is_what_hooks_count(net, parts):
 
 
 @everywhere
+def test_attention_and_mlps_may_have_their_own_plans(net):
+    attention = staggered(net)
+    mlp = tuple((step % 2 == 0,) * net.num_blocks for step in range(len(TIMES)))
+    method = BlockCache(recompute=attention, recompute_mlp=mlp)
+    for part, plan in (("attn", attention), ("mlp", mlp)):
+        ran = []
+        handles = watch(net, part, lambda b, h: ran.append(b))  # noqa: B023
+        _, run = sample(method, net)
+        for handle in handles:
+            handle.remove()
+        assert ran == [b for row in plan for b, fresh in enumerate(row) if fresh]
+    reused = sum(row.count(False) for plan in (attention, mlp) for row in plan)
+    total = sum(float(blocks[0]) for blocks in run.blocks)
+    assert total == len(TIMES) * net.num_blocks - reused / 2
+    same, _ = sample(BlockCache(recompute=attention, recompute_mlp=attention), net)
+    assert torch.equal(same, sample(BlockCache(recompute=attention), net)[0])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"recompute_mlp": ((True,),), "every": 2},
+        {"recompute_mlp": ((True,),), "recompute": ((True,),), "parts": ("mlp",)},
+    ],
+)
+def test_a_plan_of_mlps_needs_one_of_attention(arguments):
+    with pytest.raises(ConfigError, match="recompute_mlp needs recompute and parts"):
+        BlockCache(**arguments)
+
+
+@everywhere
 def test_what_is_reused_is_the_output_before_the_gate(net):
     """Reused steps equal a network whose attention returns its output of the step before."""
     x = torch.randn(2, 2, *net.in_shape, generator=torch.Generator().manual_seed(0))

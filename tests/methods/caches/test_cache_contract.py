@@ -33,6 +33,13 @@ METHODS = {
         parts=("attention",),
         scale_shift=torch.full((len(TIMES), net.num_blocks, 2, net.width), 0.9),
     ),
+    "learning_to_cache": lambda net: BlockCache(
+        recompute=tuple((step % 2 == 0,) * net.num_blocks for step in range(len(TIMES))),
+        recompute_mlp=tuple(
+            tuple(step % 2 == 0 or block % 2 == 0 for block in range(net.num_blocks))
+            for step in range(len(TIMES))
+        ),
+    ),
     "deepcache": lambda net: ResidualCache(first=2, signal="steps", every=2, last=1),
     "fbcache": lambda net: ResidualCache(first=1, signal="residual", threshold=threshold_of(net)),
     "fbcache_per_sample": lambda net: ResidualCache(

@@ -131,3 +131,14 @@ def test_mistakes_end_with_one_line(
     assert message in line
     assert line.count("\n") == 1
     torch.set_num_threads(threads)
+
+
+def test_half_writes_float16_weights_that_load(tmp_path: Path) -> None:
+    full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
+    assert main([*ARGUMENTS, "--output", str(full)]) == 0
+    assert main([*ARGUMENTS, "--half", "--output", str(half)]) == 0
+    assert {value.dtype for value in load_file(half).values()} == {torch.float16}
+    net = DiT(8, 2, 1, 16, 2, 2, num_classes=10, learn_sigma=False)
+    assert "float16 to" in str(load_weights(net, half))
+    for name, value in load_file(full).items():
+        torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-3)
