@@ -148,8 +148,9 @@ def _last_line(error: Exception, *, debug: bool) -> tuple[str, int]:
         text = "too many open files. Raise the limit (`ulimit -n`), or use fewer workers."
         return f"schedsearch: {text}", int(ExitCode.STORAGE)
     if isinstance(error, OSError) and error.filename is not None:
-        reason = error.strerror or type(error).__name__
-        return f"schedsearch: Cannot use {error.filename}: {reason}.", int(ExitCode.CONFIG)
+        name, reason = str(error.filename), error.strerror or type(error).__name__
+        name = name if len(name) <= 200 else f"{name[:100]}..."
+        return f"schedsearch: Cannot use {name}: {reason}.", int(ExitCode.CONFIG)
     text = " ".join(f"{type(error).__name__}: {error}".split())
     advice = "" if debug else "; run again with --debug for the traceback"
     return f"schedsearch: internal error: {text}{advice}", INTERNAL_ERROR

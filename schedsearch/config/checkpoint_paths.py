@@ -138,7 +138,8 @@ def _why_no_checkpoint(folder: Path) -> str:
             f"{folder} holds {len(steps)} training folders of U-ViT. Name one of them; the newest "
             f"is {newest}."
         )
-    if any(folder.rglob("*.distcp")) or any(folder.glob("**/mp_rank_*")):
+    parts = ("*.distcp", "*/*.distcp", "mp_rank_*", "*/mp_rank_*")
+    if any(any(folder.glob(pattern)) for pattern in parts):
         return (
             f"{folder} holds the parts of a distributed training (FSDP or DeepSpeed). Join them: "
             "`python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE`, or "

@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 
 from schedsearch.exceptions import ConfigError
 
+_MAGIC = b"\x93NUMPY"
+
+
+def is_single_array(path: Path) -> bool:
+    """Whether a file begins as ``np.save`` begins one."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
 
 def read_arrays(
     path: Path, one_of: Sequence[str], optional: Sequence[str]
@@ -28,6 +36,11 @@ def read_arrays(
     """
     if not path.is_file():
         raise ConfigError(f"data.path {path} is not a file.")
+    if not zipfile.is_zipfile(path) and not is_single_array(path):
+        raise ConfigError(
+            f"data.path {path} is no NumPy archive (npz), or was cut off. Make it with np.savez, "
+            "or copy it again."
+        )
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):

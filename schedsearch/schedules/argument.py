@@ -6,10 +6,18 @@ import re
 from pathlib import Path
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import nearest
+from schedsearch.files.problems import nearest, shown
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
 from schedsearch.schedules.schedule_file import ScheduleFile, lowest_depth, read_schedule_file
+
+
+def is_file(spec: str) -> bool:
+    """Whether a text names a file; a long list of depths is no name."""
+    try:
+        return Path(spec).expanduser().is_file()
+    except (OSError, RuntimeError):
+        return False
 
 
 def read_schedule_for(
@@ -62,13 +70,12 @@ def resolve_schedule(
         return preset_for(spec, num_exit_blocks)
     if re.fullmatch(r"[-\d\s,\[\]]+", spec):
         return _from_list(spec, num_exit_blocks, num_intervals, lowest_depth(family))
-    path = Path(spec).expanduser()
-    if not path.is_file():
+    if not is_file(spec):
         advice = nearest(spec, [FULL, *HAND_MADE]) or (
             f"presets are {', '.join([FULL, *HAND_MADE])}"
         )
-        raise ConfigError(f"There is no schedule file or preset {spec!r}; {advice}.")
-    return read_schedule_for(path, num_exit_blocks, family).schedule
+        raise ConfigError(f"There is no schedule file or preset {shown(spec)}; {advice}.")
+    return read_schedule_for(Path(spec).expanduser(), num_exit_blocks, family).schedule
 
 
 def _from_list(
@@ -84,7 +91,7 @@ def _from_list(
     if len(depths) != num_intervals:
         raise ConfigError(
             f"A schedule needs {num_intervals} depths, data to noise, got {len(depths)} in "
-            f"{spec!r}."
+            f"{shown(spec)}."
         )
     for i, depth in enumerate(depths):
         if not min_depth <= depth <= num_exit_blocks:

@@ -56,6 +56,7 @@ def fill(net: nn.Module, weights: Weights) -> str | None:
         # NOTE: diffusers does not store the position embedding, because it is fixed.
         state = {**state, "pos_embed": own["pos_embed"]}
     _check_match(own, state, weights)
+    _check_types(own, state, weights.path)
     _check_stated(net, weights)
     net.load_state_dict(state)
     _check_finite(net, weights.path)
@@ -169,6 +170,24 @@ def _renamed(
             notes.append(f"{prefix!r} was taken; left out were {name_some(rest)}")
             return part, notes
     return state, notes
+
+
+def _check_types(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse values that a copy would change in silence: of integers, without content."""
+    for name, value in state.items():
+        if value.is_meta:
+            kind = "no values (device meta)"
+        elif value.is_quantized or (
+            own[name].is_floating_point() and not value.is_floating_point()
+        ):
+            kind = f"{value.dtype} values, as quantised weights have them".replace("torch.", "")
+        elif value.layout != torch.strided:
+            kind = f"{value.layout} values".replace("torch.", "")
+        else:
+            continue
+        raise CheckpointError(
+            f"The checkpoint {path} has {kind}, for example {name}. Save plain float weights."
+        )
 
 
 def _check_finite(net: nn.Module, path: Path) -> None:

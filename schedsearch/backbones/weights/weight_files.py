@@ -17,7 +17,7 @@ from pickletools import genops
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from schedsearch.backbones.weights.claims import claims_beside, claims_in, claims_of_metadata
@@ -131,7 +131,9 @@ def _read_file(path: Path) -> tuple[Mapping[str, object], Mapping[str, str]]:
             content = torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_why_refused(path, error)) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle raises anything
         raise CheckpointError(_why_unreadable(path, error)) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(

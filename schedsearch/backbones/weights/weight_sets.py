@@ -70,7 +70,7 @@ def choose_set(
             + (f"the keys there are {keys}." if keys else "it is an empty mapping.")
         )
     first, *others = sets
-    notes = [f"{path.name}: {name!r} is empty and was passed over" for name in empty]
+    notes = [f"{path.name}: {name!r} {why} and was passed over" for name, why in empty.items()]
     if others:
         names = [s.name or "(top level)" for s in sets]
         advice = f"#{names[1]} takes the other" if len(names) == 2 else "#NAME takes another"
@@ -82,10 +82,10 @@ def choose_set(
     return first, tuple(s.name for s in others if s.name), notes
 
 
-def find_sets(content: Mapping[str, object]) -> tuple[list[WeightSet], list[str]]:
-    """Every set of weights in a file, the one to prefer first; and names of empty ones."""
+def find_sets(content: Mapping[str, object]) -> tuple[list[WeightSet], dict[str, str]]:
+    """Every set of weights in a file, the one to prefer first; and why others give none."""
     found: list[tuple[str, dict[str, Tensor]]] = []
-    empty: list[str] = []
+    empty: dict[str, str] = {}
     _walk(content, "", found, empty)
     sets = [part for name, tensors in found for part in _split(name, tensors)]
     largest = max((len(s.state) for s in sets), default=0)
@@ -120,7 +120,7 @@ def name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _named(sets: list[WeightSet], empty: list[str], path: Path, choice: str) -> WeightSet:
+def _named(sets: list[WeightSet], empty: Mapping[str, str], path: Path, choice: str) -> WeightSet:
     matching = [s for s in sets if choice == s.name] or [
         s for s in sets if choice == s.name.rpartition(".")[2]
     ]
@@ -129,7 +129,7 @@ def _named(sets: list[WeightSet], empty: list[str], path: Path, choice: str) -> 
     known = [s.name for s in sets if s.name]
     if choice in empty:
         use = f"Use #{known[0]}" if known else "Save the weights again"
-        raise CheckpointError(f"{choice!r} in the checkpoint {path} is empty. {use}.")
+        raise CheckpointError(f"{choice!r} in the checkpoint {path} {empty[choice]}. {use}.")
     holds = f"holds {name_some(known)}" if known else "holds one set of weights only"
     has = "several" if matching else "no"
     raise CheckpointError(
@@ -142,7 +142,7 @@ def _walk(
     content: Mapping[object, object] | Mapping[str, object],
     name: str,
     found: list[tuple[str, dict[str, Tensor]]],
-    empty: list[str],
+    empty: dict[str, str],
 ) -> None:
     tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if any(v.is_floating_point() and not is_bookkeeping(k, v) for k, v in tensors.items()) and (
@@ -160,7 +160,11 @@ def _walk(
         elif not (value is None or isinstance(value, list | tuple)):
             continue
         if len(found) == before and (key in CHOICES or _is_ema(key)):
-            empty.append(inner)
+            inside = [name for name in empty if name.startswith(f"{inner}.")]
+            why = empty.pop(inside[0]) if inside else "is empty"
+            empty[inner] = (
+                "holds tensors without names" if isinstance(value, list) and value else why
+            )
 
 
 def _split(name: str, tensors: Mapping[str, Tensor]) -> Iterator[WeightSet]:

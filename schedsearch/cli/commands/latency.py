@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.cli.arguments import add_device, add_space, count
+from schedsearch.cli.arguments import add_device, add_space, count, thread_count
 
 if TYPE_CHECKING:
     from schedsearch.protocols import Solver
@@ -39,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="batch size; may be repeated (default: evaluation.latency_batch)",
     )
     parser.add_argument(
-        "--threads", metavar="N", type=count, default=1, help="CPU threads (default: %(default)s)"
+        "--threads",
+        metavar="N",
+        type=thread_count,
+        default=1,
+        help="CPU threads (default: %(default)s)",
     )
     parser.add_argument(
         "--compile", action="store_true", help="compile the network's blocks (torch.compile)"

@@ -195,12 +195,13 @@ def _choose_schedule(args: argparse.Namespace) -> _Choice:
     """The schedule and the weights it brings along; ``--weights`` comes first."""
     from schedsearch.config.paths import PACKAGE_PREFIX
     from schedsearch.files.portable import weights_beside
+    from schedsearch.schedules.argument import is_file
     from schedsearch.schedules.schedule_file import read_schedule_file
 
-    path, weights = Path(args.schedule), args.weights
+    path, weights = Path(args.schedule).expanduser(), args.weights
     if weights is not None and not weights.startswith(PACKAGE_PREFIX):
         weights = str(Path(weights).absolute())
-    if not path.is_file():
+    if not is_file(args.schedule):
         return _Choice(args.schedule, weights)
     file = read_schedule_file(path)
     if weights is None and file.weights is not None:
@@ -268,7 +269,11 @@ def _load_array(path: str, option: str) -> Tensor:
     import numpy as np
     import torch
 
+    from schedsearch.data.archives import is_single_array
+
     try:
+        if not zipfile.is_zipfile(path) and not is_single_array(Path(path)):
+            raise ConfigError(f"{option} {path} is no NumPy array (.npy), or is empty.")
         array = np.load(path, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ConfigError(f"{option} {path} holds several arrays. Save one with np.save.")

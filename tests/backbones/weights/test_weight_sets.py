@@ -116,6 +116,35 @@ def test_an_empty_ema_is_passed_over_and_said(tmp_path: Path, empty: object) -> 
         loaded(tmp_path, {"ema": empty, "model": RAW}, "#ema")
 
 
+def test_an_ema_without_names_is_said(tmp_path: Path) -> None:
+    value, note = loaded(tmp_path, {"ema": {"shadow_params": list(EMA.values())}, "model": RAW})
+    assert value == 1.0
+    assert note.endswith("'ema' holds tensors without names and was passed over")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda v: v.to(torch.int8), "int8 values"),
+        (lambda v: v.to("meta"), "no values"),
+        (lambda v: v.to_sparse(), "sparse_coo values"),
+        (lambda v: v.to(torch.complex64), "complex64 values"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse:UserWarning")
+def test_values_that_a_copy_would_change_in_silence(tmp_path: Path, change, kind: str) -> None:
+    with pytest.raises(CheckpointError, match=f"{kind}.*first.weight"):
+        loaded(tmp_path, {**EMA, "first.weight": change(EMA["first.weight"])})
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04.", b"\x80\x02N.", b"\x80\x02]q\x00a."])
+@pytest.mark.filterwarnings("ignore:Detected pickle:UserWarning")
+def test_pickles_that_make_no_sense(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "net.pt").write_bytes(content)
+    with pytest.raises(CheckpointError):
+        load_weights(Small(), tmp_path / "net.pt")
+
+
 def test_no_message_ends_in_an_empty_list(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="it is an empty mapping"):
         loaded(tmp_path, {})
