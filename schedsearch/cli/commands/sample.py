@@ -269,7 +269,7 @@ def _load_array(path: str, option: str) -> Tensor:
     import numpy as np
     import torch
 
-    from schedsearch.data.archives import is_single_array
+    from schedsearch.data.npz import is_single_array
 
     try:
         if not zipfile.is_zipfile(path) and not is_single_array(Path(path)):
