@@ -172,9 +172,12 @@ def _add_syntax_error(error: Exception, text: str, findings: Findings) -> None:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         reason = error.problem or error.context or "not YAML"
-        findings.marks = {(): (mark.line + 1, mark.column + 1)} if mark else {}
-        line = text.splitlines()[mark.line : mark.line + 1] if mark else []
-        if "'\\t'" in reason or (mark and line and line[0][mark.column :].startswith("\t")):
+        lines = text.splitlines() or [""]
+        row, column = (mark.line, mark.column) if mark else (0, 0)
+        if row >= len(lines):  # libyaml names the line after the last one
+            row, column = len(lines) - 1, len(lines[-1])
+        findings.marks = {(): (row + 1, column + 1)}
+        if "'\\t'" in reason or lines[row][column:].startswith("\t"):
             reason, remedy = "a tab stands where YAML wants spaces", "indent with spaces"
         elif "mapping values are not allowed" in reason:
             remedy = "a value that contains ': ' needs quotes; or the indentation is wrong"
