@@ -51,6 +51,8 @@ class PrintableStream:
         self._try(self.raw.flush)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "raw":  # a copy that is being made
+            raise AttributeError(name)
         return getattr(self.raw, name)
 
     def _try(self, act: Callable[[], object]) -> None:

@@ -127,7 +127,8 @@ def load_backbone_from(
     if settings.checkpoint is not None:
         weights = read_weights(locate_weights(settings.checkpoint))
         if (note := fill(net, weights)) is not None:
-            logger.info("weights: %s", note)
+            level = logging.WARNING if weights.passed_over else logging.INFO
+            logger.log(level, "weights: %s", note)
         remember(net, weights.claims)
     return net.to(device).eval()
 

@@ -51,6 +51,8 @@ class Weights:
     """Network arguments from a config beside the file."""
     others: tuple[str, ...] = ()
     """Names of the file's other sets of weights."""
+    passed_over: bool = False
+    """Whether a set that comes first elsewhere, such as an EMA, is empty here."""
     prefix: str = ""
     """What was removed before the names of all tensors."""
     claims: Mapping[str, Any] = field(default_factory=dict)
@@ -69,8 +71,8 @@ def read_weights(location: WeightsLocation) -> Weights:
     """
     path = location.path
     content, metadata, note = _read(path)
-    chosen, others, chosen_notes = choose_set(content, path, location.choice)
-    notes = [location.note, note, *chosen_notes]
+    chosen, others, chosen_notes, passed_over = choose_set(content, path, location.choice)
+    notes = [location.note, note, *chosen_notes, *passed_over]
     state = chosen.state
     stated: Mapping[str, Any] = {}
     from_diffusers = is_diffusers_state(state)
@@ -92,6 +94,7 @@ def read_weights(location: WeightsLocation) -> Weights:
         is_diffusers=from_diffusers,
         stated=stated,
         others=others,
+        passed_over=bool(passed_over),
         prefix=chosen.prefix,
         claims={**claims_beside(path), **claims_of_metadata(metadata), **claims_in(content)},
     )

@@ -45,7 +45,7 @@ class WeightSet:
 
 def choose_set(
     content: Mapping[str, object], path: Path, choice: str | None
-) -> tuple[WeightSet, tuple[str, ...], list[str]]:
+) -> tuple[WeightSet, tuple[str, ...], list[str], list[str]]:
     """Choose one set of weights, the EMA where there is one.
 
     Args:
@@ -54,7 +54,7 @@ def choose_set(
         choice: Name of the set to take, or its last part; None takes the first.
 
     Returns:
-        The set, the names of the others, and notes on what was chosen and passed over.
+        The set, the names of the others, notes on the choice, and on what was passed over.
 
     Raises:
         CheckpointError: If there is no such set, or none at all.
@@ -62,7 +62,7 @@ def choose_set(
     sets, empty = find_sets(content)
     if choice is not None:
         chosen = _named(sets, empty, path, choice)
-        return chosen, (), [f"{path.name}: {choice!r} was loaded"]
+        return chosen, (), [f"{path.name}: {choice!r} was loaded"], []
     if not sets:
         keys = name_some([ascii(key).strip("'") for key in content])
         raise CheckpointError(
@@ -70,16 +70,15 @@ def choose_set(
             + (f"the keys there are {keys}." if keys else "it is an empty mapping.")
         )
     first, *others = sets
-    notes = [f"{path.name}: {name!r} {why} and was passed over" for name, why in empty.items()]
+    passed = [f"{path.name}: {name!r} {why} and was passed over" for name, why in empty.items()]
+    notes = []
     if others:
         names = [s.name or "(top level)" for s in sets]
         advice = f"#{names[1]} takes the other" if len(names) == 2 else "#NAME takes another"
-        notes.insert(
-            0, f"{path.name} holds {name_some(names)}; {names[0]!r} was loaded ({advice})"
-        )
+        notes.append(f"{path.name} holds {name_some(names)}; {names[0]!r} was loaded ({advice})")
     elif first.name:
-        notes.insert(0, f"{path.name}: {first.name!r} was loaded")
-    return first, tuple(s.name for s in others if s.name), notes
+        notes.append(f"{path.name}: {first.name!r} was loaded")
+    return first, tuple(s.name for s in others if s.name), notes, passed
 
 
 def find_sets(content: Mapping[str, object]) -> tuple[list[WeightSet], dict[str, str]]:
