@@ -80,6 +80,23 @@ def test_use_exported_schedule(tmp_path: Path) -> None:
     assert (tmp_path / "two.png").is_file()
 
 
+def test_enable_on_a_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "fast.yaml").write_text(
+        "schema: schedsearch.schedule/1\n"
+        "name: fast\n"
+        "backbone: {family: dit, num_exit_blocks: 4, fingerprint: 'sha256:0123'}\n"
+        "depths: [4, 4, 4, 4, 4, 2, 2, 2, 2, 2]\n"
+        "weights: fast.safetensors\n"
+    )
+    small = ["--num=1", "--num-steps=4", "--rounds=1"]
+    printed = run("04_enable_on_a_pipeline.py", "--schedule=fast.yaml", *small)
+    assert "blocks run: 12 of 16 (25.0% saved), last clock time: 0" in printed
+    assert "blocks per step, noise -> data: 2 2 4 4" in printed
+    assert "time saved: " in printed
+    printed = run("04_enable_on_a_pipeline.py", "--schedule=D3-DiT", "--blocks=4", *small)
+    assert "blocks, data -> noise: 4 4 3 3 3 3 2 2 2 2" in printed
+
+
 def test_no_example_is_forgotten() -> None:
     source = Path(__file__).read_text()
     scripts = {path.name for path in EXAMPLES.glob("[0-9]*.py")}
