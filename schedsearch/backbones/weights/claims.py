@@ -101,16 +101,24 @@ def _contradictions(
     claims: Mapping[str, Any], diffusion: DiffusionSettings
 ) -> Iterator[tuple[str, object, str]]:
     """Key and value of the space, and what the file states instead."""
-    betas = diffusion.betas
+    betas, prediction = diffusion.betas, str(diffusion.prediction)
+    flow = getattr(diffusion, "process", None) == "flow"
     path_type, model = _text(claims, "path_type"), _text(claims, "model")
-    if path_type in ("linear", "gvp") or model.startswith("sit-"):
+    straight = path_type == "linear" or (model.startswith("sit-") and not path_type)
+    if path_type == "gvp" or (straight and not flow):
         known = [key for key in ("model", "prediction", "path_type") if key in claims]
         listed = ", ".join(f"{key} {claims[key]}" for key in known)
         yield "diffusion.betas", betas, f"an interpolant of SiT ({listed})"
     for key in _PREDICTION:
         kind = next((k for k, words in _SAME.items() if _text(claims, key) in words), None)
-        if kind is not None and kind != diffusion.prediction:
-            yield "diffusion.prediction", diffusion.prediction, f"{key} {claims[key]}"
+        if flow and kind in ("v", "flow"):
+            kind = "velocity"
+        if kind is not None and kind != prediction:
+            yield "diffusion.prediction", prediction, f"{key} {claims[key]}"
+    if flow:
+        if _text(claims, "beta_schedule"):
+            yield "diffusion.process", "flow", f"beta_schedule {claims['beta_schedule']}"
+        return
     for key in _SCHEDULE:
         said = _text(claims, key)
         # NOTE: vp is the continuous form of linear.

@@ -99,3 +99,18 @@ def test_a_converted_file_keeps_what_its_source_said(tmp_path: Path) -> None:
     )
     with pytest.raises(CheckpointError, match="prediction v"):
         check_claims(load_backbone_from(settings_of(target)), DiffusionSettings())
+
+
+class _Flow:
+    process, betas, prediction = "flow", None, "velocity"
+
+
+def test_a_space_of_flow_matching_takes_what_was_trained_so(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    said = Namespace(model="SiT-XL/2", path_type="Linear", prediction="velocity")
+    torch.save({"model": DiT(**CONFIG).state_dict(), "args": said}, path)
+    net = load_backbone_from(settings_of(path))
+    check_claims(net, _Flow())  # type: ignore[arg-type]
+    torch.save({"model": DiT(**CONFIG).state_dict(), "args": {"prediction": "noise"}}, path)
+    with pytest.raises(CheckpointError, match="prediction noise"):
+        check_claims(load_backbone_from(settings_of(path)), _Flow())  # type: ignore[arg-type]
