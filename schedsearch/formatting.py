@@ -5,6 +5,8 @@ FID has a scale per extractor: below 1 for the digits CNN, thousands for a LeNet
 
 from __future__ import annotations
 
+import shlex
+
 _HUGE = 1e5
 
 
@@ -44,3 +46,9 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, left = divmod(minutes, 60)
     return f"{hours} h {left:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def for_shell(path: object) -> str:
+    """A path as one word of a command that can be pasted."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.weights.checkpoint import load_backbone_from
+from schedsearch.backbones.weights.claims import check_claims
 from schedsearch.backbones.wrapped import WrappedBackbone
 from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
-from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
+from schedsearch.evaluation.sampling import (
+    balanced_labels,
+    generate,
+    require_finite,
+    starting_noise,
+)
+from schedsearch.exceptions import ConfigError
+from schedsearch.files.problems import shown
+from schedsearch.memory import require_memory, within_memory
 from schedsearch.methods.loading import LoadedMethod, build_solver_for, check_weights
 from schedsearch.methods.method_file import check_solver
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -53,6 +64,7 @@ def load_backbone(
     replaced = () if weights is None else ("backbone.checkpoint=null",)
     source = dict(space) if isinstance(space, Mapping) else space
     settings = read_model_settings(source, replaced)
+    _check_device(device)
     backbone = settings.backbone
     if weights is not None:
         backbone = dataclasses.replace(backbone, checkpoint=str(weights))
@@ -104,9 +116,10 @@ def sample(
     Raises:
         ConfigError: If the options are invalid, the method was made for another solver, or the
             network lacks the channels or the "no class" label that guidance needs.
-        ValueError: If the schedule runs more blocks than the network has, or the labels are not
-            one per image.
+        ValueError: If an argument has another type, shape or range; the message names it.
     """
+    _check_counts(num=num, seed=seed, batch_size=batch_size)
+    _check_objects(net, schedule)
     if isinstance(schedule, ExitSchedule) and max(schedule.depths) > net.num_exit_blocks:
         raise ValueError(
             f"The schedule runs up to {max(schedule.depths)} blocks, but the network has "
@@ -135,6 +148,7 @@ def sample(
         }
     )
     settings: SolverSettings = sections["solver"]
+    check_claims(net, given)
     process, learned = build_process(given), learns_variance(net)
     if isinstance(schedule, LoadedMethod):
         check_weights(schedule, net)
@@ -145,21 +159,95 @@ def sample(
     # Sample.
     if isinstance(schedule, LoadedMethod):
         net = schedule.network_for(net)
-    start = starting_noise(seed, num, net.in_shape) if noise is None else noise
-    classes = balanced_labels(len(start), net.num_classes) if labels is None else labels
-    if classes is not None and classes.shape != (len(start),):
-        raise ValueError(
-            f"{len(start)} images need labels of shape ({len(start)},), got "
-            f"{tuple(classes.shape)}. Set num, or pass one label per image."
+    if noise is None:
+        require_memory(4 * num * math.prod(net.in_shape), f"num {num}")
+        noise = starting_noise(seed, num, net.in_shape)
+    else:
+        _check_noise(noise, net)
+    if labels is None:
+        labels = balanced_labels(len(noise), net.num_classes)
+    else:
+        _check_labels(labels, len(noise), net)
+        labels = labels.long()
+    with within_memory(f"num {len(noise)} and batch_size {batch_size}"):
+        samples = generate(
+            net,
+            schedule,
+            integrator,
+            noise,
+            labels,
+            batch_size,
+            cfg_scale=settings.cfg_scale,
+            cfg_channels=settings.cfg_channels,
+            seed=seed,
         )
-    return generate(
-        net,
-        schedule,
-        integrator,
-        start,
-        classes,
-        batch_size,
-        cfg_scale=settings.cfg_scale,
-        cfg_channels=settings.cfg_channels,
-        seed=seed,
-    )
+    require_finite(samples, "samples")
+    return samples
+
+
+def _check_device(device: torch.device | str) -> None:
+    import torch
+
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device must be cpu or cuda, got {shown(device)}.") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device is {found}, but torch finds {torch.cuda.device_count()} GPUs.")
+
+
+def _check_counts(**counts: object) -> None:
+    for name, value in counts.items():
+        low = 0 if name == "seed" else 1
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+            raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
+
+
+def _check_objects(net: object, schedule: object) -> None:
+    if not hasattr(net, "in_shape") or not hasattr(net, "num_exit_blocks"):
+        raise ValueError(
+            f"net must be a network of schedsearch.load_backbone, got a {type(net).__name__}."
+        )
+    if not hasattr(schedule, "begin"):
+        raise ValueError(
+            f"schedule must be an ExitSchedule or a method of schedsearch.load_method, got "
+            f"{shown(schedule)}."
+        )
+
+
+def _check_noise(noise: object, net: Backbone) -> None:
+    import torch
+
+    wanted = f"a float tensor (N, {', '.join(map(str, net.in_shape))}) with N >= 1"
+    if not isinstance(noise, torch.Tensor) or not noise.is_floating_point():
+        kind = getattr(noise, "dtype", type(noise).__name__)
+        raise ValueError(f"noise must be {wanted}, got {kind}.")
+    if tuple(noise.shape[1:]) != tuple(net.in_shape) or not len(noise):
+        raise ValueError(f"noise must be {wanted}, got the shape {tuple(noise.shape)}.")
+    require_finite(noise, "images of noise")
+
+
+def _check_labels(labels: object, num: int, net: Backbone) -> None:
+    import torch
+
+    if net.num_classes is None:
+        raise ValueError("labels must be None, because the network is unconditional.")
+    if not isinstance(labels, torch.Tensor) or not _is_integer(labels):
+        kind = getattr(labels, "dtype", type(labels).__name__)
+        raise ValueError(f"labels must be a tensor of integers, (N,), got {kind}.")
+    if labels.shape != (num,):
+        raise ValueError(
+            f"{num} images need labels of shape ({num},), got {tuple(labels.shape)}. Set num, or "
+            "pass one label per image."
+        )
+    if not bool(((labels >= 0) & (labels < net.num_classes)).all()):
+        raise ValueError(
+            f"labels must lie in [0, {net.num_classes - 1}], got {int(labels.min())} to "
+            f"{int(labels.max())}."
+        )
+
+
+def _is_integer(labels: Tensor) -> bool:
+    import torch
+
+    return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)

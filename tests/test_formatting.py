@@ -1,8 +1,10 @@
 """Numbers, titles and durations that people read."""
 
+import shlex
+
 import pytest
 
-from schedsearch.formatting import duration, fid_title, plus_minus, rounded
+from schedsearch.formatting import duration, fid_title, for_shell, plus_minus, rounded
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,10 @@ def test_a_fid_is_called_by_its_extractor_and_images() -> None:
 )
 def test_durations(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize("name", ["plain", "my run", "it's", "a;rm -rf b", "$HOME", "-x", "実験"])
+def test_a_path_in_a_command_can_be_pasted(name: str) -> None:
+    (word,) = shlex.split(for_shell(name))
+    assert word.removeprefix("./") == name
+    assert not word.startswith("-")

@@ -131,7 +131,7 @@ def test_guidance_needs_a_label_for_no_class(num_classes: int) -> None:
     config = {**UVIT, "num_classes": num_classes}
     uvit = build_backbone(BackboneSettings(family="uvit", config=config)).eval()
     schedule = schedsearch.ExitSchedule.flat(1)
-    for labels in (None, torch.tensor([0, 1])):
+    for labels in (None, torch.tensor([0, 1]) if num_classes > 0 else None):
         with pytest.raises(ConfigError, match=r"cfg_scale=2 needs labels and .*'no class'"):
             schedsearch.sample(uvit, schedule, num=2, labels=labels, cfg_scale=2.0)
     assert schedsearch.sample(uvit, schedule, num=2, num_steps=2).shape == (2, 1, 8, 8)
@@ -140,3 +140,60 @@ def test_guidance_needs_a_label_for_no_class(num_classes: int) -> None:
 def test_a_section_with_a_mistake() -> None:
     with pytest.raises(ConfigError, match="familly"):
         schedsearch.load_backbone({"familly": "dit"})
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("batch_size", -1),
+        ("batch_size", 0),
+        ("batch_size", 2.0),
+        ("num", 0),
+        ("num", True),
+        ("num", "3"),
+        ("seed", -1),
+        ("seed", None),
+        ("labels", torch.tensor([0.5, 1.0])),
+        ("labels", torch.tensor([True, False])),
+        ("labels", [0, 1]),
+        ("labels", torch.tensor([0, 10])),
+        ("labels", torch.tensor([-1, 0])),
+        ("noise", torch.full((2, 1, 8, 8), math.nan)),
+        ("noise", torch.zeros(2, 1, 8, 8, dtype=torch.int64)),
+        ("noise", torch.zeros(2, 1, 4, 4)),
+        ("noise", torch.zeros(0, 1, 8, 8)),
+        ("noise", [[1.0]]),
+        ("schedule", (10,) * 10),
+        ("schedule", "ASE-DiT-D3"),
+        ("net", torch.nn.Linear(2, 2)),
+    ],
+)
+def test_an_argument_of_another_type_or_range_is_named(net, argument: str, value: object) -> None:
+    arguments = {"net": net, "schedule": D3, "num": 2, "num_steps": 2, argument: value}
+    with pytest.raises((ValueError, ConfigError), match=argument):
+        schedsearch.sample(**arguments)
+
+
+def test_samples_that_are_not_finite_are_no_result(net) -> None:
+    import copy
+
+    broken = copy.deepcopy(net)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(math.inf)
+    with pytest.raises(ConfigError, match="3 of 3 samples are not finite"):
+        schedsearch.sample(broken, D3, num=3, num_steps=2)
+
+
+def test_a_device_that_is_not_there() -> None:
+    for device in ("cuda:99", "gpu", 3.5):
+        with pytest.raises(ConfigError, match="device"):
+            schedsearch.load_backbone(TINY["backbone"], device=device)
+
+
+def test_what_the_weights_say_of_themselves_holds_here_too(tmp_path) -> None:
+    net = build_backbone(BackboneSettings(family="dit", config=TINY["backbone"]["config"]))
+    torch.save({"ema": net.state_dict(), "args": {"prediction": "v"}}, tmp_path / "net.pt")
+    loaded = schedsearch.load_backbone(TINY["backbone"], weights=tmp_path / "net.pt")
+    with pytest.raises(ConfigError, match="prediction v"):
+        schedsearch.sample(loaded, D3, num=1, num_steps=2)
+    assert len(schedsearch.sample(loaded, D3, num=1, num_steps=2, diffusion={"prediction": "v"}))

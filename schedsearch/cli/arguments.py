@@ -132,6 +132,13 @@ def count(text: str) -> int:
     return _integer(text, 1)
 
 
+def thread_count(text: str) -> int:
+    """An integer from 1 to 1024; torch crashes with more threads than there can be."""
+    if (value := _integer(text, 1)) > 1024:
+        raise argparse.ArgumentTypeError(f"expected at most 1024, got {text!r}")
+    return value
+
+
 def count_from_zero(text: str) -> int:
     """An integer >= 0."""
     return _integer(text, 0)

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from schedsearch.cli.streams import safe_streams
 from schedsearch.exceptions import ExitCode, SchedSearchError
+from schedsearch.memory import is_out_of_memory, reason_of
 from schedsearch.version import __version__
 
 INTERNAL_ERROR = 1
@@ -100,7 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with safe_streams():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         args = _build_parser(arguments).parse_args(arguments)
     except SystemExit as stop:  # argparse ends --help, --version and its errors this way
@@ -123,13 +129,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The interpreter flushes stdout once more at exit, which would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except OSError as error:
-        if error.errno in DISK_ERRORS:
-            return _fail(f"schedsearch: disk: {error}", int(ExitCode.STORAGE), debug=args.debug)
-        return _internal_error(error, debug=args.debug)
     except Exception as error:  # noqa: BLE001 - the last resort, so that users see one line
-        return _internal_error(error, debug=args.debug)
+        return _fail(*_last_line(error, debug=args.debug), debug=args.debug)
     return code
+
+
+def _last_line(error: Exception, *, debug: bool) -> tuple[str, int]:
+    """Line and exit code of an error that no command turned into its own."""
+    if is_out_of_memory(error):
+        text = f"out of memory: {reason_of(error)} Lower batch sizes or numbers of images."
+        return f"schedsearch: {text}", int(ExitCode.CONFIG)
+    if isinstance(error, UnicodeError):
+        text = f"text that is not UTF-8: {' '.join(str(error).split())}. Save the file as UTF-8."
+        return f"schedsearch: {text}", int(ExitCode.CONFIG)
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return f"schedsearch: disk: {error}", int(ExitCode.STORAGE)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        text = "too many open files. Raise the limit (`ulimit -n`), or use fewer workers."
+        return f"schedsearch: {text}", int(ExitCode.STORAGE)
+    if isinstance(error, OSError) and error.filename is not None:
+        name, reason = str(error.filename), error.strerror or type(error).__name__
+        name = name if len(name) <= 200 else f"{name[:100]}..."
+        return f"schedsearch: Cannot use {name}: {reason}.", int(ExitCode.CONFIG)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    advice = "" if debug else "; run again with --debug for the traceback"
+    return f"schedsearch: internal error: {text}{advice}", INTERNAL_ERROR
 
 
 def entry_point() -> None:
@@ -210,9 +234,3 @@ def _fail(message: str, code: int, *, debug: bool) -> int:
         traceback.print_exc(file=sys.stderr)
     print(message, file=sys.stderr)
     return code
-
-
-def _internal_error(error: Exception, *, debug: bool) -> int:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    advice = "" if debug else "; run again with --debug for the traceback"
-    return _fail(f"schedsearch: internal error: {text}{advice}", INTERNAL_ERROR, debug=debug)

@@ -15,7 +15,7 @@ from schedsearch.config.paths import PACKAGE_PREFIX
 from schedsearch.exceptions import CheckpointError
 
 CHOICES = ("ema", "model", "state_dict")
-"""Suffixes, and keys of training scripts. The first one found is used: EMA samples better."""
+"""Usual names of sets of weights, the first to prefer: EMA samples better."""
 
 UVIT_FILES = {"ema": "nnet_ema.pth", "model": "nnet.pth"}
 """Weights in a training folder of U-ViT (``N.ckpt``); its code writes the EMA last."""
@@ -31,7 +31,7 @@ class WeightsLocation:
     path: Path
     """The file to read."""
     choice: str | None = None
-    """One of ``CHOICES``, for a file that holds several sets of weights."""
+    """Name of a set of weights, for a file that holds several."""
     diffusers_config: Path | None = None
     """``config.json`` of a diffusers folder."""
     note: str | None = None
@@ -39,10 +39,12 @@ class WeightsLocation:
 
 
 def split_choice(checkpoint: str) -> tuple[Path, str | None]:
-    """Separate ``path#choice``; any other ``#`` belongs to the name of the file."""
-    for choice in CHOICES:
-        if checkpoint.endswith(f"#{choice}") and not Path(checkpoint).exists():
-            return Path(checkpoint.removesuffix(f"#{choice}")), choice
+    """Separate ``path#choice``; a ``#`` in the name of an existing file belongs to it."""
+    path, mark, choice = checkpoint.rpartition("#")
+    if not mark or not choice or Path(checkpoint).exists():
+        return Path(checkpoint), None
+    if choice in CHOICES or Path(path).exists():
+        return Path(path), choice
     return Path(checkpoint), None
 
 
@@ -51,8 +53,9 @@ def locate_weights(checkpoint: str | Path) -> WeightsLocation:
 
     Args:
         checkpoint: A file, a training folder of U-ViT (``N.ckpt`` with ``nnet_ema.pth``), or a
-            folder of a diffusers model or pipeline; ``#ema``, ``#model`` or ``#state_dict``
-            behind it chooses one of several. ``package:NAME`` names weights that ship.
+            folder of a diffusers model or pipeline; ``#ema``, ``#model`` or another name
+            behind it chooses one of several sets of weights. ``package:NAME`` names weights
+            that ship.
 
     Raises:
         CheckpointError: If it does not exist, or the folder is incomplete or of another kind.
@@ -117,11 +120,9 @@ def _in_diffusers_folder(folder: Path, choice: str | None) -> WeightsLocation:
         file = folder / f"{DIFFUSERS_STEM}{suffix}"
         if file.is_file():
             return WeightsLocation(file, choice, folder / "config.json")
-    if any(folder.glob(f"{DIFFUSERS_STEM}*.index.json")):
-        raise CheckpointError(
-            f"The weights in {folder} are cut into several files. Save them as one: "
-            "model.save_pretrained(FOLDER, max_shard_size='100GB')."
-        )
+        index = folder / f"{DIFFUSERS_STEM}{suffix}.index.json"
+        if index.is_file():
+            return WeightsLocation(index, choice, folder / "config.json")
     others = sorted(file.name for file in folder.glob(f"{DIFFUSERS_STEM}.*"))
     hint = f"name one of its files: {', '.join(others)}" if others else "copy the folder again"
     raise CheckpointError(
@@ -136,6 +137,13 @@ def _why_no_checkpoint(folder: Path) -> str:
         return (
             f"{folder} holds {len(steps)} training folders of U-ViT. Name one of them; the newest "
             f"is {newest}."
+        )
+    parts = ("*.distcp", "*/*.distcp", "mp_rank_*", "*/mp_rank_*")
+    if any(any(folder.glob(pattern)) for pattern in parts):
+        return (
+            f"{folder} holds the parts of a distributed training (FSDP or DeepSpeed). Join them: "
+            "`python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE`, or "
+            "DeepSpeed's zero_to_fp32.py."
         )
     return (
         f"{folder} is a folder, but neither a training folder of U-ViT (nnet_ema.pth) nor a "

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from schedsearch.config.backbone_rules import known_arguments
 from schedsearch.config.paths import (
-    FROM_FOLDER,
     is_import_string,
     why_not_a_file,
+    why_not_a_folder,
     why_not_importable,
 )
-from schedsearch.files.problems import Mistake, nearest, shown
+from schedsearch.files.problems import FROM_FOLDER, Mistake, nearest, shown
 from schedsearch.settings import BackboneSettings, DataSettings, EvaluationSettings
 
 KNOWN_SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
@@ -99,7 +99,7 @@ def data_files(data: DataSettings) -> Iterator[Mistake]:
         elif data.source == "latents":
             reason = None if path.exists() else f"there is no file or folder {path}"
         else:
-            reason = None if path.is_dir() else f"the folder {path} does not exist"
+            reason = why_not_a_folder(path)
         if reason is not None:
             yield f"data.{key}", reason, FROM_FOLDER
     if data.source != "latents" or data.vae is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import tarfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
@@ -15,9 +17,6 @@ from schedsearch.files.problems import KeyPath
 
 PACKAGE_PREFIX = "package:"
 """Marks a checkpoint that ships in ``schedsearch/pretrained``."""
-
-FROM_FOLDER = "a relative path counts from the folder of the file"
-"""Remedy for a path in a file that leads nowhere."""
 
 _PATH_KEYS = (
     ("backbone", "checkpoint"),
@@ -84,9 +83,26 @@ def why_not_a_file(path: Path) -> str | None:
         return None
     if path.is_dir():
         return f"{path} is a folder, not a file"
+    if path.is_symlink():
+        return f"{path} is a link to nothing"
+    if path.exists():
+        return f"{path} is a device or pipe, not a file"
     return f"the file {path} does not exist" + (
         "" if path.parent.is_dir() else ", nor does its folder"
     )
+
+
+def why_not_a_folder(path: Path) -> str | None:
+    """Why a path cannot be read as a folder, or None."""
+    if path.is_dir():
+        return None
+    if path.is_file():
+        if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):
+            return f"{path} is an archive file; unpack it and name the folder"
+        return f"{path} is a file, not a folder"
+    if path.is_symlink():
+        return f"{path} is a link to nothing"
+    return f"the folder {path} does not exist"
 
 
 def is_import_string(text: str) -> bool:

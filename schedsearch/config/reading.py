@@ -104,7 +104,7 @@ def read_model_settings(
         content = dict(source) if "backbone" in source else {"backbone": dict(source)}
         document, folder = Document(content), Path.cwd()
         document, origins = apply_overrides(document, overrides)
-        findings = Findings("backbone settings", overrides=origins)
+        findings = Findings("backbone settings", overrides=origins, from_here=True)
     else:
         path = find_space(source)
         folder = path.parent.absolute()

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schedsearch.config.paths import FROM_FOLDER, names_a_file, why_not_a_file
+from schedsearch.config.paths import names_a_file, why_not_a_file
 from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import Findings, InvalidFileError, Mistake, nearest, shown
+from schedsearch.files.problems import (
+    FROM_FOLDER,
+    Findings,
+    InvalidFileError,
+    Mistake,
+    nearest,
+    shown,
+)
 from schedsearch.schedules.argument import read_schedule_for
 from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.exit_schedule import ExitSchedule

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -53,6 +55,8 @@ def read_image(file: Path, mode: Mode, height: int, width: int) -> Tensor:
     Raises:
         UnreadableImageError: If the image cannot be read; the message omits the file name.
     """
+    if (reason := why_no_regular_file(file)) is not None:  # a pipe would block
+        raise UnreadableImageError(reason)
     try:
         with Image.open(file) as image:
             fitted = centre_crop(_converted(image, mode), height, width)
@@ -62,6 +66,19 @@ def read_image(file: Path, mode: Mode, height: int, width: int) -> Tensor:
         raise UnreadableImageError(str(error) or type(error).__name__) from error
     pixels = torch.from_numpy(np.array(fitted))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def why_no_regular_file(file: Path) -> str | None:
+    """Why a path cannot be an image, without opening it; or None."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        if file.is_symlink() and error.errno == errno.ENOENT:
+            return "a link to nothing"
+        return error.strerror or str(error)
+    if not stat.S_ISREG(found.st_mode):
+        return "Is a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+    return None
 
 
 def centre_crop(image: Image.Image, height: int, width: int) -> Image.Image:

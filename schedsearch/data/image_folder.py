@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from schedsearch.data.image_files import Mode, UnreadableImageError, read_image
+from schedsearch.data.folder_listing import FolderListing, list_pictures
+from schedsearch.data.image_files import (
+    Mode,
+    UnreadableImageError,
+    read_image,
+    why_no_regular_file,
+)
 from schedsearch.data.pixels import as_pixels, to_float
 from schedsearch.data.sources import spread_over_classes
 from schedsearch.exceptions import ConfigError
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 MODES: dict[int, Mode] = {1: "L", 3: "RGB"}
 """Pillow mode by number of channels."""
 
 READ_THREADS = 4
 """Images decoded in parallel; Pillow releases the GIL while decoding."""
 
+READ_ALL = 2_000
+"""Number of images up to which the preflight reads all of them."""
+
 _NAMED = 3
 """Largest number of damaged files that a message names."""
 
 _log = logging.getLogger(__name__)
-
-
-class FoundImages(NamedTuple):
-    """The images below a folder."""
-
-    files: list[Path]
-    labels: Tensor | None
-    """Classes, (N,) int64; None for a flat folder."""
-    classes: list[str]
-    """Names of the classes, in the order of their labels."""
 
 
 class ImageFolder:
@@ -48,19 +47,22 @@ class ImageFolder:
     counts the unreadable images it finds.
 
     Args:
-        root: The folder.
-        found: Its images and classes.
+        root: The folder; it is listed when it is first used.
         in_shape: Input shape (C, H, W) of the model; C is 1 (grey) or 3 (RGB).
         max_damaged: Number of unreadable images to tolerate.
     """
 
     def __init__(
-        self, root: Path, found: FoundImages, in_shape: tuple[int, int, int], max_damaged: int
+        self, root: Path, in_shape: tuple[int, int, int], *, max_damaged: int = 0
     ) -> None:
         channels, self._height, self._width = in_shape
+        if channels not in MODES:
+            raise ConfigError(
+                f"data.source image_folder gives 1 or 3 channels, but the backbone wants "
+                f"{channels}. Models on latents need their latents as data."
+            )
         self._mode = MODES[channels]
         self._root = root
-        self._files, self._labels, self.classes = found
         self._max_damaged = max_damaged
         self._damaged: dict[Path, str] = {}
 
@@ -73,15 +75,28 @@ class ImageFolder:
         Raises:
             ConfigError: If the folder is missing, a class is empty, or C is not 1 or 3.
         """
-        channels = in_shape[0]
-        if channels not in MODES:
-            raise ConfigError(
-                f"data.source image_folder gives 1 or 3 channels, but the backbone wants "
-                f"{channels}. Models on latents need their latents as data."
-            )
-        if not path.is_dir():
-            raise ConfigError(f"data.path {path} is not a folder.")
-        return cls(path, _scan(path), in_shape, max_damaged)
+        folder = cls(path, in_shape, max_damaged=max_damaged)
+        folder.listing  # noqa: B018 - an empty folder is found here
+        return folder
+
+    @cached_property
+    def listing(self) -> FolderListing:
+        """The files, their classes, and what was left out."""
+        return list_pictures(self._root)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their labels."""
+        return self.listing.classes
+
+    @property
+    def _files(self) -> list[Path]:
+        return self.listing.files
+
+    @cached_property
+    def _labels(self) -> Tensor | None:
+        labels = self.listing.labels
+        return None if labels is None else torch.tensor(labels, dtype=torch.long)
 
     @property
     def num_images(self) -> int:
@@ -104,7 +119,11 @@ class ImageFolder:
         digest = hashlib.sha256(f"adm {self._mode} {self._height}x{self._width}\n".encode())
         for file in self._files:
             name = file.relative_to(self._root).as_posix()
-            digest.update(f"{name} {file.stat().st_size}\n".encode())
+            try:
+                size = str(file.stat().st_size)
+            except OSError:  # a dangling link, which counts as unreadable
+                size = "missing"
+            digest.update(os.fsencode(f"{name} {size}\n"))
         return f"sha256:{digest.hexdigest()}"
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -140,18 +159,23 @@ class ImageFolder:
         return as_pixels(samples)
 
     def verify(self) -> tuple[str, ...]:
-        """Read some images of every class.
+        """Look at every file, and read all images of a small folder or some of every class.
 
         Returns:
-            A warning about skipped images, if any.
+            Warnings about skipped images, files that are left out, and odd class names.
 
         Raises:
             ConfigError: If more images are unreadable than allowed; the message names some.
         """
+        for file in self._files:
+            if (reason := why_no_regular_file(file)) is not None:
+                self._count(file, reason)
         picks = spread_over_classes(self._labels, len(self._files))
+        if len(self._files) <= READ_ALL:
+            picks = list(range(len(self._files)))
         for start in range(0, len(picks), 64):
             self._read_all(picks[start : start + 64])
-        return (self._shown(),) if self._damaged else ()
+        return (*self.listing.warnings(), *([self._shown()] if self._damaged else []))
 
     def _read_all(self, numbers: Sequence[int]) -> list[Tensor | None]:
         """Read images by index, each (C, H, W) uint8; None if unreadable."""
@@ -190,42 +214,3 @@ class ImageFolder:
             f"{len(self._damaged)} of {len(self._files)} images cannot be read, and "
             f"data.max_damaged is {self._max_damaged}: {', '.join(names)}{more}."
         )
-
-
-def _scan(path: Path) -> FoundImages:
-    # Flat folder.
-    entries = sorted(path.iterdir())
-    folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    if not folders:
-        files = _images_among(entries)
-        if not files:
-            raise ConfigError(
-                f"data.path {path} holds no images ({', '.join(sorted(EXTENSIONS))})."
-            )
-        return FoundImages(files, None, [])
-    # Class folders.
-    if loose := _images_among(entry for entry in entries if entry.is_file()):
-        raise ConfigError(
-            f"data.path {path} holds class folders and {len(loose)} loose images such as "
-            f"{loose[0].name}, which belong to no class. Move them into a class folder or away."
-        )
-    files, labels = [], []
-    for label, folder in enumerate(folders):
-        members = _images_among(folder.rglob("*"))
-        if not members:
-            raise ConfigError(
-                f"data.path {path}: the class folder {folder.name!r} holds no images; "
-                "remove it or fill it. Every subfolder is a class."
-            )
-        files += members
-        labels += [label] * len(members)
-    names = [folder.name for folder in folders]
-    return FoundImages(files, torch.tensor(labels, dtype=torch.long), names)
-
-
-def _images_among(entries: Iterable[Path]) -> list[Path]:
-    return sorted(
-        entry
-        for entry in entries
-        if entry.suffix.lower() in EXTENSIONS and not entry.name.startswith(".")
-    )

@@ -9,8 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from schedsearch.data.archives import read_arrays
-from schedsearch.data.npz import checked_labels
+from schedsearch.data.npz import checked_labels, read_arrays
 from schedsearch.exceptions import ConfigError
 
 LATENTS, MOMENTS, LABELS = "latents", "moments", "labels"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.config.data_rules import NO_FLIP
+from schedsearch.data.folder_listing import classes_warning
 from schedsearch.data.mirrored import Mirrored
 from schedsearch.data.pixels import as_pixels
 from schedsearch.data.sources import ImagesInMemory, ImageSource
@@ -182,14 +183,35 @@ def _of_shape(
     return source
 
 
-def check_labels_fit(source: ImageSource, backbone: Backbone) -> None:
+def check_enough_images(source: ImageSource, settings: DataSettings) -> None:
+    """Check that there are images enough for a covariance.
+
+    Args:
+        source: Images that FID compares with, or that train.
+        settings: Section ``data``, for the path in the message.
+
+    Raises:
+        ConfigError: If there is only one that can be read, or none.
+    """
+    damaged = len(getattr(source, "damaged", ()))
+    if source.num_images - damaged < 2:
+        raise ConfigError(
+            f"FID needs at least 2 real images, but data.path {settings.path} gives "
+            f"{source.num_images - damaged}. Add images; a good FID needs thousands."
+        )
+
+
+def check_labels_fit(source: ImageSource, backbone: Backbone) -> tuple[str, ...]:
     """Check that the backbone has a label for every class of the data.
+
+    Returns:
+        A warning where the data has fewer classes than the network.
 
     Raises:
         ConfigError: If a conditional backbone gets unlabelled data or too many classes.
     """
     if backbone.num_classes is None:
-        return
+        return ()
     if source.num_classes is None:
         raise ConfigError(
             f"The backbone has {backbone.num_classes} classes, but the data has no labels. "
@@ -200,3 +222,7 @@ def check_labels_fit(source: ImageSource, backbone: Backbone) -> None:
             f"The data has {source.num_classes} classes, but the backbone only "
             f"{backbone.num_classes}."
         )
+    if source.num_classes < backbone.num_classes:
+        names = list(getattr(source, "classes", []))
+        return (classes_warning(names, source.num_classes, backbone.num_classes),)
+    return ()

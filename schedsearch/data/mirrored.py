@@ -35,6 +35,11 @@ class Mirrored:
         return self._source.num_classes
 
     @property
+    def classes(self) -> list[str]:
+        """Names of the classes, where the source knows them."""
+        return list(getattr(self._source, "classes", []))
+
+    @property
     def fingerprint(self) -> str:
         """Digest of the images without flips."""
         return self._source.fingerprint

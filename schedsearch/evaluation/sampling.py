@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.backbones.guidance import GuidedDenoiser
+from schedsearch.exceptions import ConfigError
 from schedsearch.methods.loading import LoadedMethod
 from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
 from schedsearch.schedules.argument import check_clock
@@ -100,6 +101,24 @@ def generate(
         if observe is not None:
             observe(denoiser.call)
     return torch.cat(samples) if samples else noise.float()
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Refuse images or noise with NaN or infinity in them.
+
+    Args:
+        values: (N, ...), floats.
+        what: What they are, for the message.
+
+    Raises:
+        ConfigError: If one of the N is not finite.
+    """
+    finite = torch.isfinite(values).flatten(1).all(1)
+    if not bool(finite.all()):
+        raise ConfigError(
+            f"{int((~finite).sum())} of {len(values)} {what} are not finite, the first at index "
+            f"{int((~finite).nonzero()[0])}. Check the weights, the solver and its input."
+        )
 
 
 class SeededStepNoise:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from schedsearch.files.printable import has_password
 
 
 @contextmanager
@@ -15,6 +18,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If the disk is full or not writable; ``path`` is untouched then.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "It is no regular file and is not replaced", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -25,7 +30,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the content of a text file at once."""
+def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
+    """Replace the content of a text file at once.
+
+    Args:
+        path: The file.
+        text: Its new content.
+        mode: Its permissions; None leaves them to the system, or to the owner alone where the
+            text holds a password.
+    """
+    if has_password(text):
+        mode = 0o600
     with replacing(path) as temporary:
+        if mode is not None:
+            temporary.touch(mode)
         temporary.write_text(text, encoding="utf-8")

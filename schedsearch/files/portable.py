@@ -85,6 +85,28 @@ def check_weights_path(weights: str | None, what: str, findings: Findings) -> No
         )
 
 
+def weights_beside(file: str | Path, weights: str) -> Path:
+    """The weights that a schedule or method file names, inside its own folder.
+
+    Args:
+        file: The file.
+        weights: Relative path in it, of :func:`check_weights_path`.
+
+    Raises:
+        ConfigError: If a link leads out of the folder.
+    """
+    file = Path(file).expanduser()
+    path = file.absolute().parent / weights
+    # NOTE: A download cache may link both files into one folder of its own.
+    folders = (file.parent.resolve(), file.resolve().parent)
+    if not any(path.resolve().is_relative_to(folder) for folder in folders):
+        raise ConfigError(
+            f"{file} names the weights {weights}, but a link leads out of its folder. Put the "
+            "file itself there, or name it with --weights."
+        )
+    return path
+
+
 def _add_wrong_schema(data: Any, schema: str, what: str, findings: Findings) -> None:
     found = data.get("schema") if isinstance(data, dict) else None
     family = schema.partition("/")[0]

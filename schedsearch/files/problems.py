@@ -11,6 +11,15 @@ from schedsearch.exceptions import ConfigError
 KeyPath = tuple[str | int, ...]
 """Keys from the top of a file to a value; list items by their index."""
 
+MAX_PROBLEMS = 100
+"""Mistakes that are collected before reading ends."""
+
+FROM_FOLDER = "a relative path counts from the folder of the file"
+"""Remedy for a path in a file that leads nowhere."""
+
+FROM_HERE = "a relative path counts from the current folder"
+"""The same for a path on the command line or from Python."""
+
 Mistake = tuple[str, str, str | None]
 """A dotted key, the rule with the value that breaks it, and a remedy."""
 
@@ -62,21 +71,31 @@ class Findings:
         file: The file as the user named it.
         marks: Line and column of each key, counted from 1.
         overrides: Keys given on the command line, with the option as the user wrote it.
+        from_here: Whether all relative paths count from the current folder.
     """
 
     file: str
     marks: Mapping[KeyPath, tuple[int, int]] = field(default_factory=dict)
     overrides: Mapping[KeyPath, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    from_here: bool = False
 
     def add(self, path: KeyPath, reason: str, remedy: str | None = None) -> None:
         """Record a mistake at ``path``, or at the nearest key above it in the file.
 
         Only the first mistake at a key is kept, because the others follow from it.
+
+        Raises:
+            InvalidFileError: If there are too many, since the file is something else then.
         """
         if path and any(problem.key == dotted(path) for problem in self.problems):
             return
+        if len(self.problems) >= MAX_PROBLEMS:
+            more = Problem(self.file, None, None, "", f"more than {MAX_PROBLEMS} mistakes", None)
+            raise InvalidFileError([*self.problems, more])
         file, line, column = self._locate(path)
+        if remedy == FROM_FOLDER and (self.from_here or file in self.overrides.values()):
+            remedy = FROM_HERE
         self.problems.append(Problem(file, line, column, dotted(path), reason, remedy))
 
     def add_all(self, mistakes: Iterable[Mistake], path: KeyPath = ()) -> None:

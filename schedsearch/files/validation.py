@@ -91,8 +91,9 @@ def _report(
     for details in error.errors(include_url=False):
         at = _place(value, details)
         places.setdefault(at, []).append(details)
+    above = {at[:length] for at in places for length in range(len(at))}
     for at, all_details in places.items():
-        if any(at != other and at == other[: len(at)] for other in places):
+        if at in above:
             continue  # the branch of a union that was not meant
         reasons = list(dict.fromkeys(_rule(details) for details in all_details))
         first = all_details[0]

@@ -16,6 +16,7 @@ from schedsearch.diffusion.process import NoiseProcess
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.files.digest import sha256_of
+from schedsearch.files.portable import weights_beside
 from schedsearch.methods.kinds import build_method, fitted_numbers
 from schedsearch.methods.method_file import REMEDY, MethodFile, read_method_file
 from schedsearch.methods.networks import (
@@ -44,7 +45,7 @@ class LoadedMethod:
     @property
     def weights(self) -> Path | None:
         """The file with the weights, if there is one."""
-        return None if self.file.weights is None else self.path.parent / self.file.weights
+        return None if self.file.weights is None else weights_beside(self.path, self.file.weights)
 
     @cached_property
     def method(self) -> Method:

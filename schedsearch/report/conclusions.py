@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from schedsearch.formatting import duration
+from schedsearch.formatting import duration, for_shell
 from schedsearch.report.disagreements import disagreements
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def conclusions(found: RunFindings, run_dir: str, costs: Costs | None = None) ->
         lines.append(found.results.start.sentence)
     if costs is not None and costs.device_seconds:
         lines.append(_where_the_time_went(costs))
-    lines.append(f"Next: schedsearch pick {run_dir} --knee")
+    lines.append(f"Next: schedsearch pick {for_shell(run_dir)} --knee")
     return lines
 
 

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from schedsearch.formatting import duration, fid_title, plus_minus, rounded
+from schedsearch.formatting import duration, fid_title, for_shell, plus_minus, rounded
 from schedsearch.report.disagreements import disagreements
 from schedsearch.report.plan_lines import plan_lines
 
@@ -114,7 +114,8 @@ def closing_lines(results: MethodResults, shown: str) -> list[str]:
     lines += [f"{e.name}: {e.first.note}." for e in results.entries if e.first.note]
     lines += [f"{record.name} failed: {record.failed}" for record in results.failed]
     lines.append(f"picture: {shown}/methods/front.png")
-    lines.append(f"next: schedsearch export {shown} --method NAME -o method.yaml --weights FILE")
+    export = f"schedsearch export {for_shell(shown)} --method NAME"
+    lines.append(f"next: {export} -o method.yaml --weights FILE")
     return lines
 
 

@@ -128,14 +128,18 @@ def shown_columns(num_depths: int) -> list[int]:
     return sorted({round(x) for x in np.linspace(0, num_depths - 1, MAX_COLUMNS).tolist()})
 
 
-def closing_lines(profile: Profile, files: Sequence[str]) -> list[str]:
-    """How to read it, and what to do next."""
+def closing_lines(files: Sequence[str], command: str) -> list[str]:
+    """How to read it, and what to do next.
+
+    Args:
+        files: Pictures and numbers.
+        command: The search that takes up the tables.
+    """
     return [
         "Excess within two standard errors of 0 is dim. It ranks schedules roughly and before "
         "any trial; the search starts from it, FID decides.",
         f"Pictures and numbers: {', '.join(files)}",
-        f"Next: schedsearch run {profile.settings.name}, which takes up these tables from the "
-        "same folder",
+        f"Next: {command}",
     ]
 
 

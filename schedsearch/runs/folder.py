@@ -99,7 +99,9 @@ class RunFolder:
         """
         for path in (Path(name), Path("runs") / name):
             if (path / "space.yaml").is_file():
-                return cls(path)
+                folder = cls(path)
+                folder.refuse_links()
+                return folder
         raise ConfigError(
             f"A run folder holds space.yaml, but neither {name} nor {Path('runs') / name} does. "
             "Name the folder that `schedsearch run` printed, usually runs/<name>."
@@ -111,6 +113,7 @@ class RunFolder:
         Raises:
             StorageError: If the folder cannot be written.
         """
+        self.refuse_links()
         try:
             for folder in (self.root, self.artifacts, self.root / "trials"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +124,20 @@ class RunFolder:
                 f"A run needs a writable folder, but {self.root} failed with: {error}. "
                 "Free space, change its permissions, or choose another one with --output."
             ) from error
+
+    def refuse_links(self) -> None:
+        """Refuse a folder from which a link leads elsewhere, as in one that came from others.
+
+        Raises:
+            StorageError: With the first link, device or pipe; Ray's own folder is left alone.
+        """
+        for path in _entries_below(self.root, leaving_out=self.ray):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                kind = "a link" if path.is_symlink() else "a device or pipe"
+                raise StorageError(
+                    f"{path} is {kind}, and a run folder holds its own files only. Remove it, or "
+                    "put a copy of the file in its place."
+                )
 
     @staticmethod
     def write(path: Path, text: str) -> None:
@@ -187,6 +204,19 @@ class RunFolder:
         except OSError:
             return True
         return False
+
+
+def _entries_below(folder: Path, *, leaving_out: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise StorageError(f"Cannot list {folder}: {error.strerror}.") from error
+    for entry in entries:
+        if entry == leaving_out:
+            continue
+        yield entry
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _entries_below(entry, leaving_out=leaving_out)
 
 
 def _owner(text: str) -> str:

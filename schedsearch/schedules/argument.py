@@ -6,12 +6,20 @@ import re
 from pathlib import Path
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import nearest
+from schedsearch.files.problems import nearest, shown
 from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset, preset_for
 from schedsearch.schedules.schedule_file import ScheduleFile, lowest_depth, read_schedule_file
+
+
+def is_file(spec: str) -> bool:
+    """Whether a text names a file; a long list of depths is no name."""
+    try:
+        return Path(spec).expanduser().is_file()
+    except (OSError, RuntimeError):
+        return False
 
 
 def read_schedule_for(
@@ -100,12 +108,12 @@ def resolve_schedule(
     if re.fullmatch(r"[-\d\s,\[\]]+", spec):
         depths = _from_list(spec, num_exit_blocks, num_intervals, lowest_depth(family))
         return ExitSchedule(depths, edges)
-    path = Path(spec).expanduser()
-    if not path.is_file():
+    if not is_file(spec):
         advice = nearest(spec, [FULL, *PRESET_NAMES]) or (
             f"presets are {', '.join([FULL, *PRESET_NAMES])}"
         )
-        raise ConfigError(f"There is no schedule file or preset {spec!r}; {advice}.")
+        raise ConfigError(f"There is no schedule file or preset {shown(spec)}; {advice}.")
+    path = Path(spec).expanduser()
     return read_schedule_for(path, num_exit_blocks, family, clock).schedule
 
 
@@ -122,7 +130,7 @@ def _from_list(
     if len(depths) != num_intervals:
         raise ConfigError(
             f"A schedule needs {num_intervals} depths, data to noise, got {len(depths)} in "
-            f"{spec!r}."
+            f"{shown(spec)}."
         )
     for i, depth in enumerate(depths):
         if not min_depth <= depth <= num_exit_blocks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from schedsearch.config import dump_settings
-from schedsearch.data.loading import check_labels_fit
+from schedsearch.data.loading import check_enough_images, check_labels_fit
 from schedsearch.evaluation.latency import cost_times
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.memory import require_memory, within_memory
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
 from schedsearch.search.study.twins import measured_twins
@@ -116,10 +118,13 @@ def check_before_start(
             f"space.max_depth is {settings.space.max_depth}, but the backbone has only "
             f"{num_exit_blocks} exit blocks. Lower space.max_depth to {num_exit_blocks}."
         )
-    check_labels_fit(bench.source, bench.backbone)
+    _check_memory(settings, math.prod(bench.backbone.in_shape))
+    for note in check_labels_fit(bench.source, bench.backbone):
+        _log.warning("%s", note)
     for source in dict.fromkeys((bench.source, bench.reference_source)):
         for note in source.verify():
             _log.warning("%s", note)
+        check_enough_images(source, settings.data)
     if settings.recipe.start == "adapters":
         exits_of_space(bench)  # refuses networks that cannot have adapters
     warm_starts = read_warm_starts(settings, num_exit_blocks, twins=twins)
@@ -132,7 +137,8 @@ def check_before_start(
         )
         if bench.auditor is not None:
             _log.info("auditor: %s", bench.auditor.extractor.name)
-    table, latency, _ = open_table(bench, None if dry_run else folder)
+    with within_memory(f"evaluation.latency_batch {settings.evaluation.latency_batch}"):
+        table, latency, _ = open_table(bench, None if dry_run else folder)
     ready = Preflight(
         bench=bench,
         warm_starts=warm_starts,
@@ -158,6 +164,18 @@ def _check_devices(settings: StudySettings) -> None:
             f"Trials with a GPU of their own measure latency on it, so {resources.num_workers} "
             f"workers need {wanted:g} GPUs, but torch finds {found}. Lower resources.num_workers."
         )
+
+
+def _check_memory(settings: StudySettings, values: int) -> None:
+    """Refuse numbers of images that no batch or result could hold; ``values`` are of one image."""
+    evaluation = settings.evaluation
+    for key, num in {
+        "recipe.batch_size": settings.recipe.batch_size,
+        "evaluation.num_samples": evaluation.num_samples,
+        "evaluation.confirm_samples": evaluation.confirm_samples or 0,
+        "evaluation.latency_batch": evaluation.latency_batch,
+    }.items():
+        require_memory(4 * num * values, f"{key} {num}")
 
 
 def _check_disk(ready: Preflight, root: Path) -> None:

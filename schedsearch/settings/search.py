@@ -77,7 +77,7 @@ class ResourceSettings:
     """Ray Tune, or plain processes on this machine."""
     num_workers: Count = 1
     """Jobs at a time."""
-    cpus_per_trial: Count = 1
+    cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of a worker; small models gain nothing from more than one."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of a worker, or a fraction of one. With 1 or more, trials measure latency in place."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from schedsearch.exceptions import TrialError
+from schedsearch.memory import is_out_of_memory
 from schedsearch.workers.jobs import DISK_STAGE, Failed
 
 if TYPE_CHECKING:
@@ -96,6 +97,4 @@ def _is_disk_error(error: BaseException) -> bool:
 
 def _out_of_memory(error: BaseException) -> bool:
     """Whether another attempt may find the memory that this one lacked."""
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_out_of_memory(error)

@@ -15,6 +15,7 @@ import torch
 
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.weights.checkpoint import load_backbone_from, load_weights
+from schedsearch.backbones.weights.claims import check_claims
 from schedsearch.config import settings_from_text
 from schedsearch.data.loading import load_reference_source, load_source
 from schedsearch.diffusion.process import build_process
@@ -212,6 +213,7 @@ def build_workbench(settings: StudySettings, reference_dir: Path) -> Workbench:
     device = device_of(settings)
     torch.set_num_threads(settings.resources.cpus_per_trial)
     pretrained: Any = load_backbone_from(settings.backbone, device)
+    check_claims(pretrained, settings.diffusion)
     source = load_source(settings.data, pretrained.in_shape, device)
     reference_source = load_reference_source(settings.data, source, pretrained.in_shape)
     process = build_process(settings.diffusion)

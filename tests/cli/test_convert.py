@@ -201,7 +201,6 @@ def test_only_a_dit_goes_to_diffusers(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         ("in.pt",),
         ("in.pt", "out.pt", "--to", "onnx"),
-        ("in.pt", "out.pt", "--which", "opt"),
         ("in.pt", "out.pt", "--backbone", "DiT-XL/2", "--space", "digits_dit"),
     ],
 )

@@ -204,3 +204,92 @@ def test_other_weights_than_measured_are_said(complete_run: Path, space: Path) -
     done, _ = sample(space, "--schedule", schedule, "--num", 1)
     assert done.code == 0
     assert "was measured with other weights than these" in done.err
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.array([0.9, 2.7]), "whole numbers"),
+        (np.array([np.nan, 1.0]), "whole numbers"),
+        (np.array([True, False]), "whole numbers"),
+        (np.array([1 + 0j, 0]), "whole numbers"),
+        (np.array([[0], [1]]), "shape"),
+        (np.array([0, 99]), r"[0, 9]"),
+        (np.array([-1, 0]), r"[0, 9]"),
+        (np.array([1]), "must hold 2 integers"),
+        (np.array(["a", "b"]), "Cannot read"),
+        (np.array([2**64 - 1, 0], dtype=np.uint64), "[0, 9]"),
+    ],
+)
+def test_labels_are_whole_numbers_of_classes(space: Path, labels: Any, said: str) -> None:
+    done, _ = sample(space, "--num", 2, "--labels", save(space.parent / "l.npy", labels))
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_whole_numbers_stored_as_floats_or_big_endian_pass(space: Path) -> None:
+    for labels in (np.array([1.0, 3.0]), np.array([1, 3], dtype=">i4")):
+        done, _ = sample(space, "--num", 2, "--labels", save(space.parent / "l.npy", labels))
+        assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("noise", "said"),
+    [
+        (np.full((2, 1, 8, 8), np.nan, np.float32), "2 of 2 images of noise"),
+        (np.zeros((2, 1, 8, 8), np.int64), "real numbers"),
+        (np.zeros((2, 1, 8, 8), np.complex64), "real numbers"),
+        (np.zeros((0, 1, 8, 8), np.float32), "shape"),
+        (np.zeros((1, 1, 8, 8), np.float32), "has noise for 1"),
+    ],
+)
+def test_noise_is_real_finite_and_enough(space: Path, noise: Any, said: str) -> None:
+    done, arrays = sample(space, "--num", 2, "--noise", save(space.parent / "n.npy", noise))
+    assert done.code == 2
+    assert said in done.err
+    assert arrays is None
+
+
+def test_odd_array_files(space: Path) -> None:
+    (space.parent / "empty.npy").write_bytes(b"")
+    np.savez(space.parent / "several.npz", a=np.ones(2))
+    for name in ("empty.npy", "several.npz", "nowhere.npy", "."):
+        done, _ = sample(space, "--noise", space.parent / name)
+        assert done.code == 2, done.err
+        assert "internal error" not in done.err
+
+
+def test_targets_are_checked_before_the_weights(space: Path) -> None:
+    gone = ("--weights", "nowhere.pt")
+    for option, said in {"--grid": "no folder", "--out": "no folder"}.items():
+        done = run_cli("sample", space, *gone, "--out", space.parent / "a.npz", option, "no/x.png")
+        assert done.code == 2
+        assert said in done.err
+    done = run_cli("sample", space, *gone, "--out", "/dev/null")
+    assert "device or pipe" in done.err
+    assert not (space.parent / "a.npz").exists()
+
+
+def test_more_images_than_memory(space: Path) -> None:
+    done, _ = sample(space, "--num", 10**15)
+    assert done.code == 2
+    assert f"--num {10**15} takes at least" in done.err
+
+
+def test_weights_of_a_schedule_file_are_not_a_link(space: Path, tmp_path: Path) -> None:
+    from schedsearch.schedules.schedule_file import (
+        ScheduledBackbone,
+        ScheduleFile,
+        write_schedule_file,
+    )
+
+    inside = tmp_path / "given"
+    inside.mkdir()
+    backbone = ScheduledBackbone(family="dit", num_exit_blocks=10)
+    for weights, target in (("w.safetensors", "secret"), ("sub/w.safetensors", "outside")):
+        content = ScheduleFile(name="x", backbone=backbone, depths=(10,) * 10, weights=weights)
+        write_schedule_file(inside / "s.yaml", content)
+        (inside / weights.split("/")[0]).symlink_to(tmp_path / target)
+        done, _ = sample(space, "--schedule", inside / "s.yaml")
+        assert done.code == 2
+        assert "a link leads out of its folder" in done.err

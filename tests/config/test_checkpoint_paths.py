@@ -41,7 +41,6 @@ def test_folders_are_valid(good: Path, edited: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("files", "checkpoint", "message"),
     [
-        ([], "weights.pt#emma", "the file weights.pt#emma does not exist"),
         ([], "nowhere.pt#ema", "the file nowhere.pt does not exist"),
         (["9.ckpt/nnet.pth"], "9.ckpt", "is incomplete: it has no nnet_ema.pth"),
         (["ckpts/8.ckpt/nnet.pth", "ckpts/10.ckpt/nnet.pth"], "ckpts", "newest is ckpts/10.ckpt"),

@@ -50,3 +50,12 @@ def test_paths_in_options_start_at_the_current_folder(
     monkeypatch.chdir(here)
     settings = read_settings(good, ["backbone.checkpoint=other.pt"])
     assert settings.backbone.checkpoint == str(here / "other.pt")
+
+
+def test_remedies_fit_where_a_path_came_from(good: Path, edited: Edited) -> None:
+    for option in ("data={source: npz, path: x.npz}", "warm_start=[x.yaml]"):
+        found = "".join(mistakes(good, option))
+        assert "counts from the current folder" in found
+        assert "counts from the folder of the file" not in found
+    found = "".join(mistakes(edited(("source: digits", "source: npz, path: x.npz"))))
+    assert "counts from the folder of the file" in found

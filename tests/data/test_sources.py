@@ -140,7 +140,7 @@ def test_preflight_finds_a_cut_off_image(class_folders: Path) -> None:
 
 
 def test_image_folder_errors(tmp_path: Path, class_folders: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a folder"):
+    with pytest.raises(ConfigError, match="nowhere does not exist"):
         ImageFolder.open(tmp_path / "nowhere", SHAPE)
     with pytest.raises(ConfigError, match=r"4.*latents"):
         ImageFolder.open(class_folders, (4, 6, 6))

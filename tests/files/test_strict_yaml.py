@@ -1,11 +1,13 @@
 """Strict YAML."""
 
+import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schedsearch.files.problems import Findings
+from schedsearch.files.problems import MAX_PROBLEMS, Findings, InvalidFileError
 from schedsearch.files.strict_yaml import MAX_BYTES, parse_document
 
 
@@ -93,7 +95,7 @@ def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     lines += [f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 12)]
     data, problems = read("\n".join(lines))
     assert data is None
-    assert len(problems) == 12 + 9 * 11
+    assert len(problems) == MAX_PROBLEMS
 
 
 def test_marks_lead_to_every_key() -> None:
@@ -103,3 +105,52 @@ def test_marks_lead_to_every_key() -> None:
     assert marks[("a", "b")] == (2, 3)
     assert marks[("a", "b", 0)] == (2, 7)
     assert marks[("a", "b", 1, "c")] == (3, 6)
+
+
+NONSENSE = {
+    "the same key": "a: 1\n" * 190_000,
+    "other keys": "".join(f"k{i}: 1\n" for i in range(90_000)),
+    "a long list": "a: [" + "x," * 450_000 + "]",
+    "flow maps": "{" + "a: 1, " * 150_000 + "}",
+    "dashes": "- a\n" * 240_000,
+    "anchors": "".join(f"- &a{i} 1\n" for i in range(80_000)),
+    "tags": "- !x 1\n" * 120_000,
+    "a long word": "a: " + "9" * 900_000,
+    "a long text": 'a: "' + "\\n" * 400_000 + '"',
+    "brackets": "[" * 900_000,
+    "comments": "# a\n" * 200_000,
+}
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_nonsense_of_a_megabyte_takes_no_two_seconds(kind: str) -> None:
+    before = time.process_time()
+    with contextlib.suppress(InvalidFileError):
+        parse_document(NONSENSE[kind], Findings("f.yaml"))
+    assert time.process_time() - before < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name: "\\UFFFFFFFF"',
+        'name: "\\U00110000"',
+        'name: "\\ud800"',
+        "%YAML " + "1" * 5000 + ".1\n---\na: 1",
+        "a: \x85\x07",
+        "? ? ? a",
+        "a: !<tag:yaml.org,2002:int> x",
+    ],
+)
+def test_odd_escapes_are_a_mistake_with_its_place(text: str) -> None:
+    findings = Findings("f.yaml")
+    parse_document(text, findings)
+    assert findings.problems
+
+
+def test_mistakes_are_capped() -> None:
+    findings = Findings("f.yaml")
+    mistakes = [(f"k{index}", "unknown key", None) for index in range(10_000)]
+    with pytest.raises(InvalidFileError, match="more than 100 mistakes") as caught:
+        findings.add_all(mistakes)
+    assert len(caught.value.problems) == MAX_PROBLEMS + 1

@@ -129,3 +129,30 @@ def test_a_file_system_without_locks_is_no_other_driver(
     message = "a folder that can be locked.*No locks available"
     with pytest.raises(StorageError, match=message), RunFolder(tmp_path).locked():
         pass
+
+
+@pytest.mark.parametrize("name", ["driver.lock", "driver.log", "trials/0000", "results.jsonl"])
+def test_no_link_in_a_run_folder_is_followed(tmp_path: Path, name: str) -> None:
+    folder, outside = RunFolder(tmp_path / "run"), tmp_path / "outside"
+    folder.create()
+    folder.space_file.write_text("name: x")
+    outside.mkdir() if name.startswith("trials") else outside.write_text("mine")
+    (folder.root / name).symlink_to(outside)
+    for act in (folder.create, lambda: RunFolder.existing(str(folder.root))):
+        with pytest.raises(StorageError, match=f"{name} is a link"):
+            act()
+    assert outside.is_dir() or outside.read_text() == "mine"
+
+
+def test_a_pipe_in_a_run_folder_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    os.mkfifo(folder.results_file)
+    with pytest.raises(StorageError, match=r"results\.jsonl is a device or pipe"):
+        folder.create()
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    RunFolder(tmp_path / "run").create()

@@ -1,6 +1,7 @@
 """The preflight looks into the data, and says what it will skip."""
 
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,3 +124,35 @@ def test_a_damaged_reference_apart_ends_before_it_is_computed(tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"new/1\.png"):
         check_before_start(settings, folder)
     assert not any(folder.reference.glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("recipe", "batch_size"),
+        ("evaluation", "num_samples"),
+        ("evaluation", "confirm_samples"),
+        ("evaluation", "latency_batch"),
+    ],
+)
+def test_a_number_beyond_all_memory_is_named_in_the_dry_run(
+    tmp_path: Path, section: str, key: str
+) -> None:
+    settings = read_settings(write_space(tmp_path), [f"{section}.{key}={10**14}"])
+    with pytest.raises(ConfigError, match=rf"{section}\.{key} {10**14} takes at least .* GB"):
+        check_before_start(settings, RunFolder(tmp_path / "run"), dry_run=True)
+
+
+def test_the_dry_run_refuses_one_image_and_warns_of_fewer_classes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_for(tmp_path, max_damaged=1)
+    shutil.rmtree(tmp_path / "images" / "9")
+    check_before_start(settings, RunFolder(tmp_path / "run"), dry_run=True)
+    assert "9 classes (0, 1, 2, ...), but the network 10" in caplog.text
+    for label in range(1, 9):
+        shutil.rmtree(tmp_path / "images" / str(label))
+    for index in range(1, 6):
+        (tmp_path / "images" / "0" / f"{index}.png").unlink()
+    with pytest.raises(ConfigError, match=r"at least 2 real images.*images gives 1"):
+        check_before_start(settings, RunFolder(tmp_path / "run"), dry_run=True)

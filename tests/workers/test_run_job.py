@@ -67,7 +67,7 @@ def test_what_cannot_be_loaded_fails_in_load(tmp_path: Path) -> None:
     job = job_of(tmp_path)
     outcome = failed(replace(job, settings="name: [broken"))
     assert outcome.stage == "load"
-    assert "space.yaml:1:14: expected" in outcome.reason
+    assert "space.yaml:1:14: did not find expected" in outcome.reason
     data = yaml.safe_load(job.settings)
     data["backbone"]["checkpoint"] = str(tmp_path / "missing.safetensors")
     outcome = failed(replace(job, settings=yaml.safe_dump(data)))

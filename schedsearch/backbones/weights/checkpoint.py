@@ -17,13 +17,20 @@ from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.shape_arguments import differences
 from schedsearch.backbones.sit import SiT
+from schedsearch.backbones.weights.claims import remember
 from schedsearch.backbones.weights.sit_files import (
     HINT,
     as_sit,
     has_variances,
     variances_are_zero,
 )
-from schedsearch.backbones.weights.weight_files import Weights, name_some, read_weights
+from schedsearch.backbones.weights.weight_files import Weights, read_weights
+from schedsearch.backbones.weights.weight_sets import (
+    MAX_NAMED,
+    common_prefix,
+    is_bookkeeping,
+    name_some,
+)
 from schedsearch.backbones.wrapped import ADAPTERS
 from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.config.checkpoint_paths import locate_weights
@@ -57,14 +64,16 @@ def fill(net: nn.Module, weights: Weights) -> str | None:
         weights = as_sit(weights)
     elif isinstance(net, DiT) and variances_are_zero(weights.state):
         logger.warning("%s %s", weights.path, HINT)
-    own, state = net.state_dict(), weights.state
+    own = net.state_dict()
+    state, notes = _renamed(weights, own)
     if weights.is_diffusers and "pos_embed" in own and "pos_embed" not in state:
         # NOTE: diffusers does not store the position embedding, because it is fixed.
         state = {**state, "pos_embed": own["pos_embed"]}
-    _check_match(own, state, weights.path)
+    _check_match(own, state, weights)
+    _check_types(own, state, weights.path)
     _check_stated(net, weights)
     net.load_state_dict(state)
-    notes = list(weights.notes)
+    _check_finite(net, weights.path)
     pairs = {(value.dtype, own[name].dtype) for name, value in state.items()}
     cast = sorted(f"{old} to {new}" for old, new in pairs if old != new)
     if cast:
@@ -133,7 +142,9 @@ def load_backbone_from(
     weights = read_weights(locate_weights(settings.checkpoint))
     net = build_backbone(with_variances_of(settings, weights))
     if (note := fill(net, weights)) is not None:
-        logger.info("weights: %s", note)
+        level = logging.WARNING if weights.passed_over else logging.INFO
+        logger.log(level, "weights: %s", note)
+    remember(net, weights.claims)
     return net.to(device).eval()
 
 
@@ -165,7 +176,73 @@ def fingerprint_of(state: Mapping[str, Tensor]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _check_match(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
+def _renamed(
+    weights: Weights, own: Mapping[str, Tensor]
+) -> tuple[Mapping[str, Tensor], list[str]]:
+    """Weights under the network's names where they differ by a prefix only, and notes."""
+    state, notes = weights.state, list(weights.notes)
+    before = common_prefix(list(own))
+    if before:
+        state = {before + name: value for name, value in state.items()}
+    if removed := weights.prefix.removesuffix(before):
+        notes.append(f"the prefix {removed!r} of its keys was removed")
+    state = {n: v for n, v in state.items() if n in own or not is_bookkeeping(n, v)}
+    if set(own) <= set(state):
+        return state, notes
+    # The network may be one attribute of what was saved.
+    first = next(iter(own))
+    for name in [name for name in state if name.endswith(f".{first}")]:
+        prefix = name.removesuffix(first)
+        part = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+        if set(part) == set(own):
+            rest = [n for n in state if not n.startswith(prefix)]
+            notes.append(f"{prefix!r} was taken; left out were {name_some(rest)}")
+            return part, notes
+    return state, notes
+
+
+def _check_types(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse values that a copy would change in silence: of integers, without content."""
+    for name, value in state.items():
+        if value.is_meta:
+            kind = "no values (device meta)"
+        elif value.is_quantized or (
+            own[name].is_floating_point() and not value.is_floating_point()
+        ):
+            kind = f"{value.dtype} values, as quantised weights have them".replace("torch.", "")
+        elif value.layout != torch.strided:
+            kind = f"{value.layout} values".replace("torch.", "")
+        else:
+            continue
+        raise CheckpointError(
+            f"The checkpoint {path} has {kind}, for example {name}. Save plain float weights."
+        )
+
+
+def _check_finite(net: nn.Module, path: Path) -> None:
+    """Refuse weights that are NaN or infinite, also after they were cast."""
+    parameters = {name for name, _ in net.named_parameters()}
+    wrong = [
+        (name, value)
+        for name, value in net.state_dict().items()
+        if value.is_floating_point()
+        # NOTE: A buffer may be a mask of infinities.
+        and bool((~value.isfinite() if name in parameters else value.isnan()).any())
+    ]
+    if wrong:
+        name, value = wrong[0]
+        bad = int((~value.isfinite()).sum())
+        more = f", and {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
+        raise CheckpointError(
+            f"The checkpoint {path} holds values that are not finite: {name} ({bad} of "
+            f"{value.numel()}){more}. The training has diverged: take an earlier checkpoint."
+        )
+
+
+def _check_match(
+    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: Weights
+) -> None:
+    path = source.path
     missing = [name for name in own if name not in weights]
     unexpected = [name for name in weights if name not in own]
     wrong_shape = [
@@ -191,8 +268,11 @@ def _check_match(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path:
         hint = differences(weights, own) or (
             "Compare the section 'backbone' with the model that the file was saved from."
         )
+        others = " It holds other sets of weights; name one: " if source.others else ""
+        others += ", ".join(f"{path.name}#{name}" for name in source.others[:MAX_NAMED])
         raise CheckpointError(
             f"The checkpoint {path} belongs to another model. Keys {'; '.join(found)}. {hint}"
+            f"{others}{'.' if others else ''}"
         )
 
 

@@ -30,6 +30,7 @@ from schedsearch.backbones.weights.checkpoint import (
     save_weights,
     with_variances_of,
 )
+from schedsearch.backbones.weights.claims import CLAIMS_KEY
 from schedsearch.backbones.weights.diffusers_dit import (
     SHIFT_KEY,
     check_positions,
@@ -41,6 +42,7 @@ from schedsearch.backbones.weights.weight_files import read_weights
 from schedsearch.config.checkpoint_paths import DIFFUSERS_STEM, locate_weights
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.atomic import replacing, write_text
+from schedsearch.files.targets import check_target
 from schedsearch.settings import BackboneSettings
 
 Layout = Literal["safetensors", "diffusers", "official"]
@@ -147,7 +149,8 @@ def convert(
         _write_official(net, target)
     else:
         section = {k: v for k, v in dataclasses.asdict(settings).items() if k != "checkpoint"}
-        save_weights(net, target, {"backbone": json.dumps(section), "source": source})
+        said = {CLAIMS_KEY: json.dumps(dict(weights.claims))} if weights.claims else {}
+        save_weights(net, target, {"backbone": json.dumps(section), "source": source, **said})
     state = net.state_dict()
     return Conversion(
         backbone=settings,
@@ -160,15 +163,14 @@ def convert(
 
 
 def _check_target(target: Path, layout: Layout, *, force: bool) -> None:
-    if not target.absolute().parent.is_dir():
-        raise ConfigError(f"Cannot write {target}: there is no folder {target.parent}. Make it.")
     if layout != "diffusers":
-        if target.is_dir():
-            raise ConfigError(f"Cannot write {target}: it is a folder. Name a file.")
+        check_target(target)
         if target.exists() and not force:
             raise ConfigError(f"{target} exists already. Choose another name, or give --force.")
         return
-    if target.exists() and not target.is_dir():
+    if not target.absolute().parent.is_dir():
+        raise ConfigError(f"Cannot write {target}: there is no folder {target.parent}. Make it.")
+    if os.path.lexists(target) and not target.is_dir():
         raise ConfigError(f"Cannot write {target}: it is a file, and diffusers needs a folder.")
     inside = {entry.name for entry in target.iterdir()} if target.is_dir() else set()
     if strange := sorted(inside - DIFFUSERS_FILES):

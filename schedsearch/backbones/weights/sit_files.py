@@ -62,7 +62,7 @@ def as_sit(weights: Weights) -> Weights:
             f"The checkpoint {path} was trained with qk_norm ({norms[0]}), which the family sit "
             "does not have. Use weights without it, or a class of your own."
         )
-    kind = str(weights.training.get("path_type", "linear")).lower()
+    kind = str(weights.claims.get("path_type", "linear")).lower()
     if kind not in _PATHS:
         raise CheckpointError(
             f"The checkpoint {path} was trained on the path {kind!r} (path_type), but "
@@ -76,8 +76,8 @@ def as_sit(weights: Weights) -> Weights:
         first = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
         state = {_renumbered(name, first): value for name, value in state.items()}
         notes.append(f"REPA's decoder_blocks became blocks {first} and up")
-    wanted = str(weights.training.get("prediction", "velocity")).lower()
-    if wanted != "velocity":
+    wanted = str(weights.claims.get("prediction", "velocity")).lower()
+    if wanted not in ("velocity", "v"):
         notes.append(f"it was trained to predict the {wanted}; set diffusion.prediction to it")
     return dataclasses.replace(weights, state=state, notes=tuple(notes))
 

@@ -13,26 +13,25 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickletools import genops
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from schedsearch.backbones.weights.claims import claims_beside, claims_in, claims_of_metadata
 from schedsearch.backbones.weights.diffusers_dit import (
     SHIFT_KEY,
     is_diffusers_state,
     official_state,
     stated_arguments,
 )
-from schedsearch.config.checkpoint_paths import CHOICES, WeightsLocation
+from schedsearch.backbones.weights.file_kinds import layout_of_file
+from schedsearch.backbones.weights.shards import read_shards, shards_in_index, shards_of
+from schedsearch.backbones.weights.weight_sets import choose_set, name_some
+from schedsearch.config.checkpoint_paths import WeightsLocation
 from schedsearch.exceptions import CheckpointError
-
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-"""Key prefixes added by DistributedDataParallel and torch.compile."""
-
-MAX_NAMED = 5
-"""Largest number of keys that an error names."""
 
 ALLOWED_CLASSES = (argparse.Namespace,)
 """Classes that a pickled file may hold beside tensors and plain data."""
@@ -50,8 +49,14 @@ class Weights:
     """Whether the file came from diffusers, which omits the fixed position embedding."""
     stated: Mapping[str, Any] = field(default_factory=dict)
     """Network arguments from a config beside the file."""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of the training script, where it stored them."""
+    others: tuple[str, ...] = ()
+    """Names of the file's other sets of weights."""
+    passed_over: bool = False
+    """Whether a set that comes first elsewhere, such as an EMA, is empty here."""
+    prefix: str = ""
+    """What was removed before the names of all tensors."""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    """What the file says of its own training; see :mod:`.claims`."""
 
 
 def read_weights(location: WeightsLocation) -> Weights:
@@ -65,12 +70,10 @@ def read_weights(location: WeightsLocation) -> Weights:
             lacks the chosen set.
     """
     path = location.path
-    content, metadata = _read(path)
-    state, note = _choose(content, path, location.choice)
-    notes = [location.note, note]
-    state, prefix = _strip_wrappers(state)
-    if prefix:
-        notes.append(f"the prefix {prefix!r} of its keys was removed")
+    content, metadata, note = _read(path)
+    chosen, others, chosen_notes, passed_over = choose_set(content, path, location.choice)
+    notes = [location.note, note, *chosen_notes, *passed_over]
+    state = chosen.state
     stated: Mapping[str, Any] = {}
     from_diffusers = is_diffusers_state(state)
     if location.diffusers_config is not None:
@@ -90,44 +93,68 @@ def read_weights(location: WeightsLocation) -> Weights:
         notes=tuple(text for text in notes if text),
         is_diffusers=from_diffusers,
         stated=stated,
-        training=_arguments(content),
+        others=others,
+        passed_over=bool(passed_over),
+        prefix=chosen.prefix,
+        claims={**claims_beside(path), **claims_of_metadata(metadata), **claims_in(content)},
     )
 
 
-def name_some(names: list[str]) -> str:
-    """List the first names and the number of the rest."""
-    rest = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _read(path: Path) -> tuple[Mapping[str, object], Mapping[str, str]]:
-    """Return content and metadata of a file."""
+def _read(path: Path) -> tuple[Mapping[str, object], Mapping[str, str], str | None]:
+    """Return content, metadata and a note of a file, or of all shards that it belongs to."""
     try:
-        if path.stat().st_size == 0:
-            raise CheckpointError(
-                f"The checkpoint {path} is empty, as after a crash while saving; copy or "
-                "download it again."
-            )
-        if path.suffix == ".safetensors":
+        layout = layout_of_file(path)
+    except OSError as error:
+        raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}.") from error
+    shards = shards_in_index(path) if layout == "index" else shards_of(path)
+    if len(shards) < 2:
+        return *_read_file(shards[0] if shards else path), None
+    metadata: dict[str, str] = {}
+
+    def read(shard: Path) -> object:
+        content, more = _read_file(shard)
+        metadata.update(more)
+        return content
+
+    whole = read_shards(shards, read)
+    return whole, metadata, f"{path.name} belongs to {len(shards)} shards; all were read"
+
+
+def _read_file(path: Path) -> tuple[Mapping[str, object], Mapping[str, str]]:
+    try:
+        if layout_of_file(path) == "safetensors":
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        # NOTE: With mmap, optimizer state beside the weights is never read from disk.
-        is_zip = zipfile.is_zipfile(path)
-        with torch.serialization.safe_globals([*ALLOWED_CLASSES]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        # NOTE: With mmap, optimizer state beside the weights is never read from disk. torch reads
+        # a path by its ending, so an open file is given where the ending is wrong.
+        misnamed = path.suffix == ".safetensors"
+        mmap = zipfile.is_zipfile(path) and not misnamed
+        with torch.serialization.safe_globals([*ALLOWED_CLASSES]), path.open("rb") as file:
+            source: Any = file if misnamed else path
+            content = torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"The checkpoint {path} is damaged or holds more than tensors{_named_classes(path)}, "
-            "which is refused because it could run code. Save its state dict alone, best as "
-            "safetensors."
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(_why_refused(path, error)) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle raises anything
         raise CheckpointError(_why_unreadable(path, error)) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"The checkpoint {path} holds a {type(content).__name__}, not a state dict."
         )
     return content, {}
+
+
+def _why_refused(path: Path, error: pickle.UnpicklingError) -> str:
+    """Say whether a pickle holds classes, or is damaged."""
+    classes = _named_classes(path)
+    if not classes and "global" not in str(error).lower() and not _calls_something(path):
+        return _cut_off(path, "its pickle is damaged")
+    return (
+        f"The checkpoint {path} is damaged or holds more than tensors{classes}, "
+        "which is refused because it could run code. Save its state dict alone, best as "
+        "safetensors."
+    )
 
 
 def _named_classes(path: Path) -> str:
@@ -149,61 +176,20 @@ def _why_unreadable(path: Path, error: BaseException) -> str:
             f"The checkpoint {path} is a TorchScript or tar archive, which cannot be read without "
             "running code from it. Save its state dict as safetensors."
         )
+    return _cut_off(path, reason)
+
+
+def _calls_something(path: Path) -> bool:
+    """Whether a bare pickle names a class or function; nothing of it runs."""
+    try:
+        with path.open("rb") as file:
+            return any(op.name in ("GLOBAL", "STACK_GLOBAL") for op, _, _ in genops(file))
+    except (OSError, ValueError):  # cut off before one was named
+        return False
+
+
+def _cut_off(path: Path, reason: str) -> str:
     return (
         f"The checkpoint {path} cannot be read ({reason[:120]}). It may be cut off: compare its "
         "size with the source and copy it again."
     )
-
-
-def _choose(
-    content: Mapping[str, object], path: Path, choice: str | None
-) -> tuple[dict[str, Tensor], str | None]:
-    nested = [key for key in CHOICES if isinstance(content.get(key), Mapping)]
-    note = None
-    if choice is not None and choice not in nested:
-        holds = f"holds {', '.join(nested)}" if nested else "holds one set of weights only"
-        raise CheckpointError(
-            f"The checkpoint {path} has no {choice!r}: it {holds}. Change or drop the suffix "
-            f"#{choice}."
-        )
-    if nested:
-        chosen = choice or nested[0]
-        inner = content[chosen]
-        assert isinstance(inner, Mapping)
-        if choice is None and len(nested) > 1:
-            note = f"{path.name} holds {', '.join(nested)}; {chosen!r} was loaded" + (
-                f" (#{nested[1]} takes the other)"
-            )
-        else:
-            note = f"{path.name}: {chosen!r} was loaded"
-        content = inner
-    weights = {
-        name: value
-        for name, value in content.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
-    if not weights:
-        raise CheckpointError(
-            f"The checkpoint {path} holds no tensors where its weights should be; the keys there "
-            f"are {name_some([str(key) for key in content])}."
-        )
-    return weights, note
-
-
-def _arguments(content: Mapping[str, object]) -> Mapping[str, Any]:
-    """Return the arguments that training scripts of DiT, SiT and REPA store as ``args``."""
-    stored = content.get("args")
-    if isinstance(stored, argparse.Namespace):
-        return vars(stored)
-    return stored if isinstance(stored, Mapping) else {}
-
-
-def _strip_wrappers(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    removed, stripped = "", True
-    while stripped:  # NOTE: both wrappers may be nested, in either order
-        stripped = False
-        for prefix in WRAPPER_PREFIXES:
-            if all(name.startswith(prefix) for name in weights):
-                weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-                removed, stripped = removed + prefix, True
-    return weights, removed

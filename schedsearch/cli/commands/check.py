@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_overrides, add_space
@@ -79,6 +81,7 @@ def take_action(args: argparse.Namespace) -> int:
         print(f"  {title:<10}  {text}")
     for hint in _hints(settings):
         print(f"hint: {hint}")
+    _warn_of_classes(settings)
     return ExitCode.DONE
 
 
@@ -100,6 +103,19 @@ def _hints(settings: StudySettings) -> Iterator[str]:
             f"{plain[0]} was made for the clock of DDPM; {plain[0]}{MOVED} has the same depth at "
             "the same signal-to-noise ratio"
         )
+
+
+def _warn_of_classes(settings: StudySettings) -> None:
+    """Warn of class folders that the network or the user may mean otherwise."""
+    from schedsearch.config.backbone_rules import known_arguments
+    from schedsearch.data.folder_listing import class_warnings
+
+    if settings.data.source != "image_folder" or settings.data.path is None:
+        return
+    arguments = known_arguments(settings.backbone)
+    num_classes = None if arguments is None else arguments.real_classes or None
+    for text in class_warnings(Path(settings.data.path), num_classes):
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _profile(settings: StudySettings) -> str:

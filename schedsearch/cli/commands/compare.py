@@ -103,6 +103,7 @@ def measure_and_print(
     settings: StudySettings, folder: RunFolder, args: argparse.Namespace, *, only: Sequence[str]
 ) -> int:
     """Measure the rows of a space in a run folder, then print them."""
+    from schedsearch.files.targets import check_targets
     from schedsearch.report.console import progress_console
     from schedsearch.report.live import RunView
     from schedsearch.report.method_plot import plot_methods
@@ -110,6 +111,7 @@ def measure_and_print(
     from schedsearch.runs.results import hypervolume_of
     from schedsearch.search.compare_space import compare_space
 
+    check_targets(args.plot)
     progress = progress_console()
     if not args.quiet:
         progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
@@ -172,10 +174,12 @@ def print_methods(
     """Print methods in the format asked for, and draw them if asked."""
     import json
 
+    from schedsearch.files.targets import check_targets
     from schedsearch.report import method_tables
     from schedsearch.report.console import result_console
     from schedsearch.report.method_plot import plot_methods
 
+    check_targets(args.plot)
     if args.plot is not None:
         plot_methods(results, Path(args.plot))
     if args.format == "json":

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--which",
-        choices=("ema", "model", "state_dict"),
-        help="weights to take where IN holds several (default: the first there is)",
+        metavar="NAME",
+        help="set of weights to take where IN holds several, such as model (default: the EMA)",
     )
     parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
     model = parser.add_argument_group("the backbone (default: recognised by the shapes)")

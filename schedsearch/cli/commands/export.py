@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_pick_rules, add_run
-from schedsearch.exceptions import ConfigError, NoResultError
+from schedsearch.exceptions import NoResultError
+from schedsearch.formatting import for_shell
 from schedsearch.schedules.hand_made import FULL
 
 if TYPE_CHECKING:
@@ -32,14 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def take_action(args: argparse.Namespace) -> int:
     """Write the schedule file."""
     from schedsearch.cli.commands.inspect import open_run
+    from schedsearch.files.targets import check_targets
     from schedsearch.runs.export import export_method, export_schedule, has_adapters
 
     folder, results = open_run(args.run)
     output = Path(args.output)
     weights = None if args.weights is None else Path(args.weights)
-    for path in (output, weights):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ConfigError(f"Cannot write {path}: there is no folder {path.parent}. Make it.")
+    check_targets(output, weights)
     if args.method is not None:
         export_method(folder, args.method, output, weights)
         also = f", weights in {weights}" if weights is not None and weights.is_file() else ""
@@ -51,7 +51,7 @@ def take_action(args: argparse.Namespace) -> int:
     if has_adapters(folder, entry.trial):
         print(
             f"{output} is a method file, since a schedule file cannot hold exit adapters; use "
-            f"`schedsearch sample SPACE --method {output}`"
+            f"`schedsearch sample SPACE --method {for_shell(output)}`"
         )
     if weights is not None:
         shared = results.settings.recipe.weights == "shared" and entry.name != FULL

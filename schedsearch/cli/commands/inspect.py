@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_methods, add_pick_rules, add_run
+from schedsearch.formatting import for_shell
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -136,6 +137,7 @@ def show_pick(args: argparse.Namespace) -> int:
         "max_fid": args.max_fid,
         "max_fid_increase": args.max_fid_increase,
     }
+    export = f"schedsearch export {for_shell(folder.shown)}"
     if args.methods == "all":
         methods = MethodResults.load(folder)
         method, why = pick(methods.require_front(), methods.full(), **rules)
@@ -147,9 +149,7 @@ def show_pick(args: argparse.Namespace) -> int:
                 f"latency:      {method.latency_ms:.2f} ms per batch, {method.share:.0%} of blocks"
             )
             print(f"why:          {why}")
-            print(
-                f"export:       schedsearch export {folder.shown} --method {name} -o method.yaml"
-            )
+            print(f"export:       {export} --method {for_shell(name)} -o method.yaml")
             return 0
         entry = method.trial
     else:
@@ -166,5 +166,5 @@ def show_pick(args: argparse.Namespace) -> int:
     print(f"why:          {why}")
     adapted = (folder.trial(entry.trial) / METHOD_FILE).is_file()
     files = "method.yaml --weights method.safetensors" if adapted else "schedule.yaml"
-    print(f"export:       schedsearch export {folder.shown} --trial {entry.trial} -o {files}")
+    print(f"export:       {export} --trial {entry.trial} -o {files}")
     return 0

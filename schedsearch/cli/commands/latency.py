@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.cli.arguments import add_device, add_space, count
+from schedsearch.cli.arguments import add_device, add_space, count, thread_count
 
 if TYPE_CHECKING:
     from schedsearch.protocols import Solver
@@ -38,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="batch size; may be repeated (default: evaluation.latency_batch)",
     )
     parser.add_argument(
-        "--threads", metavar="N", type=count, default=1, help="CPU threads (default: %(default)s)"
+        "--threads",
+        metavar="N",
+        type=thread_count,
+        default=1,
+        help="CPU threads (default: %(default)s)",
     )
     parser.add_argument(
         "--compile", action="store_true", help="compile the network's blocks (torch.compile)"
@@ -55,6 +60,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
+    from schedsearch.memory import require_memory, within_memory
     from schedsearch.schedules.argument import resolve_schedule
     from schedsearch.schedules.hand_made import HAND_MADE, MOVED
 
@@ -87,7 +93,10 @@ def take_action(args: argparse.Namespace) -> int:
             latency_batch=batch,
             latency_compile=args.compile or settings.evaluation.latency_compile,
         )
-        _measure(net, solver, settings.solver, evaluation, schedules, threads=args.threads)
+        named = f"--batch {batch}" if args.batches else f"evaluation.latency_batch {batch}"
+        require_memory(4 * batch * math.prod(net.in_shape), named)
+        with within_memory(named):
+            _measure(net, solver, settings.solver, evaluation, schedules, threads=args.threads)
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedsearch.cli.arguments import add_space_and_output, space_and_output
 from schedsearch.cli.signals import stopping_with
+from schedsearch.formatting import for_shell
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -24,10 +25,17 @@ def take_action(args: argparse.Namespace) -> int:
     """Measure the tables, or read those that are kept, and show them."""
     settings, folder = space_and_output(args)
     with stopping_with("The same command goes on from the saved progress."):
-        return _profile(settings, folder, quiet=args.quiet)
+        return _profile(settings, folder, _search_command(args, folder), quiet=args.quiet)
 
 
-def _profile(settings: StudySettings, folder: RunFolder, *, quiet: bool) -> int:
+def _search_command(args: argparse.Namespace, folder: RunFolder) -> str:
+    """The search that takes up the tables."""
+    overrides = "".join(f" -o {for_shell(override)}" for override in args.overrides)
+    output = for_shell(folder.shown)
+    return f"schedsearch run {for_shell(args.space)}{overrides} --output {output}"
+
+
+def _profile(settings: StudySettings, folder: RunFolder, command: str, *, quiet: bool) -> int:
     from schedsearch.report.console import progress_console, result_console
     from schedsearch.report.live import RunView
     from schedsearch.report.profile_plots import (
@@ -58,7 +66,7 @@ def _profile(settings: StudySettings, folder: RunFolder, *, quiet: bool) -> int:
     sentence, style = latency_verdict(profile)
     console.print(sentence, style=style, soft_wrap=True, highlight=False)
     names = ("latency_table.png", "error_table.png", "block_value.png", "profile.json")
-    for line in closing_lines(profile, [f"{folder.shown}/profile/{name}" for name in names]):
+    for line in closing_lines([f"{folder.shown}/profile/{name}" for name in names], command):
         console.print(line, soft_wrap=True, highlight=False)
     return 0
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +80,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.backbones.devices import require_device
     from schedsearch.backbones.guidance import learns_variance
     from schedsearch.backbones.weights.checkpoint import load_backbone_from
+    from schedsearch.backbones.weights.claims import check_claims
     from schedsearch.config import read_model_settings
     from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.data.loading import load_decoder
@@ -85,7 +88,9 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.evaluation.grid import save_grid
-    from schedsearch.evaluation.sampling import generate
+    from schedsearch.evaluation.sampling import generate, require_finite
+    from schedsearch.files.targets import check_targets
+    from schedsearch.memory import within_memory
     from schedsearch.methods.loading import (
         build_solver_for,
         check_weights,
@@ -94,9 +99,7 @@ def take_action(args: argparse.Namespace) -> int:
     )
     from schedsearch.methods.method_file import check_fits
 
-    for target in filter(None, (args.out, args.grid)):  # sampling may take long
-        if not (folder := Path(target).absolute().parent).is_dir():
-            raise ConfigError(f"Cannot write {target}: there is no folder {folder}. Make it.")
+    check_targets(args.out, args.grid)  # sampling may take long
     chosen = _choose_schedule(args)
     # NOTE: The checkpoint need not exist where other weights replace it.
     replaced = () if chosen.weights is None else ("backbone.checkpoint=null",)
@@ -109,6 +112,7 @@ def take_action(args: argparse.Namespace) -> int:
             "sample needs weights, but backbone.checkpoint is not set and --weights is missing."
         )
     net: Any = load_backbone_from(backbone, require_device(args.device))
+    check_claims(net, settings.diffusion)
     process, learned = build_process(settings.diffusion), learns_variance(net)
     method: Method
     if args.method is not None:
@@ -132,20 +136,27 @@ def take_action(args: argparse.Namespace) -> int:
         solver, method, what = settings.solver, schedule, f"schedule [{schedule}]"
         integrator = build_solver(solver, process, learned_variance=learned)
     noise, labels = _start(args, net)
-    samples = generate(
-        net,
-        method,
-        integrator,
-        noise,
-        labels,
-        settings.evaluation.batch_size,
-        cfg_scale=solver.cfg_scale,
-        cfg_channels=solver.cfg_channels,
-        seed=args.seed,
-    )
+    batch_size = settings.evaluation.batch_size
     decode = load_decoder(settings.data, args.device)  # latents become pixels; pixels stay
-    batches = torch.split(samples, settings.evaluation.batch_size)
-    images = torch.cat([to_uint8(decode(batch)) for batch in batches])
+    with within_memory(f"--num {len(noise)} and evaluation.batch_size {batch_size}"):
+        samples = generate(
+            net,
+            method,
+            integrator,
+            noise,
+            labels,
+            batch_size,
+            cfg_scale=solver.cfg_scale,
+            cfg_channels=solver.cfg_channels,
+            seed=args.seed,
+        )
+        require_finite(samples, "samples")
+        decoded = []
+        for batch in torch.split(samples, batch_size):
+            pixels = decode(batch)
+            require_finite(pixels, "decoded images")
+            decoded.append(to_uint8(pixels))
+    images = torch.cat(decoded)
     _write(Path(args.out), samples, images, raw=args.raw)
     if args.grid is not None:
         save_grid(images[:80], Path(args.grid))
@@ -202,16 +213,18 @@ class _Choice:
 def _choose_schedule(args: argparse.Namespace) -> _Choice:
     """The schedule and the weights it brings along; ``--weights`` comes first."""
     from schedsearch.config.paths import PACKAGE_PREFIX
+    from schedsearch.files.portable import weights_beside
+    from schedsearch.schedules.argument import is_file
     from schedsearch.schedules.schedule_file import read_schedule_file
 
-    path, weights = Path(args.schedule), args.weights
+    path, weights = Path(args.schedule).expanduser(), args.weights
     if weights is not None and not weights.startswith(PACKAGE_PREFIX):
         weights = str(Path(weights).absolute())
-    if not path.is_file():
+    if not is_file(args.schedule):
         return _Choice(args.schedule, weights)
     file = read_schedule_file(path)
     if weights is None and file.weights is not None:
-        weights = str(path.absolute().parent / file.weights)
+        weights = str(weights_beside(path, file.weights))
         if not args.quiet:
             print(f"weights: {file.weights}, as {path} says", file=sys.stderr)
     return _Choice(args.schedule, weights, file.backbone.fingerprint)
@@ -223,45 +236,70 @@ def _start(args: argparse.Namespace, net: Any) -> tuple[Tensor, Tensor | None]:
     Raises:
         ConfigError: If a file does not fit the network.
     """
-    from schedsearch.evaluation.sampling import balanced_labels, starting_noise
+    import torch
+
+    from schedsearch.evaluation.sampling import balanced_labels, require_finite, starting_noise
+    from schedsearch.memory import require_memory
 
     if args.noise is None:
-        noise = starting_noise(args.seed, args.num or _DEFAULT_NUM, net.in_shape)
+        num = args.num or _DEFAULT_NUM
+        require_memory(4 * num * math.prod(net.in_shape), f"--num {num}")
+        noise = starting_noise(args.seed, num, net.in_shape)
     else:
-        noise = _load_array(args.noise).float()
+        noise = _load_array(args.noise, "--noise")
         if tuple(noise.shape[1:]) != tuple(net.in_shape) or not len(noise):
             raise ConfigError(
                 f"--noise must have the shape (N, {', '.join(map(str, net.in_shape))}), but "
                 f"{args.noise} has {tuple(noise.shape)}."
             )
+        if not noise.is_floating_point():
+            raise ConfigError(
+                f"--noise must hold real numbers (float32), but {args.noise} has {noise.dtype}."
+            )
         if args.num is not None and args.num > len(noise):
             raise ConfigError(
                 f"--num asks for {args.num} images, but {args.noise} has noise for {len(noise)}."
             )
-        noise = noise[: args.num]
+        noise = noise[: args.num].float()
+        require_finite(noise, f"images of noise in {args.noise}")
     if args.labels is None:
         return noise, balanced_labels(len(noise), net.num_classes)
     if net.num_classes is None:
         raise ConfigError("--labels was given, but the network is unconditional. Leave it out.")
-    labels = _load_array(args.labels).long()
+    labels = _load_array(args.labels, "--labels")
     if labels.ndim != 1 or len(labels) < len(noise):
         raise ConfigError(
             f"--labels must hold {len(noise)} integers, but {args.labels} has the shape "
             f"{tuple(labels.shape)}."
         )
     labels = labels[: len(noise)]
-    if not bool(((labels >= 0) & (labels < net.num_classes)).all()):
+    odd = labels.dtype == torch.bool or labels.is_complex()
+    whole = labels if odd else labels.double() if labels.is_floating_point() else labels.long()
+    if odd or bool((whole != whole.floor()).any()):
+        raise ConfigError(
+            f"--labels must be whole numbers, but {args.labels} holds others ({labels.dtype})."
+        )
+    if not bool(((whole >= 0) & (whole < net.num_classes)).all()):
         raise ConfigError(f"--labels must lie in [0, {net.num_classes - 1}].")
-    return noise, labels
+    return noise, whole.long()
 
 
-def _load_array(path: str) -> Tensor:
+def _load_array(path: str, option: str) -> Tensor:
     import numpy as np
     import torch
 
+    from schedsearch.data.npz import is_single_array
+
     try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, TypeError) as error:
+        if not zipfile.is_zipfile(path) and not is_single_array(Path(path)):
+            raise ConfigError(f"{option} {path} is no NumPy array (.npy), or is empty.")
+        array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ConfigError(f"{option} {path} holds several arrays. Save one with np.save.")
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+    except MemoryError as error:
+        raise ConfigError(f"{option} {path} does not fit into memory: {error}") from error
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigError(f"Cannot read {path} as a NumPy array (.npy): {error}") from error
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import optuna
 
+from schedsearch.files.printable import PrintableFormatter
+
 _NAMES = ("schedsearch", "optuna", "py.warnings")
 """Ray clears its loggers when it starts, so :func:`ray_logs_to` looks after those."""
 
@@ -16,7 +18,7 @@ _NAMES = ("schedsearch", "optuna", "py.warnings")
 def file_handler(path: Path) -> logging.FileHandler:
     """Lines with time, level and logger."""
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     return handler
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from schedsearch.config.warm_starts import TWIN_OF, twin_row
 from schedsearch.exceptions import ConfigError
+from schedsearch.formatting import for_shell
 from schedsearch.methods.loading import load_method
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.methods.records import RivalRecord
@@ -49,7 +50,8 @@ def measured_twins(settings: StudySettings, folder: RunFolder) -> dict[str, Exit
     if missing:
         raise ConfigError(
             f"warm_start names {', '.join(missing)}, but {folder.shown} holds no such row with "
-            f"these settings. Run `schedsearch compare SPACE --output {folder.shown}` first."
+            f"these settings. Run `schedsearch compare SPACE --output {for_shell(folder.shown)}` "
+            "first."
         )
     found = {}
     for row, file in files.items():

@@ -1,0 +1,85 @@
+"""Makes text from files safe to show: no control characters, no passwords."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""All but tab and line feed; also marks that turn the direction of text."""
+
+_PASSWORD = re.compile(r"(\w://[^\s:/@'\"]*:)[^\s'\"]+(?=@)")
+_QUERY = re.compile(r"([?&](?:password|passwd|pwd|secret|token)=)[^&\s'\"]+", re.IGNORECASE)
+
+
+def printable(text: str) -> str:
+    """Text as it may be shown: control characters escaped, passwords of URLs hidden."""
+    return _CONTROL.sub(_escaped, without_passwords(text))
+
+
+def without_passwords(text: str) -> str:
+    """Text in which ``***`` stands for the passwords of URLs."""
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***", text))
+
+
+def has_password(text: str) -> bool:
+    """Whether a URL in the text holds a password."""
+    return without_passwords(text) != text
+
+
+class PrintableStream:
+    """A text stream without control characters and passwords; a lost one takes text too.
+
+    Args:
+        raw: The stream that is written to.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    def write(self, text: str) -> int:
+        """Write text that is safe to show."""
+        self._try(lambda: self.raw.write(printable(text)))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._try(self.raw.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "raw":  # a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.raw, name)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            # NOTE: It was never open for writing; the interpreter flushes it again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.raw.fileno())
+        except ValueError as error:
+            if "closed file" not in str(error):
+                raise
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log lines that are safe to show."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return printable(super().format(record))
+
+
+def raw_stream(stream: Any) -> Any:
+    """The stream itself, for code that writes colours."""
+    return stream.raw if isinstance(stream, PrintableStream) else stream
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")

@@ -1,0 +1,47 @@
+"""Checks the files that a command will write, before it does any work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from schedsearch.exceptions import ConfigError
+
+
+def check_targets(*paths: str | Path | None) -> None:
+    """Refuse files that cannot be written, or that would be written twice.
+
+    Args:
+        paths: Files that a user named; None is left out.
+
+    Raises:
+        ConfigError: If a folder is missing or not writable, or something else than a regular
+            file stands there, such as a folder or a device.
+    """
+    given = [Path(path) for path in paths if path is not None]
+    for path in given:
+        check_target(path)
+    resolved = [path.absolute() for path in given]
+    for index, path in enumerate(resolved):
+        if path in resolved[:index]:
+            raise ConfigError(f"Two results would be written to {given[index]}. Name two files.")
+
+
+def check_target(path: Path) -> None:
+    """Refuse one file that cannot be written; see :func:`check_targets`."""
+    folder = path.absolute().parent
+    try:
+        if path.name in ("", ".", "..") or path.is_dir():
+            reason, remedy = "it is a folder", "Name a file"
+        elif not folder.is_dir():
+            reason, remedy = f"there is no folder {folder}", "Make it"
+        elif os.path.lexists(path) and not path.is_file():
+            kind = "a link to nothing" if path.is_symlink() else "a device or pipe"
+            reason, remedy = f"it is {kind}, not a regular file", "Choose another name"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            reason, remedy = f"the folder {folder} is not writable", "Choose another one"
+        else:
+            return
+    except OSError as error:
+        reason, remedy = error.strerror or str(error), "Choose another name"
+    raise ConfigError(f"Cannot write {path}: {reason}. {remedy}.")

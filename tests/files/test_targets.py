@@ -1,0 +1,45 @@
+"""Files that cannot be written are found before any work."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from schedsearch.exceptions import ConfigError
+from schedsearch.files.atomic import replacing
+from schedsearch.files.targets import check_targets
+
+
+def test_what_can_be_written_passes(tmp_path: Path) -> None:
+    (tmp_path / "old.npz").write_bytes(b"x")
+    check_targets(tmp_path / "old.npz", None, tmp_path / "new.npz")
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    for name, reason in {
+        "no/x.npz": "there is no folder",
+        "file/x.npz": "there is no folder",
+        ".": "it is a folder",
+        "pipe": "device or pipe",
+        "lost": "a link to nothing",
+        "x" * 300: "too long",
+    }.items():
+        with pytest.raises(ConfigError, match=reason):
+            check_targets(tmp_path / name)
+    with pytest.raises(ConfigError, match="device or pipe"):
+        check_targets("/dev/null")
+
+
+def test_two_results_in_one_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Two results"):
+        check_targets(tmp_path / "a", tmp_path / "a")
+
+
+def test_a_device_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not replaced"), replacing(tmp_path / "pipe"):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
