@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from schedsearch.data.archives import read_arrays
 
-from schedsearch.data.npz import IMAGE_KEYS, LABEL_KEYS, checked_labels
+from schedsearch.data.npz import IMAGE_KEYS, LABEL_KEYS, checked_labels, read_arrays
 from schedsearch.exceptions import ConfigError, ExitCode, SchedSearchError
 from schedsearch.files.atomic import replacing
 

@@ -96,7 +96,7 @@ def repa_state(encoder_depth: int | None) -> dict[str, Tensor]:
 @pytest.mark.parametrize("encoder_depth", [None, 1, 3])
 def test_repa(tmp_path: Path, encoder_depth: int | None) -> None:
     path = tmp_path / "repa.pt"
-    args = argparse.Namespace(path_type="linear", prediction="v")
+    args = argparse.Namespace(path_type="linear", prediction="x0")
     torch.save({"ema": repa_state(encoder_depth), "args": argparse.Namespace()}, path)
     net = SiT(**CONFIG, learn_sigma=False)
     note = load_weights(net, path)
@@ -107,7 +107,7 @@ def test_repa(tmp_path: Path, encoder_depth: int | None) -> None:
         assert torch.equal(net.state_dict()[name], value)
     assert torch.equal(run(schedsearch.load_backbone(section(path))), run(net.eval()))
     torch.save({"ema": repa_state(encoder_depth), "args": args}, path)
-    assert "trained to predict the v" in str(load_weights(net, path))
+    assert "trained to predict the x0" in str(load_weights(net, path))
 
 
 @pytest.mark.parametrize(
