@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -21,11 +21,30 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the content of a text file at once."""
+def _sync_folder(folder: Path) -> None:
+    """Bring a new name to the disk, where the file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
+    """Replace the content of a text file at once.
+
+    Args:
+        path: The file.
+        text: Its new content.
+        mode: Its permissions; None leaves them to the system.
+    """
     with replacing(path) as temporary:
+        if mode is not None:
+            temporary.touch(mode)
         temporary.write_text(text, encoding="utf-8")
