@@ -28,6 +28,10 @@ demo: $(INSTALLED) ## search schedules for the small DiT that ships (again: resu
 test: $(INSTALLED) ## run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
+.PHONY: test-slow
+test-slow: $(INSTALLED) ## run the slow tests, which `make test` leaves out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PYTEST_OPTIONS)
+
 .PHONY: lint
 lint: $(INSTALLED_DEV) ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from schedsearch.version import __version__
 
 if TYPE_CHECKING:
+    from schedsearch.apply.enable import disable, enable, enabled, summary
     from schedsearch.methods.loading import load_method
     from schedsearch.sampling_api import load_backbone, sample
     from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -22,21 +23,29 @@ __all__ = [
     "ExitSchedule",
     "SearchSpace",
     "__version__",
+    "disable",
+    "enable",
+    "enabled",
     "load_backbone",
     "load_method",
     "load_schedule",
     "presets",
     "sample",
+    "summary",
 ]
 
 _HOMES = {
     "ExitSchedule": "schedules.exit_schedule",
     "SearchSpace": "schedules.space",
+    "disable": "apply.enable",
+    "enable": "apply.enable",
+    "enabled": "apply.enable",
     "load_backbone": "sampling_api",
     "load_method": "methods.loading",
     "load_schedule": "schedules.schedule_file",
     "presets": "schedules.hand_made",
     "sample": "sampling_api",
+    "summary": "apply.enable",
 }
 """Module that each public name lives in. No module may carry a public name: importing it would
 put the module in the name's place."""

@@ -33,6 +33,10 @@ class ConfigError(SchedSearchError):
     """A file, an argument or a setting is wrong."""
 
 
+class ScheduleError(ConfigError):
+    """A schedule cannot be applied to a model, or a call of the model cannot follow it."""
+
+
 class CheckpointError(ConfigError):
     """A weights file is missing, damaged or belongs to another model."""
 

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from schedsearch.settings import Prediction, RecipeSettings
+    from schedsearch.settings import Prediction, Process, RecipeSettings
     from schedsearch.tokens import Around, Tokens
 
 ExitLayers = Literal["decoder", "all"]
 """Where a U-ViT may exit: ``decoder`` as in ASE, or after any block as in DeeDiff. In a DiT both
 are the same."""
+
+
+Wants = Literal["eps", "velocity"]
+"""What a solver wants from a denoiser: the noise, or the velocity ``noise - data``."""
 
 
 @runtime_checkable
@@ -38,9 +42,12 @@ class Backbone(Protocol):
         Args:
             x: Noisy inputs, (N, C, H, W).
             t: Network times as in the model's official code, (N,): timesteps 0..999 for a DiT,
-                999 s for a U-ViT on continuous time s in [0, 1].
+                999 s for a U-ViT on continuous time s in [0, 1], and what ``diffusion.time``
+                says for flow matching.
             y: Class labels, (N,) int64, or None for an unconditional model. The label
-                ``num_classes`` means "no class" (classifier-free guidance).
+                ``num_classes`` means "no class" (classifier-free guidance). A model with another
+                such label has the attribute ``null_label`` with its number, and one without it
+                has ``null_label = None``.
             exit_depth: Blocks to run: one int for the whole batch, or (N,) integers.
 
         Returns:
@@ -151,11 +158,12 @@ class Denoiser(Protocol):
     """A network call with labels and guidance bound, as a solver calls it."""
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        """Predict the noise of ``x``, (N, C, H, W), at one clock time for the whole batch.
+        """Predict for ``x``, (N, C, H, W), at one clock time for the whole batch.
 
         Returns:
-            The noise, (N, C, H, W), whatever the network predicts. (N, 2C, H, W), noise then
-            learned variance, if the solver wants it.
+            What ``Solver.wants`` names, (N, C, H, W), whatever the network predicts: the noise,
+            or the velocity ``noise - data``. (N, 2C, H, W), noise then learned variance, if the
+            solver wants it.
         """
         ...
 
@@ -183,6 +191,19 @@ class Solver(Protocol):
         """Clock times in [0, 1000] of the denoiser calls, from noise to data."""
         ...
 
+    calls_per_step: int
+    """Calls of a step: 2 for Heun's method, whose second call is at its end; else 1."""
+
+    @property
+    def wants(self) -> Wants:
+        """What the denoiser should return."""
+        ...
+
+    @property
+    def cfg_interval(self) -> tuple[float, float] | None:
+        """Clock times, low and high, between which guidance is on; None is always."""
+        ...
+
     @property
     def wants_variance(self) -> bool:
         """Whether the denoiser should return a learned variance too."""
@@ -200,7 +221,7 @@ class Solver(Protocol):
         """Return samples for ``noise``, both (N, C, H, W).
 
         Args:
-            denoiser: Predicts the noise.
+            denoiser: Predicts what ``wants`` names.
             noise: Standard normal starting noise.
             step_noise: Noise of the steps; deterministic solvers ignore it.
 
@@ -214,6 +235,7 @@ class NoiseProcess(Protocol):
     """The forward process and the network's prediction target, on the clock [0, 1000]."""
 
     prediction: Prediction
+    kind: Process
 
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
         """Draw training times, (num,), on the CPU."""
@@ -239,8 +261,16 @@ class NoiseProcess(Protocol):
         """Return the prediction target, (N, C, H, W)."""
         ...
 
+    def loss_weights(self, t: Tensor) -> Tensor | None:
+        """Weights of the squared prediction error in training, (N,); None is 1 everywhere."""
+        ...
+
     def eps_from(self, output: Tensor, x: Tensor, t: float) -> Tensor:
         """Convert a prediction to noise, at one time for the whole batch."""
+        ...
+
+    def velocity_from(self, output: Tensor, x: Tensor, t: float) -> Tensor:
+        """Convert a prediction to the velocity ``noise - data``; flow matching only."""
         ...
 
 
@@ -263,6 +293,11 @@ class ExitRule(Protocol):
     Rules exist for one schedule and for random schedules. A shared fine-tune uses the same
     trainer with the second.
     """
+
+    @property
+    def edges(self) -> tuple[float, ...] | None:
+        """Edges of the schedules' intervals on the clock; None for equal ones."""
+        ...
 
     def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
         """Return exit depths, (N,) int64, for clock times ``t``, (N,)."""

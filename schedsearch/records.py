@@ -87,6 +87,8 @@ class TrialRecord:
 
     number: int
     depths: tuple[int, ...]
+    edges: tuple[float, ...] | None = None
+    """Edges of the schedule's intervals; None for equal ones."""
     label: str | None = None
     origin: str | None = None
     """As in the job: ``dp`` for an optimum of the error table."""
@@ -123,7 +125,7 @@ class TrialRecord:
     @property
     def schedule(self) -> ExitSchedule:
         """The schedule that ran."""
-        return ExitSchedule(self.depths)
+        return ExitSchedule(self.depths, self.edges)
 
     def to_json(self) -> str:
         """One line of JSON with its checksum."""
@@ -143,7 +145,10 @@ class TrialRecord:
             data["evaluation"] = Evaluation(**data["evaluation"])
         if not isinstance(data["depths"], list):
             raise ValueError(f"TrialRecord.depths: expected a list, got {data['depths']!r}.")
-        data["depths"] = ExitSchedule(tuple(data["depths"])).depths
+        if not isinstance(edges := data.get("edges"), list | None):
+            raise ValueError(f"TrialRecord.edges: expected a list or null, got {edges!r}.")
+        schedule = ExitSchedule(tuple(data["depths"]), None if edges is None else tuple(edges))
+        data["depths"], data["edges"] = schedule.depths, schedule.edges
         data["state"] = TrialState(data["state"])
         record = cls(**data)
         check_line(line)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.weights.checkpoint import load_backbone_from
+from schedsearch.backbones.wrapped import WrappedBackbone
 from schedsearch.config import read_model_settings, read_sections
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
@@ -81,8 +82,8 @@ def sample(
         net: The network, in eval mode, on the device to use.
         schedule: An exit schedule, or a method of :func:`load_method` with the network that its
             ``network`` returns. Where its exits run through adapters, the backbone will do too.
-        solver: ``ddpm``, ``ddim``, ``dpm_solver`` or ``euler_maruyama``. None takes the one that
-            the method was made for, or ``ddim``.
+        solver: A value of ``solver.name``, such as ``ddim`` or ``flow_euler``. None takes the one
+            that the method was made for, or ``ddim``, with flow matching ``flow_euler``.
         num_steps: Network calls per image. None takes those that the method was made for, or
             50. A method of fitted steps takes those of the full run, and makes fewer calls.
         num: Number of images; ignored if ``noise`` is given.
@@ -113,12 +114,16 @@ def sample(
         )
     # Validate the settings.
     file = schedule.file if isinstance(schedule, LoadedMethod) else None
+    inner = net.net if isinstance(net, WrappedBackbone) else net
+    own: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
+    given: DiffusionSettings = read_sections(
+        {"diffusion": dataclasses.asdict(own) if diffusion is None else dict(diffusion)}
+    )["diffusion"]
     if solver is None:
-        solver = (file and file.solver) or "ddim"
+        default = "flow_euler" if given.process == "flow" else "ddim"
+        solver = (file and file.solver) or default
     if num_steps is None:
         num_steps = (file and file.num_steps) or 50
-    inner = getattr(net, "net", net)  # of a network with further parameters
-    own: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
     sections = read_sections(
         {
             "solver": {
@@ -126,12 +131,11 @@ def sample(
                 "num_steps": num_steps,
                 "cfg_scale": float(cfg_scale),
                 **solver_options,
-            },
-            "diffusion": dataclasses.asdict(own) if diffusion is None else dict(diffusion),
+            }
         }
     )
     settings: SolverSettings = sections["solver"]
-    process, learned = build_process(sections["diffusion"]), learns_variance(net)
+    process, learned = build_process(given), learns_variance(net)
     if isinstance(schedule, LoadedMethod):
         check_weights(schedule, net)
         check_solver(schedule.file, schedule.path, solver=solver, num_steps=num_steps)

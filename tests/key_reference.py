@@ -20,6 +20,7 @@ SECTIONS = {
     "diffusion": "DiffusionSettings",
     "data": "DataSettings",
     "space": "SpaceSettings",
+    "space.edges, by a shift": "ShiftedEdges",
     "recipe": "RecipeSettings",
     "recipe.lambda_weighting": "LambdaSettings",
     "profile": "ProfileSettings",

@@ -10,13 +10,35 @@ import pytest
 
 import schedsearch
 
-HEAVY = ("torch", "ray", "optuna", "timm", "numpy", "pydantic", "rich", "sklearn")
+HEAVY = (
+    *("torch", "ray", "optuna", "timm", "numpy", "pydantic", "rich", "sklearn"),
+    *("diffusers", "transformers", "accelerate", "peft"),
+)
 
 
 def test_import_is_light() -> None:
     code = f"import schedsearch, sys; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_families_are_data_without_torch() -> None:
+    code = (
+        "import sys, schedsearch.families.table, schedsearch.families.recognise; "
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_enabling_needs_no_extra() -> None:
+    extra = ("diffusers", "transformers", "accelerate", "peft")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({extra})); "  # importing one would fail
+        "import schedsearch; print(schedsearch.enable.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "enable"
 
 
 def test_reading_settings_needs_no_torch() -> None:

@@ -8,6 +8,7 @@ import pytest
 from driving import confirm_of, evaluation_of, record_of
 
 from schedsearch.records import ConfirmRecord, TrialRecord, TrialState
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 DEPTHS = (10, 9, 8)
 
@@ -25,6 +26,16 @@ def test_records_survive_a_line(fid: float | None) -> None:
         assert ConfirmRecord.from_json(confirmation.to_json()) == confirmation
     audited = replace(confirm_of(1, 2, 3.0), audit_fid=7.0, audit_features="LeNet")
     assert ConfirmRecord.from_json(audited.to_json()) == audited
+
+
+def test_edges_survive_a_line() -> None:
+    record = replace(record_of(3, DEPTHS), edges=(0.0, 250.0, 600.0, 1000.0))
+    again = TrialRecord.from_json(record.to_json())
+    assert again == record
+    assert again.schedule == ExitSchedule(DEPTHS, (0.0, 250.0, 600.0, 1000.0))
+    line = json.loads(record_of(3, DEPTHS).to_json())
+    del line["edges"]
+    assert TrialRecord.from_json(json.dumps(line)).schedule == ExitSchedule(DEPTHS)
 
 
 def test_state_and_evaluation_agree() -> None:
@@ -46,6 +57,9 @@ def test_state_and_evaluation_agree() -> None:
         ({"depths": []}, "at least one interval"),
         ({"depths": [10, "9"]}, "interval 1 has '9'"),
         ({"depths": [10, -1]}, "interval 1 has -1"),
+        ({"edges": 5}, "TrialRecord.edges: expected a list or null, got 5"),
+        ({"edges": [0, 1000]}, "3 intervals have 4 edges, got 2"),
+        ({"edges": [0, "1", 2, 1000]}, "edges of an exit schedule are numbers"),
         ({"label": 3}, "TrialRecord.label: unexpected value 3"),
         ({"state": "running"}, "'running' is not a valid TrialState"),
         ({"state": "failed"}, "an evaluation exactly when it is complete, but got state='failed'"),

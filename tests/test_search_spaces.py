@@ -15,7 +15,7 @@ from schedsearch.config import InvalidFileError, read_settings, settings_from_te
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.flops import count_flops, count_parameters
-from schedsearch.schedules.hand_made import HAND_MADE, preset_for
+from schedsearch.schedules.hand_made import HAND_MADE, MOVED, preset_for, presets
 from schedsearch.settings import StudySettings
 
 SPACES = shipped_spaces()
@@ -23,11 +23,15 @@ SPACES = shipped_spaces()
 BRINGS_ITS_FILES = {"digits_dit"}
 """Spaces whose data and weights ship too; the others name files that their users bring."""
 
+BRINGS_WEIGHTS = BRINGS_ITS_FILES | {"mnist_dit"}
+
 NETS = {  # parameters, shape of an input, exits, real classes, label of "no class"
     "digits_dit": (777_092, (1, 8, 8), 10, 10, 10),
     "dit_xl2_imagenet256": (674_834_720, (4, 32, 32), 28, 1000, 1000),
+    "sit_xl2_imagenet256": (674_834_720, (4, 32, 32), 28, 1000, 1000),
     "uvit_s4_celeba64": (44_292_228, (3, 64, 64), 6, None, None),
     "cifar10_uvit": (44_255_328, (3, 32, 32), 6, None, None),
+    "mnist_dit": (1_730_128, (1, 28, 28), 10, 10, 10),
     "mnist_uvit": (1_573_883, (1, 28, 28), 6, 10, 10),
 }
 
@@ -88,8 +92,9 @@ def test_its_solver_fits_the_process_and_visits_every_interval(name):
 def test_its_warm_starts_are_the_papers_and_lie_in_the_space(name):
     settings = settings_of(name)
     space = settings.space.build()
-    suffix = "-DiT" if "dit" in name else "-U-ViT"
-    expected = [preset for preset in HAND_MADE if preset.endswith(suffix)]
+    suffix = "-U-ViT" if "uvit" in name else "-DiT"
+    moved = MOVED if settings.diffusion.process == "flow" else ""
+    expected = [preset + moved for preset in HAND_MADE if preset.endswith(suffix)]
     assert list(settings.warm_start) == ["full", *expected]
     schedules = [
         preset_for(preset, NETS[name][2], min_depth=space.min_depth) for preset in expected
@@ -115,7 +120,8 @@ def test_only_the_users_files_are_missing(name):
         read_settings(name)
     keys = {problem.key for problem in caught.value.problems}
     assert keys <= USER_FILES
-    assert {"backbone.checkpoint", "data.path"} <= keys
+    assert "data.path" in keys
+    assert ("backbone.checkpoint" in keys) == (name not in BRINGS_WEIGHTS)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -131,10 +137,10 @@ def test_the_command_of_the_header_is_complete(name, tmp_path, monkeypatch):
         make_file(tmp_path / file)
     monkeypatch.chdir(tmp_path)
     settings = read_settings(name, overrides)
-    for path in (settings.backbone.checkpoint, settings.evaluation.features_path):
-        assert name in BRINGS_ITS_FILES or (
-            path is not None and Path(path).is_relative_to(tmp_path)
-        )
+    paths = {settings.evaluation.features_path: BRINGS_ITS_FILES}
+    paths[settings.backbone.checkpoint] = BRINGS_WEIGHTS
+    for path, brought in paths.items():
+        assert name in brought or (path is not None and Path(path).is_relative_to(tmp_path))
 
 
 def make_file(path: Path) -> None:
@@ -172,3 +178,14 @@ def test_the_savings_in_the_header_of_dit_are_those_of_its_solver():
     ]
     text = " ".join(header_of("dit_xl2_imagenet256").split())
     assert f"save about {saved[0]:.0%} and {saved[1]:.0%}".replace("%", " %") in text
+
+
+def test_the_savings_in_the_header_of_sit_are_those_of_its_solver():
+    settings = settings_of("sit_xl2_imagenet256")
+    solver = build_solver(settings.solver, build_process(settings.diffusion))
+    saved = [
+        round(100 * (1 - sum(presets[name].visited(solver.times)) / (28 * len(solver.times))))
+        for name in settings.warm_start[1:]
+    ]
+    text = " ".join(header_of("sit_xl2_imagenet256").split())
+    assert f"about {saved[0]}, {saved[1]}, {saved[2]} and {saved[3]} % of the blocks" in text

@@ -59,7 +59,7 @@ class AseTrainer:
         if recipe.freeze_time_embedder:
             freeze_time_embedder(net)
         objective = ScheduledExits(net, exits, process, recipe)
-        loop = FinetuneLoop(net, objective, data, process, recipe, seed)
+        loop = FinetuneLoop(net, objective, data, process, recipe, seed, exits.edges)
         return cast(Backbone, loop.train(progress))
 
 

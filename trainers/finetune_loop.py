@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.protocols import Backbone, NoiseProcess, Progress, TrainingData
+from schedsearch.schedules.edges import Edges
 from schedsearch.settings import RecipeSettings
 from trainers.batches import Batch, BatchDraws
 from trainers.ema import averaged_net, resolve_decay, share_left, start_ema
@@ -60,6 +61,7 @@ class FinetuneLoop:
         process: Forward process and prediction target.
         recipe: Settings of the fine-tune.
         seed: Seed of the generator.
+        edges: Edges of the schedule's intervals, for lambda(t); None for equal ones.
 
     Raises:
         ConfigError: If the recipe does not fit the network or the batch.
@@ -73,6 +75,7 @@ class FinetuneLoop:
         process: NoiseProcess,
         recipe: RecipeSettings,
         seed: int,
+        edges: Edges | None = None,
     ) -> None:
         if recipe.accumulate > recipe.batch_size:
             raise ConfigError(
@@ -93,7 +96,7 @@ class FinetuneLoop:
         )
         self.decay = resolve_decay(recipe.ema_decay, recipe.num_steps)
         self.ema = start_ema(net, self.decay)
-        self.weighting = LambdaWeighting(recipe.lambda_weighting, recipe.num_steps)
+        self.weighting = LambdaWeighting(recipe.lambda_weighting, recipe.num_steps, edges)
         # NOTE: Always on the CPU, so that every device sees the same batches.
         self.generator = torch.Generator().manual_seed(seed)
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from schedsearch.schedules.edges import Edges
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import LambdaSettings
 
 NUM_INTERVALS = 10
@@ -23,21 +25,26 @@ PLATEAU_THRESHOLD = 0.01
 class LambdaWeighting:
     """Weights of the samples' losses during one fine-tune.
 
-    The paper gives no numbers, so these are ours. lambda rises linearly over the ten intervals,
-    from 1 next to the data to ``max``. It becomes 1 everywhere after a fraction of the steps, or
-    at a plateau: when a window's mean unweighted loss is less than 1 % below the previous
-    window's. A window is a tenth of the steps, at least 10.
+    The paper gives no numbers, so these are ours. lambda rises linearly over the intervals, from
+    1 next to the data to ``max``. It becomes 1 everywhere after a fraction of the steps, or at a
+    plateau: when a window's mean unweighted loss is less than 1 % below the previous window's. A
+    window is a tenth of the steps, at least 10.
 
     Args:
         settings: Shape, size and end of the weighting.
         num_steps: Optimizer steps of the fine-tune.
+        edges: Edges of the intervals; None for ten equal ones.
     """
 
-    def __init__(self, settings: LambdaSettings, num_steps: int) -> None:
+    def __init__(
+        self, settings: LambdaSettings, num_steps: int, edges: Edges | None = None
+    ) -> None:
         self._until = settings.until
         self._window = max(MIN_PLATEAU_WINDOW, round(PLATEAU_WINDOW_SHARE * num_steps))
         largest = settings.max if settings.kind == "linear" else 1.0
-        self._table = torch.linspace(1.0, largest, NUM_INTERVALS)
+        num_intervals = NUM_INTERVALS if edges is None else len(edges) - 1
+        self._table = torch.linspace(1.0, largest, num_intervals)
+        self._intervals = ExitSchedule(tuple(range(num_intervals)), edges)
         self._last_step = num_steps
         if not isinstance(self._until, str):
             self._last_step = round(self._until * num_steps)
@@ -57,8 +64,7 @@ class LambdaWeighting:
         """
         if self._flat or step > self._last_step:
             return torch.ones(t.shape, device=t.device)
-        interval = (t.double() / (1000.0 / NUM_INTERVALS)).long().clamp(0, NUM_INTERVALS - 1)
-        return self._table.to(t.device)[interval]
+        return self._table.to(t.device)[self._intervals.depths_at(t)]
 
     def observe(self, step: int, loss: float) -> str | None:
         """Record the unweighted loss of a step.

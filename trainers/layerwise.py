@@ -44,7 +44,7 @@ class LayerwiseTrainer:
         Args:
             backbone: Network to start from, on the device to train on. An uncertainty module
                 that it already carries is dropped.
-            exits: Not used; all exits are trained.
+            exits: Gives the edges of lambda(t); all exits are trained.
             data: Images and labels.
             process: Forward process and prediction target.
             recipe: Settings of the fine-tune.
@@ -76,5 +76,5 @@ class LayerwiseTrainer:
             return cast(Backbone, net.eval())
         # Train.
         objective = LayerwiseLoss(net, process, recipe, options)
-        loop = FinetuneLoop(net, objective, data, process, recipe, seed)
+        loop = FinetuneLoop(net, objective, data, process, recipe, seed, exits.edges)
         return cast(Backbone, loop.train(progress))

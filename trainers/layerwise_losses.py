@@ -1,6 +1,7 @@
 """Losses over all exits of a network: BERxiT, CALM and DeeDiff.
 
-Every error is that of what the process predicts: noise, v or data. Shapes: N batch, C/H/W image,
+Every error is that of what the process predicts: noise, v or data; with flow matching that of the
+velocity. Shapes: N batch, C/H/W image,
 L exits.
 """
 
@@ -151,6 +152,8 @@ class LayerwiseLoss(Objective):
         # Add up the losses.
         target = self._process.target(part.x0, part.t, part.noise)
         errors = [output[:, : target.shape[1]].float() - target for output, _ in passes]
+        if (scale := self._process.loss_weights(part.t)) is not None:
+            errors = [error * scale.sqrt().view(-1, 1, 1, 1) for error in errors]
         weights = layer_weights(options.weights, len(passes))
         maps: list[Tensor] = []
         if options.uem != "none":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from typing import Any
 
 from torch import nn
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
-from schedsearch.settings import StudySettings
+from schedsearch.settings import DiffusionSettings, StudySettings
 
 
 def study_digest(settings: StudySettings) -> str:
@@ -26,15 +27,20 @@ def study_digest(settings: StudySettings) -> str:
     kept = {
         "backbone": backbone,
         "data": asdict(settings.data),
-        "diffusion": asdict(settings.diffusion),
+        "diffusion": _diffusion(settings.diffusion),
         "trainer": settings.trainer,
         "recipe": asdict(settings.recipe),
-        "solver": asdict(settings.solver),
+        "solver": settings.solver.to_dict(),
         "features": settings.evaluation.features,
     }
     if settings.recipe.weights == "shared":
         kept["space"] = asdict(settings.space)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _diffusion(settings: DiffusionSettings) -> dict[str, Any]:
+    """With the training times, which flow matching chooses."""
+    return asdict(settings) if settings.process == "flow" else settings.to_dict()
 
 
 def identity_of(settings: StudySettings, start: nn.Module) -> dict[str, str]:

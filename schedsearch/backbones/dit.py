@@ -214,6 +214,10 @@ class DiT(nn.Module):
         assert opened.condition is not None
         c = opened.condition
         tokens = exits.restore(self._run_blocks(exits.sort(opened.h), exits.sort(c), exits))
+        return self.predict(tokens, c)
+
+    def predict(self, tokens: Tensor, c: Tensor) -> Tensor:
+        """Map tokens (N, T, D) and condition (N, D) to the prediction."""
         pixels = self.final_layer(tokens, c)
         return unpatchify(pixels, self.patch_size, self.out_channels)
 
@@ -247,8 +251,7 @@ class DiT(nn.Module):
     def close(self, tokens: Tokens, num_run: int, exits: ExitLayers = "decoder") -> Tensor:
         """Predict from the tokens after ``num_run`` blocks; see :class:`StagedBackbone`."""
         assert tokens.condition is not None
-        pixels = self.final_layer(tokens.h, tokens.condition)
-        return unpatchify(pixels, self.patch_size, self.out_channels)
+        return self.predict(tokens.h, tokens.condition)
 
     def _run_blocks(self, tokens: Tensor, c: Tensor, exits: Exits) -> Tensor:
         """Run the blocks on sorted tokens, (N, T, D), removing samples as they exit."""

@@ -8,6 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT
+from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.uvit import UViT
 from schedsearch.backbones.wrapped import WrappedBackbone
 from schedsearch.protocols import Backbone, ExitLayers, StagedBackbone
@@ -19,9 +20,8 @@ def predict_at_exits(
 ) -> Iterator[Tensor]:
     """Predict at each exit depth; equal to one call per depth.
 
-    A DiT or U-ViT, also with further parameters, runs every block once for all exits: 28 blocks
-    instead of 406 for a DiT-XL.
-    Any other network is called once per depth.
+    A DiT, SiT or U-ViT, also with further parameters, runs every block once for all exits: 28
+    blocks instead of 406 for a DiT-XL. Any other network is called once per depth.
 
     Args:
         net: The network.
@@ -40,7 +40,7 @@ def predict_at_exits(
     if not depths or list(depths) != sorted(exits):
         raise ValueError(f"predict_at_exits needs increasing depths, got {tuple(depths)}.")
     # NOTE: Exact types, because a subclass may override forward.
-    if type(net.net if isinstance(net, WrappedBackbone) else net) in (DiT, UViT):
+    if type(net.net if isinstance(net, WrappedBackbone) else net) in (DiT, SiT, UViT):
         yield from _staged(cast(StagedBackbone, net), x, t, y, exits)
     else:
         for depth in depths:

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.protocols import Backbone, Method, Solver
+from schedsearch.protocols import Backbone, Method, Solver, Wants
+from schedsearch.schedules.exit_schedule import ScheduledCall
 
 
 def null_label_of(net: nn.Module | Backbone) -> int | None:
     """Return the label that means "no class", or None if the model has none.
 
-    The protocol fixes it to ``num_classes``. A model without this label sets the attribute
-    ``null_label = None``.
+    It is ``num_classes``, unless the model has the attribute ``null_label``: another number, or
+    None for a model without this label.
     """
     label = getattr(net, "null_label", net.num_classes)
     return None if label is None else int(cast(int, label))
@@ -58,10 +59,11 @@ class GuidedDenoiser:
             s = 1 + w). At 1 guidance is off, which halves the cost.
         cfg_channels: Guide only the first channels (3 of 4 in DiT's code). The others keep the
             prediction with labels. None guides all.
+        wants: What to predict, ``eps`` or ``velocity``; None takes what the solver wants.
 
     Raises:
         ConfigError: If guidance needs labels, a "no class" label or channels that the model
-            lacks.
+            lacks, or the method cannot follow guidance in an interval.
     """
 
     def __init__(
@@ -73,10 +75,12 @@ class GuidedDenoiser:
         *,
         cfg_scale: float = 1.0,
         cfg_channels: int | None = None,
+        wants: Wants | None = None,
     ) -> None:
         backbone = cast(Backbone, net)
-        self._labels = labels
+        self._labels = self._both = labels
         self._solver = solver
+        self._wants = wants or solver.wants
         self._cfg_scale = cfg_scale
         self._cfg_channels = cfg_channels
         self._step = 0
@@ -94,28 +98,43 @@ class GuidedDenoiser:
                     f"cfg_scale={cfg_scale:g} needs labels and a network with a 'no class' label "
                     "(DiT: class_dropout_prob > 0, U-ViT: null_class); set cfg_scale to 1."
                 )
-            self._labels = torch.cat([labels, torch.full_like(labels, null)])
+            self._both = torch.cat([labels, torch.full_like(labels, null)])
         self.call = method.begin(backbone, solver.times, guided=cfg_scale != 1.0)
         """The run of the method; it may say afterwards what it did."""
+        if solver.cfg_interval is not None and not isinstance(self.call, ScheduledCall):
+            raise ConfigError(
+                "solver.cfg_interval changes the batch from call to call, which only exit "
+                "schedules can follow; set it to null, or leave out other methods."
+            )
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        """Predict the noise of ``x``, (N, C, H, W), at clock time ``t``."""
-        guided = self._cfg_scale != 1.0
+        """Predict what the solver wants for ``x``, (N, C, H, W), at clock time ``t``."""
+        guided = self._is_guided(t)
         inputs = x if self._dtype is None else x.to(self._dtype)
         if guided:
             inputs = torch.cat([inputs, inputs])
         # NOTE: Filled on the device to avoid a copy; float32 holds every timestep exactly.
         clock = torch.full((len(inputs),), t, dtype=torch.float32, device=x.device)
         time = self._solver.process.network_time(clock)
-        output = self.call(inputs, time, self._labels, clock=t, step=self._step).to(x.dtype)
+        labels = self._both if guided else self._labels
+        output = self.call(inputs, time, labels, clock=t, step=self._step).to(x.dtype)
         self._step += 1
         channels = x.shape[1]
         prediction, variance = output[:, :channels], output[:, channels:]
         if guided:
-            # NOTE: Guiding v or x0 equals guiding eps: the conversion to eps is affine.
+            # NOTE: Guiding v or x0 equals guiding eps: the conversions are affine.
             prediction = guide(prediction, self._cfg_scale, self._cfg_channels)
             variance = variance[: len(x)]
+        if self._wants == "velocity":
+            return self._solver.process.velocity_from(prediction, x, t)
         eps = self._solver.process.eps_from(prediction, x, t)
         if self._solver.wants_variance and variance.shape[1]:
             return torch.cat([eps, variance], dim=1)
         return eps
+
+    def _is_guided(self, t: float) -> bool:
+        """Whether guidance is on at a clock time."""
+        if self._cfg_scale == 1.0 or self._solver.cfg_interval is None:
+            return self._cfg_scale != 1.0
+        low, high = self._solver.cfg_interval
+        return low <= t <= high

@@ -16,6 +16,7 @@ from timm.layers import Attention, Mlp
 from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT, DiTBlock
+from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.uvit import Attention as UvitAttention
 from schedsearch.backbones.uvit import UViT, UViTBlock
 from schedsearch.exceptions import ConfigError
@@ -25,14 +26,14 @@ def keep_blocks(net: nn.Module, keep: Sequence[int]) -> DiT | UViT:
     """Copy a network with some of its blocks.
 
     Args:
-        net: A DiT or U-ViT; not changed.
+        net: A DiT, SiT or U-ViT; not changed.
         keep: Indices of the blocks that stay, increasing. In a U-ViT they count encoder blocks,
             and each decoder block stays with the encoder block whose long skip it merges.
 
     Raises:
         ConfigError: If the network is neither, or the indices do not increase within it.
     """
-    if type(net) not in (DiT, UViT):
+    if type(net) not in (DiT, SiT, UViT):
         raise ConfigError(f"Blocks can be cut out of a DiT or U-ViT, not a {type(net).__name__}.")
     made = cast(DiT | UViT, copy.deepcopy(net))
     total = made.num_exit_blocks
@@ -94,7 +95,7 @@ def narrow(
     """Copy a network with fewer heads and MLP units in every block.
 
     Args:
-        net: A DiT or U-ViT; not changed.
+        net: A DiT, SiT or U-ViT; not changed.
         num_heads: Heads that stay in a block.
         num_hidden: MLP units that stay in a block.
         scores: The highest stay; None keeps the first ones, for weights that are loaded next.
@@ -102,7 +103,7 @@ def narrow(
     Raises:
         ConfigError: If the network is neither, or has fewer heads or units.
     """
-    if type(net) not in (DiT, UViT):
+    if type(net) not in (DiT, SiT, UViT):
         raise ConfigError(f"Pruning by width needs a DiT or U-ViT, not a {type(net).__name__}.")
     first = blocks_of(cast(DiT | UViT, net))[0]
     most_heads = cast(int, first.attn.num_heads)

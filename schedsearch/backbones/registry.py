@@ -47,7 +47,7 @@ def build_backbone(settings: BackboneSettings) -> nn.Module:
 
 
 def family_of(settings: BackboneSettings) -> str:
-    """Return the family of a valid section: ``dit``, ``uvit`` or an import string."""
+    """Return the family of a valid section: ``dit``, ``sit``, ``uvit`` or an import string."""
     return shipped_family(settings) or str(settings.family)
 
 
@@ -56,6 +56,10 @@ def _constructor(family: str) -> Callable[..., Any]:
         from schedsearch.backbones.dit import DiT
 
         return DiT
+    if family == "sit":
+        from schedsearch.backbones.sit import SiT
+
+        return SiT
     if family == "uvit":
         from schedsearch.backbones.uvit import UViT
 

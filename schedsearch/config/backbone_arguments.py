@@ -67,6 +67,11 @@ class DitArguments(_Shape):
         return self.depth
 
     @property
+    def predicts_variance(self) -> bool:
+        """Whether the output holds a variance."""
+        return self.learn_sigma
+
+    @property
     def real_classes(self) -> int:
         """Classes without "no class"; 0 for an unconditional model."""
         return self.num_classes
@@ -81,6 +86,16 @@ class DitArguments(_Shape):
         if self.hidden_size % 4:
             reason = f"hidden_size must be divisible by 4, got {self.hidden_size}"
             yield "hidden_size", reason, "positions need a sine and a cosine for each of two axes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitArguments(DitArguments):
+    """Arguments of a SiT: those of a DiT (SiT-XL/2)."""
+
+    @property
+    def predicts_variance(self) -> bool:
+        """False: rows for variances are never trained, and cut off."""
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +123,7 @@ class UvitArguments(_Shape):
     null_class: bool = False
 
     learn_sigma: ClassVar = False
+    predicts_variance: ClassVar = False
 
     @property
     def num_exit_blocks(self) -> int:
@@ -137,11 +153,11 @@ class UvitArguments(_Shape):
 Arguments = DitArguments | UvitArguments
 
 FAMILIES: Mapping[str, type[DitArguments] | type[UvitArguments]] = MappingProxyType(
-    {"dit": DitArguments, "uvit": UvitArguments}
+    {"dit": DitArguments, "sit": SitArguments, "uvit": UvitArguments}
 )
 """Families that ship; anything else is ``package.module:Class``."""
 
-_DIT_SIZES = {  # depth, hidden_size, num_heads: DiT, Table 1
+_DIT_SIZES = {  # depth, hidden_size, num_heads: DiT, Table 1; SiT, Table 1
     "S": (12, 384, 6),
     "B": (12, 768, 12),
     "L": (24, 1024, 16),
@@ -174,6 +190,7 @@ def _named(
 
 REGISTRY: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     _named("dit", "DiT", _DIT_SIZES, "hidden_size", "248")
+    | _named("sit", "SiT", _DIT_SIZES, "hidden_size", "248")
     | _named("uvit", "U-ViT", _UVIT_SIZES, "embed_dim", "24")
 )
 """Registry name -> family and the arguments that the name fixes."""

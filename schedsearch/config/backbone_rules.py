@@ -26,7 +26,7 @@ from schedsearch.settings import BackboneSettings
 
 
 def shipped_family(backbone: BackboneSettings) -> str | None:
-    """``dit`` or ``uvit``, also by a registry name; None for a custom class."""
+    """``dit``, ``sit`` or ``uvit``, also by a registry name; None for a custom class."""
     family = backbone.family if backbone.name is None else REGISTRY[backbone.name][0]
     return family if family in FAMILIES else None
 

@@ -32,7 +32,15 @@ NO_FLIP = {
 WITH_TEST_SPLIT = ("mnist", "cifar10")
 """Sources that come with test images."""
 
-FEATURES = ("digits", "digits_mlp", "mnist_cnn", "lenet", "inception")
+FEATURES = (
+    "digits",
+    "digits_mlp",
+    "mnist_cnn",
+    "tiles_cnn",
+    "tiles_resnet",
+    "lenet",
+    "inception",
+)
 """Feature extractors that need no import string."""
 
 _DIGEST = re.compile(r"#sha256=[0-9a-fA-F]{64}\Z")  # the user trusts another file than ours
@@ -119,6 +127,9 @@ def extractors(
                 yield at, reason, other
         elif name in ("lenet", "mnist_cnn") and images not in (None, "1 x 28 x 28"):
             reason = f"{name} features were trained on MNIST, 1 x 28 x 28, but the images are"
+            yield at, f"{reason} {images}", other
+        elif name in ("tiles_cnn", "tiles_resnet") and images not in (None, "3 x 32 x 32"):
+            reason = f"{name} features were trained on tiles, 3 x 32 x 32, but the images are"
             yield at, f"{reason} {images}", other
         elif name in ("lenet", "inception") and weights is None:
             reason = f"{name} needs evaluation.{path_key}"

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.config.backbone_rules import check_network, missing_class, missing_weights
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
@@ -27,6 +28,7 @@ from schedsearch.settings import (
     DiffusionSettings,
     EvaluationSettings,
     SolverSettings,
+    SpaceSettings,
     StudySettings,
 )
 
@@ -43,6 +45,8 @@ class ModelSettings:
     evaluation: EvaluationSettings
     data: DataSettings | None = None
     """Turns latents into pixels; None where the section is missing or wrong."""
+    space: SpaceSettings | None = None
+    """Gives presets and lists of depths their intervals; None unless it has ``edges``."""
 
 
 def read_settings(path_or_name: str | Path, overrides: Sequence[str] = ()) -> StudySettings:
@@ -105,7 +109,9 @@ def read_model_settings(
         path = find_space(source)
         folder = path.parent.absolute()
         document, findings = _parse(read_limited(path), str(path), overrides)
-    wanted = [field.name for field in dataclasses.fields(ModelSettings) if field.name != "data"]
+    wanted = ["backbone", "diffusion", "solver", "evaluation"]
+    if _has_edges(document.data):
+        wanted.append("space")
     # Drop the mistakes of other sections.
     findings.problems = [
         p for p in findings.problems if not p.key or p.key.partition(".")[0] in wanted
@@ -120,6 +126,11 @@ def read_model_settings(
     if "data" in data:
         sections |= validate_sections(data, Findings("data"), only=["data"])
     return ModelSettings(**sections)
+
+
+def _has_edges(data: Any) -> bool:
+    space = data.get("space") if isinstance(data, Mapping) else None
+    return isinstance(space, Mapping) and "edges" in space
 
 
 def read_sections(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -230,12 +241,22 @@ def validate_sections(
         elif name not in data and field.default is dataclasses.MISSING:
             findings.add((name,), "required key is missing", None)
         elif name not in data:
-            valid[name] = field.default
+            valid[name] = _default_of(field, valid)
         elif name != WARM_START or check_entries(data[name], findings):
             ok, value = validate(hints[name], data[name], (name,), findings)
             if ok:
                 valid[name] = value
     return valid
+
+
+def _default_of(field: dataclasses.Field[Any], valid: Mapping[str, Any]) -> Any:
+    """What a section is where the file leaves it out; a SiT brings its process along."""
+    backbone: BackboneSettings | None = valid.get("backbone")
+    if field.name == "diffusion" and backbone is not None:
+        family, _ = REGISTRY.get(backbone.name or "", (backbone.family, {}))
+        if family == "sit":
+            return DiffusionSettings(process="flow", time="sit")
+    return field.default
 
 
 @lru_cache(maxsize=1)

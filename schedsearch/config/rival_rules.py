@@ -15,8 +15,10 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, Mistake, nearest_or_list, shown
 from schedsearch.files.validation import validate
 from schedsearch.schedules.argument import resolve_schedule
+from schedsearch.schedules.clocks import Clock
+from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, HAND_MADE
+from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset
 from schedsearch.settings import (
     BackboneSettings,
     DiffusionSettings,
@@ -24,7 +26,7 @@ from schedsearch.settings import (
     SolverSettings,
     SpaceSettings,
 )
-from schedsearch.settings.plan import PLAN
+from schedsearch.settings.plan import PLAN, PlanSettings
 from schedsearch.settings.rivals import (
     RIVAL_KINDS,
     FittedStepsRival,
@@ -45,6 +47,9 @@ RIVALS = "rivals"
 
 TAKEN = (FULL, PRESETS, PLAN)
 """Names of rows that are no entries of the section."""
+
+WHOLE_CALLS = (ScheduleRival, StepsRival, PrunedRival, SmallRival)
+"""Entries that remember nothing from one network call to the next."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
@@ -97,6 +102,7 @@ def rivals_fit(
     backbone: BackboneSettings,
     space: SpaceSettings,
     recipe: RecipeSettings,
+    diffusion: DiffusionSettings | None = None,
 ) -> Iterator[Mistake]:
     """Recipes are valid, schedules exist in the network, and named rows exist."""
     rows = {row.name: row for row in rows_of(rivals, {})}
@@ -112,7 +118,9 @@ def rivals_fit(
         if getattr(entry, "recipe", {}).get("start", "plain") != "plain":
             yield from _has_exits(f"{at}.recipe.start", entry, num_blocks)
         if isinstance(entry, ScheduleRival):
-            yield from _schedules_exist(at, entry, num_blocks, space, shipped_family(backbone))
+            clock = None if diffusion is None else diffusion.clock
+            family = shipped_family(backbone)
+            yield from _schedules_exist(at, entry, num_blocks, space, family, clock)
             if entry.weights is not None:
                 yield from _is_trained(f"{at}.weights", entry.weights, rivals)
         elif isinstance(entry, PrunedRival | SmallRival) and num_blocks is not None:
@@ -129,6 +137,11 @@ def steps_fit(
     """The solver takes the numbers of steps, and steps are fitted to a deterministic run."""
     for name, entry in rivals.items():
         at = f"{RIVALS}.{name}"
+        adapted = getattr(entry, "recipe", {}).get("start") == "adapters"
+        whole = isinstance(entry, WHOLE_CALLS) and not adapted
+        if solver.cfg_interval is not None and not whole:
+            reason = f"{'adapters' if adapted else entry.kind} cannot follow solver.cfg_interval"
+            yield f"{at}.kind", reason, "set solver.cfg_interval to null, or remove the entry"
         if isinstance(entry, StepsRival):
             yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
         elif isinstance(entry, FittedStepsRival):
@@ -138,6 +151,14 @@ def steps_fit(
                 f"a router reuses every second step, but solver.num_steps is {solver.num_steps}"
             )
             yield at, reason, "take more steps, or remove the entry"
+
+
+def plans_fit(
+    plan: PlanSettings | None, solver: SolverSettings, diffusion: DiffusionSettings
+) -> Iterator[Mistake]:
+    """The solver takes the numbers of steps that plans are made for."""
+    if plan is not None:
+        yield from _plain_steps(f"{PLAN}.num_steps", plan, solver, diffusion)
 
 
 def twins_exist(
@@ -170,7 +191,12 @@ def trainers_exist(rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:
 
 
 def schedule_at(
-    point: str, num_exit_blocks: int, num_intervals: int, family: str | None
+    point: str,
+    num_exit_blocks: int,
+    num_intervals: int,
+    family: str | None,
+    edges: Edges | None = None,
+    clock: Clock | None = None,
 ) -> ExitSchedule:
     """The schedule that a point of ``kind: schedule`` means.
 
@@ -179,20 +205,37 @@ def schedule_at(
     """
     if found := re.fullmatch(r"flat-(\d+)", point):
         point = found[1]
-    elif not re.fullmatch(r"[\d\s]+", point) and point not in (FULL, *HAND_MADE):
-        known = nearest_or_list(point, [FULL, *HAND_MADE])
+    elif not re.fullmatch(r"[\d\s]+", point) and not is_preset(point):
+        known = nearest_or_list(point, [FULL, *PRESET_NAMES])
         raise ConfigError(f"unknown schedule {point!r}; {known}; or flat-N, or a list of depths")
     return resolve_schedule(
-        point, num_exit_blocks=num_exit_blocks, num_intervals=num_intervals, family=family
+        point,
+        num_exit_blocks=num_exit_blocks,
+        num_intervals=num_intervals,
+        edges=edges,
+        clock=clock,
+        family=family,
     )
 
 
 def _schedules_exist(
-    at: str, entry: ScheduleRival, num_blocks: int | None, space: SpaceSettings, family: str | None
+    at: str,
+    entry: ScheduleRival,
+    num_blocks: int | None,
+    space: SpaceSettings,
+    family: str | None,
+    clock: Clock | None,
 ) -> Iterator[Mistake]:
     for index, point in enumerate(entry.points):
         try:
-            schedule_at(str(point), num_blocks or 10**6, space.num_intervals, family)
+            schedule_at(
+                str(point),
+                num_blocks or 10**6,
+                space.num_intervals,
+                family,
+                space.interval_edges,
+                clock,
+            )
         except ConfigError as error:
             yield f"{at}.schedules.{index}", str(error).removesuffix("."), None
 
@@ -208,11 +251,11 @@ def _has_exits(at: str, entry: RivalSettings, num_blocks: int | None) -> Iterato
 
 
 def _plain_steps(
-    at: str, entry: StepsRival, solver: SolverSettings, diffusion: DiffusionSettings
+    at: str, entry: StepsRival | PlanSettings, solver: SolverSettings, diffusion: DiffusionSettings
 ) -> Iterator[Mistake]:
     for index, num_steps in enumerate(entry.num_steps):
         fewer = dataclasses.replace(solver, num_steps=num_steps)
-        for key, reason, remedy in solver_mistakes(fewer, continuous=diffusion.betas == "vp"):
+        for key, reason, remedy in solver_mistakes(fewer, process=diffusion.process or "ddpm"):
             if key == "solver.num_steps":
                 yield f"{at}.{index}", reason, remedy
 
@@ -221,11 +264,12 @@ def _fitted_steps(at: str, entry: FittedStepsRival, solver: SolverSettings) -> I
     if draws_noise(solver):
         which = f"ddim with eta: {solver.eta:g}" if solver.name == "ddim" else solver.name
         reason = f"fitted steps follow a run without noise in its steps, but {which} draws some"
-        remedy = "use ddim with eta: 0 or dpm_solver, or remove the entry"
+        remedy = "use ddim with eta: 0, dpm_solver or flow_euler, or remove the entry"
         yield at, reason, remedy
+    most = solver.num_steps // (2 if solver.name == "flow_heun" else 1)
     for index, num_steps in enumerate(entry.num_steps):
-        if num_steps > solver.num_steps:
-            reason = f"the full run has {solver.num_steps} steps, got {num_steps}"
+        if num_steps > most:
+            reason = f"the full run has {most} steps, got {num_steps}"
             yield f"{at}.num_steps.{index}", reason, None
 
 

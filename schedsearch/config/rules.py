@@ -28,12 +28,13 @@ from schedsearch.config.data_rules import (
 from schedsearch.config.paths import PACKAGE_PREFIX, why_not_importable
 from schedsearch.config.rival_rules import (
     RIVALS,
+    plans_fit,
     rivals_fit,
     steps_fit,
     trainers_exist,
     twins_exist,
 )
-from schedsearch.config.solver_rules import guidance, solver_options
+from schedsearch.config.solver_rules import guidance, solver_options, trained_by_flow
 from schedsearch.config.warm_starts import WARM_START, number_of_trials, resolve_warm_starts
 from schedsearch.files.problems import Findings, Mistake
 from schedsearch.settings import (
@@ -43,9 +44,11 @@ from schedsearch.settings import (
     ProfileSettings,
     RecipeSettings,
     SearchSettings,
+    SolverSettings,
     SpaceSettings,
     StudySettings,
 )
+from schedsearch.settings.plan import PlanSettings
 
 Rule = Callable[..., Iterator[Mistake]]
 
@@ -90,6 +93,7 @@ def _check_warm_starts(sections: Mapping[str, Any], findings: Findings, read_fil
         findings,
         num_exit_blocks=num_exit_blocks_of(backbone),
         family=shipped_family(backbone),
+        clock=sections["diffusion"].clock if "diffusion" in sections else None,
         read_files=read_files,
     )
     if "search" in sections and not findings.touches((WARM_START,)):
@@ -115,12 +119,13 @@ def training(
     arguments = known_arguments(backbone)
     if recipe.num_steps == 0 or trainer != OUR_TRAINER or arguments is None:
         return
-    if recipe.loss == "hybrid" and not arguments.learn_sigma:
+    if recipe.loss == "hybrid" and not arguments.predicts_variance:
         reason = "hybrid trains a learned variance, but the backbone has none"
         yield "recipe.loss", reason, "set it to mse or auto"
-    elif diffusion.betas == "vp" and recipe.loss != "mse" and arguments.learn_sigma:
+    elif diffusion.process != "ddpm" and recipe.loss != "mse" and arguments.predicts_variance:
         reason = f"{recipe.loss} trains the learned variance of a discrete process"
-        yield "recipe.loss", f"{reason}, but diffusion.betas is vp", "set it to mse"
+        which = "betas is vp" if diffusion.process == "vp" else "process is flow"
+        yield "recipe.loss", f"{reason}, but diffusion.{which}", "set it to mse"
     if recipe.label_dropout > 0 and arguments.real_classes and not arguments.has_null_class:
         reason = f"the backbone has no label for 'no class', got {recipe.label_dropout:g}"
         remedy = f"set it to 0, or use a backbone with {arguments.null_class_remedy}"
@@ -159,6 +164,20 @@ def adapters(
         yield "recipe.start", reason, "set start to plain"
 
 
+def guidance_interval(
+    solver: SolverSettings, recipe: RecipeSettings, plan: PlanSettings | None
+) -> Iterator[Mistake]:
+    """What remembers a batch from call to call needs guidance in all calls, or in none."""
+    if solver.cfg_interval is None:
+        return
+    at, remedy = "solver.cfg_interval", "set it to null"
+    if plan is not None:
+        yield at, "plans reuse what an earlier call made of the same batch", f"{remedy}, or plan"
+    if recipe.start == "adapters":
+        reason = "adapters are fitted on calls of one batch"
+        yield at, reason, f"{remedy}, or recipe.start to plain"
+
+
 def table_seeds(search: SearchSettings, profile: ProfileSettings | None) -> Iterator[Mistake]:
     """Optimal schedules of the error table need a table."""
     if profile is None and search.dp_seeds:
@@ -186,12 +205,15 @@ BETWEEN_SECTIONS: tuple[Rule, ...] = (
     image_shape,
     guidance,
     solver_options,
+    guidance_interval,
+    trained_by_flow,
     training,
     retraining,
     adapters,
     table_seeds,
     rivals_fit,
     steps_fit,
+    plans_fit,
 )
 ON_DISK: tuple[Rule, ...] = (
     missing_class,

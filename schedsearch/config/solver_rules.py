@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from schedsearch.config.backbone_rules import known_arguments
+from schedsearch.config.backbone_rules import known_arguments, shipped_family
 from schedsearch.files.problems import Mistake, shown
-from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
+from schedsearch.settings import (
+    BackboneSettings,
+    DiffusionSettings,
+    Prediction,
+    Process,
+    SolverSettings,
+)
 
 OWN_OPTIONS = {
     "eta": "ddim",
@@ -22,35 +28,52 @@ DEFAULTS = SolverSettings()
 FEWEST_STEPS = {1: 1, 2: 2, 3: 4}
 """Least network calls of a singlestep solver, by order."""
 
+SOLVERS_OF: dict[Process, tuple[str, ...]] = {
+    "ddpm": ("ddpm", "ddim", "dpm_solver"),
+    "vp": ("dpm_solver", "euler_maruyama"),
+    "flow": ("flow_euler", "flow_heun", "sit_sde", "dpm_solver"),
+}
+"""Solvers by the process that they can reverse."""
+
 
 def solver_mistakes(
-    solver: SolverSettings, *, continuous: bool, learned_variance: bool | None = None
+    solver: SolverSettings,
+    *,
+    process: Process,
+    prediction: Prediction | None = None,
+    learned_variance: bool | None = None,
 ) -> Iterator[Mistake]:
     """Find options that do not fit the solver or the process.
 
     Args:
         solver: Section ``solver``, of valid types and ranges.
-        continuous: Whether the process is continuous (``diffusion.betas: vp``).
+        process: The forward process.
+        prediction: What the network predicts; None if that does not matter here.
         learned_variance: Whether the network predicts variances; None if that is not known.
     """
-    if continuous and solver.name in ("ddpm", "ddim"):
-        reason = f"{solver.name} steps through timesteps, but diffusion.betas: vp has none"
-        remedy = "set it to dpm_solver or euler_maruyama, or diffusion.betas to linear or cosine"
-        yield "solver.name", reason, remedy
-    elif not continuous and solver.name == "euler_maruyama":
-        reason = "euler_maruyama needs the continuous process"
-        yield "solver.name", reason, "set it to ddpm, or diffusion.betas to vp"
+    if solver.name not in SOLVERS_OF[process]:
+        yield _other_process(solver.name, process)
+        return
+    yield from _options_of_others(solver)
+    if process == "flow":
+        yield from _flow(solver, prediction)
     else:
-        yield from _options_of_others(solver)
-        yield from _times(solver, continuous=continuous)
-        if solver.name == "ddpm" and solver.variance == "learned" and learned_variance is False:
-            reason = "learned needs a backbone that predicts variances (learn_sigma)"
-            yield "solver.variance", reason, "set it to auto, fixed_small or fixed_large"
+        yield from _times(solver, continuous=process == "vp")
+    if solver.name == "ddpm" and solver.variance == "learned" and learned_variance is False:
+        reason = "learned needs a backbone that predicts variances (learn_sigma)"
+        yield "solver.variance", reason, "set it to auto, fixed_small or fixed_large"
+
+
+def _other_process(name: str, process: Process) -> Mistake:
+    """The solver belongs to other processes."""
+    theirs = " or ".join(other for other, names in SOLVERS_OF.items() if name in names)
+    remedy = f"set it to {' or '.join(SOLVERS_OF[process])}, or diffusion.process to {theirs}"
+    return "solver.name", f"{name} cannot run on the process {process}", remedy
 
 
 def draws_noise(solver: SolverSettings) -> bool:
     """Whether the solver adds noise in its steps."""
-    return solver.name in ("ddpm", "euler_maruyama") or solver.eta > 0
+    return solver.name in ("ddpm", "euler_maruyama", "sit_sde") or solver.eta > 0
 
 
 def solver_options(
@@ -58,10 +81,20 @@ def solver_options(
 ) -> Iterator[Mistake]:
     """The solver has fitting options and can run on the process."""
     arguments = None if backbone is None else known_arguments(backbone)
-    learned = None if arguments is None else arguments.learn_sigma
+    learned = None if arguments is None else arguments.predicts_variance
     yield from solver_mistakes(
-        solver, continuous=diffusion.betas == "vp", learned_variance=learned
+        solver,
+        process=diffusion.process or "ddpm",
+        prediction=diffusion.prediction,
+        learned_variance=learned,
     )
+
+
+def trained_by_flow(backbone: BackboneSettings, diffusion: DiffusionSettings) -> Iterator[Mistake]:
+    """A SiT is a network of flow matching."""
+    if shipped_family(backbone) == "sit" and diffusion.process != "flow":
+        reason = f"a SiT is trained by flow matching, got {diffusion.process}"
+        yield "diffusion.process", reason, "write process: flow and time: sit, or leave both out"
 
 
 def guidance(backbone: BackboneSettings, solver: SolverSettings) -> Iterator[Mistake]:
@@ -90,6 +123,9 @@ def _options_of_others(solver: SolverSettings) -> Iterator[Mistake]:
 
 
 def _times(solver: SolverSettings, *, continuous: bool) -> Iterator[Mistake]:
+    if solver.shift != 1:
+        reason = f"belongs to flow matching, got {solver.shift:g}"
+        yield "solver.shift", reason, "remove the key, or set diffusion.process to flow"
     singlestep = solver.name == "dpm_solver" and solver.method == "singlestep"
     if solver.spacing != DEFAULTS.spacing and (continuous or singlestep):
         which = f"{solver.name} with betas: vp" if continuous else "singlestep dpm_solver"
@@ -108,6 +144,37 @@ def _times(solver: SolverSettings, *, continuous: bool) -> Iterator[Mistake]:
         which = f"{solver.algorithm} with {solver.spacing} spacing"
         reason = f"{which} takes at most {most} steps on 1000 timesteps, got {steps}"
         yield "solver.num_steps", reason, "take fewer steps, or use ddim"
+
+
+def _flow(solver: SolverSettings, prediction: Prediction | None) -> Iterator[Mistake]:
+    """What solvers on the straight path cannot do."""
+    if solver.spacing != DEFAULTS.spacing:
+        reason = f"the times of flow matching are uniform before the shift, got {solver.spacing}"
+        yield "solver.spacing", reason, "remove the key"
+    if solver.end_time is not None and solver.name != "sit_sde":
+        reason = f"{solver.name} ends at the data, got {solver.end_time:g}"
+        yield "solver.end_time", reason, "remove the key"
+    if solver.shift != 1 and solver.name == "sit_sde":
+        reason = f"sit_sde takes equal steps, got {solver.shift:g}"
+        yield "solver.shift", reason, "remove the key"
+    if solver.name == "flow_heun" and solver.num_steps % 2:
+        reason = f"flow_heun makes two network calls per step, got {solver.num_steps} calls"
+        yield "solver.num_steps", reason, "take an even number"
+    if solver.name == "sit_sde" and solver.num_steps < 2:
+        reason = "sit_sde needs a first and a last step, got 1 network call"
+        yield "solver.num_steps", reason, "take at least 2"
+    if solver.name != "dpm_solver":
+        return
+    if prediction == "eps":
+        reason = "dpm_solver starts at sigma = 0.999, where a prediction of eps says too little"
+        yield "solver.name", reason, "set it to flow_euler, flow_heun or sit_sde"
+    for key, allowed in (("method", "multistep"), ("algorithm", "dpmsolver++")):
+        if (value := getattr(solver, key)) != allowed:
+            reason = f"dpm_solver on flow matching is {allowed}, got {value}"
+            yield f"solver.{key}", reason, "remove the key"
+    if solver.order == 3:
+        reason = "dpm_solver on flow matching has order 1 or 2, got 3"
+        yield "solver.order", reason, "set it to 2"
 
 
 def _most_steps(solver: SolverSettings) -> int:

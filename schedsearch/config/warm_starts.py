@@ -11,8 +11,9 @@ from schedsearch.config.paths import FROM_FOLDER, names_a_file, why_not_a_file
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, InvalidFileError, Mistake, nearest, shown
 from schedsearch.schedules.argument import read_schedule_for
+from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
+from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset, preset_for
 from schedsearch.settings import SearchSettings, SpaceSettings
 
 WARM_START = "warm_start"
@@ -51,7 +52,8 @@ def check_entries(value: Any, findings: Findings) -> bool:
             findings.add((WARM_START, i), f"{reason}, got {shown(entry)}")
         elif twin_row(entry) is not None:
             continue  # the row is looked up where rivals are known
-        elif entry not in (names := [FULL, *HAND_MADE]) and not names_a_file(entry):
+        elif not is_preset(entry) and not names_a_file(entry):
+            names = [FULL, *PRESET_NAMES]
             known = (
                 f"known are {', '.join(names)}; a schedule file ends in .yaml, twin:ROW names a "
                 "row of rivals"
@@ -68,6 +70,7 @@ def resolve_warm_starts(
     *,
     num_exit_blocks: int | None,
     family: str | None,
+    clock: Clock | None = None,
     read_files: bool = True,
     twins: Mapping[str, ExitSchedule] | None = None,
 ) -> list[WarmStart]:
@@ -79,18 +82,24 @@ def resolve_warm_starts(
         findings: Receives the mistakes.
         num_exit_blocks: Exit blocks of the backbone; None if only its class can tell.
         family: Family of the backbone; None for a custom class.
+        clock: Clock of the process; None takes schedules of any.
         read_files: Whether to read schedule files, or to leave them out.
         twins: Static twins by row; None leaves them out.
     """
     found: dict[ExitSchedule, WarmStart] = {}
-    blocks = num_exit_blocks or space.max_depth
+    blocks, whole = num_exit_blocks or space.max_depth, space.build()
+    limits: dict[str, Any] = {
+        "min_depth": space.min_depth,
+        "max_depth": space.max_depth,
+        "num_intervals": space.num_intervals,
+        "edges": whole.edges,
+    }
     for i, entry in enumerate(entries):
         if isinstance(entry, tuple):
-            start = WarmStart(f"warm-start-{i}", ExitSchedule(entry))
-        elif entry == FULL:
-            start = WarmStart(FULL, ExitSchedule.flat(blocks, space.num_intervals))
-        elif entry in HAND_MADE:
-            limits = {"min_depth": space.min_depth, "max_depth": space.max_depth}
+            fits = len(entry) == space.num_intervals
+            schedule = whole.schedule(entry) if fits else ExitSchedule(entry)
+            start = WarmStart(f"warm-start-{i}", schedule)
+        elif is_preset(entry):
             start = WarmStart(entry, preset_for(entry, blocks, **limits))
         elif (row := twin_row(entry)) is not None:
             if twins is None:
@@ -103,7 +112,7 @@ def resolve_warm_starts(
             continue
         else:
             try:
-                file = read_schedule_for(entry, num_exit_blocks, family)
+                file = read_schedule_for(entry, num_exit_blocks, family, clock)
             except InvalidFileError as error:
                 findings.problems += error.problems
                 continue
@@ -111,7 +120,10 @@ def resolve_warm_starts(
                 findings.add((WARM_START, i), str(error).removesuffix("."))
                 continue
             start = WarmStart(file.name, file.schedule)
-        if (reason := space.build().why_not(start.schedule)) is not None:
+        if clock is not None and start.schedule.clock not in (None, clock):
+            other = f"{start.label} is for the clock {start.schedule.clock}, not {clock}"
+            findings.add((WARM_START, i), other, "set diffusion.process, or remove the entry")
+        elif (reason := whole.why_not(start.schedule)) is not None:
             reason = f"{start.label} ({start.schedule}) is not in the space: {reason}"
             findings.add((WARM_START, i), reason, "change the space, or remove the entry")
         else:

@@ -24,12 +24,19 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
     return error.square().flatten(1).mean(1)
 
 
+def weighted(error: Tensor, process: NoiseProcess, t: Tensor) -> Tensor:
+    """Weight squared errors, (N,), as the process says; flow matching trains the velocity."""
+    weights = process.loss_weights(t)
+    return error if weights is None else error * weights
+
+
 class TrainingLoss:
     """The loss set by ``recipe.loss``, as a sum of terms.
 
-    ``mse`` is the squared error of the prediction. ``hybrid`` is L_hybrid = L_simple + lambda
-    L_vlb (Improved DDPM, Eq. 16); its second term trains only the variance. One uniformly drawn
-    term of L_vlb estimates L_vlb / T. Adding it without a factor therefore gives the paper's
+    ``mse`` is the squared error of the prediction; with flow matching that of the velocity.
+    ``hybrid`` is L_hybrid = L_simple + lambda L_vlb (Improved DDPM, Eq. 16); its second term
+    trains only the variance. One uniformly drawn term of L_vlb estimates L_vlb / T. Adding it
+    without a factor therefore gives the paper's
     lambda = 1 / T = 0.001. The released DiT does the same.
 
     Args:
@@ -39,8 +46,8 @@ class TrainingLoss:
         learns_variance: Whether the network has a variance half.
 
     Raises:
-        ConfigError: If ``hybrid`` meets a network without learned variance, or a continuous
-            process.
+        ConfigError: If ``hybrid`` meets a network without learned variance, or a process
+            without timesteps.
     """
 
     def __init__(self, kind: str, process: NoiseProcess, *, learns_variance: bool) -> None:
@@ -65,7 +72,8 @@ class TrainingLoss:
         Returns:
             ``mse`` and, with a learned variance, ``vlb``, (N,) each; the loss is their sum.
         """
-        terms = {"mse": mse(output, self._process.target(x0, t, noise))}
+        error = mse(output, self._process.target(x0, t, noise))
+        terms = {"mse": weighted(error, self._process, t)}
         if self._bound is not None:
             terms["vlb"] = self._bound(output, x0, t, noise)
         return terms

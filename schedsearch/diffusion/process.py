@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from schedsearch.schedules.exit_schedule import CLOCK_END
-from schedsearch.settings import DiffusionSettings, Prediction
+from schedsearch.settings import DiffusionSettings, Prediction, Process
 
 NUM_TIMESTEPS = 1000
 """Number T of timesteps of the discrete process (DDPM, Sec. 4)."""
@@ -35,16 +35,18 @@ U_VIT_TIME_SCALE = 999.0
 
 
 class NoiseProcess(ABC):
-    """Variance-preserving process ``x_t = alpha_t x_0 + sigma_t eps``.
+    """Forward process ``x_t = alpha_t x_0 + sigma_t eps``.
 
-    ``alpha_t^2 + sigma_t^2 = 1``. All scales are computed in float64. In float32 they would
-    lose digits at both ends of the clock, where alpha^2 or sigma is below 1e-4.
+    Here ``alpha_t^2 + sigma_t^2 = 1``; ``FlowProcess`` has its own scales. All scales are
+    computed in float64. In float32 they would lose digits at both ends of the clock, where
+    alpha^2 or sigma is below 1e-4.
 
     Args:
         prediction: Prediction target: ``eps``, ``x0``, or ``v = alpha eps - sigma x0``
             (Salimans and Ho 2022, App. D).
     """
 
+    kind: Process
     start_time: float
     """Clock time where sampling starts, the noisiest one."""
 
@@ -66,6 +68,10 @@ class NoiseProcess(ABC):
     @abstractmethod
     def time_at(self, log_alpha_bar: float) -> float:
         """Return the time with this ``log alpha_t^2``; inverts :meth:`log_alpha_bars`."""
+
+    def loss_weights(self, t: Tensor) -> Tensor | None:
+        """Weights of the squared prediction error in training, (N,); None is 1 everywhere."""
+        return None
 
     def half_log_snr(self, t: float) -> float:
         """Return ``lambda_t = log(alpha_t / sigma_t)`` (DPM-Solver, Sec. 3.1)."""
@@ -129,6 +135,14 @@ class NoiseProcess(ABC):
             raise ValueError(f"A prediction of x0 says nothing about the noise at t={t}.")
         return (x - alpha * output) / sigma
 
+    def velocity_from(self, output: Tensor, x: Tensor, t: float) -> Tensor:
+        """Convert a prediction to the velocity of flow matching.
+
+        Raises:
+            ValueError: Always; only ``FlowProcess`` has this velocity.
+        """
+        raise ValueError(f"The process {self.kind} has no velocity; use a solver that wants eps.")
+
     def _scales_like(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         alpha, sigma = (
             scale.to(device=x.device, dtype=x.dtype).view(-1, 1, 1, 1) for scale in self.scales(t)
@@ -146,6 +160,7 @@ class DDPMProcess(NoiseProcess):
         prediction: Prediction target, as for :class:`NoiseProcess`.
     """
 
+    kind: Process = "ddpm"
     num_timesteps = NUM_TIMESTEPS
     start_time = float(NUM_TIMESTEPS - 1)
 
@@ -188,6 +203,7 @@ class VPProcess(NoiseProcess):
     999 s, as in U-ViT's training.
     """
 
+    kind: Process = "vp"
     start_time = CLOCK_END
 
     def draw_times(self, num: int, generator: torch.Generator) -> Tensor:
@@ -230,6 +246,12 @@ def cosine_betas() -> Tensor:
 
 def build_process(settings: DiffusionSettings) -> NoiseProcess:
     """Build the forward process of the section ``diffusion``."""
-    if settings.betas == "vp":
-        return VPProcess(settings.prediction)
-    return DDPMProcess(settings.betas, settings.prediction)
+    from schedsearch.diffusion.flow import FlowProcess  # NOTE: it extends this module
+
+    prediction = settings.prediction or "eps"
+    if settings.process == "flow":
+        assert settings.time is not None  # DiffusionSettings
+        return FlowProcess(settings.time, prediction, settings.times, settings.shift)
+    if settings.process == "vp":
+        return VPProcess(prediction)
+    return DDPMProcess(settings.betas or "linear", prediction)

@@ -40,8 +40,8 @@ class VariationalBound:
     def __init__(self, process: NoiseProcess) -> None:
         if not isinstance(process, DDPMProcess):
             raise ConfigError(
-                "recipe.loss hybrid bounds the steps of a discrete process, but diffusion.betas "
-                "is vp; set recipe.loss to mse."
+                "recipe.loss hybrid bounds the steps of a discrete process, but the process is "
+                f"{process.kind}; set recipe.loss to mse."
             )
         self._process = process
         bars, betas = process.alpha_bars, process.betas

@@ -13,7 +13,7 @@ from schedsearch.diffusion.losses import mse
 from schedsearch.evaluation.sampling import device_of
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.schedules.exit_schedule import CLOCK_END
+from schedsearch.schedules.edges import Edges, equal_edges
 
 if TYPE_CHECKING:
     from schedsearch.protocols import Backbone, NoiseProcess, TrainingData
@@ -65,7 +65,9 @@ def measure_error_table(
     losses, errors = [], []
     for interval in range(space.num_intervals):
         # Measure all depths.
-        times = stratified_times(process, interval, space.num_intervals, num_images, generator)
+        times = stratified_times(
+            process, interval, space.num_intervals, num_images, generator, space.edges
+        )
         samples = torch.cat(  # (num_images, num_depths) float64
             [
                 _losses(net, data, process, batch, depths, generator)
@@ -98,17 +100,19 @@ def measure_error_table(
 def loss_weights(process: NoiseProcess, t: Tensor) -> Tensor:
     """Return the weight of the squared prediction error, (N,).
 
-    The weighted loss is ``alpha_t |eps - eps_theta|^2`` for every prediction target. The factor
-    alpha_t is our choice. A short fine-tune repairs errors near the noise more easily, so
-    L_simple (DDPM, Eq. 14) weights them too much; see ``benchmarks/README.md``. The factor SNR
-    of x0 predictions is infinite at the data, so it is clamped (Hang et al. 2023, Eq. 8).
+    The weighted loss is ``alpha_t |eps - eps_theta|^2`` for every prediction target; alpha_t is
+    that of the variance-preserving process with the same SNR. The factor alpha_t is our choice. A
+    short fine-tune repairs errors near the noise more easily, so L_simple (DDPM, Eq. 14) weights
+    them too much; see ``benchmarks/README.md``. The factor SNR of x0 predictions is infinite at
+    the data, so it is clamped (Hang et al. 2023, Eq. 8).
     """
     alpha, sigma = process.scales(t)
+    factor = alpha / torch.hypot(alpha, sigma) if process.kind == "flow" else alpha
     if process.prediction == "eps":
-        return alpha
-    if process.prediction == "v":  # eps = alpha v + sigma x_t
-        return alpha**3
-    return alpha * ((alpha / sigma) ** 2).clamp(max=MAX_SNR)  # eps = (x_t - alpha x_0) / sigma
+        return factor
+    if process.prediction in ("v", "velocity"):  # eps = alpha v + (1 or sigma) x_t
+        return factor * alpha**2
+    return factor * ((alpha / sigma) ** 2).clamp(max=MAX_SNR)  # eps = (x_t - alpha x_0) / sigma
 
 
 def stratified_times(
@@ -117,13 +121,14 @@ def stratified_times(
     num_intervals: int,
     num: int,
     generator: torch.Generator,
+    edges: Edges | None = None,
 ) -> Tensor:
     """Draw one time from each of ``num`` equal parts of an interval, (num,).
 
     The dtype is that of the process's training times, so a discrete process gets timesteps.
     """
-    # NOTE: Multiplied first, as in ExitSchedule: n times the rounded 1000 / n may exceed 1000.
-    low, high = (CLOCK_END * edge / num_intervals for edge in (interval, interval + 1))
+    ends = equal_edges(num_intervals) if edges is None else edges
+    low, high = ends[interval], ends[interval + 1]
     like = process.draw_times(0, generator)
     if not like.is_floating_point():  # NOTE: ceilings, so that truncation stays in [low, high)
         low, high = float(-(-low // 1)), float(-(-high // 1))

@@ -28,13 +28,25 @@ from schedsearch.evaluation.latency_rounds import (
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise
 from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Backbone, Denoiser, Method, Solver
-from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.exit_schedule import CLOCK_END, ExitSchedule
 
 if TYPE_CHECKING:
     from schedsearch.settings import EvaluationSettings, SolverSettings, StudySettings
 
 BASELINE = "full"
 """Name of the schedule against which savings are measured."""
+
+
+def cost_times(solver: Solver) -> tuple[float, ...]:
+    """Clock times of the network calls, by what they cost.
+
+    With ``solver.cfg_interval`` a guided call has twice the batch of the others, so it is listed
+    twice.
+    """
+    if solver.cfg_interval is None:
+        return solver.times
+    low, high = solver.cfg_interval
+    return tuple(t for t in solver.times for _ in range(1 + (low <= t <= high)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +177,7 @@ class LatencyBench(contextlib.ExitStack):
         self._labels = None if labels is None else labels.to(self.device)
         self._noise = self._batch(0)
         self._prepared: list[tuple[Backbone, Backbone]] = []
-        self._middle = solver.times[len(solver.times) // 2]
+        self._middle = _middle_time(solver)
 
     def __enter__(self) -> LatencyBench:
         try:
@@ -266,6 +278,14 @@ class LatencyBench(contextlib.ExitStack):
         """Return the work of ``num`` network calls at one exit depth."""
         denoiser = self.denoiser(ExitSchedule.flat(depth))
         return lambda: (denoiser(self._noise, self._middle) for _ in range(num))
+
+
+def _middle_time(solver: Solver) -> float:
+    """A time in the middle of the run; with an interval of guidance, one outside of it."""
+    if solver.cfg_interval is None:
+        return solver.times[len(solver.times) // 2]
+    low, high = solver.cfg_interval
+    return low / 2 if low > 0 else (high + CLOCK_END) / 2
 
 
 def device_name(device: torch.device) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from schedsearch.evaluation.clocks import Clock, build_clock
-from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol
+from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol, cost_times
 from schedsearch.evaluation.latency_rounds import Work, time_rounds
 from schedsearch.protocols import Backbone, Solver
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -53,7 +53,7 @@ class LatencyTable:
     mean_residual: float
     """Mean relative error of the fit over measured calls and runs."""
     num_calls: int
-    """Network calls of one run."""
+    """Network calls of one run; see :func:`schedsearch.evaluation.latency.cost_times`."""
     repeats: int
     protocol: LatencyProtocol
 
@@ -62,7 +62,7 @@ class LatencyTable:
 
         Args:
             schedule: Blocks to run per interval.
-            times: Clock times of the solver's network calls.
+            times: Clock times of the solver's network calls, from :func:`cost_times`.
         """
         return self.c0_ms + sum(self.a_ms + self.b_ms * depth for depth in schedule.visited(times))
 
@@ -143,7 +143,7 @@ def table_from_times(
     return fit_table(
         {depth: ms / CALLS for depth, ms in medians("call ").items()},
         medians("run "),
-        num_calls=len(solver.times),
+        num_calls=len(cost_times(solver)),
         repeats=len(next(iter(times.values()))),
         protocol=protocol,
     )

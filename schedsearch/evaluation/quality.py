@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -166,8 +165,8 @@ def protocol_digest(
         "extractor": extractor_sha256,
         "reference": reference_digest,
         "num_samples": num_samples,
-        "solver": dataclasses.asdict(solver),
-        "diffusion": dataclasses.asdict(diffusion),
+        "solver": solver.to_dict(),
+        "diffusion": diffusion.to_dict(),
         "seed": seed,
     }
     return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:16]

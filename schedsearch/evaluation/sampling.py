@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.backbones.guidance import GuidedDenoiser
+from schedsearch.methods.loading import LoadedMethod
 from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
+from schedsearch.schedules.argument import check_clock
+from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
 def starting_noise(seed: int, num: int, in_shape: tuple[int, int, int]) -> Tensor:
@@ -76,7 +79,13 @@ def generate(
 
     Returns:
         Samples, (N, C, H, W) float32 on the CPU, in the range of the data.
+
+    Raises:
+        ConfigError: If a schedule is written for the clock of another process.
     """
+    plain = method.method if isinstance(method, LoadedMethod) else method
+    if isinstance(plain, ExitSchedule):
+        check_clock(plain, "flow" if solver.process.kind == "flow" else "ddpm", "The schedule")
     device = device_of(net)
     samples = []
     for start in range(0, len(noise), batch_size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -49,13 +49,16 @@ def write_portable(
         raise ConfigError(f"Cannot write {path}: {error.strerror}.") from error
 
 
-def read_portable(path: str | Path, schema: str, what: str) -> tuple[dict[str, Any], Findings]:
+def read_portable(
+    path: str | Path, schema: str, what: str, newer: Sequence[str] = ()
+) -> tuple[dict[str, Any], Findings]:
     """Read a file and check its schema.
 
     Args:
         path: The file.
         schema: Value of its key ``schema``, such as ``schedsearch.schedule/1``.
         what: Kind of file, for messages.
+        newer: Further schemas to accept; the data then keeps the key ``schema``.
 
     Returns:
         The data without the schema, and the mistakes so far, for more checks.
@@ -73,11 +76,11 @@ def read_portable(path: str | Path, schema: str, what: str) -> tuple[dict[str, A
         findings.add((), str(error).rstrip("."), remedy)
         findings.raise_if_any()
     data = parse_document(content, findings).data
-    if not isinstance(data, dict) or data.get("schema") != schema:
+    if not isinstance(data, dict) or data.get("schema") not in (schema, *newer):
         if not findings.problems:
             _add_wrong_schema(data, schema, what, findings)
         findings.raise_if_any()
-    return {key: value for key, value in data.items() if key != "schema"}, findings
+    return {key: value for key, value in data.items() if newer or key != "schema"}, findings
 
 
 def check_weights_path(weights: str | None, what: str, findings: Findings) -> None:

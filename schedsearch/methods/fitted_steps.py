@@ -10,10 +10,11 @@ from typing import Annotated
 from pydantic import Field
 
 from schedsearch.diffusion.process import NoiseProcess
-from schedsearch.diffusion.solvers.fitted import FittedSolver, Output
+from schedsearch.diffusion.solvers.fitted import FittedSolver, Output, outputs_of
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Mistake
 from schedsearch.files.validation import rules
+from schedsearch.settings import Process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,8 @@ class FittedStepsNumbers:
     """Factors of the state, the newest output and the output before it."""
     cfg_scale: Annotated[float, Field(ge=1)] = 1.0
     """Guidance that the outputs had."""
+    process: Process | None = None
+    """Process that they were fitted on; None fits any whose outputs they combine."""
 
     @rules
     def _rules(self) -> Iterator[Mistake]:
@@ -47,8 +50,18 @@ class FittedStepsNumbers:
             cfg_scale: Guidance of the run.
 
         Raises:
-            ConfigError: If the steps were fitted with another guidance.
+            ConfigError: If the steps were fitted with another guidance or process.
         """
+        if self.process not in (None, process.kind):
+            raise ConfigError(
+                f"The steps were fitted on the process {self.process}, but got {process.kind}; "
+                "use the same, or fit them again."
+            )
+        if self.output not in outputs_of(process):
+            raise ConfigError(
+                f"The steps combine predictions of the {self.output}, which the process "
+                f"{process.kind} has not; use the process that they were fitted on."
+            )
         if cfg_scale != self.cfg_scale:
             raise ConfigError(
                 f"The steps were fitted with cfg_scale {self.cfg_scale:g}, but got "

@@ -25,6 +25,7 @@ from schedsearch.methods.plans.steps import PlanStep
 from schedsearch.methods.stitch import Stitch
 from schedsearch.methods.token_merging import TokenMerging
 from schedsearch.protocols import Method
+from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 CELLS = "scale_shift"
@@ -66,12 +67,31 @@ def fitted_numbers(numbers: Mapping[str, Any]) -> FittedStepsNumbers:
     return found
 
 
+def numbers_of(schedule: ExitSchedule, clock: Clock) -> dict[str, Any]:
+    """The numbers of kind ``schedule`` in a method file.
+
+    Args:
+        schedule: The schedule.
+        clock: Clock of the process that it was measured with.
+    """
+    numbers: dict[str, Any] = {"depths": list(schedule.depths)}
+    if schedule.edges is not None:
+        numbers["edges"] = list(schedule.edges)
+    if clock != "ddpm":
+        numbers["clock"] = clock
+    return numbers
+
+
 # ---- what stands in a file ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ScheduleNumbers:
     depths: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    edges: tuple[float, ...] | None = None
+    """Edges of the intervals; None for equal ones."""
+    clock: Clock = "ddpm"
+    """Process whose times the clock counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +129,7 @@ class _BlockCacheNumbers:
 def _schedule(numbers: _ScheduleNumbers, weights: Path | None, num_exit_blocks: int) -> Method:
     if max(numbers.depths) > num_exit_blocks:
         raise ValueError(f"there are {num_exit_blocks} exit blocks, got {max(numbers.depths)}")
-    return ExitSchedule(numbers.depths)
+    return ExitSchedule(numbers.depths, numbers.edges, numbers.clock)
 
 
 def _other_solver(numbers: object, weights: Path | None, num_exit_blocks: int) -> Method:
@@ -120,13 +140,13 @@ def _block_cache(numbers: _BlockCacheNumbers, weights: Path | None, num_blocks: 
     rows = numbers.recompute
     if (numbers.every is None) == (rows is None):
         raise ValueError("a block cache takes either every or recompute")
-    cells = None
+    recompute, cells = _bits(rows), None
     if numbers.scale_shift:
         cells = _cells(weights, (len(rows or ()), len(rows[0]) if rows else 0))
     return BlockCache(
         every=numbers.every,
         parts=numbers.parts,
-        recompute=_bits(rows),
+        recompute=recompute,
         recompute_mlp=_bits(numbers.recompute_mlp),
         scale_shift=cells,
     )

@@ -237,5 +237,10 @@ def build_solver_for(
         ConfigError: If the settings do not fit the process, or steps were fitted with others.
     """
     if file.kind == "fitted_steps":
+        if settings.cfg_interval is not None:
+            raise ConfigError(
+                "The steps were fitted with the same guidance in all calls, but "
+                "solver.cfg_interval is set; set it to null."
+            )
         return fitted_numbers(file.numbers).solver(process, settings.cfg_scale)
     return build_solver(solver_for(file, settings), process, learned_variance=learned_variance)

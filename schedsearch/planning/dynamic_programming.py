@@ -157,7 +157,7 @@ class _Plan:
             level = int(choice[level, units])
             units -= level * step
             depths.append(self.space.min_depth + level)
-        return ExitSchedule(tuple(depths))
+        return self.space.schedule(depths)
 
     def best_between(
         self, low: float, high: float, taken: Collection[ExitSchedule]
@@ -185,7 +185,7 @@ class _Plan:
             if interval == self.space.num_intervals:
                 depths = tuple(self.space.min_depth + level for level in levels)
                 if tuple(depths[i] for i in visited) not in unwanted:
-                    return ExitSchedule(depths)
+                    return self.space.schedule(depths)
                 continue
             # Extend the prefix.
             ordered = self.space.monotone == "nonincreasing"

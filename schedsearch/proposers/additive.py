@@ -66,16 +66,16 @@ class AdditiveSampler(StratifiedSampler):
         """Choose the schedule to measure next."""
         # Collect the results.
         trials = study.get_trials(deepcopy=False)
-        asked = dict.fromkeys(s for trial in trials if (s := _schedule_of(trial)) is not None)
+        asked = dict.fromkeys(s for trial in trials if (s := self._schedule_of(trial)) is not None)
         running = dict.fromkeys(
             schedule
             for trial in trials
-            if (schedule := _schedule_of(trial)) is not None and not trial.state.is_finished()
+            if (schedule := self._schedule_of(trial)) is not None and not trial.state.is_finished()
         )
         known = {
             schedule: float(trial.values[0])
             for trial in trials
-            if (schedule := _schedule_of(trial)) is not None and _is_measured(trial)
+            if (schedule := self._schedule_of(trial)) is not None and _is_measured(trial)
         }
         # Start from the prior.
         low, high = self.stratum(self.num_drawn(study))
@@ -131,7 +131,7 @@ class AdditiveSampler(StratifiedSampler):
         """Return full depth and the shallowest schedule."""
         deep, shallow = self._space.max_depth, self._space.min_depth
         count = self._space.num_intervals
-        return ExitSchedule.flat(deep, count), ExitSchedule.flat(shallow, count)
+        return self._space.schedule([deep] * count), self._space.schedule([shallow] * count)
 
     def _reference(self, full_fid: float, shallow_fid: float) -> Point:
         """Return the reference point of the hypervolume, with latency in exit blocks."""
@@ -167,11 +167,10 @@ class AdditiveSampler(StratifiedSampler):
         pairs = zip(schedule.depths, self._weights, strict=True)
         return tuple(depth for depth, weight in pairs if weight)
 
-
-def _schedule_of(trial: FrozenTrial) -> ExitSchedule | None:
-    """Return the schedule of a trial, or None before the study has set it."""
-    depths = trial.user_attrs.get("depths")
-    return None if depths is None else ExitSchedule(tuple(depths))
+    def _schedule_of(self, trial: FrozenTrial) -> ExitSchedule | None:
+        """Return the schedule of a trial, or None before the study has set it."""
+        depths = trial.user_attrs.get("depths")
+        return None if depths is None else self._space.schedule(depths)
 
 
 def _is_measured(trial: FrozenTrial) -> bool:

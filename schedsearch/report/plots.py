@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedsearch.files.atomic import replacing
 from schedsearch.planning.surrogate import Surrogate, surrogate_front
-from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.schedules.edges import in_words
 from schedsearch.schedules.hand_made import FULL
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def optima_of(results: RunResults, table: ErrorTable | None) -> list[tuple[float
     trials, or where no latency table was kept.
     """
     space, report = results.settings.space.build(), results.latency
-    known = [e for e in results.entries if ExitSchedule(e.depths) in space and e.fid > 0]
+    known = [e for e in results.entries if e.schedule in space and e.fid > 0]
     if len(known) < MIN_TRIALS or report is None or not report.visits:
         return []
-    schedules = [ExitSchedule(entry.depths) for entry in known]
+    schedules = [entry.schedule for entry in known]
     surrogate = Surrogate.fit(space, report.visits, schedules, [e.fid for e in known], table)
     return [
         (fid, results.drift * (report.predicted_ms(schedule.depths) or math.nan))
@@ -195,7 +195,9 @@ def _draw_schedules(axes: Any, results: RunResults) -> None:
     axes.set_yticks(range(len(front)))
     axes.set_yticklabels([f"{e.title}, {_saved(e)}" for e in front], fontsize=7)
     axes.set_xticks(range(settings.num_intervals))
-    axes.set_xlabel("interval of diffusion time, data → noise")
+    edges = settings.build().edges
+    note = "" if edges is None else f"\nedges {in_words(edges)}"
+    axes.set_xlabel(f"interval of diffusion time, data → noise{note}")
     axes.set_title("blocks run on the front")
     axes.figure.colorbar(image, ax=axes, label="blocks")
 

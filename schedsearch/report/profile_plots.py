@@ -9,6 +9,7 @@ import numpy as np
 
 from schedsearch.files.atomic import replacing
 from schedsearch.report.profile_tables import block_values
+from schedsearch.schedules.edges import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,6 +166,9 @@ def _plot(
     axes.set_ylim(levels[0] - 0.3, levels[-1] + 0.2)  # room for plans along the edges
     axes.set_xticks(range(0, num_intervals, max(1, num_intervals // 20)))
     axes.set_yticks(list(depths) if len(depths) <= _MAX_LABELLED else list(depths)[::3])
+    ends = profile.settings.space.build().edges
+    if ends is not None:
+        note = f"edges {in_words(ends)}\n{note}"
     axes.set_xlabel(f"interval of diffusion time, data → noise\n{note}", fontsize=9)
     if profile.plans:
         axes.figure.legend(

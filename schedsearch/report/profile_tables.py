@@ -70,7 +70,10 @@ def error_table(profile: Profile) -> Table:
         title=f"error table: 1000 x excess loss by interval and exit depth ({tuned}, "
         f"n={errors.num_images})"
     )
+    edges = profile.settings.space.build().edges
     shown.add_column("interval", justify="right")
+    if edges is not None:
+        shown.add_column("up to", justify="right")
     shown.add_column("calls", justify="right")
     for column in columns:
         shown.add_column(str(errors.depths[column]), justify="right")
@@ -79,7 +82,9 @@ def error_table(profile: Profile) -> Table:
     for i in range(errors.num_intervals):
         name = {0: "data  0", last: f"noise {last}"}.get(i, str(i))
         cells = [_cell(1000 * excess[i, j], 1000 * spread[i, j]) for j in columns]
-        shown.add_row(name, str(profile.visits[i]), *cells, f"{errors.losses[i][-1]:.4f}")
+        end = [] if edges is None else [f"{edges[i + 1]:.0f}"]
+        loss = f"{errors.losses[i][-1]:.4f}"
+        shown.add_row(name, *end, str(profile.visits[i]), *cells, loss)
     return shown
 
 

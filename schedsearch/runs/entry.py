@@ -10,6 +10,7 @@ from typing import Protocol
 from schedsearch.formatting import fid_title
 from schedsearch.records import ConfirmRecord, Evaluation, TrialRecord
 from schedsearch.runs.latency_file import LatencyReport
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.statistics.intervals import Estimate, estimate
 
 
@@ -91,6 +92,11 @@ class FrontEntry:
     def depths(self) -> tuple[int, ...]:
         """Blocks per interval, data -> noise."""
         return self.record.depths
+
+    @property
+    def schedule(self) -> ExitSchedule:
+        """The schedule that ran."""
+        return self.record.schedule
 
     @property
     def fid(self) -> float:

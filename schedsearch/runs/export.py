@@ -98,7 +98,9 @@ def export_schedule(
         ScheduleFile(
             name=name,
             backbone=dataclasses.replace(kept.backbone, fingerprint=fingerprint),
-            depths=entry.depths,
+            depths=kept.depths,
+            edges=kept.edges,
+            clock=kept.clock,
             measured=measured,
             provenance=provenance,
             weights=relative,
@@ -192,8 +194,7 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
         "spacing": settings.solver.spacing if _has_timesteps(settings) else None,
         "cfg_scale": settings.solver.cfg_scale,
         **_changed_options(settings.solver),
-        "betas": settings.diffusion.betas,
-        "prediction": settings.diffusion.prediction,
+        **settings.diffusion.to_dict(),
         "seed": settings.evaluation.seed,
         "device": protocol.get("device"),
         "dtype": protocol.get("dtype"),
@@ -211,7 +212,7 @@ def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
 
 def _has_timesteps(settings: StudySettings) -> bool:
     """Whether the solver lays out timesteps; the others step uniformly in time or logSNR."""
-    return settings.diffusion.betas != "vp" and settings.solver.method != "singlestep"
+    return settings.diffusion.process == "ddpm" and settings.solver.method != "singlestep"
 
 
 def _changed_options(solver: SolverSettings) -> dict[str, Any]:

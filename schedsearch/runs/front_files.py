@@ -22,6 +22,7 @@ def front_row(entry: FrontEntry) -> dict[str, Any]:
         "name": entry.name,
         "origin": entry.record.origin,
         "depths": list(entry.depths),
+        **edges_row(entry),
         "fid": entry.fid,
         "kid": entry.evaluation.kid,
         "num_samples": entry.evaluation.num_samples,
@@ -38,6 +39,12 @@ def front_row(entry: FrontEntry) -> dict[str, Any]:
         "confirm_seeds": len(entry.confirmed),
         "confirm_samples": entry.confirmed[0].num_samples if entry.confirmed else None,
     }
+
+
+def edges_row(entry: FrontEntry) -> dict[str, Any]:
+    """Edges of a schedule's intervals as plain data; empty for equal ones."""
+    edges = entry.schedule.edges
+    return {} if edges is None else {"edges": list(edges)}
 
 
 def front_as(form: str, entries: Sequence[FrontEntry]) -> str:
@@ -57,16 +64,20 @@ def rows_as(form: str, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """CSV; depths and intervals are separated by blanks."""
+    """CSV; depths, edges and intervals are separated by blanks."""
     if not rows:
         return ""
+    columns = dict.fromkeys(key for row in rows for key in row)
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
     writer.writeheader()
     for row in rows:
         depths = " ".join(map(str, row["depths"] or ()))
         interval = " ".join(f"{value:.6g}" for value in row["fid_ci95"] or ())
-        writer.writerow({**row, "depths": depths, "fid_ci95": interval})
+        texts = {"depths": depths, "fid_ci95": interval}
+        if "edges" in row:
+            texts["edges"] = " ".join(f"{value:.6g}" for value in row["edges"])
+        writer.writerow({**row, **texts})
     return text.getvalue()
 
 

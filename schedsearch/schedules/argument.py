@@ -7,20 +7,26 @@ from pathlib import Path
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import nearest
+from schedsearch.schedules.clocks import Clock
+from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, HAND_MADE, preset_for
+from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset, preset_for
 from schedsearch.schedules.schedule_file import ScheduleFile, lowest_depth, read_schedule_file
 
 
 def read_schedule_for(
-    path: str | Path, num_exit_blocks: int | None, family: str | None
+    path: str | Path,
+    num_exit_blocks: int | None,
+    family: str | None,
+    clock: Clock | None = None,
 ) -> ScheduleFile:
     """Read a schedule file that belongs to a model.
 
     Args:
         path: The file.
         num_exit_blocks: Exit blocks of the model; None if unknown.
-        family: ``dit`` or ``uvit``; None for a custom class, which takes any schedule.
+        family: ``dit``, ``sit`` or ``uvit``; None for a custom class, which takes any schedule.
+        clock: Clock of the model's process; None takes any.
 
     Raises:
         InvalidFileError: With every mistake of the file.
@@ -32,6 +38,8 @@ def read_schedule_for(
         reason = f"{theirs.num_exit_blocks} exit blocks, but the backbone has {num_exit_blocks}"
     elif family is not None and theirs.family != family:
         reason = f"the family {theirs.family}, but the backbone is a {family}"
+    elif clock is not None and file.clock != clock:
+        reason = f"the clock {file.clock}, but the model's process has the clock {clock}"
     else:
         return file
     raise ConfigError(
@@ -40,8 +48,34 @@ def read_schedule_for(
     )
 
 
+def check_clock(schedule: ExitSchedule, clock: Clock, what: str) -> None:
+    """Refuse a schedule that is written for another clock.
+
+    Args:
+        schedule: The schedule; one that names no clock fits any.
+        clock: Clock of the model's process.
+        what: Name of the schedule, for the message.
+
+    Raises:
+        ConfigError: If the clocks differ.
+    """
+    if schedule.clock in (None, clock):
+        return
+    remedy = "use a schedule found for this process"
+    raise ConfigError(
+        f"{what} is written for the clock {schedule.clock}, but the model's process has the clock "
+        f"{clock}; {remedy}, or move it with ExitSchedule.moved."
+    )
+
+
 def resolve_schedule(
-    spec: str, *, num_exit_blocks: int, num_intervals: int = 10, family: str | None = None
+    spec: str,
+    *,
+    num_exit_blocks: int,
+    num_intervals: int = 10,
+    edges: Edges | None = None,
+    clock: Clock | None = None,
+    family: str | None = None,
 ) -> ExitSchedule:
     """Parse the schedule given as a command line option.
 
@@ -49,31 +83,35 @@ def resolve_schedule(
         spec: A schedule file, a preset (scaled to the model), ``full``, or depths separated
             by commas or spaces, from data to noise. A single depth applies to every interval.
         num_exit_blocks: Exit blocks of the model.
-        num_intervals: Intervals of ``full`` and number of depths in a list.
-        family: ``dit``, ``uvit``, or None for a custom class. It decides whether the model may
-            run no block at all; presets keep one block, as in the paper (ASE, Table 5).
+        num_intervals: Intervals of ``full`` and of moved presets, and number of depths in a list.
+        edges: Edges of these intervals; None for equal ones.
+        clock: Clock of the model's process; None takes schedules of any.
+        family: ``dit``, ``sit``, ``uvit``, or None for a custom class. It decides whether the
+            model may run no block at all; presets keep one block, as in the paper (ASE, Table 5).
 
     Raises:
         ConfigError: If the schedule does not exist or does not fit the model.
     """
-    if spec == FULL:
-        return ExitSchedule.flat(num_exit_blocks, num_intervals)
-    if spec in HAND_MADE:
-        return preset_for(spec, num_exit_blocks)
+    if is_preset(spec):
+        preset = preset_for(spec, num_exit_blocks, num_intervals=num_intervals, edges=edges)
+        if clock is not None:
+            check_clock(preset, clock, spec)
+        return preset
     if re.fullmatch(r"[-\d\s,\[\]]+", spec):
-        return _from_list(spec, num_exit_blocks, num_intervals, lowest_depth(family))
+        depths = _from_list(spec, num_exit_blocks, num_intervals, lowest_depth(family))
+        return ExitSchedule(depths, edges)
     path = Path(spec).expanduser()
     if not path.is_file():
-        advice = nearest(spec, [FULL, *HAND_MADE]) or (
-            f"presets are {', '.join([FULL, *HAND_MADE])}"
+        advice = nearest(spec, [FULL, *PRESET_NAMES]) or (
+            f"presets are {', '.join([FULL, *PRESET_NAMES])}"
         )
         raise ConfigError(f"There is no schedule file or preset {spec!r}; {advice}.")
-    return read_schedule_for(path, num_exit_blocks, family).schedule
+    return read_schedule_for(path, num_exit_blocks, family, clock).schedule
 
 
 def _from_list(
     spec: str, num_exit_blocks: int, num_intervals: int, min_depth: int
-) -> ExitSchedule:
+) -> tuple[int, ...]:
     words = re.findall(r"[^\s,\[\]]+", spec)
     try:
         depths = tuple(map(int, words))
@@ -92,4 +130,4 @@ def _from_list(
                 f"The depth at index {i} of {spec!r} must be in [{min_depth}, {num_exit_blocks}], "
                 f"the exit blocks of the backbone, got {depth}."
             )
-    return ExitSchedule(depths)
+    return depths

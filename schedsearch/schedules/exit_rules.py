@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
@@ -21,6 +22,11 @@ class ScheduleExits:
     def __init__(self, schedule: ExitSchedule) -> None:
         self.schedule = schedule
 
+    @property
+    def edges(self) -> Edges | None:
+        """Edges of the intervals; None for equal ones."""
+        return self.schedule.edges
+
     def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
         """Return exit depths, (N,) int64, for clock times ``t``; draw no numbers."""
         return self.schedule.depths_at(t)
@@ -32,7 +38,12 @@ class RandomScheduleExits:
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         # NOTE: The depth of interval i is i, so depths_at returns the index of the interval.
-        self._numbers = ExitSchedule(tuple(range(space.num_intervals)))
+        self._numbers = ExitSchedule(tuple(range(space.num_intervals)), space.edges)
+
+    @property
+    def edges(self) -> Edges | None:
+        """Edges of the intervals; None for equal ones."""
+        return self.space.edges
 
     def __call__(self, t: Tensor, generator: torch.Generator) -> Tensor:
         """Return exit depths, (N,) int64, for clock times ``t``."""

@@ -1,4 +1,4 @@
-"""Hand-made exit schedules of the paper (ASE, Table 5), scaled to any depth."""
+"""Hand-made exit schedules of the paper (ASE, Table 5), at any depth, on both clocks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 FULL = "full"
@@ -46,10 +47,50 @@ HAND_MADE: Mapping[str, HandMade] = MappingProxyType(
     }
 )
 
+MOVED = "@flow"
+"""End of a preset's name when it is moved to the clock of flow matching."""
+
+PRESET_NAMES = (*HAND_MADE, *(name + MOVED for name in HAND_MADE))
+"""Names of all presets, without ``full``."""
+
+
+def is_preset(name: str) -> bool:
+    """Whether a name stands for a preset or ``full``."""
+    return name == FULL or name in PRESET_NAMES
+
+
+def paper_row(name: str) -> HandMade:
+    """Return the paper's row of a preset, moved or not."""
+    return HAND_MADE[name.removesuffix(MOVED)]
+
+
+def unscaled(name: str, num_intervals: int = 10, edges: Edges | None = None) -> ExitSchedule:
+    """Return a preset at the depth of the paper's model.
+
+    A plain preset keeps its ten depths, whatever the edges. A moved one has, in each interval,
+    the depth that the paper's model runs at the signal-to-noise ratio of its middle.
+
+    Args:
+        name: Name of the preset.
+        num_intervals: Intervals of a moved preset.
+        edges: Edges of the intervals; None for equal ones.
+
+    Raises:
+        KeyError: If no preset has this name.
+    """
+    schedule = paper_row(name).schedule
+    if name.endswith(MOVED):
+        source = "vp" if "U-ViT" in name else "ddpm"
+        return schedule.moved(source, "flow", num_intervals=num_intervals, edges=edges)
+    fits = edges is not None and len(edges) == schedule.num_intervals + 1
+    return ExitSchedule(schedule.depths, edges) if fits else schedule
+
+
 presets: Mapping[str, ExitSchedule] = MappingProxyType(
-    {name: row.schedule for name, row in HAND_MADE.items()}
+    {name: unscaled(name) for name in PRESET_NAMES}
 )
-"""The hand-made schedules by their name in the paper, unscaled."""
+"""The hand-made schedules by their name in the paper, unscaled; ``@flow`` ends those that are
+moved to the clock of flow matching."""
 
 
 def scale_depth(depth: int, *, old: int, new: int) -> int:
@@ -71,23 +112,37 @@ def scale_schedule(
     """
     top = new if max_depth is None else max_depth
     scaled = (scale_depth(depth, old=old, new=new) for depth in schedule.depths)
-    return ExitSchedule(tuple(min(max(depth, min_depth), top) for depth in scaled))
+    depths = tuple(min(max(depth, min_depth), top) for depth in scaled)
+    return ExitSchedule(depths, schedule.edges, schedule.clock)
 
 
 def preset_for(
-    name: str, num_exit_blocks: int, *, min_depth: int = 1, max_depth: int | None = None
+    name: str,
+    num_exit_blocks: int,
+    *,
+    min_depth: int = 1,
+    max_depth: int | None = None,
+    num_intervals: int = 10,
+    edges: Edges | None = None,
 ) -> ExitSchedule:
     """Scale a preset (or ``"full"``) to a model with ``num_exit_blocks`` exit blocks.
+
+    Args:
+        name: Name of the preset, such as ``D3-DiT`` or ``D3-DiT@flow``.
+        num_exit_blocks: Exit blocks of the model.
+        min_depth: Smallest depth in the result.
+        max_depth: Largest depth in the result; None means ``num_exit_blocks``.
+        num_intervals: Intervals of ``full`` and of moved presets; the others have ten.
+        edges: Edges of the intervals; None for equal ones.
 
     Raises:
         KeyError: If no preset has this name.
     """
     if name == FULL:
-        return ExitSchedule.flat(num_exit_blocks)
-    row = HAND_MADE[name]
+        return ExitSchedule.flat(num_exit_blocks, num_intervals, edges)
     return scale_schedule(
-        row.schedule,
-        old=row.num_exit_blocks,
+        unscaled(name, num_intervals, edges),
+        old=paper_row(name).num_exit_blocks,
         new=num_exit_blocks,
         min_depth=min_depth,
         max_depth=max_depth,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
 
+from schedsearch.schedules.edges import Edges, in_words
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 Monotone = Literal["nonincreasing", "free"]
@@ -35,18 +36,21 @@ class SearchSpace:
     Args:
         min_depth: Smallest depth of an interval.
         max_depth: Largest depth of an interval.
-        num_intervals: Number of equal intervals of diffusion time.
+        num_intervals: Number of intervals of diffusion time.
         monotone: With ``"nonincreasing"`` depth never increases from data to noise; ``"free"``
             allows any depths.
+        edges: Edges of the intervals; None for equal ones.
 
     Raises:
-        ValueError: If the range of depths is empty or there is no interval.
+        ValueError: If the range of depths is empty, there is no interval, or the edges are not
+            those of the intervals.
     """
 
     min_depth: int
     max_depth: int
     num_intervals: int = 10
     monotone: Monotone = "nonincreasing"
+    edges: Edges | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_depth <= self.max_depth:
@@ -56,6 +60,12 @@ class SearchSpace:
             )
         if self.num_intervals < 1:
             raise ValueError(f"A space needs num_intervals >= 1, got {self.num_intervals}.")
+        probe = self.schedule(range(self.num_intervals))  # NOTE: equal edges become None
+        object.__setattr__(self, "edges", probe.edges)
+
+    def schedule(self, depths: Iterable[int]) -> ExitSchedule:
+        """Return the schedule with these depths, from data to noise, and the space's edges."""
+        return ExitSchedule(tuple(depths), self.edges)
 
     # ---- counting -------------------------------------------------------------------------
 
@@ -80,6 +90,8 @@ class SearchSpace:
         """Describe the first rule that a schedule breaks; None if it breaks none."""
         if schedule.num_intervals != self.num_intervals:
             return f"has {schedule.num_intervals} intervals, the space {self.num_intervals}"
+        if schedule.edges != self.edges:
+            return f"has the edges {in_words(schedule.edges)}, the space {in_words(self.edges)}"
         for interval, depth in enumerate(schedule.depths):
             if not self.min_depth <= depth <= self.max_depth:
                 return (
@@ -97,7 +109,7 @@ class SearchSpace:
             rows: Iterator[tuple[int, ...]] = itertools.product(levels, repeat=self.num_intervals)
         else:
             rows = itertools.combinations_with_replacement(levels, self.num_intervals)
-        return map(ExitSchedule, rows)
+        return map(self.schedule, rows)
 
     # ---- sampling -------------------------------------------------------------------------
 
@@ -105,11 +117,11 @@ class SearchSpace:
         """Draw one schedule exactly uniformly (stars and bars if monotone)."""
         if self.monotone == "free":
             free = rng.integers(self.min_depth, self.max_depth + 1, self.num_intervals)
-            return ExitSchedule(tuple(int(depth) for depth in free))
+            return self.schedule(int(depth) for depth in free)
         slots = self.num_levels + self.num_intervals - 1
         stars = np.sort(rng.choice(slots, size=self.num_intervals, replace=False))
         levels = stars - np.arange(self.num_intervals)  # nondecreasing, in [0, num_levels)
-        return ExitSchedule(tuple(self.min_depth + int(level) for level in levels[::-1]))
+        return self.schedule(self.min_depth + int(level) for level in levels[::-1])
 
     def sample_with_blocks(
         self, rng: np.random.Generator, low: int, high: int, weights: Sequence[int]
@@ -154,7 +166,7 @@ class SearchSpace:
             depths.append(depth)
             remaining = rest
             top = depth if self._ordered else self.max_depth
-        return ExitSchedule(tuple(depths))
+        return self.schedule(depths)
 
     @property
     def _ordered(self) -> bool:
@@ -203,7 +215,7 @@ class SearchSpace:
         search. Several parameter sets give one schedule; :meth:`to_params` is canonical.
         """
         depths = [int(params[name]) for name in self.param_names()]
-        return ExitSchedule(tuple(sorted(depths, reverse=True) if self._ordered else depths))
+        return self.schedule(sorted(depths, reverse=True) if self._ordered else depths)
 
     def to_params(self, schedule: ExitSchedule) -> dict[str, int]:
         """Convert a schedule to its canonical parameters; :meth:`decode` inverts it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -132,7 +133,11 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
 def _note(record: TrialRecord) -> str:
     """Markdown: the schedule as a table, then the numbers with their protocol."""
     title = record.label or ORIGINS.get(record.origin or "", "searched schedule")
-    intervals = " | ".join(str(i) for i in range(len(record.depths)))
+    edges = record.schedule.edges
+    ends = [""] * len(record.depths)
+    if edges is not None:
+        ends = [f" ({low:.0f} to {high:.0f})" for low, high in itertools.pairwise(edges)]
+    intervals = " | ".join(f"{i}{end}" for i, end in enumerate(ends))
     rule = "|".join(["---"] * (len(record.depths) + 1))
     depths = " | ".join(str(depth) for depth in record.depths)
     table = f"| interval (data to noise) | {intervals} |\n|{rule}|\n| blocks run | {depths} |"

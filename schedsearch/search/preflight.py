@@ -13,6 +13,7 @@ import torch
 
 from schedsearch.config import dump_settings
 from schedsearch.data.loading import check_labels_fit
+from schedsearch.evaluation.latency import cost_times
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
@@ -69,7 +70,7 @@ class Preflight:
 
     def predict_ms(self, schedule: ExitSchedule) -> float:
         """Latency of a schedule by the table, ms per batch."""
-        return self.table.predict(schedule, self.bench.solver.times)
+        return self.table.predict(schedule, cost_times(self.bench.solver))
 
     def disk_bytes(self) -> int:
         """Roughly what a run will write: EMA weights, and the state of running trials."""

@@ -149,7 +149,7 @@ def _profile(ready: Preflight, errors: ErrorTable, net: Backbone) -> Profile:
     known = [warm.schedule for warm in ready.warm_starts]
     planned = seed_schedules(errors, space, ready.visits, count, known)
     plans = {f"plan {number}": s for number, s in enumerate(planned, start=1)}
-    full = ExitSchedule.flat(ready.bench.backbone.num_exit_blocks, space.num_intervals)
+    full = space.schedule([ready.bench.backbone.num_exit_blocks] * space.num_intervals)
     warm = {w.label: w.schedule for w in ready.warm_starts if w.schedule != full}
     named = {BASELINE: full, **warm, **plans}
     measured = measure_schedules(settings, net, ready.bench.solver, named)

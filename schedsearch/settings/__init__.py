@@ -7,8 +7,10 @@ receives these objects and trusts them.
 from schedsearch.settings.common import (
     Count,
     Fraction,
+    NetworkTime,
     Positive,
     Prediction,
+    Process,
     RunName,
     Seed,
 )
@@ -38,8 +40,10 @@ __all__ = [
     "EvaluationSettings",
     "Fraction",
     "LambdaSettings",
+    "NetworkTime",
     "Positive",
     "Prediction",
+    "Process",
     "ProfileSettings",
     "RecipeSettings",
     "ResourceSettings",

@@ -14,7 +14,9 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Prediction = Literal["eps", "v", "x0"]
+Prediction = Literal["eps", "v", "x0", "velocity"]
+Process = Literal["ddpm", "vp", "flow"]
+NetworkTime = Literal["sigma", "sigma1000", "sit"]
 
 
 def _check_run_name(name: str) -> str:

@@ -20,8 +20,8 @@ class EvaluationSettings:
     num_samples: Annotated[int, Field(ge=2)] = 1000
     """Images per trial. FID is biased in their number, so only equal ones compare."""
     features: str = "digits"
-    """``digits`` or ``digits_mlp``, ``lenet`` or ``mnist_cnn`` (MNIST), ``inception``, or
-    ``package.module:Class`` for your own."""
+    """``digits`` or ``digits_mlp``, ``lenet`` or ``mnist_cnn`` (MNIST), ``tiles_cnn`` or
+    ``tiles_resnet`` (colour tiles), ``inception``, or ``package.module:Class`` for your own."""
     features_path: str | None = None
     """Weights file of ``inception`` or ``lenet`` (never downloaded)."""
     seed: Seed = 0

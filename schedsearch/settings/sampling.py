@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from schedsearch.settings.common import Count
+from schedsearch.files.problems import Mistake
+from schedsearch.files.validation import rules
+from schedsearch.settings.common import Count, Positive
 
 COMMON = ("name", "num_steps", "cfg_scale", "cfg_channels", "spacing")
 """Keys that are no options of single solvers."""
@@ -17,13 +20,19 @@ COMMON = ("name", "num_steps", "cfg_scale", "cfg_channels", "spacing")
 class SolverSettings:
     """How images are sampled."""
 
-    name: Literal["ddpm", "ddim", "dpm_solver", "euler_maruyama"] = "ddim"
+    name: Literal[
+        "ddpm", "ddim", "dpm_solver", "euler_maruyama", "flow_euler", "flow_heun", "sit_sde"
+    ] = "ddim"
+    """The last three, and ``dpm_solver``, run on ``diffusion.process: flow``."""
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Calls of the network per image."""
+    """Calls of the network per image; ``flow_heun`` makes two per step."""
     cfg_scale: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance; 1 is off."""
     cfg_channels: Count | None = None
     """Guide only the first channels (3 of 4 in DiT's code); null guides all."""
+    cfg_interval: tuple[float, float] | None = None
+    """Clock times, low and high, between which guidance is on (Kynkaanniemi et al. 2024). Outside
+    of them only the rows with labels run. Null: always."""
     spacing: Literal["linspace", "leading", "trailing"] = "linspace"
     """Timesteps of a process with 1000 of them. The continuous process and singlestep
     ``dpm_solver`` lay out their own times and refuse another value."""
@@ -38,8 +47,32 @@ class SolverSettings:
     algorithm: Literal["dpmsolver++", "dpmsolver"] = "dpmsolver++"
     """``dpm_solver`` only: DPM-Solver++ integrates in the data, DPM-Solver in the noise."""
     end_time: Annotated[float, Field(ge=1e-3, lt=1000)] | None = None
-    """Continuous process only, in [0, 1000]. ``dpm_solver`` ends there; ``euler_maruyama`` steps
-    from there to 0. Null takes 0.1 and 1, as U-ViT's code does."""
+    """Process ``vp`` and ``sit_sde`` only, in [0, 1000]. ``dpm_solver`` ends there; the others
+    step from there to 0. Null takes 0.1 and, for ``euler_maruyama``, 1, as U-ViT's code does, and
+    40 for ``sit_sde``, as SiT's does."""
+    shift: Positive = 1.0
+    """Process ``flow`` with ``flow_euler``, ``flow_heun`` or ``dpm_solver``: moves the times
+    towards the noise (SD3, Eq. 23). The clock counts after it."""
+
+    @rules
+    def _rules(self) -> Iterator[Mistake]:
+        if self.cfg_interval is None:
+            return
+        low, high = self.cfg_interval
+        if not 0 <= low < high <= 1000:
+            reason = f"must be two rising times in [0, 1000], got {low:g} and {high:g}"
+            yield "cfg_interval", reason, "null guides always"
+        elif low == 0 and high == 1000:
+            yield "cfg_interval", "0 to 1000 is the whole clock", "remove the key"
+        elif self.cfg_scale == 1:
+            reason = f"guidance is off, got {low:g} to {high:g}"
+            yield "cfg_interval", reason, "set cfg_scale above 1, or remove the key"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data; the keys of flow matching and intervals only where they are set."""
+        data = asdict(self)
+        unused = ("cfg_interval", None), ("shift", 1.0)
+        return {key: data[key] for key in data if (key, data[key]) not in unused}
 
     @property
     def options(self) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
     record = TrialRecord(
         number=job.number,
         depths=job.schedule.depths,
+        edges=job.schedule.edges,
         label=job.label,
         origin=job.origin,
         state=TrialState.COMPLETE,
@@ -188,6 +189,7 @@ def _save(
 ) -> None:
     from schedsearch.backbones.registry import family_of
     from schedsearch.evaluation.grid import save_grid
+    from schedsearch.methods.kinds import numbers_of
     from schedsearch.methods.method_file import MethodFile, write_method_file
     from schedsearch.schedules.schedule_file import (
         ScheduledBackbone,
@@ -204,6 +206,7 @@ def _save(
             save_weights(weights, target, about)
     save_grid(quality.samples, folder.trial(job.number) / "samples.png")
     name = job.label or f"trial-{job.number:04d}"
+    clock = bench.settings.diffusion.clock
     backbone = ScheduledBackbone(
         family=family_of(bench.settings.backbone), num_exit_blocks=net.num_exit_blocks
     )
@@ -214,7 +217,7 @@ def _save(
                 name=name,
                 kind="schedule",
                 backbone=backbone,
-                numbers={"depths": list(job.schedule.depths)},
+                numbers=numbers_of(job.schedule, clock),
                 network={"adapters": {"exits": list(exits)}},
                 weights=target.name,
                 weights_sha256=sha256_of(target),
@@ -225,7 +228,12 @@ def _save(
     write_schedule_file(
         folder.trial(job.number) / SCHEDULE_FILE,
         ScheduleFile(
-            name=name, backbone=backbone, depths=job.schedule.depths, weights=target.name
+            name=name,
+            backbone=backbone,
+            depths=job.schedule.depths,
+            edges=job.schedule.edges,
+            clock=clock,
+            weights=target.name,
         ),
         checksum=True,
     )

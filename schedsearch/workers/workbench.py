@@ -20,7 +20,7 @@ from schedsearch.data.loading import load_reference_source, load_source
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.features import build_extractor
-from schedsearch.evaluation.latency import measure_schedules
+from schedsearch.evaluation.latency import cost_times, measure_schedules
 from schedsearch.evaluation.quality import Auditor, Quality, measure_quality, protocol_digest
 from schedsearch.evaluation.real_images.neighbours import load_or_compute_neighbours
 from schedsearch.evaluation.real_images.reference import load_or_compute_reference
@@ -67,10 +67,10 @@ class Workbench:
 
     @cached_property
     def visits(self) -> tuple[int, ...]:
-        """Network calls of the solver per interval, data -> noise."""
+        """Network calls of the solver per interval by cost, data -> noise."""
         num_intervals = self.settings.space.num_intervals
-        probe = ExitSchedule(tuple(range(num_intervals)))
-        counts = Counter(probe.visited(self.solver.times))
+        probe = self.settings.space.build().schedule(range(num_intervals))
+        counts = Counter(probe.visited(cost_times(self.solver)))
         return tuple(counts[interval] for interval in range(num_intervals))
 
     def solver_with(self, num_steps: int | None) -> Solver:

@@ -53,6 +53,7 @@ class NotAModule:
 def test_registry_holds_the_official_sizes() -> None:
     assert list(REGISTRY) == [
         *(f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (2, 4, 8)),
+        *(f"SiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (2, 4, 8)),
         *(f"U-ViT-{size}/{patch}" for size in ("S", "S-deep", "M", "L", "H") for patch in (2, 4)),
     ]
     family, sizes = REGISTRY["DiT-XL/2"]

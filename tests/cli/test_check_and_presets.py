@@ -36,6 +36,24 @@ def test_check_prints_every_mistake(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(lines) == 8
 
 
+@pytest.mark.parametrize(
+    ("diffusion", "shown"),
+    [
+        ("{betas: cosine, prediction: v}", "cosine betas, the network predicts v"),
+        ("{process: flow, time: sit}", "fed 1 - sigma and predicts data - noise; clock: 1000"),
+        ("{process: flow, time: sigma}", "is fed sigma and predicts noise - data; clock"),
+        ("{process: flow, time: sigma1000, prediction: x0}", "fed 1000 sigma and predicts the d"),
+    ],
+)
+def test_check_says_what_the_network_is_fed(
+    diffusion: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solver = "flow_euler" if "flow" in diffusion else "ddim"
+    options = ("-o", f"diffusion={diffusion}", "-o", f"solver={{name: {solver}}}")
+    assert main(["check", "digits_dit", *options]) == 0
+    assert shown in capsys.readouterr().out
+
+
 def test_check_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "digits_dit", "-o", "space.max_depth=11"]) == 2
     assert capsys.readouterr().err == (
@@ -67,6 +85,15 @@ def test_presets_scaled(capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("10 10  9  9  7  7  6  6  4  4", "7.2", "72%", "30.5%"):
         assert text in d3
     assert "floor(d * 10 / D + 1/2)" in out
+
+
+def test_presets_on_the_clock_of_flow_matching(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets", "--clock", "flow"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    d3 = next(line for line in lines if line.startswith("D3-DiT"))
+    assert cells(d3) == ["D3-DiT@flow", "28", "28 28 28 28 24 24 24 20 20 16", "24.0", "86%", "-"]
+    assert not any(line.startswith("D3-DiT ") for line in lines)
+    assert "signal-to-noise ratio" in lines[-1]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.guidance import learns_variance, null_label_of
 from schedsearch.backbones.registry import build_backbone
+from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.uvit import UViT
 from schedsearch.config import InvalidFileError, read_settings
 from schedsearch.config.backbone_arguments import (
@@ -26,7 +27,7 @@ from schedsearch.search.study.warm_starts import read_warm_starts
 from schedsearch.settings import BackboneSettings
 
 Edited = Callable[..., Path]
-NETS = {"dit": DiT, "uvit": UViT}
+NETS = {"dit": DiT, "sit": SiT, "uvit": UViT}
 
 DIT = (
     "family: dit",
@@ -104,7 +105,7 @@ def test_what_the_rules_know_is_what_is_built(backbone: BackboneSettings) -> Non
     assert arguments.real_classes == (net.num_classes or 0)
     usable = net.num_classes is not None and null_label_of(net) is not None
     assert arguments.has_null_class == usable
-    assert arguments.learn_sigma == learns_variance(net)
+    assert arguments.predicts_variance == learns_variance(net)
 
 
 def test_nothing_is_known_of_a_custom_class() -> None:
@@ -122,7 +123,7 @@ def test_a_u_vit_is_valid_with_guidance(uvit: Edited) -> None:
     ("old", "new", "message"),
     [
         ("family: uvit", "family: u-vit", "unknown family 'u-vit'; did you mean 'uvit'?"),
-        ("family: uvit", "family: cnn", "write dit, uvit, or package.module:Class"),
+        ("family: uvit", "family: cnn", "write dit, sit, uvit, or package.module:Class"),
         ("family: uvit", "name: U-ViT-S/2", "fixes patch_size to 2; remove the key, or use "
          "family: uvit instead of name"),
         ("family: uvit", "name: U-ViT-S2", "did you mean 'U-ViT-S/2'?"),
@@ -164,3 +165,17 @@ def test_presets_scale_to_the_decoder(uvit: Edited) -> None:
         "D3-DiT": (6, 6, 5, 5, 4, 4, 3, 3, 3, 3),  # the same shares of a DiT's depth
     }
     assert all(a >= b for s in starts.values() for a, b in itertools.pairwise(s))
+
+
+def test_a_sit_is_a_network_of_flow_matching_and_says_its_time(edited: Edited) -> None:
+    path = edited(("family: dit", "family: sit"))
+    solver = "\nsolver: {name: flow_euler, num_steps: 4}\n"
+    text = path.read_text()
+    path.write_text(text + solver + "diffusion: {betas: linear}\n")
+    assert "diffusion.process: a SiT is trained by flow matching, got ddpm" in mistakes(path)
+    path.write_text(text + solver + "diffusion: {process: flow}\n")
+    assert "diffusion.time: process: flow must say how" in mistakes(path)
+    path.write_text(text + solver + "diffusion: {process: flow, time: sit}\n")
+    assert read_settings(path).diffusion.time == "sit"
+    path.write_text(text + solver)
+    assert read_settings(path).diffusion.time == "sit", "the default of a SiT"

@@ -203,4 +203,4 @@ def test_unknown_features_list_the_known_ones() -> None:
     (problem,) = problems_of_features(MNIST, features="lenett")
     assert "did you mean 'lenet'?" in problem
     (problem,) = problems_of_features(MNIST, features="zzz")
-    assert "known are digits, digits_mlp, mnist_cnn, lenet, inception" in problem
+    assert "known are digits, digits_mlp, mnist_cnn, tiles_cnn, tiles_resnet, lenet" in problem

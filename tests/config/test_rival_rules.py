@@ -135,7 +135,7 @@ def test_steps_are_fitted_to_a_run_without_noise_in_its_steps(
     ((key, text),) = problems_of({"mine": entry}, **changes)
     assert key == "rivals.mine"
     assert shown in text
-    assert "use ddim with eta: 0 or dpm_solver" in text
+    assert "use ddim with eta: 0, dpm_solver or flow_euler" in text
 
 
 def test_fewer_steps_than_the_solver_takes() -> None:

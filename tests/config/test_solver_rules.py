@@ -44,14 +44,14 @@ def test_what_fits_is_accepted(betas: str, options: dict[str, Any]) -> None:
         (
             "vp",
             {"name": "ddim"},
-            "solver.name: ddim steps through timesteps, but diffusion.betas: vp has none; set "
-            "it to dpm_solver or euler_maruyama, or diffusion.betas to linear or cosine",
+            "solver.name: ddim cannot run on the process vp; set it to dpm_solver or "
+            "euler_maruyama, or diffusion.process to ddpm",
         ),
         (
             "cosine",
             {"name": "euler_maruyama"},
-            "solver.name: euler_maruyama needs the continuous process; set it to ddpm, or "
-            "diffusion.betas to vp",
+            "solver.name: euler_maruyama cannot run on the process ddpm; set it to ddpm or ddim "
+            "or dpm_solver, or diffusion.process to vp",
         ),
         (
             "linear",

@@ -31,6 +31,25 @@ def gaussian_denoiser(process: NoiseProcess) -> Callable[[Tensor, float], Tensor
     return denoise
 
 
+def gaussian_velocity(process: NoiseProcess) -> Callable[[Tensor, float], Tensor]:
+    """The best velocity, noise minus data, in closed form."""
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        alpha, sigma = scales_at(process, t)
+        return (sigma - alpha * STD**2) * (x - alpha * MEAN) / (
+            alpha**2 * STD**2 + sigma**2
+        ) - MEAN
+
+    return velocity
+
+
+def best_denoiser(solver: Solver) -> Callable[[Tensor, float], Tensor]:
+    """What the solver wants, for this data."""
+    assert isinstance(solver.process, NoiseProcess)
+    make = gaussian_velocity if solver.process.kind == "flow" else gaussian_denoiser
+    return make(solver.process)
+
+
 def bent_denoiser(x: Tensor, t: float) -> Tensor:
     """Some smooth, nonlinear function of x and t."""
     return torch.tanh(x * (0.5 + t / 1000)) + 0.1 * math.sin(t / 100)
@@ -63,7 +82,7 @@ def flow_error(solver: Solver, end_time: float | None) -> float:
     whitened = (noise - alpha * MEAN) / math.hypot(alpha * STD, sigma)
     alpha, sigma = (1.0, 0.0) if end_time is None else scales_at(solver.process, end_time)
     exact = alpha * MEAN + math.hypot(alpha * STD, sigma) * whitened
-    samples = solver.sample(gaussian_denoiser(solver.process), noise)
+    samples = solver.sample(best_denoiser(solver), noise)
     return float((samples - exact).abs().max())
 
 
@@ -90,5 +109,5 @@ def moments(solver: Solver) -> tuple[float, float]:
 
     start = torch.zeros_like(rows)
     start[1] = 1.0
-    out = solver.sample(gaussian_denoiser(solver.process), start, step_noise).flatten()
+    out = solver.sample(best_denoiser(solver), start, step_noise).flatten()
     return float(out[0]), float((out[1:] - out[0]).square().sum().sqrt())

@@ -37,7 +37,7 @@ def curved(x: Tensor, t: float) -> Tensor:
 
 
 def batches(denoiser: Denoiser, *noises: Tensor) -> list[CalibrationBatch]:
-    return [CalibrationBatch(noise=noise, start=lambda: denoiser) for noise in noises]
+    return [CalibrationBatch(noise=noise, start=lambda wants: denoiser) for noise in noises]
 
 
 def fitted(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from schedsearch.diffusion.flow import FlowProcess
 from schedsearch.diffusion.losses import TrainingLoss, mse
 from schedsearch.diffusion.process import DDPMProcess, VPProcess
 from schedsearch.diffusion.variational import VariationalBound
@@ -193,8 +194,10 @@ def test_what_hybrid_cannot_do() -> None:
     with pytest.raises(ConfigError, match=r"backbone has none .* set recipe.loss to mse or auto"):
         TrainingLoss("hybrid", DDPMProcess(), learns_variance=False)
     for kind in ("hybrid", "auto"):
-        with pytest.raises(ConfigError, match=r"diffusion.betas is vp; set recipe.loss to mse"):
+        with pytest.raises(ConfigError, match=r"the process is vp; set recipe.loss to mse"):
             TrainingLoss(kind, VPProcess(), learns_variance=True)
+        with pytest.raises(ConfigError, match=r"the process is flow; set recipe.loss to mse"):
+            TrainingLoss(kind, FlowProcess("sit"), learns_variance=True)
     x0, noise, output = batch(1)
     loss = TrainingLoss("hybrid", DDPMProcess(), learns_variance=True)
     with pytest.raises(ConfigError, match=r"4 output channels.* but it has 2"):

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from gaussian_data import MEAN, Tape, bent_denoiser, gaussian_denoiser, make_noise
+from gaussian_data import MEAN, Tape, bent_denoiser, best_denoiser, make_noise
 from torch import Tensor
 
+from schedsearch.diffusion.flow import FlowProcess
 from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.diffusion.solvers.times import Spacing, ddim_times, dpm_solver_times
@@ -21,6 +22,7 @@ PROCESSES: dict[str, NoiseProcess] = {
     "linear": DDPMProcess(),
     "cosine": DDPMProcess("cosine"),
     "vp": VPProcess(),
+    "flow": FlowProcess("sigma1000"),
 }
 SPACINGS: tuple[Spacing, ...] = ("linspace", "leading", "trailing")
 DPM = [
@@ -43,7 +45,14 @@ CONTINUOUS: list[dict[str, Any]] = [
     {"name": "dpm_solver", "end_time": 1.0},
     *DPM,
 ]
+FLOW: list[dict[str, Any]] = [
+    *({"name": name} for name in ("flow_euler", "flow_heun", "sit_sde", "dpm_solver")),
+    *({"name": name, "shift": 3.0} for name in ("flow_euler", "flow_heun", "dpm_solver")),
+    {"name": "sit_sde", "end_time": 10.0},
+    {"name": "dpm_solver", "order": 1},
+]
 ALL = [
+    *(("flow", options) for options in FLOW),
     *(("linear", options) for options in DISCRETE),
     *(("cosine", options) for options in DISCRETE),
     *(("vp", options) for options in CONTINUOUS),
@@ -73,15 +82,22 @@ def denoiser_of(wants_variance: bool, calls: list[float]) -> Any:
 @pytest.mark.parametrize("num_steps", [4, 7, 15, 50])
 @pytest.mark.parametrize(("process", "options"), ALL, ids=name_of)
 def test_contract_of_every_solver(process: str, options: dict[str, Any], num_steps: int) -> None:
+    num_steps += num_steps % 2 if options["name"] == "flow_heun" else 0
     settings = SolverSettings(num_steps=num_steps, **options)
     solver = build_solver(settings, PROCESSES[process], learned_variance=True)
+    assert solver.wants == ("velocity" if process == "flow" else "eps")
     learned = options.get("variance") == "learned"
-    stochastic = "eta" in options or options["name"] in ("ddpm", "euler_maruyama")
+    stochastic = "eta" in options or options["name"] in (
+        "ddpm",
+        "euler_maruyama",
+        "sit_sde",
+    )
     assert solver.wants_variance == learned
     assert solver.process is PROCESSES[process]
     assert solver.num_steps == num_steps == len(solver.times)
     assert all(isinstance(t, float) and 0 <= t <= 1000 for t in solver.times)
-    assert all(a > b for a, b in itertools.pairwise(solver.times))
+    again = solver.calls_per_step > 1  # Heun's next step starts where the last one ended
+    assert all(a > b or (again and a == b) for a, b in itertools.pairwise(solver.times))
     ExitSchedule.flat(3).visited(solver.times)  # on the clock, so no error
 
     noise = make_noise(2, torch.float32)
@@ -125,6 +141,10 @@ def possible_steps(process: str, options: dict[str, Any]) -> range:
     """Numbers of steps up to 1000 that a solver takes."""
     if options.get("method") == "singlestep":  # one update; the third order ends with a lower one
         return range({1: 1, 2: 2, 3: 4}[options["order"]], 1001)
+    if process == "flow":
+        return {"flow_heun": range(2, 1001, 2), "sit_sde": range(2, 1001)}.get(
+            options["name"], range(1, 1001)
+        )
     if options["name"] != "dpm_solver" or process == "vp":
         return range(1, 1001)
     # Equal steps in time must end before timestep 0, and visit none twice.
@@ -142,7 +162,8 @@ def test_extreme_numbers_of_steps(process: str, options: dict[str, Any], num_ste
             build_solver(settings, PROCESSES[process], learned_variance=True)
         return
     solver = build_solver(settings, PROCESSES[process], learned_variance=True)
-    assert len(set(solver.times)) == num_steps
+    again = num_steps // 2 - 1 if solver.calls_per_step == 2 else 0
+    assert len(set(solver.times)) == num_steps - again
     if num_steps > 2:
         return  # costs seconds, and the next test does it once
     noise = make_noise(1, torch.float32)
@@ -158,6 +179,8 @@ def test_extreme_numbers_of_steps(process: str, options: dict[str, Any], num_ste
         ("linear", {"name": "dpm_solver", "num_steps": 999, "order": 3}),
         ("vp", {"name": "dpm_solver", "method": "singlestep", "order": 3}),
         ("vp", {"name": "euler_maruyama"}),
+        *(("flow", {"name": name}) for name in ("flow_euler", "flow_heun", "sit_sde")),
+        ("flow", {"name": "dpm_solver", "shift": 3.0}),
     ],
 )
 def test_a_thousand_steps(process: str, options: dict[str, Any]) -> None:
@@ -167,7 +190,7 @@ def test_a_thousand_steps(process: str, options: dict[str, Any]) -> None:
     assert bool(torch.isfinite(samples).all())
     # With the best denoiser of N(MEAN, STD ** 2), the start at its mean ends at the mean.
     still = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
-    found = solver.sample(gaussian_denoiser(solver.process), still, lambda: still)
+    found = solver.sample(best_denoiser(solver), still, lambda: still)
     assert float(found) == pytest.approx(MEAN, abs=0.01)
 
 
@@ -248,9 +271,13 @@ def test_auto_takes_the_variance_that_is_there(learned_variance: bool, expected:
 @pytest.mark.parametrize(
     ("process", "options", "message"),
     [
-        ("vp", {"name": "ddim"}, r"solver\.name: ddim steps.*; set it to dpm_solver or euler"),
-        ("vp", {"name": "ddpm"}, r"solver\.name: ddpm steps.*; set it to dpm_solver or euler"),
-        ("linear", {"name": "euler_maruyama"}, r"solver\.name: .*continuous.*; set it to ddpm"),
+        ("vp", {"name": "ddim"}, r"solver\.name: ddim cannot.*; set it to dpm_solver or euler"),
+        ("vp", {"name": "ddpm"}, r"solver\.name: ddpm cannot.*; set it to dpm_solver or euler"),
+        ("linear", {"name": "euler_maruyama"}, r"solver\.name: .*process ddpm; set it to ddpm"),
+        ("linear", {"name": "flow_euler"}, r"solver\.name: .*process ddpm; .*process to flow"),
+        ("flow", {"name": "ddpm"}, r"solver\.name: .*process flow; set it to flow_euler or"),
+        ("flow", {"name": "flow_heun", "num_steps": 7}, r"solver\.num_steps: .*two .*an even"),
+        ("flow", {"name": "sit_sde", "shift": 3.0}, r"solver\.shift: .*equal steps"),
         ("linear", {"name": "ddpm", "variance": "learned"}, r"solver\.variance: .*; set it to a"),
         ("linear", {"name": "ddpm", "eta": 0.5}, r"solver\.eta: .*ddim, got 0\.5.*; remove"),
         ("linear", {"name": "dpm_solver", "num_steps": 1000}, r"solver\.num_steps: .*999 steps"),
@@ -273,5 +300,5 @@ def test_a_missing_variance_is_named() -> None:
 def test_all_settings_are_covered() -> None:
     # A new option must be added to ALL, or the contract test does not see it.
     tested = {key for _, options in ALL for key in options}
-    others = {"num_steps", "cfg_scale", "cfg_channels"}
+    others = {"num_steps", "cfg_scale", "cfg_channels", "cfg_interval"}
     assert {field.name for field in dataclasses.fields(SolverSettings)} - others == tested

@@ -62,6 +62,7 @@ class EulerSolver:
     def __init__(self, meter=None, num_steps=10):
         self.meter, self.num_steps = meter or Meter(), num_steps
         self.process, self.wants_variance = DDPMProcess(), False
+        self.wants, self.cfg_interval, self.calls_per_step = "eps", None, 1
 
     @property
     def times(self):

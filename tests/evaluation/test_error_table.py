@@ -1,5 +1,7 @@
 """The error table: which cells, paired, stratified, seeded, and how it fails."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from torch import Tensor, nn
 
 from schedsearch.data.digits import load_digits
 from schedsearch.data.sources import ImagesInMemory
-from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess
+from schedsearch.diffusion.flow import FlowProcess
+from schedsearch.diffusion.process import DDPMProcess, NoiseProcess, VPProcess, build_process
 from schedsearch.evaluation.error_table import (
     loss_weights,
     measure_error_table,
@@ -17,6 +20,7 @@ from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
+from schedsearch.settings import DiffusionSettings
 
 
 class Shifted(nn.Module):
@@ -199,6 +203,33 @@ def test_equal_errors_of_the_noise_weigh_the_same_whatever_is_predicted(process)
     assert weighted["x0"][0] < weighted["eps"][0]  # the cut
 
 
+def test_an_error_weighs_the_same_in_flow_matching_at_the_same_snr() -> None:
+    vp = VPProcess()
+    t = torch.tensor([100.0, 400.0, 900.0], dtype=torch.float64)
+    alpha, sigma = vp.scales(t)
+    clock = 1000 * sigma / (alpha + sigma)  # where flow matching has this ratio
+    error = 0.3 * torch.ones(3, dtype=torch.float64)
+    flow_alpha = 1 - clock / 1000
+    errors = {"velocity": error / flow_alpha, "eps": error}
+    for prediction, own in errors.items():
+        found = loss_weights(FlowProcess("sit", prediction), clock) * own**2
+        torch.testing.assert_close(found, alpha * 0.09)
+
+
+def test_flow_matching_is_measured_from_data_to_noise() -> None:
+    process = FlowProcess("sigma1000")
+
+    class Zero(Shifted):
+        def forward(self, x, t, y, *, exit_depth):
+            return torch.zeros_like(x)
+
+    losses = np.array(measure(Zero(process), process=process, num_images=200).losses)[:, 0]
+    sigma = torch.linspace(0, 1, 5001, dtype=torch.float64)[:-1]
+    # The velocity is the noise for images of zero, and its error counts (1 - sigma)^2 alpha.
+    weights = (1 - sigma) ** 3 / torch.hypot(1 - sigma, sigma)
+    np.testing.assert_allclose(losses, weights.view(5, -1).mean(1).numpy(), rtol=0.15)
+
+
 def test_x0_prediction_has_a_finite_weight_at_the_data() -> None:
     process = VPProcess("x0")
     assert loss_weights(process, torch.zeros(1)).tolist() == [5.0]
@@ -218,3 +249,22 @@ def test_classes_without_labels() -> None:
     net.num_classes = 10
     with pytest.raises(ConfigError, match="10 classes, but the data has no labels"):
         measure(net)
+
+
+def test_the_cells_follow_the_edges() -> None:
+    edges = (0.0, 40.5, 500.0, 1000.0)
+    net = Shifted(DDPMProcess())
+    table = measure(net, space=SearchSpace(4, 4, 3, edges=edges), num_images=50)
+    assert table.num_intervals == 3
+    times = [t for t, _ in net.seen]
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
+        inside = times[50 * i : 50 * (i + 1)]
+        assert low <= min(inside)
+        assert max(inside) < high
+        parts = sorted((t - low) / (high - low) for t in inside)
+        assert max(abs(p - (k + 0.5) / 50) for k, p in enumerate(parts)) < 0.04
+    flow = build_process(DiffusionSettings(process="flow", time="sigma"))
+    generator = torch.Generator().manual_seed(0)
+    drawn = stratified_times(flow, 0, 3, 50, generator, edges)
+    assert drawn.is_floating_point()
+    assert drawn.max() < 40.5

@@ -11,6 +11,7 @@ from torch import nn
 from schedsearch.evaluation.latency import (
     LatencyBench,
     LatencyProtocol,
+    cost_times,
     latency_protocol,
     measure_interleaved,
     measure_schedules,
@@ -150,6 +151,21 @@ def test_guidance_doubles_the_calls(net, solver, meter, protocol):
     found = measure_interleaved(net, {}, solver, guided, repeats=1, clock=FakeClock(meter))
     full = _cost(ExitSchedule.flat(5), solver)
     assert found["full"].median_ms == 2 * (full - 7) + 7
+
+
+@pytest.mark.parametrize("interval", [(300.0, 700.0), (0.0, 940.0), (100.0, 1000.0)])
+def test_guidance_in_an_interval_doubles_the_calls_inside(net, solver, meter, protocol, interval):
+    solver.cfg_interval = interval
+    guided = LatencyProtocol(**{**protocol.to_dict(), "cfg_scale": 2.0})
+    doubled = [t for t in solver.times if interval[0] <= t <= interval[1]]
+    cost = _cost(TIGHT, solver) + sum(2 + 3 * TIGHT.depth_at(t) for t in doubled)
+    found = measure_interleaved(
+        net, {"t": TIGHT}, solver, guided, repeats=1, clock=FakeClock(meter)
+    )
+    assert found["t"].median_ms == pytest.approx(cost)
+    table = measure_table(net, solver, guided, repeats=1, clock=FakeClock(meter))
+    assert table.predict(TIGHT, cost_times(solver)) == pytest.approx(cost)
+    assert table.num_calls == 10 + len(doubled)
 
 
 def test_half_precision_runs_on_a_copy(net, solver, meter, protocol):

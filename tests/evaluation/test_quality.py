@@ -121,6 +121,7 @@ class Replay:
     """A "solver" that returns real digits."""
 
     num_steps, times, process, wants_variance = 1, (0.0,), DDPMProcess(), False
+    wants, cfg_interval, calls_per_step = "eps", None, 1
 
     def __init__(self, first):
         images = load_digits().images[first : first + 400]
@@ -147,6 +148,7 @@ def test_copies_of_training_images_are_noticed(tmp_path, extractor, reference, n
 def test_real_images_score_far_better_than_noise(extractor, reference, net):
     class Identity:
         num_steps, times, process, wants_variance = 1, (0.0,), DDPMProcess(), False
+        wants, cfg_interval, calls_per_step = "eps", None, 1
 
         def sample(self, denoiser, noise, step_noise=None):
             return noise

@@ -65,6 +65,25 @@ def test_custom_model_and_trainer(tmp_path: Path) -> None:
     assert "Min-SNR weighting with gamma=5" in log
 
 
+@pytest.mark.slow
+def test_flow_matching_model(tmp_path: Path) -> None:
+    printed = run(
+        "05_flow_matching_model.py",
+        "--output=out",
+        "--pretrain-steps=20",
+        "--num-steps=2",
+        "--num-samples=40",
+        "--n-trials=3",
+        "--workers=1",
+    )
+    assert "trained the painter: velocity loss" in printed
+    assert "four images from Python: pixel std" in printed
+    folder = tmp_path / "out" / "run"
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert [row["evaluation"]["nfe"] for row in rows] == [20, 20, 20]
+    assert "prediction: x0" in (folder / "space.yaml").read_text()
+
+
 def test_use_exported_schedule(tmp_path: Path) -> None:
     (tmp_path / "flat.yaml").write_text(
         "schema: schedsearch.schedule/1\n"
@@ -78,6 +97,23 @@ def test_use_exported_schedule(tmp_path: Path) -> None:
     printed = run("03_use_exported_schedule.py", "--schedule=flat.yaml", *small)
     assert "saved: " in printed
     assert (tmp_path / "two.png").is_file()
+
+
+def test_enable_on_a_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "fast.yaml").write_text(
+        "schema: schedsearch.schedule/1\n"
+        "name: fast\n"
+        "backbone: {family: dit, num_exit_blocks: 4, fingerprint: 'sha256:0123'}\n"
+        "depths: [4, 4, 4, 4, 4, 2, 2, 2, 2, 2]\n"
+        "weights: fast.safetensors\n"
+    )
+    small = ["--num=1", "--num-steps=4", "--rounds=1"]
+    printed = run("04_enable_on_a_pipeline.py", "--schedule=fast.yaml", *small)
+    assert "blocks run: 12 of 16 (25.0% saved), last clock time: 0" in printed
+    assert "blocks per step, noise -> data: 2 2 4 4" in printed
+    assert "time saved: " in printed
+    printed = run("04_enable_on_a_pipeline.py", "--schedule=D3-DiT", "--blocks=4", *small)
+    assert "blocks, data -> noise: 4 4 3 3 3 3 2 2 2 2" in printed
 
 
 def test_no_example_is_forgotten() -> None:

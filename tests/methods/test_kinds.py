@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from schedsearch.exceptions import CheckpointError, ConfigError
-from schedsearch.methods.kinds import _BUILDERS, build_method
+from schedsearch.methods.kinds import _BUILDERS, build_method, numbers_of
 from schedsearch.methods.loading import load_method
+from schedsearch.schedules.exit_schedule import ExitSchedule
 from tests.backbones.small_models import DEPTH, make_dit
 from tests.methods.test_method_loading import NUMBERS, sample, write
 
@@ -42,7 +43,7 @@ from tests.methods.test_method_loading import NUMBERS, sample, write
         ("stitch", {"share": 1.5}, r"share must lie in \[0, 1\], got 1.5"),
         ("stitch", {"share": None}, "share: required key is missing"),
         ("steps", {"num_steps": 3}, "num_steps: unknown key"),
-        ("fitted_steps", {"output": "eps"}, "output: must be noise or data"),
+        ("fitted_steps", {"output": "eps"}, "output: must be noise, data or velocity"),
         ("fitted_steps", {"times": []}, "times: must be a list of at least 1"),
         ("fitted_steps", {"times": [950, 650]}, "must be one per time, 2, got 3"),
         ("fitted_steps", {"times": [950, 350, 650]}, "times: must fall from noise to data"),
@@ -113,3 +114,20 @@ def test_without_scale_and_shift_the_weights_are_not_read(tmp_path: Path) -> Non
     assert not torch.equal(corrected, images)
     (tmp_path / "own.safetensors").unlink()
     assert torch.equal(sample(make_dit().eval(), load_method(plain.path)), images)
+
+
+def test_a_schedule_keeps_its_edges_and_its_clock() -> None:
+    plain, edges = ExitSchedule((5, 4, 3)), (0.0, 250.0, 600.0, 1000.0)
+    assert numbers_of(plain, "ddpm") == {"depths": [5, 4, 3]}
+    numbers = numbers_of(ExitSchedule((5, 4, 3), edges), "flow")
+    assert numbers == {"depths": [5, 4, 3], "edges": list(edges), "clock": "flow"}
+    for given, schedule, clock in (
+        (numbers_of(plain, "ddpm"), plain, "ddpm"),
+        (numbers, ExitSchedule((5, 4, 3), edges), "flow"),
+    ):
+        found = build_method("schedule", given, None, 5)
+        assert found == schedule
+        assert isinstance(found, ExitSchedule)
+        assert found.clock == clock
+    with pytest.raises(ConfigError, match="3 intervals have 4 edges, got 2"):
+        build_method("schedule", {"depths": [5, 4, 3], "edges": [0, 1000]}, None, 5)

@@ -155,6 +155,8 @@ def test_fitted_steps_run_with_their_own_solver_only(tmp_path: Path) -> None:
             loaded.begin(net, times, guided=False)
     with pytest.raises(ConfigError, match=r"fitted with cfg_scale 1, but got 1\.5; use the same"):
         build_solver_for(loaded.file, replace(settings, cfg_scale=1.5), process)
+    with pytest.raises(ConfigError, match=r"same guidance in all calls, but solver\.cfg_interval"):
+        build_solver_for(loaded.file, replace(settings, cfg_interval=(1.0, 9.0)), process)
 
 
 # ---- networks -----------------------------------------------------------------------------------

@@ -78,6 +78,13 @@ def test_filled_marks_stand_at_the_fid_of_the_search(draw: Draw) -> None:
     assert bars_of(axes) == []
 
 
+def test_the_schedules_say_the_edges_of_their_intervals(draw: Draw) -> None:
+    _, equal = draw(results_of())
+    assert equal.get_xlabel() == "interval of diffusion time, data → noise"
+    _, shifted = draw(results_of(space={"edges": {"shift": 3.0}}))
+    assert "edges 0 250 428.57 562.5 " in shifted.get_xlabel()
+
+
 def test_held_out_seeds_add_an_interval(draw: Draw) -> None:
     results = results_of(confirmed({1: 4.2, 2: 3.1}))
     axes, _ = draw(results)

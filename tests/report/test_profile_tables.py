@@ -114,6 +114,20 @@ def test_the_error_table_shows_the_excess_in_thousandths() -> None:
     assert "pretrained weights" in text_of(error_table(profile_of(errors=untuned)))
 
 
+def test_the_error_table_says_where_its_intervals_end(tmp_path: Path) -> None:
+    space = {"num_intervals": 3, "edges": [0, 250, 600, 1000]}
+    profile = profile_of(settings=settings_of(space=space))
+    rows = [
+        line.replace("│", " ").split()
+        for line in text_of(error_table(profile)).splitlines()
+        if "│" in line
+    ]
+    assert rows[0][:4] == ["data", "0", "250", "2"]
+    assert rows[2][:4] == ["noise", "2", "1000", "0"]
+    plot_error_table(profile, tmp_path / "table.png")
+    assert imread(tmp_path / "table.png").shape[0] > 300
+
+
 def test_plans_beside_full_depth_by_latency() -> None:
     text = text_of(plans_table(profile_of()))
     assert text.index("plan 2") < text.index("plan 1") < text.index("full")

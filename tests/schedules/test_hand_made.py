@@ -20,7 +20,9 @@ TABLE_5 = {
 
 
 def test_values_of_table_5() -> None:
-    assert {name: schedule.depths for name, schedule in presets.items()} == TABLE_5
+    assert {name: row.schedule.depths for name, row in HAND_MADE.items()} == TABLE_5
+    assert {name: presets[name].depths for name in TABLE_5} == TABLE_5
+    assert set(presets) == {*TABLE_5, *(f"{name}@flow" for name in TABLE_5)}
     assert all(schedule.is_nonincreasing for schedule in presets.values())
 
 

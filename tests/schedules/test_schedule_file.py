@@ -1,5 +1,6 @@
 """Schedule files."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from schedsearch.config import InvalidFileError
 from schedsearch.exceptions import ConfigError
+from schedsearch.schedules.edges import shifted_edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.schedule_file import (
     ScheduledBackbone,
@@ -80,7 +82,7 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
             "",
             "not a schedule file; a schedule file begins",
         ),
-        ("schedule/1", "schedule/2", "mine.yaml:1:1: schema: unknown version"),
+        ("schedule/1", "schedule/3", "mine.yaml:1:1: schema: unknown version"),
         ("schedule/1", "front/1", "unknown schema 'schedsearch.front/1'"),
         ("10, 10, 9", "10, 11, 9", "mine.yaml:4:14: depths[1]: must be in [1, 10]"),
         ("10, 10, 9", "10, 0, 9", "depths[1]: must be in [1, 10], the exit blocks, got 0"),
@@ -108,3 +110,42 @@ def test_malformed_files(
 def test_any_shape_is_a_schedule(schedule_file_with: Callable[..., Path]) -> None:
     file = schedule_file_with(("[10, 10, 9, 9, 8, 8, 7, 7, 6, 6]", "[1, 9, 3]"))
     assert load_schedule(file).depths == (1, 9, 3)
+
+
+def test_edges_and_a_flow_clock_need_the_second_schema(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    edges = shifted_edges(10, 3.0)
+    for changes, lines in (
+        ({"edges": edges}, ["edges"]),
+        ({"clock": "flow"}, ["clock"]),
+        ({"edges": edges, "clock": "flow"}, ["edges", "clock"]),
+    ):
+        content = dataclasses.replace(D3, **changes)
+        write_schedule_file(file, content)
+        text = file.read_text()
+        keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
+        assert keys[:4] == ["schema", "name", "backbone", "depths"]
+        assert keys[4 : 4 + len(lines)] == lines
+        assert text.startswith("schema: schedsearch.schedule/2\n")
+        assert read_schedule_file(file) == content
+        schedule = load_schedule(file)
+        assert (schedule.edges, schedule.clock) == (changes.get("edges"), content.clock)
+        file.write_text(text.replace("schedule/2", "schedule/1"))
+        with pytest.raises(InvalidFileError, match=r"write schema: schedsearch\.schedule/2"):
+            read_schedule_file(file)
+
+
+def test_a_file_of_the_first_schema_is_on_the_clock_of_ddpm(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    write_schedule_file(file, D3)
+    assert file.read_text().startswith("schema: schedsearch.schedule/1\n")
+    assert load_schedule(file).clock == "ddpm"
+    assert load_schedule(file).edges is None
+
+
+def test_wrong_edges_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    write_schedule_file(file, dataclasses.replace(D3, edges=shifted_edges(10, 3.0)))
+    file.write_text(re.sub(r"edges: \[0.0, 250.0, ", "edges: [0.0, ", file.read_text()))
+    with pytest.raises(InvalidFileError, match="edges: 10 intervals have 11 edges, got 10"):
+        read_schedule_file(file)

@@ -1,5 +1,6 @@
 """The dashboard's note of a study: the search's front and the methods compared in its folder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from schedsearch.files.strict_json import to_document
 from schedsearch.report.method_tables import methods_note
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.results import RunResults
-from schedsearch.search.dashboard import TrialPublisher
+from schedsearch.search.dashboard import TrialPublisher, _note
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
 
 FRONT, METHODS = "## Pareto front of tiny", "## Methods of tiny"
@@ -78,6 +79,12 @@ def test_a_comparison_broken_off_before_its_latencies(tmp_path: Path) -> None:
     note = publish(run, [record_of(0, (10,) * 10)])
     assert FRONT in note
     assert METHODS in note
+
+
+def test_a_trial_says_where_its_intervals_end() -> None:
+    record = replace(record_of(0, (3, 2, 1)), edges=(0.0, 250.0, 600.0, 1000.0))
+    assert "| 0 (0 to 250) | 1 (250 to 600) | 2 (600 to 1000) |" in _note(record)
+    assert "| 0 | 1 | 2 |" in _note(record_of(0, (3, 2, 1)))
 
 
 def test_a_damaged_comparison_costs_the_note_and_not_the_run(

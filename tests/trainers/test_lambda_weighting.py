@@ -16,6 +16,17 @@ def test_linear_over_the_ten_intervals() -> None:
     assert weighting.weights(edges, 1).tolist() == pytest.approx([expected[i] for i in intervals])
 
 
+def test_it_goes_by_the_number_of_the_interval() -> None:
+    edges = (0.0, 250.0, 429.0, 562.0, 667.0, 750.0, 818.0, 875.0, 923.0, 964.0, 1000.0)
+    settings = LambdaSettings(kind="linear", max=4.0, until=1.0)
+    times = torch.tensor([0.0, 249.0, 250.0, 922.0, 963.9, 964.0, 1000.0])
+    expected = [1 + 3 * interval / 9 for interval in (0, 0, 1, 7, 8, 9, 9)]
+    weights = LambdaWeighting(settings, 100, edges).weights(times, 1)
+    assert weights.tolist() == pytest.approx(expected)
+    two = LambdaWeighting(settings, 100, (0.0, 300.0, 1000.0)).weights(times, 1)
+    assert two.tolist() == pytest.approx([1, 1, 1, 4, 4, 4, 4])
+
+
 @pytest.mark.parametrize(("until", "last"), [(0.0, 0), (0.5, 50), (1.0, 100)])
 def test_back_to_one_after_a_fraction_of_the_steps(until: float, last: int) -> None:
     weighting = LambdaWeighting(LambdaSettings(max=3.0, until=until), 100)

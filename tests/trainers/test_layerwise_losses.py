@@ -1,5 +1,6 @@
 """Losses over all exits, against their formulae."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tiny_finetunes import PROCESS, make_net, make_recipe, make_uvit
 from torch import Tensor, nn
 
+from schedsearch.diffusion.flow import FlowProcess
 from schedsearch.diffusion.losses import mse
 from schedsearch.diffusion.process import VPProcess
 from schedsearch.methods.exits.uncertainty import UncertaintyModule, WithUncertainty
@@ -211,6 +213,25 @@ def test_berxit_and_calm(weights: Any) -> None:
     torch.testing.assert_close(plain, expected)
     for error, found in zip(errors, maps, strict=True):
         expected = expected + (found - error.abs().tanh()).square().mean((1, 2, 3))
+    torch.testing.assert_close(total, expected)
+
+
+@pytest.mark.parametrize("prediction", ["velocity", "x0", "eps"])
+def test_flow_matching_trains_the_velocity_at_every_exit(prediction: Any) -> None:
+    process = FlowProcess("sigma1000", prediction)
+    net, batch = make_net(), replace(make_batch(), t=torch.linspace(60, 940, 8))
+    total, _ = objective(net, process, weights="mean").losses(net, batch, slice(0, 8))
+    x_t = process.q_sample(batch.x0, batch.t, batch.noise)
+    expected = torch.zeros(8)
+    for depth in (1, 2, 3):
+        output = net(x_t, batch.t, batch.labels, exit_depth=depth)
+        velocity = torch.cat(
+            [
+                process.velocity_from(output[i : i + 1], x_t[i : i + 1], float(batch.t[i]))
+                for i in range(8)
+            ]
+        )
+        expected += mse(velocity, batch.noise - batch.x0) / 3
     torch.testing.assert_close(total, expected)
 
 

@@ -1,9 +1,11 @@
-"""Trains a shipped auditor, a second extractor to compute FID with.
+"""Trains a shipped extractor or auditor, a second extractor to compute FID with.
 
     python -m trainers.pretraining.auditor digits_mlp --output digits_mlp.safetensors
     python -m trainers.pretraining.auditor mnist_cnn --path mnist --output mnist_cnn.safetensors
+    python -m trainers.pretraining.auditor tiles_cnn --path tiles --output tiles_cnn.safetensors
 
-Data: halves of scikit-learn's scans for training and test, or MNIST's training and test images.
+Data: halves of scikit-learn's scans for training and test, MNIST's training and test images, or
+the folder of ``python -m trainers.pretraining.tiles`` (``tiles_cnn`` and ``tiles_resnet``).
 Equal commands give equal bytes, and so equal digests, on one machine.
 """
 
@@ -20,11 +22,15 @@ import torch
 
 from schedsearch.data.digits import load_digits
 from schedsearch.data.mnist import load_mnist
+from schedsearch.data.npz import load_npz
 from schedsearch.evaluation.features.digits_mlp import DigitsMLP
 from schedsearch.evaluation.features.mnist_cnn import MnistCNN
 from schedsearch.evaluation.features.packaged import FeatureClassifier
+from schedsearch.evaluation.features.tiles_cnn import IMAGE_SIZE, TilesCNN
+from schedsearch.evaluation.features.tiles_resnet import TilesResNet
 from schedsearch.exceptions import ConfigError, SchedSearchError
 from trainers.pretraining.classifier import Labelled, accuracy, describe_rank, train, write
+from trainers.pretraining.tiles import TEST, TRAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Auditor:
 AUDITORS = {
     "digits_mlp": Auditor(DigitsMLP, "scikit-learn load_digits, halves by class", 100, seed=1),
     "mnist_cnn": Auditor(MnistCNN, "MNIST, 60,000 training images", 3, seed=1),
+    "tiles_cnn": Auditor(TilesCNN, "Dungeon Crawl tiles (CC0), training images", 20, seed=0),
+    "tiles_resnet": Auditor(TilesResNet, "Dungeon Crawl tiles (CC0), training images", 30, seed=1),
 }
 
 
@@ -60,12 +68,19 @@ def load_data(name: str, path: Path | None, seed: int) -> tuple[Labelled, Labell
     """Load training and test images of an auditor.
 
     Raises:
-        ConfigError: If MNIST has no path or cannot be found.
+        ConfigError: If a path is missing or leads to no such images.
     """
     if name == "digits_mlp":
         return halves(Labelled.of(load_digits()), seed)
     if path is None:
-        raise ConfigError(f"{name} needs --path, torchvision's root folder of MNIST.")
+        wanted = "torchvision's root folder of MNIST"
+        if name != "mnist_cnn":
+            wanted = "the folder that `python -m trainers.pretraining.tiles` writes"
+        raise ConfigError(f"{name} needs --path, {wanted}.")
+    if name != "mnist_cnn":
+        shape = (3, IMAGE_SIZE, IMAGE_SIZE)
+        learned, tested = (Labelled.of(load_npz(path / file, shape)) for file in (TRAIN, TEST))
+        return learned, tested
     return Labelled.of(load_mnist(path)), Labelled.of(load_mnist(path, train=False))
 
 
@@ -76,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m trainers.pretraining.auditor", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("auditor", choices=list(AUDITORS))
-    parser.add_argument("--path", type=Path, help="torchvision's root folder, for mnist_cnn")
+    parser.add_argument(
+        "--path", type=Path, help="torchvision's root folder, or the folder of split tiles"
+    )
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--epochs", type=int, help="default: as for the shipped weights")
     parser.add_argument("--seed", type=int, help="default: as for the shipped weights")

@@ -24,7 +24,7 @@ CHUNK = 2000
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Images (N, 1, H, W) uint8 with their classes (N,) int64."""
+    """Images (N, C, H, W) uint8 with their classes (N,) int64."""
 
     images: Tensor
     labels: Tensor

@@ -14,6 +14,7 @@ from torch import nn
 
 from schedsearch.backbones.devices import require_device
 from schedsearch.backbones.weights.checkpoint import save_weights
+from schedsearch.config import read_sections
 from schedsearch.data.sources import ImageSource
 from schedsearch.diffusion.process import build_process
 from schedsearch.exceptions import ConfigError, ExitCode, SchedSearchError
@@ -31,6 +32,9 @@ _OFF_RECORD = frozenset(
     }
 )  # fmt: skip
 """Arguments that may change between two starts; the data's digest is compared instead."""
+
+DIFFUSION_FLAGS = ("process", "betas", "prediction", "time", "times", "shift")
+"""Flags that are keys of the section ``diffusion``."""
 
 BuildNet = Callable[[tuple[int, int, int], int, bool], nn.Module]
 """Builds a network from shape (C, H, W), number of classes, and "no class" label."""
@@ -50,8 +54,20 @@ def add_common_arguments(
     add_data_arguments(parser, size_flag=size_flag, channels_flag=channels_flag)
 
     diffusion = parser.add_argument_group("diffusion")
-    diffusion.add_argument("--betas", choices=["linear", "cosine", "vp"], default="linear")
-    diffusion.add_argument("--prediction", choices=["eps", "v", "x0"], default="eps")
+    diffusion.add_argument("--process", choices=["ddpm", "vp", "flow"], help="default: by --betas")
+    diffusion.add_argument("--betas", choices=["linear", "cosine", "vp"], help="default: linear")
+    diffusion.add_argument(
+        "--prediction",
+        choices=["eps", "v", "x0", "velocity"],
+        help="default: eps, or velocity with --process flow",
+    )
+    diffusion.add_argument(
+        "--time",
+        choices=["sigma", "sigma1000", "sit"],
+        help="how the network is fed the noise level; with --process flow only, and required",
+    )
+    diffusion.add_argument("--times", choices=["uniform", "logit_normal"], default="uniform")
+    diffusion.add_argument("--shift", type=float, default=1.0, help="of the training times")
 
     training = parser.add_argument_group("training")
     training.add_argument("--steps", type=int, default=defaults.steps)
@@ -138,7 +154,7 @@ def _note(line: str) -> None:
 
 def _start(args: argparse.Namespace, build: BuildNet) -> tuple[Pretraining, str]:
     """Prepare the training, and return it with the digest of its data."""
-    plan = _plan(args)
+    plan, diffusion = _plan(args), diffusion_of(args)
     device = require_device(args.device)
     torch.set_num_threads(args.threads)
     source, shape = open_source(args, device)
@@ -149,8 +165,20 @@ def _start(args: argparse.Namespace, build: BuildNet) -> tuple[Pretraining, str]
         net = build(shape, _num_classes(args, source), args.label_dropout > 0)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    process = build_process(DiffusionSettings(betas=args.betas, prediction=args.prediction))
+    process = build_process(diffusion)
     return Pretraining(net.to(device), source, process, plan), source.fingerprint
+
+
+def diffusion_of(args: argparse.Namespace) -> DiffusionSettings:
+    """Return the section ``diffusion`` that the flags mean.
+
+    Raises:
+        InvalidFileError: If they contradict each other.
+    """
+    given = {key: getattr(args, key) for key in DIFFUSION_FLAGS}
+    stated = {key: value for key, value in given.items() if value is not None}
+    section: DiffusionSettings = read_sections({"diffusion": stated})["diffusion"]
+    return section
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -210,13 +238,21 @@ def _metadata(
     return {
         "command": f"python -m {module} {shlex.join(words)}",
         "data": args.data,
-        "diffusion": f"betas {args.betas}, prediction {args.prediction}",
+        "diffusion": _shown(diffusion_of(args)),
         "weights": f"EMA {args.ema_decay}",
         "steps": str(args.steps),
         "seed": str(args.seed),
         "final_loss": f"{loss:.4f}",
         "torch": torch.__version__,
     }
+
+
+def _shown(diffusion: DiffusionSettings) -> str:
+    """The process and, with flow matching, the law of its training times."""
+    keys = diffusion.to_dict()
+    if diffusion.process == "flow":
+        keys |= {"times": diffusion.times, "shift": diffusion.shift}
+    return ", ".join(f"{key} {value}" for key, value in keys.items())
 
 
 def _without_folders(word: str) -> str:

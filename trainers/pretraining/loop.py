@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from schedsearch.diffusion.losses import mse
+from schedsearch.diffusion.losses import mse, weighted
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.files.atomic import replacing
 from schedsearch.protocols import Backbone, NoiseProcess, TrainingData
@@ -107,7 +107,7 @@ class Pretraining:
             with autocast(plan.precision, self._device):
                 output = self.net(x_t, time, batch.labels, exit_depth=self._depth)
             target = self.process.target(batch.x0, batch.t, batch.noise)
-            loss = mse(output.float(), target).mean()
+            loss = weighted(mse(output.float(), target), self.process, batch.t).mean()
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), MAX_GRAD_NORM)

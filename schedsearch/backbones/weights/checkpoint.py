@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -13,10 +14,19 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.shape_arguments import differences
+from schedsearch.backbones.sit import SiT
+from schedsearch.backbones.weights.sit_files import (
+    HINT,
+    as_sit,
+    has_variances,
+    variances_are_zero,
+)
 from schedsearch.backbones.weights.weight_files import Weights, name_some, read_weights
 from schedsearch.backbones.wrapped import ADAPTERS
+from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.config.checkpoint_paths import locate_weights
 from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import replacing
@@ -49,6 +59,10 @@ def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
 
 def fill(net: nn.Module, weights: Weights) -> str | None:
     """Load weights that are already in memory; otherwise as :func:`load_weights`."""
+    if isinstance(net, SiT):
+        weights = as_sit(weights)
+    elif isinstance(net, DiT) and variances_are_zero(weights.state):
+        logger.warning("%s %s", weights.path, HINT)
     own, state = net.state_dict(), weights.state
     if weights.is_diffusers and "pos_embed" in own and "pos_embed" not in state:
         # NOTE: diffusers does not store the position embedding, because it is fixed.
@@ -165,11 +179,26 @@ def load_backbone_from(
         ConfigError: If the backbone cannot be built.
         CheckpointError: If the weights do not fit.
     """
-    net = build_backbone(settings)
-    note = None if settings.checkpoint is None else load_weights(net, settings.checkpoint)
-    if note is not None:
+    if settings.checkpoint is None:
+        return build_backbone(settings).to(device).eval()
+    weights = read_weights(locate_weights(settings.checkpoint))
+    net = build_backbone(with_variances_of(settings, weights))
+    if (note := fill(net, weights)) is not None:
         logger.info("weights: %s", note)
     return net.to(device).eval()
+
+
+def with_variances_of(settings: BackboneSettings, weights: Weights) -> BackboneSettings:
+    """Let the weights of a SiT decide ``learn_sigma`` where the section does not.
+
+    SiT's training script builds rows for variances, its sampling script expects none, and neither
+    uses them.
+    """
+    found = has_variances(weights.state)
+    family, _ = REGISTRY.get(settings.name or "", (settings.family, {}))
+    if found is None or "learn_sigma" in settings.config or family != "sit":
+        return settings
+    return dataclasses.replace(settings, config={**settings.config, "learn_sigma": found})
 
 
 def fingerprint(net: nn.Module) -> str:

@@ -23,10 +23,12 @@ from torch import nn
 
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.registry import build_backbone
+from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.weights.checkpoint import (
     fill,
     fingerprint,
     save_weights,
+    with_variances_of,
 )
 from schedsearch.backbones.weights.diffusers_dit import (
     SHIFT_KEY,
@@ -132,9 +134,10 @@ def convert(
     """
     _check_target(target, layout, force=force)
     weights = read_weights(locate_weights(checkpoint))
-    settings = backbone
-    if not isinstance(settings, BackboneSettings):
-        settings = recognise(weights, settings)
+    if isinstance(backbone, BackboneSettings):
+        settings = with_variances_of(backbone, weights)
+    else:
+        settings = recognise(weights, backbone)
     net = build_backbone(settings)
     note = fill(net, weights)
     source, digest = weights.path.name, fingerprint(net)
@@ -186,7 +189,7 @@ def _write_official(net: nn.Module, target: Path) -> None:
 
 
 def _write_diffusers(net: nn.Module, target: Path, name: str, source: str, digest: str) -> None:
-    if not isinstance(net, DiT):
+    if not isinstance(net, DiT) or isinstance(net, SiT):
         raise ConfigError(
             f"diffusers has no class for a {type(net).__name__}; only DiT can be converted to it. "
             "Convert to safetensors instead."

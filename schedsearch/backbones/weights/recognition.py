@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from schedsearch.backbones.shape_arguments import LABEL_ROWS, arguments_of
+from schedsearch.backbones.weights.sit_files import as_sit, is_repa
 from schedsearch.backbones.weights.weight_files import Weights
 from schedsearch.config.backbone_arguments import FAMILIES, REGISTRY, merged_arguments
 from schedsearch.exceptions import CheckpointError, ConfigError
@@ -16,7 +17,8 @@ def recognise(weights: Weights, name: str | None = None) -> BackboneSettings:
     """Return the shortest section ``backbone`` that fits these weights.
 
     The last row of a DiT's label table is assumed to mean "no class", as in all released
-    models. A search space can override this.
+    models. A search space can override this. A SiT has the shapes of a DiT, so it is recognised
+    only by its name or by keys of REPA.
 
     Args:
         weights: Weights from a file.
@@ -28,11 +30,16 @@ def recognise(weights: Weights, name: str | None = None) -> BackboneSettings:
     """
     if name is not None and name not in REGISTRY:
         raise ConfigError(f"There is no backbone {name!r}. Known names: {', '.join(REGISTRY)}.")
+    repa = is_repa(weights.state)
+    if repa:
+        weights = as_sit(weights)
     found = {**arguments_of(weights.state), **weights.stated}
     family = found.pop("family", None)
+    if repa or (family == "dit" and name is not None and REGISTRY[name][0] == "sit"):
+        family = "sit"
     if (rows := found.pop(LABEL_ROWS, None)) is not None:
         found["num_classes"] = rows - 1
-    if family is None or (family == "dit" and "input_size" not in found):
+    if family is None or (family != "uvit" and "input_size" not in found):
         raise ConfigError(
             f"The shapes in {weights.path} do not say which backbone they belong to. Name a "
             "search space that does with --space."
@@ -57,7 +64,7 @@ def recognise(weights: Weights, name: str | None = None) -> BackboneSettings:
 
 
 def _described(family: str, arguments: dict[str, Any]) -> str:
-    kind = {"dit": "DiT", "uvit": "U-ViT"}[family]
+    kind = {"dit": "DiT", "sit": "SiT", "uvit": "U-ViT"}[family]
     keys = ("hidden_size", "embed_dim", "depth", "patch_size")
     sizes = ", ".join(f"{key} {arguments[key]}" for key in keys if key in arguments)
     return f"{kind} with {sizes}"

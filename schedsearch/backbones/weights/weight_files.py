@@ -50,6 +50,8 @@ class Weights:
     """Whether the file came from diffusers, which omits the fixed position embedding."""
     stated: Mapping[str, Any] = field(default_factory=dict)
     """Network arguments from a config beside the file."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the training script, where it stored them."""
 
 
 def read_weights(location: WeightsLocation) -> Weights:
@@ -88,6 +90,7 @@ def read_weights(location: WeightsLocation) -> Weights:
         notes=tuple(text for text in notes if text),
         is_diffusers=from_diffusers,
         stated=stated,
+        training=_arguments(content),
     )
 
 
@@ -185,6 +188,14 @@ def _choose(
             f"are {name_some([str(key) for key in content])}."
         )
     return weights, note
+
+
+def _arguments(content: Mapping[str, object]) -> Mapping[str, Any]:
+    """Return the arguments that training scripts of DiT, SiT and REPA store as ``args``."""
+    stored = content.get("args")
+    if isinstance(stored, argparse.Namespace):
+        return vars(stored)
+    return stored if isinstance(stored, Mapping) else {}
 
 
 def _strip_wrappers(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:

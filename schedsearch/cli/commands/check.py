@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_overrides, add_space
 
 if TYPE_CHECKING:
-    from schedsearch.settings import EvaluationSettings, StudySettings
+    from schedsearch.settings import DiffusionSettings, EvaluationSettings, StudySettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.config import find_space, num_exit_blocks_of, read_settings
     from schedsearch.config.warm_starts import twin_row
     from schedsearch.exceptions import ExitCode
+    from schedsearch.schedules.edges import in_words
     from schedsearch.search.study.warm_starts import read_warm_starts
 
     path = find_space(args.space)
@@ -35,6 +37,8 @@ def take_action(args: argparse.Namespace) -> int:
     starts = read_warm_starts(settings, depth, str(path))
 
     space, backbone = settings.space, settings.backbone
+    ends = space.build().edges
+    edges = [] if ends is None else [("edges", in_words(ends))]
     print(f"{path} is valid")
     rows = [
         ("name", settings.name),
@@ -49,6 +53,7 @@ def take_action(args: argparse.Namespace) -> int:
             f"{space.build().size():,} schedules: {space.num_intervals} intervals, depths "
             f"{space.min_depth} to {space.max_depth}, {space.monotone}",
         ),
+        *edges,
         ("fine-tune", _recipe(settings)),
         ("profile", _profile(settings)),
         (
@@ -58,6 +63,7 @@ def take_action(args: argparse.Namespace) -> int:
             f"{settings.resources.num_workers} workers",
         ),
         ("budget", _budget(settings)),
+        ("process", _process(settings.diffusion)),
         ("solver", f"{settings.solver.name}, {settings.solver.num_steps} steps"),
         (
             "evaluation",
@@ -75,7 +81,29 @@ def take_action(args: argparse.Namespace) -> int:
     ]
     for title, text in rows:
         print(f"  {title:<10}  {text}")
+    for hint in _hints(settings):
+        print(f"hint: {hint}")
     return ExitCode.DONE
+
+
+def _hints(settings: StudySettings) -> Iterator[str]:
+    """What is valid, but perhaps not meant."""
+    from schedsearch.backbones.weights.sit_files import HINT, file_looks_like_sit
+    from schedsearch.config.backbone_rules import shipped_family
+    from schedsearch.config.checkpoint_paths import locate_weights
+    from schedsearch.schedules.hand_made import HAND_MADE, MOVED
+
+    backbone = settings.backbone
+    if backbone.checkpoint is not None and shipped_family(backbone) == "dit":
+        path = locate_weights(backbone.checkpoint).path
+        if file_looks_like_sit(path):
+            yield f"{path} {HINT}"
+    plain = [entry for entry in settings.warm_start if entry in HAND_MADE]
+    if settings.diffusion.process == "flow" and plain:
+        yield (
+            f"{plain[0]} was made for the clock of DDPM; {plain[0]}{MOVED} has the same depth at "
+            "the same signal-to-noise ratio"
+        )
 
 
 def _profile(settings: StudySettings) -> str:
@@ -104,6 +132,18 @@ def _budget(settings: StudySettings) -> str:
 
 def _evaluation(evaluation: EvaluationSettings) -> str:
     return f"{evaluation.num_samples} samples, {evaluation.features} features"
+
+
+def _process(diffusion: DiffusionSettings) -> str:
+    if diffusion.process != "flow":
+        return f"{diffusion.betas} betas, the network predicts {diffusion.prediction}"
+    fed = {"sigma": "sigma", "sigma1000": "1000 sigma", "sit": "1 - sigma"}[str(diffusion.time)]
+    velocity = "data - noise" if diffusion.time == "sit" else "noise - data"
+    predicts = {"velocity": velocity, "x0": "the data", "eps": "the noise"}
+    return (
+        f"flow matching, the network is fed {fed} and predicts "
+        f"{predicts[str(diffusion.prediction)]}; clock: 1000 sigma after the solver's shift"
+    )
 
 
 def _confirmation(settings: StudySettings) -> str:

@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="IN",
-        help="weights: .safetensors, .pt or .pth (release or training file of DiT, ASE or U-ViT), "
-        "a training folder of U-ViT (N.ckpt), a folder of a diffusers DiT model or pipeline, or "
-        "package:NAME",
+        help="weights: .safetensors, .pt or .pth (release or training file of DiT, SiT, REPA, ASE "
+        "or U-ViT), a training folder of U-ViT (N.ckpt), a folder of a diffusers DiT model or "
+        "pipeline, or package:NAME",
     )
     parser.add_argument("target", metavar="OUT", help="file to write; for diffusers a folder")
     parser.add_argument(

@@ -127,6 +127,7 @@ def show_pick(args: argparse.Namespace) -> int:
     from schedsearch.runs.folder import METHOD_FILE
     from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.pick import pick
+    from schedsearch.schedules.edges import in_words
 
     folder, results = open_run(args.run)
     rules = {
@@ -155,6 +156,8 @@ def show_pick(args: argparse.Namespace) -> int:
         entry, why = pick(results.require_front(), results.full(), **rules)
     print(f"trial {entry.trial}" + (f" ({entry.name})" if entry.name else ""))
     print(f"depths:       {' '.join(map(str, entry.depths))}")
+    if (edges := entry.schedule.edges) is not None:
+        print(f"edges:        {in_words(edges)}")
     print(f"FID:          {entry.fid:.4f} {entry.fid_title.removeprefix('FID ')}")
     print(
         f"latency:      {entry.latency.ms:.2f} ms per batch ({entry.latency.source}), "

@@ -56,7 +56,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.process import build_process
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.schedules.argument import resolve_schedule
-    from schedsearch.schedules.hand_made import HAND_MADE
+    from schedsearch.schedules.hand_made import HAND_MADE, MOVED
 
     settings = read_model_settings(args.space)
     net: Any = load_backbone_from(settings.backbone, require_device(args.device))
@@ -67,9 +67,18 @@ def take_action(args: argparse.Namespace) -> int:
     )
     family = shipped_family(settings.backbone)
     suffix = "-U-ViT" if family == "uvit" else "-DiT"
-    names = args.schedules or [name for name in HAND_MADE if name.endswith(suffix)]
+    moved = MOVED if settings.diffusion.process == "flow" else ""
+    names = args.schedules or [name + moved for name in HAND_MADE if name.endswith(suffix)]
+    space = settings.space
     schedules = {
-        name: resolve_schedule(name, num_exit_blocks=net.num_exit_blocks, family=family)
+        name: resolve_schedule(
+            name,
+            num_exit_blocks=net.num_exit_blocks,
+            num_intervals=10 if space is None else space.num_intervals,
+            edges=None if space is None else space.interval_edges,
+            clock=settings.diffusion.clock,
+            family=family,
+        )
         for name in names
     }
     for batch in args.batches or [settings.evaluation.latency_batch]:
@@ -94,7 +103,12 @@ def _measure(
     """Measure one batch size and print its tables."""
     from rich.table import Table
 
-    from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_interleaved
+    from schedsearch.evaluation.latency import (
+        BASELINE,
+        cost_times,
+        latency_protocol,
+        measure_interleaved,
+    )
     from schedsearch.evaluation.latency_table import measure_table
     from schedsearch.report.console import result_console
     from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -135,7 +149,7 @@ def _measure(
             name,
             str(schedule),
             f"{m.median_ms:.1f} ± {m.half_width_ms:.1f}",
-            f"{fitted.predict(schedule, solver.times):.1f}",
+            f"{fitted.predict(schedule, cost_times(solver)):.1f}",
             f"{m.acceleration:.1%}",
         )
     console.print(runs)

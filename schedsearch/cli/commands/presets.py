@@ -15,16 +15,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         help="scale to a model with D exit blocks (default: the papers' own models)",
     )
+    parser.add_argument(
+        "--clock",
+        choices=("ddpm", "flow"),
+        default="ddpm",
+        help="flow: moved to flow matching at equal signal-to-noise ratios (default: %(default)s)",
+    )
 
 
 def take_action(args: argparse.Namespace) -> int:
     """Print the presets as a table."""
     from schedsearch.exceptions import ExitCode
-    from schedsearch.schedules.hand_made import HAND_MADE, preset_for
+    from schedsearch.schedules.hand_made import HAND_MADE, MOVED, preset_for
 
     head = ("preset", "blocks", "depths, data -> noise", "mean", "of full", "paper: time saved")
     rows = [head]
-    for name, row in HAND_MADE.items():
+    moved = args.clock == "flow"
+    for paper_name, row in HAND_MADE.items():
+        name = paper_name + MOVED if moved else paper_name
         blocks = args.depth or row.num_exit_blocks
         depths = preset_for(name, blocks).depths
         mean = sum(depths) / len(depths)
@@ -35,7 +43,7 @@ def take_action(args: argparse.Namespace) -> int:
                 " ".join(f"{depth:>{len(str(blocks))}}" for depth in depths),
                 f"{mean:.1f}",
                 f"{mean / blocks:.0%}",
-                f"{row.reported_acceleration:.1%}",
+                "-" if moved else f"{row.reported_acceleration:.1%}",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -45,6 +53,11 @@ def take_action(args: argparse.Namespace) -> int:
             for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         print(line.rstrip())
+    if moved:
+        print(
+            f"\n{MOVED}: on the clock 1000 sigma. Each interval has the depth that the paper's "
+            "schedule runs at the signal-to-noise ratio of its middle."
+        )
     if args.depth:
         print(
             f"\nScaled: depth d of D blocks becomes floor(d * {args.depth} / D + 1/2), "

@@ -74,6 +74,7 @@ def _write_json(profile: Profile, folder: RunFolder) -> None:
         "latency_table": profile.latency.to_dict(),
         "prediction_deviation": profile.deviation,
         "error_table": asdict(profile.errors),
+        "edges": profile.settings.space.build().edges,
         "calls_per_interval": list(profile.visits),
         "plans": [_plain(plan) for plan in profile.plans],
         "hand_made": [_plain(entry) for entry in profile.hand_made],

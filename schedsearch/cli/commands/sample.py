@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from schedsearch.protocols import Method
+    from schedsearch.schedules.clocks import Clock
     from schedsearch.schedules.exit_schedule import ExitSchedule
+    from schedsearch.settings import SpaceSettings
 
 _DEFAULT_NUM = 16
 
@@ -124,7 +126,9 @@ def take_action(args: argparse.Namespace) -> int:
         check_weights(loaded, net)
         net, method, what = loaded.network(net), loaded, f"method {loaded.file.name}"
     else:
-        schedule = chosen.schedule_for(net, shipped_family(backbone))
+        schedule = chosen.schedule_for(
+            net, shipped_family(backbone), settings.space, settings.diffusion.clock
+        )
         solver, method, what = settings.solver, schedule, f"schedule [{schedule}]"
         integrator = build_solver(solver, process, learned_variance=learned)
     noise, labels = _start(args, net)
@@ -162,15 +166,30 @@ class _Choice:
     weights: str | None
     fingerprint: str | None = None
 
-    def schedule_for(self, net: Any, family: str | None) -> ExitSchedule:
-        """The schedule itself; ``family`` is None for a custom class.
+    def schedule_for(
+        self, net: Any, family: str | None, space: SpaceSettings | None, clock: Clock
+    ) -> ExitSchedule:
+        """The schedule itself, with the edges of the space.
 
         Says so when it was measured with other weights.
+
+        Args:
+            net: The network.
+            family: Its family; None for a custom class.
+            space: The section, if it has edges.
+            clock: Clock of the process.
         """
         from schedsearch.backbones.weights.checkpoint import fingerprint
         from schedsearch.schedules.argument import resolve_schedule
 
-        schedule = resolve_schedule(self.spec, num_exit_blocks=net.num_exit_blocks, family=family)
+        schedule = resolve_schedule(
+            self.spec,
+            num_exit_blocks=net.num_exit_blocks,
+            num_intervals=10 if space is None else space.num_intervals,
+            edges=None if space is None else space.interval_edges,
+            clock=clock,
+            family=family,
+        )
         if self.fingerprint is not None and self.fingerprint != fingerprint(net):
             print(
                 f"warning: {self.spec} was measured with other weights than these; its FID does "

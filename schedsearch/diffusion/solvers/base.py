@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 
 from schedsearch.diffusion.process import NoiseProcess
-from schedsearch.protocols import Denoiser, StepNoise
+from schedsearch.protocols import Denoiser, StepNoise, Wants
 
 
 class FixedTimesSolver(ABC):
@@ -22,7 +22,13 @@ class FixedTimesSolver(ABC):
         times: Clock times of the calls, from noise to data.
     """
 
+    wants: Wants = "eps"
+    """What the denoiser returns: the noise, or the velocity of flow matching."""
     wants_variance: bool = False
+    calls_per_step: int = 1
+    """Calls between two states of full accuracy."""
+    cfg_interval: tuple[float, float] | None = None
+    """Clock times between which guidance is on; None is always."""
 
     def __init__(self, process: NoiseProcess, times: Iterable[float]) -> None:
         self.process = process
@@ -36,7 +42,7 @@ class FixedTimesSolver(ABC):
         """Integrate from pure noise to data, one network call at a time.
 
         Args:
-            denoiser: Predicts the noise at one time for the whole batch.
+            denoiser: Predicts what :attr:`wants` says, at one time for the whole batch.
             noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Noise of the steps; deterministic solvers ignore it.
 
@@ -53,7 +59,7 @@ class FixedTimesSolver(ABC):
         """Integrate from pure noise to data.
 
         Args:
-            denoiser: Predicts the noise at one time for the whole batch.
+            denoiser: Predicts what :attr:`wants` says, at one time for the whole batch.
             noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Noise of the steps; deterministic solvers ignore it.
 

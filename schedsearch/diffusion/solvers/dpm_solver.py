@@ -9,9 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from schedsearch.diffusion.flow import FlowProcess
 from schedsearch.diffusion.process import NoiseProcess
 from schedsearch.diffusion.solvers.base import FixedTimesSolver
 from schedsearch.protocols import Denoiser, StepNoise
+from schedsearch.schedules.exit_schedule import CLOCK_END
 
 Algorithm = Literal["dpmsolver++", "dpmsolver"]
 
@@ -21,7 +23,8 @@ class MultistepDPMSolver(FixedTimesSolver):
 
     diffusers computes the updates (``midpoint``). With fewer than 15 steps the last update has
     order 1. The scheduler gets noise levels in float64 instead of timesteps: this serves the
-    continuous process too and avoids its float32 table. For order 3 see ``dpm_third_order``.
+    continuous process and flow matching too, and avoids its float32 table. For order 3 see
+    ``dpm_third_order``.
 
     Args:
         process: Forward process.
@@ -30,7 +33,7 @@ class MultistepDPMSolver(FixedTimesSolver):
         algorithm: ``dpmsolver++`` integrates the data prediction (DPM-Solver++, Algorithm 2),
             ``dpmsolver`` the noise prediction (DPM-Solver, Sec. 3.2).
         end_time: Clock time of the samples. None means the data itself, which diffusers allows
-            only for ``dpmsolver++``.
+            only for ``dpmsolver++``. Flow matching always ends there.
     """
 
     def __init__(
@@ -45,6 +48,11 @@ class MultistepDPMSolver(FixedTimesSolver):
         super().__init__(process, times)
         self._order = order
         self._algorithm = algorithm
+        self._on_flow = isinstance(process, FlowProcess)
+        if self._on_flow:
+            self.wants = "velocity"
+            self._levels = torch.tensor([*self.times, 0.0], dtype=torch.float64) / CLOCK_END
+            return
         visited = self.times if end_time is None else (*self.times, end_time)
         log_bars = process.log_alpha_bars(torch.tensor(visited, dtype=torch.float64))
         levels = torch.expm1(-log_bars).sqrt()  # sigma / alpha, called sigma in diffusers
@@ -57,7 +65,7 @@ class MultistepDPMSolver(FixedTimesSolver):
         """Sample step by step; see :meth:`FixedTimesSolver.trajectory`.
 
         Args:
-            denoiser: Predicts the noise.
+            denoiser: Predicts the noise, or the velocity of flow matching.
             noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Not used.
         """
@@ -78,6 +86,8 @@ class MultistepDPMSolver(FixedTimesSolver):
                 solver_order=self._order,
                 algorithm_type=self._algorithm,
                 solver_type="midpoint",
+                prediction_type="flow_prediction" if self._on_flow else "epsilon",
+                use_flow_sigmas=self._on_flow,
                 final_sigmas_type="zero" if self._levels[-1] == 0 else "sigma_min",
             )
         # NOTE: Replaces set_timesteps, which accepts whole timesteps only.

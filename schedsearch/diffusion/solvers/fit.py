@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from schedsearch.diffusion.solvers.fitted import (
-    OUTPUTS,
     Coefficients,
     Output,
     output_of,
+    outputs_of,
     scales_at,
+    wanted_by_fits,
 )
-from schedsearch.protocols import Denoiser, NoiseProcess, Solver
+from schedsearch.protocols import Denoiser, NoiseProcess, Solver, Wants
 
 RIDGE = 1e-8
 """Pull towards DDIM's coefficients, as a share of a term's mean square.
@@ -34,8 +35,8 @@ class CalibrationBatch:
 
     noise: Tensor
     """Standard normal, (N, C, H, W)."""
-    start: Callable[[], Denoiser]
-    """Starts a run at full depth."""
+    start: Callable[[Wants], Denoiser]
+    """Starts a run at full depth, with a denoiser of noise or of velocities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,8 @@ def fit_steps(solver: Solver, batches: Sequence[CalibrationBatch], num_steps: in
     """Fit a solver with fewer steps to the states of the full run.
 
     The steps are fitted one after the other, each on the states that the fitted steps before it
-    reached. So a step also corrects their errors. Predictions of the noise and of the data are
-    both tried; the samples nearer to the full run's decide.
+    reached. So a step also corrects their errors. Predictions of the noise (or velocity) and of
+    the data are both tried; the samples nearer to the full run's decide.
 
     Args:
         solver: The full run: a deterministic solver.
@@ -66,10 +67,11 @@ def fit_steps(solver: Solver, batches: Sequence[CalibrationBatch], num_steps: in
     Raises:
         ValueError: If ``solver`` is stochastic or takes fewer steps, or a state is not finite.
     """
-    calls = meeting_calls(len(solver.times), num_steps)
+    calls = _meeting_calls(solver, num_steps)
     times = tuple(solver.times[call] for call in calls)
     targets = [_states(solver, batch, [*calls[1:], len(solver.times)]) for batch in batches]
-    fits = [_fit(solver.process, batches, targets, times, output) for output in OUTPUTS]
+    process = solver.process
+    fits = [_fit(process, batches, targets, times, output) for output in outputs_of(process)]
     return min(fits, key=lambda fit: fit.distance)
 
 
@@ -81,8 +83,8 @@ def _fit(
     output: Output,
 ) -> FittedSteps:
     """Fit the steps to ``targets``, the full run's state after every step, by batch."""
-    scales = scales_at(process, times)
-    denoisers = [batch.start() for batch in batches]
+    scales, wants = scales_at(process, times), wanted_by_fits(process)
+    denoisers = [batch.start(wants) for batch in batches]
     states = [batch.noise for batch in batches]
     outputs = [torch.zeros_like(x) for x in states]
     coefficients: list[Coefficients] = []
@@ -90,7 +92,7 @@ def _fit(
         # Call the network.
         earlier = outputs
         outputs = [
-            output_of(denoiser(x, times[step]), x, here, output)
+            output_of(denoiser(x, times[step]), x, here, output, wants)
             for denoiser, x in zip(denoisers, states, strict=True)
         ]
         # Fit the step.
@@ -121,11 +123,20 @@ def meeting_calls(num_full: int, num_steps: int) -> tuple[int, ...]:
     return tuple((2 * step * num_full + num_steps) // (2 * num_steps) for step in range(num_steps))
 
 
+def _meeting_calls(solver: Solver, num_steps: int) -> tuple[int, ...]:
+    """The same for calls that start a step of the solver; those of Heun are every second one."""
+    stride = solver.calls_per_step
+    found = meeting_calls(len(solver.times) // stride, num_steps)
+    return tuple(stride * call for call in found)
+
+
 def ddim_coefficients(
     here: tuple[float, float], after: tuple[float, float], output: Output
 ) -> Coefficients:
     """Coefficients of DDIM's step (Song et al. 2021, Eq. 12) between two (alpha, sigma)."""
     (alpha, sigma), (alpha_after, sigma_after) = here, after
+    if output == "velocity":  # alpha = 1 - sigma: Euler's step
+        return 1.0, sigma_after - sigma, 0.0
     if output == "noise":
         scale = alpha_after / alpha
         return scale, sigma_after - scale * sigma, 0.0
@@ -135,7 +146,7 @@ def ddim_coefficients(
 
 def _states(solver: Solver, batch: CalibrationBatch, ends: Sequence[int]) -> list[Tensor]:
     """States of the full run after ``ends`` calls."""
-    run = solver.trajectory(batch.start(), batch.noise)
+    run = solver.trajectory(batch.start(solver.wants), batch.noise)
     return [x for num_calls, x in enumerate(run, start=1) if num_calls in ends]
 
 

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from schedsearch.diffusion.process import NoiseProcess
 from schedsearch.diffusion.solvers.base import FixedTimesSolver
-from schedsearch.protocols import Denoiser, StepNoise
+from schedsearch.protocols import Denoiser, StepNoise, Wants
 from schedsearch.protocols import NoiseProcess as AnyProcess
 
-Output = Literal["noise", "data"]
-"""What a step combines: predictions of the noise, or of the data as DPM-Solver++ does."""
-
-OUTPUTS: tuple[Output, ...] = ("noise", "data")
+Output = Literal["noise", "data", "velocity"]
+"""What a step combines: predictions of the noise, of the data as DPM-Solver++ does, or of the
+velocity of flow matching."""
 
 Coefficients = tuple[float, float, float]
 """Factors of the state, the newest output and the output before it."""
@@ -43,6 +42,7 @@ class FittedSolver(FixedTimesSolver):
         output: Output = "noise",
     ) -> None:
         super().__init__(process, times)
+        self.wants = wanted_by_fits(process)
         self.coefficients = tuple(coefficients)
         self.output = output
         self._scales = scales_at(process, self.times)
@@ -54,13 +54,13 @@ class FittedSolver(FixedTimesSolver):
         """Sample step by step; see :meth:`FixedTimesSolver.trajectory`.
 
         Args:
-            denoiser: Predicts the noise.
+            denoiser: Predicts the noise, or the velocity of flow matching.
             noise: Standard normal starting noise, (N, C, H, W).
             step_noise: Not used.
         """
         x, earlier = noise, torch.zeros_like(noise)
         for t, (a, b, c), scales in zip(self.times, self.coefficients, self._scales, strict=True):
-            output = output_of(denoiser(x, t), x, scales, self.output)
+            output = output_of(denoiser(x, t), x, scales, self.output, self.wants)
             x, earlier = a * x + b * output + c * earlier, output
             yield x
 
@@ -71,16 +71,29 @@ def scales_at(process: AnyProcess, times: Sequence[float]) -> list[tuple[float, 
     return list(zip(alphas.tolist(), sigmas.tolist(), strict=True))
 
 
-def output_of(eps: Tensor, x: Tensor, scales: tuple[float, float], output: Output) -> Tensor:
-    """Turn predicted noise into what a step combines.
+def outputs_of(process: AnyProcess) -> tuple[Output, ...]:
+    """Return what steps of a process may combine; noise says nothing at pure noise of a flow."""
+    return ("velocity", "data") if process.kind == "flow" else ("noise", "data")
+
+
+def wanted_by_fits(process: AnyProcess) -> Wants:
+    """Return what the denoiser of fitted steps predicts."""
+    return "velocity" if process.kind == "flow" else "eps"
+
+
+def output_of(
+    predicted: Tensor, x: Tensor, scales: tuple[float, float], output: Output, wants: Wants
+) -> Tensor:
+    """Turn a denoiser's prediction into what a step combines.
 
     Args:
-        eps: Predicted noise of ``x``, (N, C, H, W).
+        predicted: Noise or velocity of ``x``, (N, C, H, W).
         x: The state, (N, C, H, W).
         scales: (alpha, sigma) at its time.
         output: What is wanted.
+        wants: What ``predicted`` is.
     """
-    if output == "noise":
-        return eps
     alpha, sigma = scales
-    return (x - sigma * eps) / alpha
+    if output != "data":
+        return predicted
+    return x - sigma * predicted if wants == "velocity" else (x - sigma * predicted) / alpha

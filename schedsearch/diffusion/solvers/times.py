@@ -92,5 +92,26 @@ def euler_maruyama_times(num_steps: int, end_time: float) -> tuple[float, ...]:
     return tuple(float(t) for t in np.linspace(CLOCK_END, end_time, num_steps))
 
 
+def flow_times(num_steps: int, shift: float = 1.0) -> tuple[float, ...]:
+    """Return the ``num_steps`` + 1 clock times from noise to data of flow matching, both included.
+
+    Equal steps of sigma, moved by ``shift`` (SD3, Eq. 23).
+    """
+    sigmas = [(num_steps - k) / num_steps for k in range(num_steps + 1)]
+    if shift == 1:  # NOTE: exact, so that 900 lies in the interval that starts there
+        return tuple(CLOCK_END * (num_steps - k) / num_steps for k in range(num_steps + 1))
+    return tuple(CLOCK_END * shift * s / (1.0 + (shift - 1.0) * s) for s in sigmas)
+
+
+def flow_dpm_times(num_steps: int, shift: float = 1.0) -> tuple[float, ...]:
+    """Return the clock times of DPM-Solver on flow matching, spaced as in diffusers.
+
+    They start at 999, because its logSNR is infinite at 1000. The last step ends at the data.
+    """
+    last = CLOCK_END - 1.0
+    sigmas = [last / CLOCK_END * (num_steps - k) / num_steps for k in range(num_steps)]
+    return tuple(CLOCK_END * shift * s / (1.0 + (shift - 1.0) * s) for s in sigmas)
+
+
 def _descending(ascending: np.ndarray) -> tuple[int, ...]:
     return tuple(int(t) for t in ascending[::-1])

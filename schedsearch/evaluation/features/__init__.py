@@ -53,11 +53,12 @@ def build_extractor(
     """Build the extractor that a search space names.
 
     Args:
-        features: ``digits``, ``digits_mlp``, ``mnist_cnn``, ``lenet``, ``inception`` or
-            ``package.module:Class``. ``evaluation.auditor`` takes the same names.
+        features: ``digits``, ``digits_mlp``, ``mnist_cnn``, ``tiles_cnn``, ``tiles_resnet``,
+            ``lenet``, ``inception`` or ``package.module:Class``. ``evaluation.auditor`` takes
+            the same names.
         features_path: Weights of ``lenet`` and ``inception`` (see :mod:`.lenet` and
-            :mod:`.inception`), or the argument of a custom class. The first three ship with
-            their weights.
+            :mod:`.inception`), or the argument of a custom class. The others ship with their
+            weights.
         device: Device of the network.
 
     Raises:
@@ -79,6 +80,14 @@ def build_extractor(
         from schedsearch.evaluation.features import mnist_cnn
 
         return mnist_cnn.load(device)
+    if features == "tiles_cnn":
+        from schedsearch.evaluation.features import tiles_cnn
+
+        return tiles_cnn.load(device)
+    if features == "tiles_resnet":
+        from schedsearch.evaluation.features import tiles_resnet
+
+        return tiles_resnet.load(device)
     if features == "lenet":
         from schedsearch.evaluation.features.lenet import LeNetExtractor
 

@@ -25,7 +25,7 @@ class FeatureClassifier(nn.Module):
     has a fixed scale.
 
     Args:
-        body: Maps images in [-1, 1], (N, 1, H, W), to vectors, (N, width).
+        body: Maps images in [-1, 1], (N, C, H, W), to vectors, (N, width).
         width: Size of those vectors.
         num_features: Number of features D.
         num_classes: Number of classes.
@@ -53,22 +53,22 @@ class FeatureClassifier(nn.Module):
         self.register_buffer("feature_std", torch.ones(num_features))
 
     def raw_features(self, images: Tensor) -> Tensor:
-        """Compute pre-ReLU features: images (N, 1, H, W) uint8 -> (N, D) float32."""
+        """Compute pre-ReLU features: images (N, C, H, W) uint8 -> (N, D) float32."""
         features: Tensor = self.penultimate(self.body(images.float() / 127.5 - 1.0))
         return features
 
     def features(self, images: Tensor) -> Tensor:
-        """Compute standardised features: images (N, 1, H, W) uint8 -> (N, D) float32."""
+        """Compute standardised features: images (N, C, H, W) uint8 -> (N, D) float32."""
         return (self.raw_features(images) - self.feature_mean) / self.feature_std
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute class logits: images (N, 1, H, W) uint8 -> (N, num_classes)."""
+        """Compute class logits: images (N, C, H, W) uint8 -> (N, num_classes)."""
         logits: Tensor = self.head(self.dropout(F.relu(self.raw_features(images))))
         return logits
 
 
 class PackagedExtractor:
-    """A trained classifier of small grey images; see :class:`FeatureExtractor`.
+    """A trained classifier of small images; see :class:`FeatureExtractor`.
 
     Args:
         name: Name shown to people.
@@ -76,6 +76,7 @@ class PackagedExtractor:
         sha256: Digest of the weights file.
         image_size: Height and width of the images.
         device: Device of the network.
+        channels: Channels of the images.
     """
 
     def __init__(
@@ -85,12 +86,13 @@ class PackagedExtractor:
         sha256: str,
         image_size: int,
         device: torch.device | str,
+        channels: int = 1,
     ) -> None:
         self.name = name
         self.dim = len(net.feature_mean)
         self.sha256 = sha256
         self.device = torch.device(device)
-        self._image_size = image_size
+        self._shape = (channels, image_size, image_size)
         self._net = net.eval().requires_grad_(False).to(self.device)
 
     @classmethod
@@ -101,6 +103,7 @@ class PackagedExtractor:
         weights_file: str,
         image_size: int,
         device: torch.device | str,
+        channels: int = 1,
     ) -> Self:
         """Load shipped weights.
 
@@ -110,6 +113,7 @@ class PackagedExtractor:
             weights_file: File in ``schedsearch.pretrained``.
             image_size: Height and width of the images.
             device: Device of the network.
+            channels: Channels of the images.
 
         Raises:
             CheckpointError: If the package's weights are missing or damaged.
@@ -122,24 +126,24 @@ class PackagedExtractor:
                 f"The package's own {weights_file} cannot be read ({error}). Reinstall "
                 "schedsearch."
             ) from error
-        return cls(name, net, hashlib.sha256(data).hexdigest(), image_size, device)
+        return cls(name, net, hashlib.sha256(data).hexdigest(), image_size, device, channels)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Compute standardised features: images (N, 1, H, W) uint8 -> (N, D) float32."""
+        """Compute standardised features: images (N, C, H, W) uint8 -> (N, D) float32."""
         with torch.inference_mode():
             return self._net.features(self._checked(images))
 
     def classify(self, images: Tensor) -> Tensor:
-        """Compute class logits: images (N, 1, H, W) uint8 -> (N, num_classes) float32."""
+        """Compute class logits: images (N, C, H, W) uint8 -> (N, num_classes) float32."""
         with torch.inference_mode():
             logits: Tensor = self._net(self._checked(images))
         return logits
 
     def _checked(self, images: Tensor) -> Tensor:
-        side = self._image_size
-        if images.dtype != torch.uint8 or images.shape[1:] != (1, side, side):
+        if images.dtype != torch.uint8 or images.shape[1:] != self._shape:
+            wanted = ", ".join(map(str, self._shape))
             raise ValueError(
-                f"The {self.name} takes uint8 images of shape (N, 1, {side}, {side}), but got "
+                f"The {self.name} takes uint8 images of shape (N, {wanted}), but got "
                 f"{images.dtype} {tuple(images.shape)}. Choose other evaluation.features."
             )
         return images.to(self.device)

@@ -11,6 +11,8 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from schedsearch.schedules.edges import Edges
+
 
 def frozen_schedule(
     blocks: Sequence[Tensor],
@@ -18,6 +20,7 @@ def frozen_schedule(
     num_exit_blocks: int,
     num_always: int,
     num_intervals: int = 10,
+    edges: Edges | None = None,
 ) -> ExitSchedule:
     """Return the schedule with the mean depth of each interval, rounded to the nearest.
 
@@ -30,6 +33,7 @@ def frozen_schedule(
         num_exit_blocks: Blocks that a schedule may skip.
         num_always: Blocks that it always runs: encoder and middle block of a U-ViT, 0 in a DiT.
         num_intervals: Intervals of the schedule.
+        edges: Their edges; None for equal ones.
 
     Raises:
         ValueError: If there are no calls, or not one time per call.
@@ -39,7 +43,7 @@ def frozen_schedule(
             f"frozen_schedule needs one time per call and a call, got {len(blocks)} and "
             f"{len(times)}."
         )
-    clock = ExitSchedule.flat(1, num_intervals)
+    clock = ExitSchedule.flat(1, num_intervals, edges)
     runs: dict[int, list[float]] = {}
     for depths, time in zip(blocks, times, strict=True):
         runs.setdefault(clock.interval_of(time), []).extend(depths.flatten().tolist())
@@ -49,7 +53,7 @@ def frozen_schedule(
         for interval, run in runs.items()
     }
     return ExitSchedule(
-        tuple(depth_of[_nearest(interval, depth_of)] for interval in range(num_intervals))
+        tuple(depth_of[_nearest(interval, depth_of)] for interval in range(num_intervals)), edges
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from schedsearch.runs.entry import FrontEntry, Judges, judges_of
+from schedsearch.runs.front_files import edges_row
 from schedsearch.runs.methods.records import RivalRecord, SeedQuality
 from schedsearch.statistics.intervals import Estimate, estimate
 from schedsearch.statistics.paired import PairedDifference, paired_difference
@@ -140,6 +141,7 @@ def method_row(entry: MethodEntry, full: MethodEntry | None) -> dict[str, Any]:
         "name": entry.name,
         "trial": None if trial is None else trial.trial,
         "depths": None if trial is None else list(trial.depths),
+        **({} if trial is None else edges_row(trial)),
         "fid": entry.fid,
         "fid_held_out": entry.shown_fid,
         "fid_ci95": None if found is None else list(found.ci95),

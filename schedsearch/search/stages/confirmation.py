@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.records import ConfirmRecord
-from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.queue import JobQueue
 from schedsearch.workers.jobs import ConfirmJob, Done, Job, RetrainJob
 
@@ -87,7 +86,7 @@ def confirmation_jobs(results: RunResults, settings_text: str, folder: RunFolder
         ConfirmJob(
             **common,
             number=entry.trial,
-            schedule=ExitSchedule(entry.depths),
+            schedule=entry.schedule,
             seed=seed,
             num_samples=num_samples,
         )
@@ -103,7 +102,7 @@ def confirmation_jobs(results: RunResults, settings_text: str, folder: RunFolder
                 job = RetrainJob(
                     **common,
                     number=entry.trial,
-                    schedule=ExitSchedule(entry.depths),
+                    schedule=entry.schedule,
                     training_seed=training_seed,
                     seeds=missing,
                     num_samples=num_samples,

@@ -10,7 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
-from schedsearch.evaluation.latency import BASELINE, latency_protocol, measure_schedules
+from schedsearch.evaluation.latency import (
+    BASELINE,
+    cost_times,
+    latency_protocol,
+    measure_schedules,
+)
 from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated
@@ -74,7 +79,7 @@ def open_table(
     full = ExitSchedule.flat(net.num_exit_blocks)
     report = LatencyReport(
         table=table.to_dict(),
-        full_ms=table.predict(full, bench.solver.times),
+        full_ms=table.predict(full, cost_times(bench.solver)),
         visits=bench.visits,
         weights=weights,
         adapters=adapted,
@@ -107,7 +112,7 @@ def measure_finally(
     """Measure what the front and its baselines cost, and keep it beside the predictions."""
     numbers = trials_to_measure(results)
     chosen = [entry for entry in results.entries if entry.trial in numbers]
-    schedules = {entry.trial: ExitSchedule(entry.depths) for entry in chosen}
+    schedules = {entry.trial: entry.schedule for entry in chosen}
     names = {n: BASELINE if bench.is_full_depth(s) else str(n) for n, s in schedules.items()}
     measured = measure_schedules(
         bench.settings,

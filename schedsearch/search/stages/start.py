@@ -146,4 +146,5 @@ def checked_schedule(
         return label, schedule
     deepest = min(num_exit_blocks - 1, space.max_depth)
     depth = min(deepest, max(space.min_depth, round(FLAT_SHARE * num_exit_blocks)))
-    return f"flat-{depth}", ExitSchedule.flat(depth, space.num_intervals)
+    edges = space.build().edges
+    return f"flat-{depth}", ExitSchedule.flat(depth, space.num_intervals, edges)

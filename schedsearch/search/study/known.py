@@ -32,10 +32,10 @@ class DistinctSchedules:
     def __init__(self, space: SearchSpace, times: Sequence[float]) -> None:
         self._space = space
         self._times = tuple(times)
-        probe = ExitSchedule(tuple(range(space.num_intervals)))
+        probe = space.schedule(range(space.num_intervals))
         self._visited = sorted(set(probe.visited(self._times)))
         """Intervals in which the solver calls the network, data -> noise."""
-        self._visible = replace(space, num_intervals=len(self._visited))
+        self._visible = replace(space, num_intervals=len(self._visited), edges=None)
 
     def key(self, schedule: ExitSchedule) -> Key:
         """What tells a schedule from others."""
@@ -51,7 +51,7 @@ class DistinctSchedules:
         for visible in self._visible.enumerate():
             # An interval between two visited ones takes the depth of the next, so order holds.
             places = (bisect_left(self._visited, i) for i in range(self._space.num_intervals))
-            yield ExitSchedule(tuple(visible.depths[min(place, last)] for place in places))
+            yield self._space.schedule(visible.depths[min(place, last)] for place in places)
 
     def pick_unknown(self, known: Collection[Key], rng: np.random.Generator) -> ExitSchedule:
         """A schedule that is not known: by chance, then by enumeration.

@@ -77,7 +77,7 @@ class Proposals:
                 count as searched.
         """
         waiting = {
-            self._distinct.key(ExitSchedule(depths))
+            self._distinct.key(self._space.schedule(depths))
             for trial in self.trials(OptunaState.WAITING)
             if (depths := depths_of(trial, self._space)) is not None
         }

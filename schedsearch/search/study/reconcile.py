@@ -16,7 +16,6 @@ from optuna.trial import TrialState as OptunaState
 from schedsearch.files.checksums import opened
 from schedsearch.records import TrialRecord
 from schedsearch.runs.checks.rules import AHEAD, PER_LINE, trial_rules
-from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.study.bulk import CHUNK, add_trials
 
 if TYPE_CHECKING:
@@ -228,7 +227,7 @@ def _interrupt(
             "retry_of": trial.number,
             **kept_attributes(trial.user_attrs),
         }
-        study.enqueue_trial(space.to_params(ExitSchedule(depths)), user_attrs=attrs)
+        study.enqueue_trial(space.to_params(space.schedule(depths)), user_attrs=attrs)
     running = optuna.Trial(study, trial._trial_id)
     running.set_user_attr("interrupted", True)
     running.set_user_attr("reason", "the driver died")

@@ -142,7 +142,7 @@ class ScheduleStudy:
         if trial is None:
             self.exhausted = not self._running
             return None
-        schedule = ExitSchedule(tuple(trial.user_attrs["depths"]))
+        schedule = self._space.schedule(trial.user_attrs["depths"])
         self._running[trial.number] = trial
         job = TrialJob(
             number=trial.number,
@@ -161,7 +161,7 @@ class ScheduleStudy:
 
     def _running_keys(self) -> set[Key]:
         trials = self._running.values()
-        return {self._key(ExitSchedule(tuple(t.user_attrs["depths"]))) for t in trials}
+        return {self._key(self._space.schedule(t.user_attrs["depths"])) for t in trials}
 
     def _saved_state(self, number: int | None) -> int | None:
         """The newest attempt at a schedule that left a state to continue from.
@@ -217,6 +217,7 @@ class ScheduleStudy:
             TrialRecord(
                 number=job.number,
                 depths=job.schedule.depths,
+                edges=job.schedule.edges,
                 label=job.label,
                 origin=job.origin,
                 state=TrialState.FAILED,

@@ -38,6 +38,7 @@ def read_warm_starts(
         findings,
         num_exit_blocks=num_exit_blocks,
         family=shipped_family(settings.backbone),
+        clock=settings.diffusion.clock,
         twins=twins,
     )
     if not findings.problems:

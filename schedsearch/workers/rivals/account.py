@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file
 
+from schedsearch.evaluation.latency import cost_times
 from schedsearch.evaluation.run_flops import count_run
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -26,12 +27,12 @@ def share_of_blocks(
     bench: Workbench, net: Backbone, method: Method, solver: Solver, blocks: list[Tensor]
 ) -> float:
     """Blocks run / blocks of full depth with the space's solver."""
-    everything = num_blocks_of(bench.backbone) * len(bench.solver.times)
+    everything = num_blocks_of(bench.backbone) * len(cost_times(bench.solver))
     if blocks:
         return sum(float(depths.float().mean()) for depths in blocks) / everything
     assert isinstance(method, ExitSchedule)
     always = num_blocks_of(net) - net.num_exit_blocks
-    return sum(always + depth for depth in method.visited(solver.times)) / everything
+    return sum(always + depth for depth in method.visited(cost_times(solver))) / everything
 
 
 def blocks_by_call(runs: list[Any]) -> list[Tensor]:

@@ -32,7 +32,7 @@ from schedsearch.methods.caches.router import (
     plans_of,
     train_router,
 )
-from schedsearch.methods.kinds import CELLS
+from schedsearch.methods.kinds import CELLS, numbers_of
 from schedsearch.settings.rivals import (
     BlockCacheRival,
     FittedStepsRival,
@@ -105,10 +105,15 @@ def _calibrated(
     target: Path,
 ) -> Calibrated:
     point, num_blocks = row.point, net.num_exit_blocks
-    intervals = bench.settings.space.num_intervals
+    space = bench.settings.space
     if isinstance(entry, ScheduleRival):
-        schedule = schedule_at(str(point), num_blocks, intervals, family_in(bench.settings))
-        return Calibrated(kind="schedule", numbers={"depths": list(schedule.depths)})
+        family = family_in(bench.settings)
+        schedule = schedule_at(
+            str(point), num_blocks, space.num_intervals, family, space.interval_edges
+        )
+        return Calibrated(
+            kind="schedule", numbers=numbers_of(schedule, bench.settings.diffusion.clock)
+        )
     if isinstance(entry, StepsRival):
         return Calibrated(kind="steps", numbers={}, num_steps=int(cast(int, point)))
     if isinstance(entry, FittedStepsRival):
@@ -139,8 +144,8 @@ def _calibrated(
             bench, folder, entry.kind, numbers, net, point, limits=limits, increasing=more
         )
     # A pruned or small network runs at its full depth.
-    depths = [num_blocks] * intervals
-    return Calibrated(kind="schedule", numbers={"depths": depths})
+    full = space.build().schedule([num_blocks] * space.num_intervals)
+    return Calibrated(kind="schedule", numbers=numbers_of(full, bench.settings.diffusion.clock))
 
 
 def _block_plan(

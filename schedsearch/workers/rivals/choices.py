@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -21,7 +22,6 @@ from schedsearch.methods.block_choice import (
     greedy,
     uniform,
 )
-from schedsearch.schedules.space import SearchSpace
 from schedsearch.settings.rivals import PrunedRival, SmallRival
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def chosen_blocks(bench: Workbench, entry: PrunedRival | SmallRival, count: int)
             cast("Backbone", net),
             bench.source,
             bench.process,
-            SearchSpace(len(keep), len(keep), bench.settings.space.num_intervals),
+            replace(bench.settings.space.build(), min_depth=len(keep), max_depth=len(keep)),
             num_images=entry.calibration_samples,
             batch_size=bench.settings.evaluation.batch_size,
             seed=CALIBRATION_SEED,

@@ -54,6 +54,7 @@ def fitted_steps(bench: Workbench, net: Backbone, num_steps: int, num_samples: i
             "times": list(fit.times),
             "coefficients": [list(step) for step in fit.coefficients],
             "cfg_scale": float(settings.solver.cfg_scale),
+            "process": settings.diffusion.process,
         },
         num_steps=settings.solver.num_steps,
         calls=CALLS,
@@ -70,12 +71,13 @@ def _batch(
     on_device = None if labels is None else labels.to(noise.device)
     return CalibrationBatch(
         noise=noise,
-        start=lambda: GuidedDenoiser(
+        start=lambda wants: GuidedDenoiser(
             net,
             ExitSchedule.flat(net.num_exit_blocks),
             bench.solver,
             on_device,
             cfg_scale=solver.cfg_scale,
             cfg_channels=solver.cfg_channels,
+            wants=wants,
         ),
     )

@@ -165,9 +165,10 @@ def _made(
     num_blocks = bench.backbone.num_exit_blocks
     full = ExitSchedule.flat(num_blocks)
     if isinstance(entry, ScheduleRival):
-        intervals = bench.settings.space.num_intervals
-        family = family_in(bench.settings)
-        schedule = schedule_at(str(job.row.point), num_blocks, intervals, family)
+        space, family = bench.settings.space, family_in(bench.settings)
+        schedule = schedule_at(
+            str(job.row.point), num_blocks, space.num_intervals, family, space.interval_edges
+        )
         if entry.recipe.get("start", "plain") == "plain":
             return train(schedule), {}
         exits = early_exits_of(schedule, bench.backbone)

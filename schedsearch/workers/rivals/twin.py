@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.methods.exits.freeze import frozen_schedule
-from schedsearch.methods.kinds import build_method
+from schedsearch.methods.kinds import build_method, numbers_of
 from schedsearch.methods.method_file import write_method_file
 from schedsearch.settings.rows import TWIN
 from schedsearch.workers.rivals.account import blocks_by_call, num_blocks_of, sampled
@@ -42,12 +42,14 @@ def measure_twin(
         net.num_exit_blocks,
         num_blocks_of(net) - net.num_exit_blocks,
         bench.settings.space.num_intervals,
+        bench.settings.space.interval_edges,
     )
     folder = target.parent / (name + TWIN) if target.name == name else target / "twin"
     folder.mkdir(parents=True, exist_ok=True)
     if weights is not None:
         link_file(weights, folder / WEIGHTS)
-    found = Calibrated(kind="schedule", numbers={"depths": list(schedule.depths)})
+    numbers = numbers_of(schedule, bench.settings.diffusion.clock)
+    found = Calibrated(kind="schedule", numbers=numbers)
     twin = method_file_of(bench, name + TWIN, found, file.network, weights)
     record = measured_record(row, twin, "schedule", found, folder)
     write_method_file(folder / METHOD, twin, checksum=True)

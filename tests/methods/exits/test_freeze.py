@@ -68,3 +68,10 @@ def test_what_cannot_be_frozen() -> None:
         frozen_schedule([], (), 5, 0)
     with pytest.raises(ValueError, match="at least one call"):
         share_explained_by_time([])
+
+
+def test_the_intervals_may_have_edges() -> None:
+    edges = (0.0, 250.0, 900.0, 1000.0)
+    run = blocks([1, 1], [2, 2], [3, 3])
+    found = frozen_schedule(run, (950.0, 899.0, 249.0), 5, 0, 3, edges)
+    assert found == ExitSchedule((3, 2, 1), edges)

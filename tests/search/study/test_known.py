@@ -40,6 +40,17 @@ def test_the_last_unknown_schedule_is_found() -> None:
         distinct.pick_unknown({*known, (10,)}, np.random.default_rng(0))
 
 
+def test_schedules_with_edges_are_enumerated_with_them() -> None:
+    edges = (0.0, 300.0, 900.0, 990.0, 1000.0)
+    distinct = DistinctSchedules(SearchSpace(1, 3, 4, edges=edges), (950.0, 995.0, 100.0))
+    found = list(distinct)
+    assert {schedule.edges for schedule in found} == {edges}
+    assert len({distinct.key(s) for s in found}) == len(found) == distinct.size() == 10
+    assert distinct.key(ExitSchedule((3, 3, 2, 1), edges)) == (2, 1, 3)
+    picked = distinct.pick_unknown(set(), np.random.default_rng(0))
+    assert picked.edges == edges
+
+
 # ---- finished trials --------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ from tiny_runs import same_weights
 
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.weights.checkpoint import load_weights
-from trainers.pretraining.command import _plan
+from schedsearch.settings import DiffusionSettings
+from trainers.pretraining.command import _plan, diffusion_of
 from trainers.pretraining.dit import DEFAULTS, build_parser, main
 from trainers.pretraining.loop import Plan
 
@@ -38,7 +39,8 @@ def test_writes_weights_that_load_with_their_history(tmp_path: Path) -> None:
 
 def test_defaults_are_those_that_made_the_shipped_weights() -> None:
     args = build_parser().parse_args(["--output", "x"])
-    assert (args.data, args.betas, args.prediction, args.seed) == ("digits", "linear", "eps", 0)
+    assert (args.data, args.seed) == ("digits", 0)
+    assert diffusion_of(args) == DiffusionSettings(betas="linear", prediction="eps")
     assert (args.hidden_size, args.depth, args.num_heads, args.patch_size) == (64, 10, 4, 2)
     assert _plan(args) == Plan(
         steps=12_000,
@@ -104,9 +106,26 @@ def test_any_source_and_process(tmp_path: Path) -> None:
     assert not same_weights(out, flipped)
 
 
+def test_flow_matching(tmp_path: Path) -> None:
+    path, flow = tmp_path / "flow.safetensors", ["--process", "flow", "--time", "sit"]
+    more = ["--times", "logit_normal", "--shift", "2"]
+    assert diffusion_of(build_parser().parse_args([*flow, *more, "--output", "x"])) == (
+        DiffusionSettings(process="flow", time="sit", times="logit_normal", shift=2.0)
+    )
+    assert main([*ARGUMENTS, *flow, *more, "--output", str(path)]) == 0
+    with safe_open(path, "pt") as file:
+        shown = "process flow, time sit, prediction velocity, times logit_normal, shift 2.0"
+        assert file.metadata()["diffusion"] == shown
+    uniform = tmp_path / "uniform.safetensors"
+    main([*ARGUMENTS, *flow, "--output", str(uniform)])
+    assert not same_weights(path, uniform)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--process", "flow"], "diffusion.time: process: flow must say how the network is fed"),
+        (["--time", "sit"], "diffusion.time: belongs to flow matching, got 'sit'"),
         (["--steps", "0"], "--steps must be at least 1, got 0"),
         (["--lr", "-1"], "--lr must be above 0, got -1.0"),
         (["--adam-betas", "2", "3"], "--adam-betas must be two numbers in [0, 1), got 2.0 3.0"),
