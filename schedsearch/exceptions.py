@@ -59,8 +59,12 @@ class TrialError(SchedSearchError):
     Args:
         message: What happened.
         stage: Part of the trial that failed, for example ``"fine-tune"``.
+        network: The last network that was finite, to be looked at; None where there is none.
     """
 
-    def __init__(self, message: str, *, stage: str = "trial") -> None:
+    def __init__(
+        self, message: str, *, stage: str = "trial", network: object | None = None
+    ) -> None:
         super().__init__(message)
         self.stage = stage
+        self.network = network

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Literal, Self
 
-from schedsearch.files.strict_json import check_fields, read_object
+from schedsearch.files.strict_json import check_fields, check_line, read_object, to_line
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 
@@ -75,10 +74,10 @@ class Evaluation:
         return self.fid, self.latency_ms
 
     def non_finite(self) -> str | None:
-        """Name of the first objective that is not a finite number, or None."""
-        for objective, value in zip(OBJECTIVES, self.values, strict=True):
-            if not math.isfinite(value):
-                return objective.name
+        """Name of the first value that is not a finite number, or None."""
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                return name
         return None
 
 
@@ -107,6 +106,8 @@ class TrialRecord:
     """Host and process."""
     device: str = ""
     final_loss: float | None = None
+    accumulate: int | None = None
+    """Parts of a batch, where memory ran out and the recipe's number was raised."""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,8 +128,8 @@ class TrialRecord:
         return ExitSchedule(self.depths, self.edges)
 
     def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """One line of JSON with its checksum."""
+        return to_line(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Self:
@@ -149,7 +150,9 @@ class TrialRecord:
         schedule = ExitSchedule(tuple(data["depths"]), None if edges is None else tuple(edges))
         data["depths"], data["edges"] = schedule.depths, schedule.edges
         data["state"] = TrialState(data["state"])
-        return cls(**data)
+        record = cls(**data)
+        check_line(line)
+        return record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,12 +180,13 @@ class ConfirmRecord:
     """As in :class:`Evaluation`."""
 
     def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """One line of JSON with its checksum."""
+        return to_line(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Self:
         """Read a line of :meth:`to_json`; ValueError when it is no such record."""
         data = read_object(line, "A confirmation")
         check_fields(cls, data)
+        check_line(line)
         return cls(**data)

@@ -157,6 +157,7 @@ class FinetuneLoop:
                     f"{name} is {value} at step {step} of {self.recipe.num_steps}; "
                     "lower recipe.lr or set recipe.grad_clip.",
                     stage=STAGE,
+                    network=self.last_finite(),
                 )
         # Update the weights.
         for group in self.optimizer.param_groups:
@@ -166,6 +167,13 @@ class FinetuneLoop:
         self.ema.update_parameters(self.net)
         self.step = step
         return values
+
+    def last_finite(self) -> nn.Module | None:
+        """Return the EMA network before a step that failed, or None if it is not finite."""
+        values = (*self.ema.module.parameters(), *self.ema.module.buffers())
+        if all(bool(torch.isfinite(value).all()) for value in values):
+            return averaged_net(self.ema)
+        return None
 
     def _backward(self, part: Batch, rows: slice, step: int) -> dict[str, Tensor]:
         """Add the gradient of some rows, and return their share of the losses."""

@@ -81,6 +81,7 @@ COMMANDS: tuple[Command, ...] = (
         arguments="add_pick_arguments",
         action="show_pick",
     ),
+    Command("recover", "rebuild the study of a run from results.jsonl", "recover"),
     Command("export", "write the chosen schedule, and its weights", "export"),
     Command("compare", "measure other methods beside the schedules, or show them", "compare"),
     Command("plan", "plans that need no training: calibrate, choose, measure", "plan"),

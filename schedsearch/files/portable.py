@@ -10,6 +10,7 @@ from typing import Any
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.atomic import write_text
+from schedsearch.files.checksums import opened_yaml, sealed_yaml
 from schedsearch.files.problems import Findings, KeyPath, dotted, shown
 from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.files.yaml_writer import dump_yaml
@@ -18,13 +19,16 @@ ABSOLUTE = re.compile(r"(?:^|[\s=:,'\"(])(?:~?/|[A-Za-z]:[\\/])[\w.]")
 """Matches text with an absolute path, which may contain a user's name."""
 
 
-def write_portable(path: str | Path, data: Mapping[str, Any], what: str) -> None:
+def write_portable(
+    path: str | Path, data: Mapping[str, Any], what: str, *, checksum: bool = False
+) -> None:
     """Write a file atomically.
 
     Args:
         path: File to write or replace.
         data: Plain data with finite numbers and without absolute paths; keys in order.
         what: Kind of file, such as ``schedule file``, for messages.
+        checksum: Whether its first line holds one, for files that nobody edits.
 
     Raises:
         ValueError: If ``data`` breaks one of these rules.
@@ -39,7 +43,8 @@ def write_portable(path: str | Path, data: Mapping[str, Any], what: str) -> None
                 f"A {what} is passed on, so it holds no absolute path, but {key} is {value!r}."
             )
     try:
-        write_text(Path(path), dump_yaml(plain))
+        text = dump_yaml(plain)
+        write_text(Path(path), sealed_yaml(text) if checksum else text)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise ConfigError(f"Cannot write {path}: {error.strerror}.") from error
 
@@ -63,7 +68,14 @@ def read_portable(
         ConfigError: If it cannot be read.
     """
     findings = Findings(str(path))
-    data = parse_document(read_limited(Path(path).expanduser()), findings).data
+    content = read_limited(Path(path).expanduser())
+    try:
+        opened_yaml(content.decode("utf-8", "replace"))
+    except ValueError as error:
+        remedy = "restore it; where it was edited on purpose, remove its first line"
+        findings.add((), str(error).rstrip("."), remedy)
+        findings.raise_if_any()
+    data = parse_document(content, findings).data
     if not isinstance(data, dict) or data.get("schema") not in (schema, *newer):
         if not findings.problems:
             _add_wrong_schema(data, schema, what, findings)

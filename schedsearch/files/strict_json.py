@@ -3,29 +3,88 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, fields
-from typing import Any
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from schedsearch.files.checksums import KEY, has_seal, opened, sealed
 
 _SCALARS = {int, float, str, bool, type(None)}
 
 
 def read_object(line: str, what: str) -> dict[str, Any]:
-    """The object that a line holds.
+    """The object that a line holds, without its checksum.
 
     Args:
-        line: JSON.
+        line: JSON; :func:`check_line` verifies the checksum.
         what: What it should be, for the message.
 
     Raises:
-        ValueError: If it is no JSON, or no object.
+        ValueError: If it is no JSON with finite numbers, or no object.
     """
-    data = json.loads(line)
+    data = _load(line)
     if not isinstance(data, dict):
         raise ValueError(f"{what} is a JSON object, but got {line[:40]!r}.")
+    data.pop(KEY, None)
     return data
+
+
+def check_line(line: str) -> None:
+    """Verify the checksum of a line that carries one.
+
+    Raises:
+        ValueError: If the line was changed since it was written.
+    """
+    if has_seal(line):
+        opened(line)
+
+
+def to_line(data: Mapping[str, Any]) -> str:
+    """One line of JSON that carries its checksum."""
+    return sealed(json.dumps(data, separators=(",", ":")))
+
+
+def to_document(data: Mapping[str, Any]) -> str:
+    """JSON with a line per key, for a file of its own; it carries its checksum."""
+    return sealed(json.dumps(data, indent=1) + "\n")
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The object of a file that :func:`to_document` made.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is damaged.
+    """
+    return read_object(opened(path.read_bytes().decode("utf-8")), "The file")
+
+
+def check_numbers(value: Any, what: str, *, least: float | None = None) -> None:
+    """Refuse what is no finite number.
+
+    Raises:
+        ValueError: With the name and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{what} must be a finite number, got {value!r}.")
+    if least is not None and value < least:
+        raise ValueError(f"{what} must be at least {least:g}, got {value!r}.")
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deep.") from None
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no finite number.")
 
 
 def check_fields(cls: type[Any], data: Mapping[str, Any]) -> None:
@@ -38,7 +97,7 @@ def check_fields(cls: type[Any], data: Mapping[str, Any]) -> None:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{cls.__name__}: expected an object, got {data!r}.")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cast(Hashable, cls))
     names = {f.name for f in fields(cls)}
     required = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
     if wrong := sorted((required - data.keys()) | (data.keys() - names)):
@@ -49,6 +108,11 @@ def check_fields(cls: type[Any], data: Mapping[str, Any]) -> None:
         # NOTE: Exact types, because a bool is an int in Python.
         if allowed <= _SCALARS and type(value) not in allowed:
             raise ValueError(f"{cls.__name__}.{name}: unexpected value {value!r}.")
+
+
+@lru_cache(maxsize=64)
+def _hints(cls: Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(cast(type, cls))
 
 
 def _is_union(hint: Any) -> bool:

@@ -59,8 +59,13 @@ class MethodFile:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_method_file(path: str | Path, content: MethodFile) -> None:
+def write_method_file(path: str | Path, content: MethodFile, *, checksum: bool = False) -> None:
     """Write a method file atomically, with keys in fixed order.
+
+    Args:
+        path: File to write or replace.
+        content: The method.
+        checksum: Whether its first line holds one, as in a run folder.
 
     Raises:
         ValueError: If a number is not finite or a path is absolute.
@@ -72,7 +77,7 @@ def write_method_file(path: str | Path, content: MethodFile) -> None:
             data[key] = {name: item for name, item in value.items() if item is not None}
         elif value not in (None, {}):
             data[key] = value
-    write_portable(path, data, WHAT)
+    write_portable(path, data, WHAT, checksum=checksum)
 
 
 def read_method_file(path: str | Path) -> MethodFile:

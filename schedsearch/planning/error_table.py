@@ -6,7 +6,6 @@ programming finds the exact optimum of such a sum.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schedsearch.files.atomic import write_text
+from schedsearch.files.strict_json import read_document, to_document
 
 Floats = NDArray[np.float64]
 
@@ -69,8 +69,8 @@ class ErrorTable:
         return excess
 
     def save(self, path: Path) -> None:
-        """Write the table as JSON, atomically."""
-        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
+        """Write the table as JSON with its checksum, atomically."""
+        write_text(path, to_document(asdict(self)))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -96,6 +96,6 @@ class ErrorTable:
             ValueError: If the file holds no error table.
         """
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_dict(read_document(path))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not an error table: {error}.") from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
+from schedsearch.files.strict_json import check_fields, check_numbers, read_document, to_document
 from schedsearch.formatting import duration
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Costs:
         Raises:
             StorageError: If it cannot be written.
         """
-        folder.write(folder.costs_file, json.dumps(asdict(self), indent=1) + "\n")
+        folder.write(folder.costs_file, to_document(asdict(self)))
 
     @classmethod
     def load(cls, folder: RunFolder) -> Costs:
@@ -94,18 +95,26 @@ class Costs:
             StorageError: If the file is damaged.
         """
         try:
-            data = json.loads(folder.costs_file.read_text(encoding="utf-8"))
-            stages = {str(name): StageCost(**cost) for name, cost in data["stages"].items()}
+            data = read_document(folder.costs_file)
+            stages = {str(name): _stage_cost(cost) for name, cost in data["stages"].items()}
+            for name in ("wall_seconds", "in_flight_seconds"):
+                check_numbers(data[name], name, least=0)
             costs = cls(float(data["wall_seconds"]), float(data["in_flight_seconds"]), stages)
-            costs.lines()  # refuses what is no number
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise StorageError(
-                f"Cannot read {folder.costs_file}: {error}. Delete it; costs are then counted "
-                "from here on."
+                f"Cannot read {folder.costs_file}: {str(error).rstrip('.')}. Delete it; costs are "
+                "then counted from here on."
             ) from error
         return costs
+
+
+def _stage_cost(data: Mapping[str, Any]) -> StageCost:
+    check_fields(StageCost, data)
+    for name, value in data.items():
+        check_numbers(value, name, least=0)
+    return StageCost(**data)
 
 
 def _line(name: str, cost: StageCost, share: float) -> str:

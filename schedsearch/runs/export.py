@@ -8,10 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
-from schedsearch.backbones.weights.checkpoint import fingerprint_of
-from schedsearch.exceptions import ConfigError, NoResultError, StorageError
+from schedsearch.backbones.weights.checkpoint import fingerprint_of, metadata_of, read_whole
+from schedsearch.exceptions import CheckpointError, ConfigError, NoResultError, StorageError
 from schedsearch.files.atomic import replacing
 from schedsearch.methods.method_file import MethodFile, read_method_file, write_method_file
 from schedsearch.runs.entry import FrontEntry
@@ -67,6 +65,16 @@ def export_schedule(
             f"The weights of trial {entry.trial} should be in {source}, but they are gone. "
             "Restore the file, or choose another trial."
         )
+    try:
+        fingerprint = fingerprint_of(read_whole(source))
+        tuned_for = metadata_of(source).get("schedule")
+    except CheckpointError as error:
+        raise StorageError(str(error)) from error
+    if tuned_for not in (None, str(entry.record.schedule)):
+        raise StorageError(
+            f"{source} was fine-tuned for another schedule ({tuned_for}, not "
+            f"{entry.record.schedule}). Restore the file from a backup."
+        )
     relative = None if weights is None else _copied(source, weights, output)
     name = entry.name or f"{results.settings.name}-trial-{entry.trial:04d}"
     measured, provenance = _measured(results, entry), _provenance(folder, results, entry)
@@ -89,9 +97,7 @@ def export_schedule(
         output,
         ScheduleFile(
             name=name,
-            backbone=dataclasses.replace(
-                kept.backbone, fingerprint=fingerprint_of(load_file(source))
-            ),
+            backbone=dataclasses.replace(kept.backbone, fingerprint=fingerprint),
             depths=kept.depths,
             edges=kept.edges,
             clock=kept.clock,

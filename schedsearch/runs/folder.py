@@ -40,6 +40,9 @@ class RunFolder:
         self.front_yaml = self.root / "front.yaml"
         self.front_csv = self.root / "front.csv"
         self.front_png = self.root / "front.png"
+        self.lines_file = self.root / "lines.json"
+        self.identity_file = self.root / "run.json"
+        self.stop_file = self.root / ".stop"
         self.log_file = self.root / "driver.log"
         self.lock_file = self.root / "driver.lock"
         self.artifacts = self.root / "artifacts"
@@ -140,14 +143,19 @@ class RunFolder:
                 )
 
     @staticmethod
-    def write(path: Path, text: str) -> None:
+    def write(path: Path, text: str, *, mode: int | None = None) -> None:
         """Replace a text file of the run at once.
+
+        Args:
+            path: The file.
+            text: Its new content.
+            mode: Its permissions; None leaves them to the system.
 
         Raises:
             StorageError: If it cannot be written; the old content is kept.
         """
         try:
-            write_text(path, text)
+            write_text(path, text, mode=mode)
         except OSError as error:
             raise StorageError(
                 f"Cannot write {path}: {error}. Free space and run the same command again; "
@@ -157,7 +165,7 @@ class RunFolder:
     def remove_leftovers(self) -> None:
         """Delete what killed processes had half written; only while holding the lock."""
         below = (f"{name}/**/.*.tmp" for name in ("trials", "methods", "profile"))
-        for pattern in (".*.tmp", "*/.*.tmp", *below):
+        for pattern in (self.stop_file.name, ".*.tmp", "*/.*.tmp", *below):
             for path in self.root.glob(pattern):
                 path.unlink(missing_ok=True)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from schedsearch.exceptions import StorageError
+from schedsearch.files.atomic import replacing
+from schedsearch.files.checksums import holds_whole_line, opened, sealed
+
+_log = logging.getLogger(__name__)
 
 
 class JsonLine(Protocol):
@@ -16,6 +21,18 @@ class JsonLine(Protocol):
 
     def to_json(self) -> str:
         """One line of JSON."""
+        ...
+
+
+class Counts(Protocol):
+    """Knows how many lines a journal must hold."""
+
+    def of(self, name: str) -> int:
+        """Lines that are known to be there."""
+        ...
+
+    def note(self, name: str, count: int) -> None:
+        """Remember the lines of a journal."""
         ...
 
 
@@ -27,39 +44,54 @@ class Journal(Generic[Entry]):
 
     Args:
         path: The file; it need not exist.
-        parse: Reads one line; raises ValueError for a line that is no entry.
+        parse: Reads one line without its checksum; raises ValueError for one that is no entry.
+        rules: Makes a check for the entries of one reading, in order; it raises ValueError.
+        counts: Knows the least number of lines; None trusts the end of the file.
+        checked: Whether each line carries a checksum, as those of a run do.
     """
 
-    def __init__(self, path: Path, parse: Callable[[str], Entry]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        parse: Callable[[str], Entry],
+        *,
+        rules: Callable[[], Callable[[Entry], None]] | None = None,
+        counts: Counts | None = None,
+        checked: bool = True,
+    ) -> None:
         self.path = path
         self._parse = parse
+        self._rules = rules
+        self._counts = counts
+        self._has_checksums = checked
+        self._num_lines: int | None = None
 
     def read(self) -> list[Entry]:
         """All entries. A torn last line, of a writer that died, is left out.
 
         Raises:
-            StorageError: If any other line is damaged, or the file cannot be read.
+            StorageError: If a line is damaged, lines are lost, or the file cannot be read.
         """
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StorageError(f"Cannot read {self.path}: {error}.") from error
-        lines = content.split(b"\n")
-        entries = []
-        for number, line in enumerate(lines[:-1], start=1):  # the last piece has no newline
-            try:
-                entries.append(self._parse(line.decode("utf-8")))
-            except ValueError as error:
+        entries: list[Entry] = []
+        for number, _, found in self._checked():
+            if isinstance(found, ValueError):
                 raise StorageError(
-                    f"{self.path.name}:{number}: a line must be one complete record, but: "
-                    f"{error} Restore the line from a backup or delete it; its trial runs again."
-                ) from error
+                    f"{self.path.name}:{number}: a line must be one complete record, but: {found} "
+                    "Restore it from a backup, or let `schedsearch recover` set it aside; what "
+                    "it held is measured again."
+                ) from found
+            entries.append(found)
+        known = 0 if self._counts is None else self._counts.of(self.path.name)
+        if len(entries) < known:
+            raise StorageError(
+                f"{self.path.name}:{len(entries) + 1}: the file held {known} lines, but has "
+                f"{len(entries)}: its end is lost. Restore it from a backup, or run the command "
+                "that made it again: it measures what is lost."
+            )
         return entries
 
     def repair(self) -> int:
-        """Cut off a torn last line; returns how many bytes went.
+        """Cut off a torn last line and accept a lost end; returns how many bytes went.
 
         Raises:
             StorageError: If the file cannot be changed.
@@ -67,13 +99,42 @@ class Journal(Generic[Entry]):
         try:
             content = self.path.read_bytes()
             torn = len(content) - (content.rfind(b"\n") + 1)
+            if torn and holds_whole_line(content[-torn:]):
+                return 0  # no writer leaves that: reading says so
             if torn:
                 os.truncate(self.path, len(content) - torn)
         except FileNotFoundError:
-            return 0
+            content, torn = b"", 0
         except OSError as error:
             raise StorageError(f"Cannot repair {self.path}: {error}.") from error
+        if self._counts is not None:
+            count, known = content.count(b"\n"), self._counts.of(self.path.name)
+            if count < known:
+                _log.warning("%s lost %d lines at its end", self.path.name, known - count)
+            if count != known:
+                self._counts.note(self.path.name, count)
         return torn
+
+    def set_aside(self, target: Path) -> list[int]:
+        """Move damaged lines into another file; returns their numbers.
+
+        Raises:
+            StorageError: If a file cannot be read or written.
+        """
+        checked = list(self._checked())
+        damaged = [(n, line) for n, line, found in checked if isinstance(found, ValueError)]
+        if damaged:
+            numbers = {number for number, _ in damaged}
+            kept = [line + b"\n" for number, line, _ in checked if number not in numbers]
+            try:
+                with target.open("ab") as handle:
+                    handle.writelines(line + b"\n" for _, line in damaged)
+                    os.fsync(handle.fileno())
+                with replacing(self.path) as temporary:
+                    temporary.write_bytes(b"".join(kept))
+            except OSError as error:
+                raise StorageError(f"Cannot set lines of {self.path} aside: {error}.") from error
+        return [number for number, _ in damaged]
 
     def append(self, entry: Entry) -> None:
         """Write one entry and sync it to the disk before returning.
@@ -81,7 +142,8 @@ class Journal(Generic[Entry]):
         Raises:
             StorageError: If it cannot be written; the file is as it was before.
         """
-        line = (entry.to_json() + "\n").encode("utf-8")
+        text = entry.to_json()
+        line = ((sealed(text) if self._has_checksums else text) + "\n").encode("utf-8")
         try:
             with self.path.open("ab", buffering=0) as handle:
                 size = handle.tell()
@@ -97,3 +159,38 @@ class Journal(Generic[Entry]):
                 f"Cannot write {self.path}: {error}. Free space and run the same command again; "
                 "everything recorded so far is kept."
             ) from error
+        if self._counts is not None:
+            self._count_one()
+
+    def _count_one(self) -> None:
+        assert self._counts is not None
+        if self._num_lines is None:
+            self._num_lines = self.path.read_bytes().count(b"\n")
+        else:
+            self._num_lines += 1
+        self._counts.note(self.path.name, self._num_lines)
+
+    def _checked(self) -> Iterator[tuple[int, bytes, Entry | ValueError]]:
+        """Number, bytes and entry of every line, or what is wrong with it."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"Cannot read {self.path}: {error}.") from error
+        *lines, rest = content.split(b"\n")
+        if holds_whole_line(rest):
+            lines.append(rest)
+        check = None if self._rules is None else self._rules()
+        for number, line in enumerate(lines, start=1):
+            try:
+                text = line.decode("utf-8")
+                entry = self._parse(opened(text) if self._has_checksums else text)
+                if line is rest:
+                    raise ValueError("its end is damaged.")
+                if check is not None:
+                    check(entry)
+            except ValueError as error:
+                yield number, line, error
+            else:
+                yield number, line, entry

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
+from schedsearch.files.strict_json import (
+    check_fields,
+    check_numbers,
+    read_document,
+    to_document,
+)
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -65,19 +70,46 @@ class LatencyReport:
 
     def save(self, folder: RunFolder) -> None:
         """Replace the run's ``latency.json``."""
-        folder.write(folder.latency_file, json.dumps(asdict(self), indent=1) + "\n")
+        folder.write(folder.latency_file, to_document(asdict(self)))
 
     @classmethod
     def load(cls, folder: RunFolder) -> LatencyReport | None:
-        """Read it; None when the run has not come that far."""
+        """Read it; None when the run has not come that far.
+
+        Raises:
+            StorageError: If it is damaged.
+        """
         try:
-            data = json.loads(folder.latency_file.read_text(encoding="utf-8"))
-            measured = {int(n): MeasuredLatency(**m) for n, m in data.pop("measured").items()}
+            data = read_document(folder.latency_file)
+            check_fields(cls, {**data, "visits": (), "measured": {}})
+            measured = {int(n): _measured(m) for n, m in data.pop("measured").items()}
             visits = tuple(data.pop("visits", ()))
-            return cls(**data, measured=measured, visits=visits)
+            report = cls(**data, measured=measured, visits=visits)
+            report._check()
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise StorageError(
-                f"Cannot read {folder.latency_file}: {error}. Delete it; it is measured again."
+                f"Cannot read {folder.latency_file}: {str(error).rstrip('.')}. Delete it; it is "
+                "measured again."
             ) from error
+        return report
+
+    def _check(self) -> None:
+        """Refuse numbers that no measurement gives."""
+        for name in ("full_ms", "full_measured_ms"):
+            if (value := getattr(self, name)) is not None:
+                check_numbers(value, name, least=1e-9)
+        for value in self.visits:
+            if type(value) is not int or value < 0:
+                raise ValueError(f"visits are integers from 0, got {value!r}.")
+        if self.table:
+            for name in ("a_ms", "b_ms", "c0_ms"):
+                check_numbers(self.table[name], name)
+
+
+def _measured(data: Mapping[str, Any]) -> MeasuredLatency:
+    check_fields(MeasuredLatency, data)
+    for name, value in data.items():
+        check_numbers(value, name, least=1e-9 if name == "latency_ms" else None)
+    return MeasuredLatency(**data)

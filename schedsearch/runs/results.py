@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from schedsearch.exceptions import NoResultError
 from schedsearch.pareto import hypervolume_in_box, non_dominated
 from schedsearch.records import ConfirmRecord, TrialRecord
+from schedsearch.runs.checks.journals import confirmation_journal, trial_journal
 from schedsearch.runs.comparison import Comparison, compare, opponent_of
 from schedsearch.runs.entry import FrontEntry, build_entry
 from schedsearch.runs.folder import RunFolder
-from schedsearch.runs.journal import Journal
 from schedsearch.runs.latency_file import LatencyReport
 from schedsearch.runs.starts.files import StartFiles
 from schedsearch.runs.starts.records import StartCheck
@@ -56,15 +56,19 @@ class RunResults:
 
     @classmethod
     def load(cls, folder: RunFolder) -> RunResults:
-        """Read a run folder, also while its driver works."""
-        from schedsearch.config import settings_from_text
+        """Read a run folder, also while its driver works.
 
-        settings = settings_from_text(folder.space_file.read_text(encoding="utf-8"))
+        Raises:
+            StorageError: If a file is damaged.
+        """
+        from schedsearch.runs.checks.space_file import read_space
+
+        settings = read_space(folder)
         return cls(
             settings,
-            Journal(folder.results_file, TrialRecord.from_json).read(),
+            trial_journal(folder, settings).read(),
             LatencyReport.load(folder),
-            Journal(folder.confirmation_file, ConfirmRecord.from_json).read(),
+            confirmation_journal(folder, settings).read(),
             StartFiles(folder, settings).check(),
         )
 

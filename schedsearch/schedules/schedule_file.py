@@ -79,18 +79,21 @@ def lowest_depth(family: str | None) -> int:
 # ---- writing ----------------------------------------------------------------------------------
 
 
-def write_schedule_file(path: str | Path, content: ScheduleFile) -> None:
+def write_schedule_file(
+    path: str | Path, content: ScheduleFile, *, checksum: bool = False
+) -> None:
     """Write a schedule file atomically, with keys in fixed order.
 
     Args:
         path: File to write or replace.
         content: Plain data with finite numbers and without absolute paths.
+        checksum: Whether its first line holds one, as in a run folder.
 
     Raises:
         ValueError: If ``content`` breaks one of these rules.
         ConfigError: If ``path`` cannot be written.
     """
-    write_portable(path, _data(content), WHAT)
+    write_portable(path, _data(content), WHAT, checksum=checksum)
 
 
 def _data(content: ScheduleFile) -> dict[str, Any]:

@@ -17,12 +17,8 @@ from schedsearch.search.method_rows import all_rows, measure_latencies, measure_
 from schedsearch.search.runners import build_runner
 from schedsearch.search.stages.rivals import row_jobs
 from schedsearch.search.start import opened_run
-from schedsearch.search.study.storage import (
-    explaining_failures,
-    open_artifacts,
-    open_storage,
-    open_study,
-)
+from schedsearch.search.study.owner import open_own_study
+from schedsearch.search.study.storage import explaining_failures, open_artifacts
 from schedsearch.settings.rows import Row
 
 if TYPE_CHECKING:
@@ -78,7 +74,7 @@ def compare_space(
     # NOTE: without twins, because this is what measures them.
     with opened_run(settings, folder, observer, with_twins=False) as (ready, meter):
         rows = wanted_rows(ready, only)
-        journals = MethodJournals(folder)
+        journals = MethodJournals(folder, settings)
         journals.repair()
         num_failed = 0
         try:
@@ -126,6 +122,6 @@ def _publish(
         draw(results, folder.methods_png)
     folder.write(folder.methods_csv, results.as_csv())
     with explaining_failures(settings.name):
-        study = open_study(open_storage(folder, settings.search.storage), settings.name)
+        study = open_own_study(folder, settings)
         publisher = TrialPublisher(study, open_artifacts(folder), folder)
         publisher.publish_study(results.run, {"rivals": results.as_rows()}, methods_note)

@@ -15,6 +15,7 @@ from schedsearch.methods.loading import load_method
 from schedsearch.protocols import StagedBackbone
 from schedsearch.runs import costs as stages
 from schedsearch.runs.methods.journals import MethodJournals
+from schedsearch.runs.methods.latencies import write_latencies
 from schedsearch.runs.methods.results import MethodResults
 from schedsearch.search.estimates import estimate_comparison
 from schedsearch.search.meter import Metered
@@ -85,7 +86,7 @@ def _untrained_jobs(ready: Preflight, folder: RunFolder) -> list[RowJob]:
         ready.settings,
         ready.settings_text,
         str(folder.root),
-        MethodJournals(folder).read(),
+        MethodJournals(folder, ready.settings).read(),
     )
 
 
@@ -154,7 +155,7 @@ def measure_latencies(
             kept["rows"][name] = asdict(latency)
             kept["digests"][name] = digests[name]
             observer.advanced()
-        folder.write(folder.method_latency_file, json.dumps(kept, indent=1) + "\n")
+        write_latencies(folder, kept)
 
 
 def _protocol(ready: Preflight) -> LatencyProtocol:

@@ -19,6 +19,7 @@ from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.memory import require_memory, within_memory
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
+from schedsearch.search.study.storage_url import check_storage_url
 from schedsearch.search.study.twins import measured_twins
 from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 from schedsearch.workers.loading import load_trainer
@@ -108,6 +109,8 @@ def check_before_start(
             "run fine-tunes pretrained weights, but backbone.checkpoint is not set. Name a file, "
             "or package:NAME for weights that ship."
         )
+    if settings.search.storage is not None:
+        check_storage_url(settings.search.storage)
     _check_devices(settings)
     twins = measured_twins(settings, folder) if with_twins else None
     load_trainer(settings.trainer)

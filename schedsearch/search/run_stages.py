@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 from schedsearch.planning.seeds import seed_schedules
 from schedsearch.proposers.registry import build_sampler
-from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.runs import costs as stages
+from schedsearch.runs.checks.journals import confirmation_journal, trial_journal
 from schedsearch.runs.front_files import write_front
-from schedsearch.runs.journal import Journal
 from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.results import RunResults
 from schedsearch.runs.starts.files import StartFiles
@@ -22,7 +21,8 @@ from schedsearch.search.stages.confirmation import Confirmation, confirmation_jo
 from schedsearch.search.stages.latency import accuracy_line, measure_finally
 from schedsearch.search.stages.profile import ProfileStage
 from schedsearch.search.stages.start import StartStage, with_decided_start
-from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
+from schedsearch.search.study.owner import open_own_study
+from schedsearch.search.study.storage import open_artifacts
 from schedsearch.search.study.study import ScheduleStudy
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class RunStages:
         self.ready, self.folder, self.observer = ready, folder, observer
         self._meter = meter
         self._estimate = estimate_run(ready)
-        self._confirmations = Journal(folder.confirmation_file, ConfirmRecord.from_json)
+        self._confirmations = confirmation_journal(folder, settings)
         self._latency = ready.latency
         self.publisher = publisher
         self.study = ScheduleStudy(
@@ -65,7 +65,7 @@ class RunStages:
             settings=settings,
             settings_text=ready.settings_text,
             folder=folder,
-            journal=Journal(folder.results_file, TrialRecord.from_json),
+            journal=trial_journal(folder, settings),
             warm_starts=ready.warm_starts,
             times=ready.bench.solver.times,
             # NOTE: the table is measured again where the check of a start drops adapters.
@@ -83,12 +83,12 @@ class RunStages:
             StorageError: If the study or a record cannot be read.
         """
         settings = ready.settings
-        study = open_study(open_storage(folder, settings.search.storage), settings.name)
+        study = open_own_study(folder, settings)
         publisher = TrialPublisher(study, open_artifacts(folder), folder)
         stages = cls(ready, folder, meter, observer, publisher)
         stages.study.prepare()
         stages._confirmations.repair()
-        MethodJournals(folder).repair()
+        MethodJournals(folder, settings).repair()
         return stages
 
     def results(self) -> RunResults:

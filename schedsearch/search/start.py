@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from schedsearch.config import differing_keys, dump_settings, settings_from_text
+from schedsearch.config import differing_keys
 from schedsearch.config.warm_starts import twin_row
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.runs import costs as stages
+from schedsearch.runs.checks.identity import RunIdentity
+from schedsearch.runs.checks.journals import trial_journal
+from schedsearch.runs.checks.space_file import read_space, without_password, write_space
 from schedsearch.runs.costs import Costs
 from schedsearch.search.meter import Meter
 from schedsearch.search.preflight import Preflight, check_before_start
@@ -22,8 +25,13 @@ if TYPE_CHECKING:
     from schedsearch.search.runners.contracts import Observer
     from schedsearch.settings import StudySettings
 
-MAY_CHANGE = ("search.n_trials", "search.budget", "resources", "plan", "rivals")
+MAY_CHANGE = (
+    "search.n_trials", "search.budget", "search.trial_timeout", "resources", "plan", "rivals",
+)  # fmt: skip
 """Keys that may differ when a run is resumed."""
+
+MOST_SHOWN = 60
+"""Characters of a value in a message."""
 
 
 @contextlib.contextmanager
@@ -61,8 +69,10 @@ def opened_run(
                 f"has {ready.bench.extractor.dim} features: the covariance behind FID lacks rank, "
                 "so FIDs rank schedules worse than KID does. Take more samples than features"
             )
+        identity = identity_of(ready, folder)
         # From here on the folder belongs to this space; a mistake found above can be mended.
-        folder.write(folder.space_file, dump_settings(settings))
+        identity.write(folder)
+        write_space(folder, settings)
         meter = Meter(folder, settings, Costs.load(folder), began=began)
         meter.add_driver_work(stages.CHECKS, time.monotonic() - began)
         yield ready, meter
@@ -84,15 +94,80 @@ def refuse_other_space(settings: StudySettings, folder: RunFolder) -> None:
                 "Restore the file, or choose another folder with --output."
             )
         return
-    stored = settings_from_text(folder.space_file.read_text(encoding="utf-8"))
+    stored = read_space(folder)
     if not folder.results_file.exists():
         stored, settings = _without_twins(stored), _without_twins(settings)
     if differing := differing_keys(stored, settings, ignoring=MAY_CHANGE):
+        values = ", ".join(_both_values(key, stored, settings) for key in differing)
         raise ConfigError(
             f"{folder.root} was started with another search space; these keys differ: "
-            f"{', '.join(differing)}. Restore them, or choose another folder with --output. "
-            f"Only {', '.join(MAY_CHANGE[:-1])} and {MAY_CHANGE[-1]} may change."
+            f"{', '.join(differing)}. Stored and new values: {values}. Restore them, or choose "
+            "another folder with --output. Only "
+            f"{', '.join(MAY_CHANGE[:-1])} and {MAY_CHANGE[-1]} may change."
         )
+
+
+def identity_of(ready: Preflight, folder: RunFolder) -> RunIdentity:
+    """The run of a folder, new or kept, once its data is found to be the same.
+
+    Raises:
+        ConfigError: If other data lies behind the same paths than when the run was started.
+        StorageError: If ``run.json`` is damaged.
+    """
+    bench = ready.bench
+    now = RunIdentity(
+        data=bench.source.fingerprint,
+        num_images=bench.source.num_images,
+        reference=bench.reference_source.fingerprint,
+        num_reference_images=bench.reference_source.num_images,
+        extractor=bench.extractor.sha256,
+    )
+    kept = RunIdentity.read(folder)
+    if kept is None or not folder.space_file.is_file():
+        _refuse_other_protocol(ready, folder)
+        return now
+    kept.refuse_other_data(now, folder.shown)
+    return kept
+
+
+def _refuse_other_protocol(ready: Preflight, folder: RunFolder) -> None:
+    """For a folder that does not say which data its results come from.
+
+    Raises:
+        ConfigError: If they have another protocol than this start.
+    """
+    if not folder.results_file.exists():
+        return
+    evaluation = ready.settings.evaluation
+    own = ready.bench.protocol(seed=evaluation.seed, num_samples=evaluation.num_samples)
+    for record in trial_journal(folder, ready.settings).read():
+        if record.evaluation is not None and record.evaluation.protocol != own:
+            raise ConfigError(
+                "All trials of a run compare by one protocol, but those of "
+                f"{folder.shown} have {record.evaluation.protocol}, and this start has {own}: the "
+                "data or the extractor has changed. Restore it, or choose another folder with "
+                "--output."
+            )
+
+
+def _both_values(key: str, stored: StudySettings, settings: StudySettings) -> str:
+    """A key with its old and new value; a password is left out."""
+    old, new = (_shown(_value_of(key, whole)) for whole in (stored, settings))
+    return f"{key} {old} -> {new}"
+
+
+def _value_of(key: str, settings: StudySettings) -> object:
+    value: object = settings
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+    return value
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    text = without_password(str(value)) if isinstance(value, str) else str(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _without_twins(settings: StudySettings) -> StudySettings:

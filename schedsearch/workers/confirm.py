@@ -8,7 +8,7 @@ from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.records import ConfirmRecord
 from schedsearch.runs.folder import RunFolder
 from schedsearch.workers.finetune import finetune
-from schedsearch.workers.progress import FileProgress
+from schedsearch.workers.progress import progress_in
 from schedsearch.workers.starts import finished_network, start_network
 from schedsearch.workers.workbench import open_workbench
 
@@ -50,7 +50,7 @@ def retrain(job: RetrainJob) -> tuple[ConfirmRecord, ...]:
         net = finished_network(bench, folder, job.schedule, target)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
-        progress = FileProgress(target.parent, save_every=bench.settings.recipe.save_every)
+        progress = progress_in(target.parent, folder, bench.settings)
         start = start_network(bench, folder, job.schedule)
         net = finetune(bench, job.schedule, progress, job.training_seed, net=start)
         about = {"trial": str(job.number), "training_seed": str(job.training_seed)}

@@ -45,7 +45,8 @@ def failure_of(error: BaseException, *, started: str, seconds: float) -> Failed:
     return Failed(
         stage=_stage_of(cause, stage),
         reason=one_line(cause),
-        retry=_out_of_memory(cause),
+        retry=(lacked := _out_of_memory(cause)),
+        out_of_memory=lacked,
         started=started,
         seconds=seconds,
         worker=worker_name(),

@@ -45,6 +45,8 @@ class TrialJob(Job):
     """Whether the worker owns its device and measures latency in place."""
     resume_from: int | None = None
     """Interrupted trial of the same schedule whose saved progress is continued."""
+    accumulate: int | None = None
+    """Parts of a batch, where memory ran out; None takes the recipe's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,8 @@ class Failed:
     """One line."""
     retry: bool = False
     """Whether another attempt may succeed: the worker died, or memory ran out."""
+    out_of_memory: bool = False
+    """Whether memory ran out; the worker's process ends, so that its memory is free again."""
     started: str = ""
     """UTC time, ISO 8601; empty where the worker died."""
     seconds: float = 0.0

@@ -13,7 +13,7 @@ from schedsearch.runs.profile_files import SEED_OFFSET, ProfileFiles
 from schedsearch.runs.starts.files import StartFiles
 from schedsearch.workers.failures import note_failure
 from schedsearch.workers.finetune import finetune
-from schedsearch.workers.progress import FileProgress
+from schedsearch.workers.progress import FileProgress, progress_in
 from schedsearch.workers.starts import adapted_network, exits_of_space
 from schedsearch.workers.workbench import open_workbench
 
@@ -46,7 +46,7 @@ def run_profile(job: ProfileJob) -> ErrorTable | None:
     if files.are_complete(weights):
         return files.error_table()
     files.begin(weights)
-    progress = FileProgress(folder.profile, save_every=bench.settings.recipe.save_every)
+    progress = progress_in(folder.profile, folder, bench.settings)
     try:
         return _made(bench, files, folder, progress)
     except Exception:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 from schedsearch.workers.failures import failure_of
 from schedsearch.workers.jobs import (
+    WORKER_STAGE,
     ConfirmJob,
     Done,
+    Failed,
     Job,
     NetworkJob,
     Outcome,
@@ -19,6 +21,7 @@ from schedsearch.workers.jobs import (
     StartJob,
     TrialJob,
 )
+from schedsearch.workers.stopping import Stopped
 
 
 def run_job(job: Job) -> Outcome:
@@ -30,6 +33,8 @@ def run_job(job: Job) -> Outcome:
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     try:
         return _run(job)
+    except Stopped:
+        return Failed(stage=WORKER_STAGE, reason="the run was stopped", retry=True)
     except Exception as error:  # noqa: BLE001 - a worker answers; the driver decides
         seconds = round(time.perf_counter() - clock, 3)
         return failure_of(error, started=started, seconds=seconds)

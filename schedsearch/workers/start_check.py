@@ -18,7 +18,7 @@ from schedsearch.runs.starts.files import RECORD, StartFiles
 from schedsearch.runs.starts.records import AdaptersRecord, StartRecord
 from schedsearch.workers.failures import note_failure, one_line
 from schedsearch.workers.finetune import finetune
-from schedsearch.workers.progress import FileProgress
+from schedsearch.workers.progress import FileProgress, progress_in
 from schedsearch.workers.rivals.choices import observe_runs
 from schedsearch.workers.starts import adapted_network, early_exits_of, exits_of_space
 from schedsearch.workers.workbench import open_workbench
@@ -65,7 +65,7 @@ def run_start(job: StartJob) -> StartRecord:
     target = folder.start_check(job.start)
     target.mkdir(parents=True, exist_ok=True)
     _begin(target, f"{files.made_from} {weights} {job.schedule}")
-    progress = FileProgress(target, save_every=bench.settings.recipe.save_every)
+    progress = progress_in(target, folder, bench.settings)
     progress.note(f"schedule: {job.schedule}")
     try:
         record = _judged(bench, folder, job, progress, weights)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from schedsearch.backbones.weights.checkpoint import load_weights
+from schedsearch.backbones.weights.checkpoint import load_weights, metadata_of
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.methods.exits.with_adapters import WithAdapters, early_exits
 from schedsearch.protocols import StagedBackbone
@@ -44,6 +44,11 @@ def finished_network(
         CheckpointError: If the file is missing or belongs to another model.
         StorageError: If the run asks for adapters, and the check is missing.
     """
+    if (found := metadata_of(weights).get("schedule")) not in (None, str(schedule)):
+        raise CheckpointError(
+            f"{weights} was fine-tuned for another schedule ({found}, not {schedule}). Restore "
+            "the file from a backup."
+        )
     exits = exits_with_adapters(bench, folder, schedule)
     if not exits:
         return bench.backbone_with(weights)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, cast
 
+from schedsearch.backbones.weights.checkpoint import link_weights, metadata_of, save_weights
+from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.digest import sha256_of
 from schedsearch.records import Evaluation, TrialRecord, TrialState
@@ -17,8 +20,8 @@ from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.version import __version__
 from schedsearch.workers.failures import StageError, note_failure, worker_name
 from schedsearch.workers.finetune import finetune
-from schedsearch.workers.progress import FileProgress
-from schedsearch.workers.starts import exits_with_adapters, start_network
+from schedsearch.workers.progress import FileProgress, progress_in
+from schedsearch.workers.starts import exits_with_adapters, finished_network, start_network
 from schedsearch.workers.workbench import open_workbench
 
 if TYPE_CHECKING:
@@ -92,6 +95,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
         worker=worker_name(),
         device=str(bench.device),
         final_loss=progress.last_loss,
+        accumulate=job.accumulate,
         versions=versions(),
     )
     with stages("save"):
@@ -104,9 +108,10 @@ def _progress(job: TrialJob, folder: RunFolder, bench: Workbench) -> FileProgres
     own = folder.trial(job.number)
     own.mkdir(parents=True, exist_ok=True)
     resume = None if job.resume_from is None else folder.trial(job.resume_from)
-    save_every = bench.settings.recipe.save_every
-    progress = FileProgress(own, save_every=save_every)
+    progress = progress_in(own, folder, bench.settings)
     progress.take_over(resume)
+    if job.resume_from is not None and (left := folder.weights(job.resume_from)).is_file():
+        left.replace(folder.weights(job.number))
     progress.note(f"schedule: {job.schedule}")
     return progress
 
@@ -116,11 +121,46 @@ def _weights(
 ) -> Backbone:
     """The network that this trial measures."""
     if bench.settings.recipe.weights == "own":
-        net = start_network(bench, folder, job.schedule)
-        return finetune(bench, job.schedule, progress, bench.settings.search.seed, net=net)
+        return _finetuned(job, folder, bench, progress)
     if bench.is_full_depth(job.schedule):
         return bench.fresh_backbone()
     return bench.backbone_with(folder.shared_weights)
+
+
+def _finetuned(
+    job: TrialJob, folder: RunFolder, bench: Workbench, progress: FileProgress
+) -> Backbone:
+    """The fine-tuned network; its weights are kept at once, so that no later fault costs them."""
+    target, seed = folder.weights(job.number), bench.settings.search.seed
+    about = {"schedule": str(job.schedule), "seed": str(seed)}
+    if job.resume_from is not None and (net := _kept(job, folder, bench, about)) is not None:
+        progress.note("continues with the fine-tuned weights of an earlier attempt")
+        loss = metadata_of(target).get("final_loss")
+        progress.last_loss = None if loss is None else float(loss)
+        return net
+    start, recipe = start_network(bench, folder, job.schedule), bench.settings.recipe
+    if job.accumulate is not None:
+        recipe = dataclasses.replace(recipe, accumulate=job.accumulate)
+        progress.note(f"memory ran out before: batches are cut into {job.accumulate} parts")
+    net = finetune(bench, job.schedule, progress, seed, net=start, recipe=recipe)
+    if progress.last_loss is not None:
+        about["final_loss"] = repr(progress.last_loss)
+    save_weights(cast("nn.Module", net), target, {**about, "trial": str(job.number)})
+    return net
+
+
+def _kept(
+    job: TrialJob, folder: RunFolder, bench: Workbench, about: Mapping[str, str]
+) -> Backbone | None:
+    """What an earlier attempt at the same fine-tune left; None where there is nothing whole."""
+    target = folder.weights(job.number)
+    try:
+        found = metadata_of(target)
+        if any(found.get(key) != value for key, value in about.items()):
+            return None
+        return finished_network(bench, folder, job.schedule, target)
+    except CheckpointError:
+        return None
 
 
 def _evaluation(
@@ -148,7 +188,6 @@ def _save(
     job: TrialJob, folder: RunFolder, bench: Workbench, net: Backbone, quality: Quality
 ) -> None:
     from schedsearch.backbones.registry import family_of
-    from schedsearch.backbones.weights.checkpoint import link_weights, save_weights
     from schedsearch.evaluation.grid import save_grid
     from schedsearch.methods.kinds import numbers_of
     from schedsearch.methods.method_file import MethodFile, write_method_file
@@ -159,11 +198,12 @@ def _save(
     )
 
     weights, target = cast("nn.Module", net), folder.weights(job.number)
-    shared = bench.settings.recipe.weights == "shared" and not bench.is_full_depth(job.schedule)
-    # NOTE: trials of shared weights would fill the disk with copies of one file.
-    if not shared or not link_weights(weights, folder.shared_weights, target):
-        about = {"schedule": str(job.schedule), "trial": str(job.number)}
-        save_weights(weights, target, about)
+    if bench.settings.recipe.weights == "shared":
+        # NOTE: trials of shared weights would fill the disk with copies of one file.
+        full = bench.is_full_depth(job.schedule)
+        if full or not link_weights(weights, folder.shared_weights, target):
+            about = {"schedule": str(job.schedule), "trial": str(job.number)}
+            save_weights(weights, target, about)
     save_grid(quality.samples, folder.trial(job.number) / "samples.png")
     name = job.label or f"trial-{job.number:04d}"
     clock = bench.settings.diffusion.clock
@@ -182,6 +222,7 @@ def _save(
                 weights=target.name,
                 weights_sha256=sha256_of(target),
             ),
+            checksum=True,
         )
         return
     write_schedule_file(
@@ -194,6 +235,7 @@ def _save(
             clock=clock,
             weights=target.name,
         ),
+        checksum=True,
     )
 
 

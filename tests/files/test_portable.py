@@ -106,3 +106,15 @@ def test_weights_beside_or_below_their_file(weights: str | None) -> None:
     findings = Findings("t.yaml")
     check_weights_path(weights, "thing file", findings)
     assert findings.problems == []
+
+
+def test_a_file_may_carry_a_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    write_portable(path, {"schema": SCHEMA, "a": 3}, "thing file", checksum=True)
+    assert read_portable(path, SCHEMA, "thing file")[0] == {"a": 3}
+    text = path.read_text()
+    path.write_text(text.replace("a: 3", "a: 4"))
+    with pytest.raises(InvalidFileError, match="does not match its checksum"):
+        read_portable(path, SCHEMA, "thing file")
+    path.write_text(text.replace("a: 3", "a: 4").partition("\n")[2])
+    assert read_portable(path, SCHEMA, "thing file")[0] == {"a": 4}

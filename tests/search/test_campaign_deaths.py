@@ -94,3 +94,33 @@ def test_ctrl_c_exits_130_and_resumes(tmp_path: Path) -> None:
     assert run_cli("run", space, "--output", run).code == 0
     check_promises(run, 2)
     assert trainings(tmp_path).count((10,) * 10) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_trial_continues_from_the_step_it_stopped_at(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    space = faulty_space(
+        tmp_path,
+        {},
+        warm_start=["full"],
+        search={"n_trials": 1},
+        recipe={"num_steps": 120, "save_every": 100_000, "batch_size": 16},
+    )
+    run, log = tmp_path / "run", tmp_path / "log.txt"
+    driver = ForkedCli("run", space, "--output", run, log=log)
+    first = run / "trials" / "0000" / "log.txt"
+    wait_until(lambda: first.exists() and "step=3 " in first.read_text())
+    os.kill(driver.pid, number)
+    assert driver.wait() == 130, log.read_text()
+    assert (run / "trials" / "0000" / "progress.pt").is_file()
+    assert "its state is kept" in first.read_text()
+    assert not (run / ".stop").exists()
+    assert "Traceback" not in log.read_text()
+    assert run_cli("run", space, "--output", run).code == 0
+    check_promises(run, 1)
+    (record,) = records_of(run)
+    text = (run / "trials" / f"{record.number:04d}" / "log.txt").read_text()
+    assert "resumed after step " in text
+    assert "step=3 " not in text

@@ -1,6 +1,5 @@
 """The dashboard's note of a study: the search's front and the methods compared in its folder."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from made_up_methods import RATIOS, ROWS, latency_of
 from optuna_dashboard._note import get_note_from_system_attrs
 from tiny_runs import run_cli, write_space
 
+from schedsearch.files.strict_json import to_document
 from schedsearch.report.method_tables import methods_note
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.results import RunResults
@@ -30,7 +30,7 @@ def compared(run: RunFolder, latency: dict[str, Any] | None) -> RunFolder:
     run.methods.mkdir(parents=True)
     run.rivals_file.write_text("".join(row.to_json() + "\n" for row in ROWS))
     if latency is not None:
-        run.method_latency_file.write_text(json.dumps(latency))
+        run.method_latency_file.write_text(to_document(latency))
     run.methods_png.write_bytes(b"a picture")
     return run
 

@@ -17,10 +17,16 @@ def optuna_trials(run: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=name, storage=storage).trials
 
 
+def without_checksum(path: Path) -> str:
+    """A space that may be edited: the first line of a run's copy holds its checksum."""
+    text = path.read_text()
+    return text.partition("\n")[2] if text.startswith("# checksum: ") else text
+
+
 def mend(fault: str, space: Path, run: Path) -> None:
     """Take a fault out of a run's space, as an editor would: in the file and in the copy."""
     for path in (space, run / "space.yaml"):
-        text = path.read_text()
+        text = without_checksum(path)
         assert f": {fault}" in text
         path.write_text(text.replace(f": {fault}", ": out_of_memory_once"))
     for depth in FLAT:

@@ -158,6 +158,10 @@ def test_a_loss_that_is_not_finite_stops_at_its_step(bad: float) -> None:
         finetune(net, make_recipe(), progress)
     assert caught.value.stage == "fine-tune"
     assert sorted(progress.states) == [1, 2]  # nothing broken is saved
+    kept = caught.value.network
+    assert isinstance(kept, torch.nn.Module)
+    for name, value in kept.state_dict().items():
+        torch.testing.assert_close(value, progress.states[2]["ema"][f"module.{name}"])
 
 
 def test_slow_ema_is_said() -> None:

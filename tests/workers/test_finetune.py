@@ -7,10 +7,11 @@ import pytest
 import torch
 from trial_jobs import DEPTHS, job_of
 
+from schedsearch.exceptions import TrialError
 from schedsearch.runs.folder import RunFolder
 from schedsearch.schedules.exit_rules import RandomScheduleExits, ScheduleExits
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.workers.finetune import finetune
+from schedsearch.workers.finetune import DIVERGED, finetune
 from schedsearch.workers.progress import FileProgress
 from schedsearch.workers.workbench import Workbench, open_workbench
 from trainers.ase import AseTrainer
@@ -57,6 +58,23 @@ def test_without_a_schedule_exits_are_drawn_from_the_space(
     depths = exits(torch.rand(500) * 999, torch.Generator().manual_seed(0))
     space = bench.settings.space
     assert set(depths.tolist()) == set(range(space.min_depth, space.max_depth + 1))
+
+
+@pytest.mark.parametrize("is_finite", [True, False])
+def test_the_last_finite_ema_is_kept(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_finite: bool
+) -> None:
+    net = bench.fresh_backbone() if is_finite else None
+
+    def diverges(*_: Any) -> None:
+        raise TrialError("loss is nan at step 3", stage="fine-tune", network=net)
+
+    monkeypatch.setattr("faulty_trainers.Faulty.finetune", diverges)
+    with pytest.raises(TrialError, match="step 3"):
+        finetune(bench, ExitSchedule(DEPTHS), FileProgress(tmp_path, save_every=1), 5)
+    assert (tmp_path / DIVERGED).exists() == is_finite
+    said = "the last finite EMA is kept" if is_finite else "no finite EMA is left"
+    assert said in (tmp_path / "log.txt").read_text()
 
 
 def test_the_log_keeps_the_traceback(

@@ -9,6 +9,7 @@ import torch
 
 from schedsearch.runs.folder import STATE_FILE
 from schedsearch.workers.progress import FileProgress
+from schedsearch.workers.stopping import Stopped
 
 
 def folder_of(tmp_path: Path, number: int) -> Path:
@@ -82,6 +83,32 @@ def test_a_damaged_state_is_set_aside(tmp_path: Path, damage: str) -> None:
     assert (tmp_path / "progress.corrupt").exists()
     assert "damaged and was set aside as progress.corrupt" in (tmp_path / "log.txt").read_text()
     progress.save(2, lambda: state(2))
+    restored = progress.restore()
+    assert restored is not None
+    assert restored["step"] == 2
+
+
+def test_a_state_of_another_fine_tune_is_set_aside(tmp_path: Path) -> None:
+    progress = FileProgress(tmp_path, save_every=1)
+    progress.belongs_to(schedule="9 8", seed="0")
+    progress.save(1, lambda: state(1))
+    assert progress.restore() is not None
+    for other in ({"schedule": "9 9", "seed": "0"}, {"schedule": "9 8", "seed": "1"}):
+        again = FileProgress(tmp_path, save_every=1)
+        again.belongs_to(**other)
+        assert again.restore() is None
+        (tmp_path / "progress.corrupt").replace(tmp_path / STATE_FILE)
+    assert progress.restore() is not None
+
+
+def test_a_stop_keeps_the_state_of_this_step(tmp_path: Path) -> None:
+    stop = tmp_path / ".stop"
+    progress = FileProgress(tmp_path, save_every=100, stop_file=stop)
+    progress.save(1, lambda: state(1))
+    assert progress.restore() is None
+    stop.touch()
+    with pytest.raises(Stopped):
+        progress.save(2, lambda: state(2))
     restored = progress.restore()
     assert restored is not None
     assert restored["step"] == 2

@@ -113,6 +113,36 @@ def test_an_interrupted_trial_goes_on_under_its_new_number(tmp_path: Path) -> No
     assert not list((tmp_path / "run").rglob("progress.pt"))
 
 
+def test_finished_weights_are_not_tuned_again(tmp_path: Path) -> None:
+    """The worker died while it sampled: the fine-tune is kept, its state is not needed."""
+    whole = run_trial(job_of(tmp_path))
+    resumed = run_trial(job_of(tmp_path, number=8, resume_from=7))
+    assert evaluation_of(resumed) == evaluation_of(whole)
+    assert resumed.final_loss == whole.final_loss
+    assert len(trainings(tmp_path)) == 1
+    other = run_trial(job_of(tmp_path, number=9, resume_from=8, schedule=ExitSchedule((9,) * 10)))
+    assert len(trainings(tmp_path)) == 2, "weights of another schedule are not used"
+    assert evaluation_of(other).fid != evaluation_of(whole).fid
+
+
+def test_a_state_of_another_schedule_is_not_continued(tmp_path: Path) -> None:
+    expected = run_trial(job_of(tmp_path / "whole", schedule=ExitSchedule((9,) * 10)))
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(job_of(tmp_path, "stopped_after_step_1"))
+    record = run_trial(job_of(tmp_path, number=8, resume_from=7, schedule=ExitSchedule((9,) * 10)))
+    assert evaluation_of(record) == evaluation_of(expected)
+    folder = tmp_path / "run" / "trials" / "0008"
+    assert "belongs to another fine-tune" in (folder / "log.txt").read_text()
+    assert (folder / "progress.corrupt").exists()
+
+
+def test_less_memory_gives_the_same_numbers_and_is_marked(tmp_path: Path) -> None:
+    whole = run_trial(job_of(tmp_path / "whole"))
+    halved = run_trial(job_of(tmp_path, accumulate=2))
+    assert (whole.accumulate, halved.accumulate) == (None, 2)
+    assert evaluation_of(halved).fid == pytest.approx(evaluation_of(whole).fid, rel=1e-3)
+
+
 # ---- shared weights ---------------------------------------------------------------------------
 
 

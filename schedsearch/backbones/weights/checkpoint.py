@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
@@ -38,6 +39,9 @@ from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import replacing
 from schedsearch.settings import BackboneSettings
 
+FINGERPRINT = "fingerprint"
+"""Key of a file's header: :func:`fingerprint_of` the values in it."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -55,7 +59,9 @@ def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
     Raises:
         CheckpointError: If the file is damaged or belongs to another model.
     """
-    return fill(net, read_weights(locate_weights(checkpoint)))
+    weights = read_weights(locate_weights(checkpoint))
+    check_fingerprint(weights.path)
+    return fill(net, weights)
 
 
 def fill(net: nn.Module, weights: Weights) -> str | None:
@@ -87,13 +93,58 @@ def save_weights(net: nn.Module, path: Path, metadata: Mapping[str, str] | None 
     Args:
         net: Network to save.
         path: Target. An existing file stays until the new one is on disk.
-        metadata: Entries for the file header.
+        metadata: Entries for the file header, which also gets a fingerprint of the values.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    about = {**(metadata or {}), FINGERPRINT: fingerprint_of(state)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         # NOTE: Not save_file, which hides the operating system's error for a full disk.
-        temporary.write_bytes(serialize(state, dict(metadata or {})))
+        temporary.write_bytes(serialize(state, about))
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """What :func:`save_weights` noted in a file; empty for any other.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"Cannot read {path}: {error}. Restore it from a backup.") from error
+
+
+def check_fingerprint(path: Path) -> None:
+    """Compare the values of a file with the fingerprint that it was saved with, if any.
+
+    Raises:
+        CheckpointError: If they differ.
+    """
+    if FINGERPRINT in metadata_of(path):
+        read_whole(path)
+
+
+def read_whole(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, compared with its fingerprint if it has one.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    wanted = metadata_of(path).get(FINGERPRINT)
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"Cannot read {path}: {error}. Restore it from a backup.") from error
+    if wanted is not None and fingerprint_of(state) != wanted:
+        raise CheckpointError(
+            f"{path} is damaged: its values are not those that were saved (see {FINGERPRINT} in "
+            "its header). Restore it from a backup."
+        )
+    return state
 
 
 def link_weights(net: nn.Module, source: Path, path: Path) -> bool:
@@ -140,6 +191,7 @@ def load_backbone_from(
     if settings.checkpoint is None:
         return build_backbone(settings).to(device).eval()
     weights = read_weights(locate_weights(settings.checkpoint))
+    check_fingerprint(weights.path)
     net = build_backbone(with_variances_of(settings, weights))
     if (note := fill(net, weights)) is not None:
         level = logging.WARNING if weights.passed_over else logging.INFO

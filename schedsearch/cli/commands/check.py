@@ -30,6 +30,10 @@ def take_action(args: argparse.Namespace) -> int:
 
     path = find_space(args.space)
     settings = read_settings(path, args.overrides)
+    if settings.search.storage is not None:
+        from schedsearch.search.study.storage_url import check_storage_url
+
+        check_storage_url(settings.search.storage)
     depth = num_exit_blocks_of(settings.backbone)
     # NOTE: The depth of a custom class is known once it is built; `run` checks it then.
     starts = read_warm_starts(settings, depth, str(path))

@@ -97,10 +97,12 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
 def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
     """Validate, load, count and estimate; leaves nothing behind."""
     from schedsearch.search.preflight import check_before_start
-    from schedsearch.search.start import refuse_other_space
+    from schedsearch.search.start import identity_of, refuse_other_space
 
     refuse_other_space(settings, folder)
     ready = check_before_start(settings, folder, dry_run=True)
+    if folder.space_file.is_file():
+        identity_of(ready, folder)
     space = settings.space.build()
     full = ready.latency.full_ms
     print(f"space: {settings.name}, {space.size():,} schedules, {settings.search.n_trials} trials")

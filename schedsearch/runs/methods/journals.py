@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schedsearch.runs.journal import Journal
+from schedsearch.runs.checks.journals import method_journal
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.settings.plan import PLAN
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.settings import StudySettings
 
 
 class MethodJournals:
@@ -17,11 +18,12 @@ class MethodJournals:
 
     Args:
         folder: The run folder.
+        settings: Its search space.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._rivals = Journal(folder.rivals_file, RivalRecord.from_json)
-        self._plans = Journal(folder.plans_file, RivalRecord.from_json)
+    def __init__(self, folder: RunFolder, settings: StudySettings) -> None:
+        self._rivals = method_journal(folder, folder.rivals_file, settings)
+        self._plans = method_journal(folder, folder.plans_file, settings)
 
     def read(self) -> list[RivalRecord]:
         """All records.

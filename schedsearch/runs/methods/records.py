@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from schedsearch.files.strict_json import check_fields, read_object
+from schedsearch.files.strict_json import check_fields, check_line, read_object, to_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +86,19 @@ class RivalRecord:
         return statistics.fmean(quality.fid for quality in self.qualities)
 
     def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """One line of JSON with its checksum."""
+        return to_line(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Self:
         """Read a line of :meth:`to_json`; ValueError when it is no such record."""
         data = read_object(line, "A row of a comparison")
-        qualities = data.pop("qualities", [])
-        data["steps"] = tuple(data.get("steps", ()))
+        qualities, steps = data.pop("qualities", []), data.get("steps", [])
+        if not isinstance(qualities, list) or not isinstance(steps, list):
+            raise ValueError("RivalRecord.qualities and steps are lists.")
+        data["steps"] = tuple(steps)
         check_fields(cls, {**data, "qualities": ()})
         for quality in qualities:
             check_fields(SeedQuality, quality)
+        check_line(line)
         return cls(**data, qualities=tuple(SeedQuality(**quality) for quality in qualities))

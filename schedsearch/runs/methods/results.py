@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from schedsearch.exceptions import ConfigError, NoResultError, StorageError
+from schedsearch.exceptions import ConfigError, NoResultError
 from schedsearch.pareto import non_dominated
 from schedsearch.runs.front_files import rows_as
 from schedsearch.runs.methods.entry import SEARCHED, MethodEntry, method_row
 from schedsearch.runs.methods.journals import MethodJournals
+from schedsearch.runs.methods.latencies import read_latencies
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.runs.results import RunResults
 from schedsearch.settings.plan import PLAN
@@ -53,16 +53,9 @@ class MethodResults:
         Raises:
             StorageError: If a file is damaged.
         """
-        try:
-            latency = json.loads(folder.method_latency_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            latency = {}
-        except (OSError, ValueError) as error:
-            raise StorageError(
-                f"Cannot read {folder.method_latency_file}: {error}. Delete it; it is measured "
-                "again."
-            ) from error
-        return cls(RunResults.load(folder), MethodJournals(folder).read(), latency)
+        run = RunResults.load(folder)
+        records = MethodJournals(folder, run.settings).read()
+        return cls(run, records, read_latencies(folder))
 
     def only(self, names: Sequence[str]) -> Self:
         """The same with some entries or rows, and full depth; all where no name is given.

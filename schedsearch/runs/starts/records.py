@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from schedsearch.files.atomic import write_text
-from schedsearch.files.strict_json import check_fields, read_object
+from schedsearch.files.strict_json import check_fields, read_document, to_document
 from schedsearch.formatting import rounded
 from schedsearch.statistics.paired import paired_difference
 
@@ -31,7 +30,7 @@ class Record:
     def read(cls, path: Path) -> Self | None:
         """Read a file; None where there is none, or it is damaged."""
         try:
-            data = read_object(path.read_text(encoding="utf-8"), "A record of a start")
+            data = read_document(path)
             check_fields(cls, data)
             return cls(**data)
         except (OSError, ValueError, TypeError):
@@ -43,7 +42,7 @@ class Record:
         Raises:
             OSError: If the disk fails.
         """
-        write_text(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        write_text(path, to_document(dataclasses.asdict(self)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

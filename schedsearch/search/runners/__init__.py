@@ -31,7 +31,12 @@ def build_runner(settings: StudySettings, folder: RunFolder, address: str | None
 
         from schedsearch.search.runners.local import LocalRunner
 
-        return LocalRunner(settings.resources, num_gpus=torch.cuda.device_count(), timeout=timeout)
+        return LocalRunner(
+            settings.resources,
+            num_gpus=torch.cuda.device_count(),
+            timeout=timeout,
+            stop_file=folder.stop_file,
+        )
     try:
         from schedsearch.search.runners.ray_tune import RayRunner
     except ImportError as error:
@@ -45,4 +50,5 @@ def build_runner(settings: StudySettings, folder: RunFolder, address: str | None
         log_file=folder.log_file,
         address=address,
         timeout=timeout,
+        stop_file=folder.stop_file,
     )

@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from schedsearch.search.runners.contracts import JobSource
-from schedsearch.search.runners.interrupts import interrupts_afterwards
+from schedsearch.search.runners.interrupts import StopRequest, interrupts_afterwards
 from schedsearch.settings import ResourceSettings
-from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
+from schedsearch.workers import stopping
+from schedsearch.workers.jobs import WORKER_STAGE, Done, Failed, Job
 
 _POLL_SECONDS = 0.5
 
@@ -33,14 +35,17 @@ def _serve(pipe: Connection, parent: int) -> None:
 
     while True:
         try:
-            pipe.send(run_job(pipe.recv()))
+            job = pipe.recv()
+            stopping.run_dir = job.run_dir
+            pipe.send(run_job(job))
         except (EOFError, OSError):  # the driver is gone
             return
 
 
 def _die_with(parent: int) -> None:
-    """End this process when its driver is gone, so that no orphan goes on training."""
+    """End this process when its driver is gone or stops, so that no orphan goes on training."""
     while os.getppid() == parent:
+        stopping.end_if_stopped()
         time.sleep(_POLL_SECONDS)
     os._exit(1)
 
@@ -60,11 +65,18 @@ class LocalRunner:
         resources: Workers and what each may use; with GPUs each worker sees one device.
         num_gpus: GPUs of this machine.
         timeout: Seconds that one job may take.
+        stop_file: Asks workers to save their state and end; None ends them at once.
     """
 
     def __init__(
-        self, resources: ResourceSettings, *, num_gpus: int = 0, timeout: float | None = None
+        self,
+        resources: ResourceSettings,
+        *,
+        num_gpus: int = 0,
+        timeout: float | None = None,
+        stop_file: Path | None = None,
     ) -> None:
+        self._stop_file = stop_file
         self._resources = resources
         self._num_gpus = num_gpus
         self._timeout = timeout
@@ -115,16 +127,17 @@ class LocalRunner:
         for index, worker in enumerate(self._workers):
             if worker.job is not None:  # abandoned when an earlier run was ended
                 self._workers[index] = self._spawn(index)
-        try:
-            self._run(source, check)
-        except BaseException:
-            self._abandon_jobs()
-            raise
+        with StopRequest(self._stop_file) as stop:
+            try:
+                self._run(source, check, stop)
+            except BaseException:
+                self._abandon_jobs()
+                raise
 
-    def _run(self, source: JobSource, check: Callable[[], None] | None) -> None:
+    def _run(self, source: JobSource, check: Callable[[], None] | None, stop: StopRequest) -> None:
         while True:
             for worker in self._workers:
-                if worker.job is not None:
+                if worker.job is not None or stop.requested:
                     continue
                 with interrupts_afterwards():
                     job = source.next_job()
@@ -133,11 +146,13 @@ class LocalRunner:
                     with suppress(OSError):  # it died while idle, as _collect will find
                         worker.pipe.send(job)
             busy = [worker for worker in self._workers if worker.job is not None]
+            if stop.requested and (stop.over or not busy):
+                stop.finish()
             if not busy:
                 return
             ready = wait([worker.pipe for worker in busy], timeout=_POLL_SECONDS)
             for worker in busy:
-                self._collect(worker, source, ready=worker.pipe in ready)
+                self._collect(worker, source, stop, ready=worker.pipe in ready)
             if check is not None:
                 check()  # last, so that it costs no result that is there
 
@@ -149,7 +164,9 @@ class LocalRunner:
                 worker.process.kill()
                 worker.process.join()
 
-    def _collect(self, worker: _Worker, source: JobSource, *, ready: bool) -> None:
+    def _collect(
+        self, worker: _Worker, source: JobSource, stop: StopRequest, *, ready: bool
+    ) -> None:
         job = worker.job
         if job is None:
             return
@@ -158,9 +175,16 @@ class LocalRunner:
                 outcome = worker.pipe.recv()
             except (EOFError, OSError):
                 worker.process.join()
+                if stop.requested:  # it ended as it was asked to
+                    worker.job = None
+                    return
                 reason, died = _how_it_died(worker.process.exitcode), True
             else:
                 worker.job = None
+                if stop.requested and not isinstance(outcome, Done):
+                    return
+                if isinstance(outcome, Failed) and outcome.out_of_memory:
+                    self._replace(worker)  # a new process, since this one may hold on to memory
                 with interrupts_afterwards():
                     source.finish(job, outcome)
                 return
@@ -170,11 +194,17 @@ class LocalRunner:
             worker.process.kill()
             worker.process.join()
             reason, died = f"no result within {self._timeout:g} s", False
-        index = self._workers.index(worker)
-        worker.pipe.close()
-        self._workers[index] = self._spawn(index)
+        self._replace(worker)
         with interrupts_afterwards():
             source.finish(job, Failed(stage=WORKER_STAGE, reason=reason, retry=died))
+
+    def _replace(self, worker: _Worker) -> None:
+        """Put a new process in the place of a worker, which ends."""
+        index = self._workers.index(worker)
+        worker.pipe.close()
+        worker.process.kill()
+        worker.process.join()
+        self._workers[index] = self._spawn(index)
 
 
 def _how_it_died(exit_code: int | None) -> str:

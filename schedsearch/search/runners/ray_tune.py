@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedsearch.exceptions import ConfigError
+from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.search.runners.contracts import JobSource
-from schedsearch.search.runners.interrupts import interrupts_afterwards
+from schedsearch.search.runners.interrupts import StopRequest, interrupts_afterwards
 from schedsearch.search.runners.logs import ray_logs_to
 from schedsearch.settings import ResourceSettings
-from schedsearch.workers.jobs import WORKER_STAGE, Failed, Job
+from schedsearch.workers.jobs import WORKER_STAGE, Done, Failed, Job, Outcome
 
 # Ray reads these when it is imported, so they stand before the import.
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints boxes even with verbose=0
@@ -36,6 +36,9 @@ from ray import tune
 from ray._private import ray_constants
 from ray.tune.search import Searcher
 
+LATE_SECONDS = 60.0
+"""How far a job may overrun its time limit before the driver takes its worker for lost."""
+
 
 def _trainable(config: dict[str, Any]) -> None:
     """Run one job in a worker and report its outcome."""
@@ -49,6 +52,8 @@ def _trainable(config: dict[str, Any]) -> None:
     finally:
         faulthandler.cancel_dump_traceback_later()
     tune.report({"outcome": outcome})
+    if isinstance(outcome, Failed) and outcome.out_of_memory:
+        raise MemoryError(outcome.reason)  # Tune reuses no process that raised: its memory is free
 
 
 class SourceSearcher(Searcher):  # type: ignore[misc]
@@ -66,6 +71,8 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
         self._num_workers = num_workers
         self._timeout = timeout
         self._live: dict[str, tuple[Job, float]] = {}
+        self._reported: dict[str, Outcome] = {}
+        self.stop: StopRequest | None = None
         self.failure: BaseException | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,7 +81,7 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> Any:
         """The next job as a Tune configuration; None to wait; FINISHED at the end."""
-        if self.failure is not None:
+        if self.failure is not None or self.is_stopping:
             return Searcher.FINISHED
         if len(self._live) >= self._num_workers:
             return None
@@ -89,13 +96,36 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
         self._live[trial_id] = (job, time.monotonic())
         return {"job": job, "timeout": self._timeout}
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether workers were asked to save their state and end."""
+        return self.stop is not None and self.stop.requested
+
+    @property
+    def longest_seconds(self) -> float:
+        """Since when the oldest job runs."""
+        now = time.monotonic()
+        return max((now - started for _, started in self._live.values()), default=0.0)
+
+    @property
+    def num_live(self) -> int:
+        """Jobs that are running."""
+        return len(self._live)
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Keep what a job reported, in case its process ends with an error after it."""
+        if (outcome := result.get("outcome")) is not None:
+            self._reported[trial_id] = outcome
+
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
         """Hand an outcome to the source, or tell it that the worker died."""
         job, started = self._live.pop(trial_id)
-        outcome = (result or {}).get("outcome")
-        if outcome is None or error:
+        outcome = self._reported.pop(trial_id, (result or {}).get("outcome"))
+        if self.is_stopping and not isinstance(outcome, Done):
+            return  # it saved its state and ended as it was asked to
+        if outcome is None:
             if self.failure is not None:
                 return  # the run ends, and the job was abandoned
             outcome = self._death_of(started)
@@ -120,9 +150,12 @@ class SourceSearcher(Searcher):  # type: ignore[misc]
 class _StopByCheck(tune.Stopper):  # type: ignore[misc]
     """Lets a check end the experiment, running jobs too."""
 
-    def __init__(self, check: Callable[[], None], searcher: SourceSearcher) -> None:
+    def __init__(
+        self, check: Callable[[], None], searcher: SourceSearcher, timeout: float | None
+    ) -> None:
         self._check = check
         self._searcher = searcher
+        self._timeout = timeout
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune writes a snapshot at its start; nothing here belongs into it."""
@@ -134,12 +167,31 @@ class _StopByCheck(tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Asked in every round of Tune's loop, several times a second."""
-        if self._searcher.failure is None:
+        searcher = self._searcher
+        if searcher.failure is None:
             try:
+                stop = searcher.stop
+                if stop is not None and stop.requested and (stop.over or not searcher.num_live):
+                    stop.finish()
+                self._check_time()
                 self._check()
             except BaseException as error:  # noqa: BLE001 - carried, see RayRunner.run
-                self._searcher.failure = error
-        return self._searcher.failure is not None
+                searcher.failure = error
+        return searcher.failure is not None
+
+    def _check_time(self) -> None:
+        """End the run where a worker outlives the limit that it should have ended itself by.
+
+        Raises:
+            StorageError: If a job is far beyond its time.
+        """
+        limit, seconds = self._timeout, self._searcher.longest_seconds
+        if limit is not None and seconds > limit + LATE_SECONDS:
+            raise StorageError(
+                f"A job has run for {seconds:.0f} s, {LATE_SECONDS:g} s beyond "
+                f"search.trial_timeout ({limit:g} s), so its Ray worker or node is lost. See "
+                "driver.log, and run the same command again; finished trials are kept."
+            )
 
 
 class RayRunner:
@@ -151,6 +203,7 @@ class RayRunner:
         log_file: Where everything goes that Ray has to say.
         address: Address of a running cluster; None starts a private one on this machine.
         timeout: Seconds that one job may take.
+        stop_file: Asks workers to save their state and end; None ends them at once.
     """
 
     def __init__(
@@ -161,7 +214,9 @@ class RayRunner:
         log_file: Path,
         address: str | None = None,
         timeout: float | None = None,
+        stop_file: Path | None = None,
     ) -> None:
+        self._stop_file = stop_file
         self._resources = resources
         self._folder = folder
         self._log_file = log_file
@@ -230,12 +285,17 @@ class RayRunner:
                 storage_path=str(self._folder),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
-                stop=None if check is None else _StopByCheck(check, searcher),
+                stop=_StopByCheck(check or _nothing, searcher, self._timeout),
             ),
         )
-        tuner.fit()
+        with StopRequest(self._stop_file) as searcher.stop:
+            tuner.fit()
         if searcher.failure is not None:
             raise searcher.failure
+
+
+def _nothing() -> None:
+    """A check that finds nothing."""
 
 
 def _stay_on_loopback() -> None:

@@ -136,7 +136,7 @@ class RowQueue(JobQueue):
             observer=observer,
         )
         self._settings = settings
-        self._journal = MethodJournals(folder)
+        self._journal = MethodJournals(folder, settings)
         self.num_failed = 0
 
     def next_job_but(self, entry: str) -> Job | None:

@@ -13,14 +13,18 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from schedsearch.files.checksums import opened
 from schedsearch.records import TrialRecord
+from schedsearch.runs.checks.rules import AHEAD, PER_LINE, trial_rules
+from schedsearch.search.study.bulk import CHUNK, add_trials
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from schedsearch.runs.folder import RunFolder
     from schedsearch.runs.journal import Journal
     from schedsearch.schedules.space import SearchSpace
+    from schedsearch.settings import StudySettings
 
 
 def depths_of(trial: FrozenTrial, space: SearchSpace) -> tuple[int, ...] | None:
@@ -37,26 +41,31 @@ def reconcile(
     study: optuna.Study,
     journal: Journal[TrialRecord],
     folder: RunFolder,
-    space: SearchSpace,
+    settings: StudySettings,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Sequence[TrialRecord]:
     """Repair what a crash left and return all finished trials.
 
     Only safe while holding the run folder's lock: every RUNNING trial is taken for dead.
 
     Args:
-        study: The Optuna study.
+        study: The Optuna study, which belongs to this folder.
         journal: The record of finished trials; a torn last line is cut off.
         folder: The run folder.
-        space: The space of schedules.
+        settings: The search space.
+        tell: Is told how far a rebuild is.
     """
+    space = settings.space.build()
     journal.repair()
     records = journal.read()
     by_number = {record.number: record for record in records}
-    for record in _finished_but_unrecorded(study, folder, by_number, space):
+    lost = _finished_but_unrecorded(study, folder, by_number, space)
+    lost += _unknown_to_study(study, folder, by_number, settings)
+    for record in lost:
         journal.append(record)
         records.append(record)
         by_number[record.number] = record
-    _rebuild(study, by_number, space)
+    rebuild(study, by_number, folder, space, tell)
     retried = {
         trial.user_attrs.get("retry_of")
         for trial in study.get_trials(deepcopy=False)
@@ -75,7 +84,9 @@ def reconcile(
 
 def kept_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """What a new attempt at a schedule keeps: its name, and where it comes from."""
-    return {key: attributes[key] for key in ("label", "origin") if attributes.get(key)}
+    return {
+        key: attributes[key] for key in ("label", "origin", "accumulate") if attributes.get(key)
+    }
 
 
 def tell_record(study: optuna.Study, number: int, record: TrialRecord) -> None:
@@ -100,8 +111,7 @@ def _finished_but_unrecorded(
         if trial.number in by_number or "duplicate_of" in trial.user_attrs:
             continue
         try:
-            text = (folder.trial(trial.number) / "record.json").read_text(encoding="utf-8")
-            record = TrialRecord.from_json(text)
+            record = kept_record(folder, trial.number)
         except (OSError, ValueError):
             continue
         same = record.number == trial.number and record.depths == depths_of(trial, space)
@@ -110,33 +120,100 @@ def _finished_but_unrecorded(
     return found
 
 
-def _rebuild(study: optuna.Study, by_number: dict[int, TrialRecord], space: SearchSpace) -> None:
-    """Add the trials that the journal knows and the study does not, by number."""
-    for number in range(len(study.get_trials(deepcopy=False)), max(by_number, default=-1) + 1):
-        record = by_number.get(number)
-        if record is None:  # was interrupted, or a duplicate
-            study.add_trial(
-                optuna.create_trial(
-                    state=OptunaState.FAIL, user_attrs={"interrupted": True, "rebuilt": True}
-                )
-            )
+def _unknown_to_study(
+    study: optuna.Study,
+    folder: RunFolder,
+    by_number: dict[int, TrialRecord],
+    settings: StudySettings,
+) -> list[TrialRecord]:
+    """Results in folders of trials that the study lost, of schedules without a result."""
+    done = {record.depths for record in by_number.values() if record.complete}
+    known = len(study.get_trials(deepcopy=False))
+    check = trial_rules(settings)
+    for record in by_number.values():
+        check(record)
+    found = []
+    for number in trial_folders(folder, len(by_number)):
+        if number < known or number in by_number:
             continue
-        attrs: dict[str, Any] = {
-            "depths": list(record.depths),
-            "rebuilt": True,
-            **kept_attributes({"label": record.label, "origin": record.origin}),
-        }
-        bounds = optuna.distributions.IntDistribution(space.min_depth, space.max_depth)
-        params = space.to_params(record.schedule)
-        study.add_trial(
-            optuna.create_trial(
-                state=OptunaState.COMPLETE if record.complete else OptunaState.FAIL,
-                values=record.evaluation.values if record.evaluation else None,
-                params=params,
-                distributions=dict.fromkeys(params, bounds),
-                user_attrs=attrs,
-            )
-        )
+        try:
+            record = kept_record(folder, number)
+            check(record)
+        except (OSError, ValueError):
+            continue
+        if record.number == number and record.complete and record.depths not in done:
+            done.add(record.depths)
+            found.append(record)
+    return found
+
+
+def trial_folders(folder: RunFolder, num_records: int) -> list[int]:
+    """Numbers of the folders under ``trials/``, as far as a run of this size can have them."""
+    names = (path.name for path in folder.root.glob("trials/[0-9]*"))
+    most = AHEAD + PER_LINE * (num_records + 1)
+    return sorted(int(name) for name in names if name.isdecimal() and int(name) <= most)
+
+
+def kept_record(folder: RunFolder, number: int) -> TrialRecord:
+    """The result that a worker wrote into the folder of its trial.
+
+    Raises:
+        OSError: If there is none.
+        ValueError: If it is damaged.
+    """
+    text = (folder.trial(number) / "record.json").read_bytes().decode("utf-8").rstrip("\n")
+    return TrialRecord.from_json(opened(text))
+
+
+def rebuild(
+    study: optuna.Study,
+    by_number: Mapping[int, TrialRecord],
+    folder: RunFolder,
+    space: SearchSpace,
+    tell: Callable[[str], None],
+) -> None:
+    """Add the trials that the journal knows and the study does not, by number.
+
+    Numbers of folders are not given to other schedules: their files belong to the old ones.
+
+    Args:
+        study: The study; it keeps the trials that it has.
+        by_number: The record.
+        folder: The run folder.
+        space: The space of schedules.
+        tell: Is told how far it is, where that takes a while.
+    """
+    first = len(study.get_trials(deepcopy=False))
+    last = max([*by_number, *trial_folders(folder, len(by_number))], default=-1)
+    trials = [_trial_of(by_number.get(number), space) for number in range(first, last + 1)]
+    if not trials:
+        return
+
+    def told(count: int) -> None:
+        if len(trials) >= CHUNK:
+            tell(f"rebuilding the study: {count} of {len(trials)} trials")
+
+    add_trials(study, trials, told)
+
+
+def _trial_of(record: TrialRecord | None, space: SearchSpace) -> FrozenTrial:
+    if record is None:  # was interrupted, or a duplicate
+        attrs: dict[str, Any] = {"interrupted": True, "rebuilt": True}
+        return optuna.create_trial(state=OptunaState.FAIL, user_attrs=attrs)
+    attrs = {
+        "depths": list(record.depths),
+        "rebuilt": True,
+        **kept_attributes({"label": record.label, "origin": record.origin}),
+    }
+    bounds = optuna.distributions.IntDistribution(space.min_depth, space.max_depth)
+    params = space.to_params(record.schedule)
+    return optuna.create_trial(
+        state=OptunaState.COMPLETE if record.complete else OptunaState.FAIL,
+        values=record.evaluation.values if record.evaluation else None,
+        params=params,
+        distributions=dict.fromkeys(params, bounds),
+        user_attrs=attrs,
+    )
 
 
 def _interrupt(

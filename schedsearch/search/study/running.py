@@ -1,65 +1,107 @@
-"""Which trials a study holds open, read without changing anything."""
+"""Which trials a study holds open, read without changing or making anything."""
 
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schedsearch.exceptions import StorageError
+from schedsearch.exceptions import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
     from schedsearch.settings import StudySettings
 
+_RUNNING = """
+SELECT trials.number FROM trials JOIN studies ON trials.study_id = studies.study_id
+WHERE trials.state = 'RUNNING' AND studies.study_name = {name} ORDER BY trials.number
+"""
+
+_OURS = {"studies", "trials"}
+"""Tables of Optuna that are read; a database without them holds no study."""
+
 
 def running_trials(folder: RunFolder, settings: StudySettings) -> list[int]:
     """Numbers of trials that are RUNNING in the study, dead ones too.
 
-    SQLite is read directly, because opening it through Optuna writes to it.
+    Databases are read directly, because opening them through Optuna writes to them.
 
     Raises:
         StorageError: If the study cannot be read.
     """
-    if settings.search.storage is not None:
-        return _running_in(folder, settings.name, settings.search.storage)
-    if not folder.study_file.is_file():
+    url = settings.search.storage
+    if url is None:
+        return _running_in_file(folder.study_file, settings.name)
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from schedsearch.search.study.storage_url import check_storage_url
+
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        check_storage_url(url)
+        return []
+    if parsed.get_backend_name() == "sqlite":
+        path = Path(parsed.database or "")
+        if not path.parent.is_dir():
+            raise StorageError(f"Cannot read {path}: unable to open database file.")
+        return _running_in_file(path, settings.name)
+    return _running_in_server(url, settings.name)
+
+
+def _running_in_file(path: Path, name: str) -> list[int]:
+    """The same in a SQLite file, which need not exist."""
+    if not path.is_file():
         return []
     try:
-        connection = sqlite3.connect(_read_only(folder), uri=True, timeout=10)
+        connection = sqlite3.connect(_read_only(path), uri=True, timeout=10)
         try:
-            rows = connection.execute(
-                "SELECT number FROM trials WHERE state = 'RUNNING' ORDER BY number"
-            ).fetchall()
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            if not tables >= _OURS:
+                return []
+            rows = connection.execute(_RUNNING.format(name="?"), (name,)).fetchall()
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise StorageError(
-            f"Cannot read {folder.study_file}: {error}. If it is damaged, move it away; "
-            "`schedsearch run` rebuilds it from results.jsonl."
+            f"Cannot read {path}: {error}. If it is damaged, move it away; `schedsearch run` or "
+            "`schedsearch recover` rebuilds it from results.jsonl."
         ) from error
     return [int(number) for (number,) in rows]
 
 
-def _read_only(folder: RunFolder) -> str:
-    """URI of the study that changes no file.
+def _read_only(path: Path) -> str:
+    """URI of a database that changes no file.
 
     Without a write-ahead log nobody has the study open. SQLite would then leave an empty log
     behind, or fail in a folder that must not be written, so it takes the file as it is.
     """
-    log = folder.study_file.with_name(f"{folder.study_file.name}-wal")
-    return f"{folder.study_file.as_uri()}?{'mode=ro' if log.exists() else 'immutable=1'}"
+    log = path.with_name(f"{path.name}-wal")
+    return f"{path.absolute().as_uri()}?{'mode=ro' if log.exists() else 'immutable=1'}"
 
 
-def _running_in(folder: RunFolder, name: str, url: str) -> list[int]:
-    """The same in a storage that the user named."""
-    import optuna
+def _running_in_server(url: str, name: str) -> list[int]:
+    """The same in a database of its own server."""
+    import sqlalchemy
+    from sqlalchemy.exc import SQLAlchemyError
 
-    from schedsearch.search.study.storage import explaining_failures, open_storage
+    from schedsearch.runs.checks.space_file import without_password
 
-    with explaining_failures(name):
-        storage = open_storage(folder, url)
-        if name not in optuna.get_all_study_names(storage):
-            return []
-        study = optuna.load_study(study_name=name, storage=storage)
-        running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-        return [trial.number for trial in running]
+    try:
+        engine = sqlalchemy.create_engine(url)
+        with engine.connect() as connection:
+            if not set(sqlalchemy.inspect(connection).get_table_names()) >= _OURS:
+                return []
+            query = sqlalchemy.text(_RUNNING.format(name=":name"))
+            return [int(number) for (number,) in connection.execute(query, {"name": name})]
+    except ImportError as error:
+        raise ConfigError(
+            f"search.storage is {without_password(url)}, but its driver is missing: {error}."
+        ) from error
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0].rstrip(".")
+        raise StorageError(
+            f"Cannot read the study in {without_password(url)}: {reason}. Start the database, or "
+            "mend search.storage."
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from optuna.storages import BaseStorage, RDBStorage
 
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.records import OBJECTIVES
+from schedsearch.runs.checks.space_file import without_password
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -30,12 +32,13 @@ LOCK_SECONDS = 60
 """How long a write waits for a dashboard or a backup that holds SQLite's lock."""
 
 
-def open_storage(folder: RunFolder, url: str | None) -> BaseStorage:
+def open_storage(folder: RunFolder, url: str | None, file: Path | None = None) -> BaseStorage:
     """Open the storage of a run.
 
     Args:
         folder: The run folder.
         url: Any Optuna storage URL; None for SQLite in the run folder.
+        file: The SQLite file in the run folder; None means ``study.db``.
 
     Raises:
         ConfigError: If the URL is none.
@@ -43,18 +46,22 @@ def open_storage(folder: RunFolder, url: str | None) -> BaseStorage:
     """
     try:
         if url is None:
-            return _open_sqlite(folder.study_file)
+            return _open_sqlite(file or folder.study_file)
         storage: BaseStorage = optuna.storages.get_storage(url)
         return storage
     except (ImportError, ValueError, sqlalchemy.exc.ArgumentError) as error:
+        shown = without_password(url or "")
         raise ConfigError(
-            f"search.storage must be an Optuna storage URL, but {url!r} failed with: {error}"
+            f"search.storage must be an Optuna storage URL, but {shown!r} failed with: "
+            f"{str(error).replace(url or ' ', shown)}"
         ) from error
     except _FAILURES as error:
+        place = folder.study_file if url is None else without_password(url)
         raise StorageError(
-            f"Cannot open the study {url or folder.study_file}: {_first_line(error)} "
-            f"If the file is damaged, move it away and run the same command again: the study is "
-            f"rebuilt from {folder.results_file.name}."
+            f"Cannot open the study {place}: {_first_line(error)} If the file is damaged, move it "
+            "away and run the same command again, or use "
+            f"`schedsearch recover {shlex.quote(folder.shown)}`: the study is rebuilt from "
+            f"{folder.results_file.name}."
         ) from error
 
 
@@ -71,6 +78,14 @@ def _open_sqlite(path: Path) -> RDBStorage:
 
     storage.engine.dispose()  # connections from before the listener
     return storage
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Close a SQLite file, so that all of it lies in that one file."""
+    backend = getattr(storage, "_backend", storage)
+    if isinstance(backend, RDBStorage):
+        backend.remove_session()
+        backend.engine.dispose()
 
 
 def open_study(

@@ -117,7 +117,10 @@ class ScheduleStudy:
 
     def prepare(self) -> None:
         """Bring journal and study into agreement."""
-        for record in reconcile(self._study, self._journal, self._folder, self._space):
+        records = reconcile(
+            self._study, self._journal, self._folder, self._settings, self._observer.message
+        )
+        for record in records:
             self.finished.add(record)
 
     def enqueue_first(self, seeds: Iterable[ExitSchedule] = ()) -> None:
@@ -151,6 +154,7 @@ class ScheduleStudy:
             predicted_latency_ms=self._predict_ms(schedule),
             measure_latency=self._settings.resources.gpus_per_trial >= 1,
             resume_from=self._saved_state(trial.user_attrs.get("retry_of")),
+            accumulate=trial.user_attrs.get("accumulate"),
         )
         self._observer.started(job)
         return job
@@ -165,9 +169,14 @@ class ScheduleStudy:
         An attempt that died while it loaded left none, but the one before it may have.
         """
         retry_of = {t.number: t.user_attrs.get("retry_of") for t in self.proposals.trials()}
-        while number is not None and not (self._folder.trial(number) / STATE_FILE).is_file():
+        while number is not None and not self._left_work(number):
             number = retry_of[number]
         return number
+
+    def _left_work(self, number: int) -> bool:
+        """Whether a trial left a saved state or fine-tuned weights."""
+        state = self._folder.trial(number) / STATE_FILE
+        return state.is_file() or self._folder.weights(number).is_file()
 
     # ---- tell -----------------------------------------------------------------------------
 
@@ -200,7 +209,7 @@ class ScheduleStudy:
                 f"Trial {job.number} could not write its files: {failure.reason}. Free space "
                 "and run the same command again; finished trials are kept."
             )
-        if failure.retry and self._retry(job, failure.reason):
+        if failure.retry and self._retry(job, failure):
             return
         attempts = self._attempts_of(job)
         gave_up = f"; gave up after {attempts} attempts" if attempts > 1 else ""
@@ -223,13 +232,21 @@ class ScheduleStudy:
     def _attempts_of(self, job: TrialJob) -> int:
         return self._attempts[self._key(job.schedule)] + 1
 
-    def _retry(self, job: TrialJob, reason: str) -> bool:
-        """Enqueue the schedule again and close the trial as interrupted."""
+    def _retry(self, job: TrialJob, failure: Failed) -> bool:
+        """Enqueue the schedule again and close the trial as interrupted.
+
+        Where memory ran out, the next attempt works on half as many images at a time.
+        """
         if self._attempts_of(job) > self._settings.search.max_retries:
             return False
         self._attempts[self._key(job.schedule)] += 1
         trial = self._running.pop(job.number)
-        kept = kept_attributes(trial.user_attrs)
+        kept, reason = kept_attributes(trial.user_attrs), failure.reason
+        if failure.out_of_memory:
+            recipe = self._settings.recipe
+            parts = 2 * (job.accumulate or recipe.accumulate)
+            kept["accumulate"] = min(parts, recipe.batch_size)
+            reason = f"{reason}; batches are cut into {kept['accumulate']} parts"
         self.proposals.enqueue(job.schedule, retry_of=job.number, **kept)
         trial.set_user_attr("interrupted", True)
         trial.set_user_attr("reason", reason)

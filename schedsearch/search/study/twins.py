@@ -8,6 +8,7 @@ from schedsearch.config.warm_starts import TWIN_OF, twin_row
 from schedsearch.exceptions import ConfigError
 from schedsearch.formatting import for_shell
 from schedsearch.methods.loading import load_method
+from schedsearch.runs.checks.rules import method_rules
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -37,7 +38,7 @@ def measured_twins(settings: StudySettings, folder: RunFolder) -> dict[str, Exit
     rows, seed = {row.name: row for row in rows_of(rivals_in(settings), {})}, settings.search.seed
     measured = {
         record.name: record.config_sha256
-        for record in Journal(folder.rivals_file, RivalRecord.from_json).read()
+        for record in _rivals(settings, folder).read()
         if record.training_seed == seed and record.failed is None
     }
     files = {row: folder.method(row + TWIN) / METHOD for row in wanted}
@@ -63,3 +64,7 @@ def measured_twins(settings: StudySettings, folder: RunFolder) -> dict[str, Exit
             )
         found[row] = method
     return found
+
+
+def _rivals(settings: StudySettings, folder: RunFolder) -> Journal[RivalRecord]:
+    return Journal(folder.rivals_file, RivalRecord.from_json, rules=lambda: method_rules(settings))

@@ -56,7 +56,7 @@ def measure_row(job: RowJob) -> tuple[RivalRecord, ...]:
     row = OpenRow(bench=bench, job=job, net=net, network=network)
     file = method_file_of(bench, job.row.name, found, structure, weights)
     records = [measured_record(row, file, entry.kind, found, target)]
-    write_method_file(target / METHOD, file)
+    write_method_file(target / METHOD, file, checksum=True)
     if job.row.dynamic:
         records.append(measure_twin(row, file, target, weights))
     seconds = round((time.perf_counter() - began) / len(records), 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +14,7 @@ from schedsearch.config import read_sections
 from schedsearch.config.rival_rules import merged_recipe, schedule_at
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
+from schedsearch.files.strict_json import read_document, to_document
 from schedsearch.methods.exits.with_adapters import WithAdapters
 from schedsearch.methods.networks import build_network
 from schedsearch.runs.folder import STATE_FILE, RunFolder
@@ -74,7 +74,7 @@ def read_network(path: Path) -> NetworkRecord | None:
         StorageError: If it is damaged.
     """
     try:
-        return NetworkRecord(**json.loads((path / ABOUT).read_text(encoding="utf-8")))
+        return NetworkRecord(**read_document(path / ABOUT))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
@@ -138,7 +138,7 @@ def make_network(job: NetworkJob) -> None:
     recipe: RecipeSettings = read_sections(
         {"recipe": merged_recipe(bench.settings.recipe, entry)}
     )["recipe"]
-    progress = FileProgress(path, save_every=recipe.save_every)
+    progress = FileProgress(path, save_every=recipe.save_every, stop_file=folder.stop_file)
     progress.note(f"network of {job.row.name}, {digest}")
     began = time.process_time()
     net, network = _made(bench, job, entry, recipe, progress)
@@ -149,7 +149,7 @@ def make_network(job: NetworkJob) -> None:
         samples=recipe.num_steps * recipe.batch_size,
         seconds=round(time.process_time() - began, 3),
     )
-    write_text(path / ABOUT, json.dumps(asdict(record), indent=1) + "\n")
+    write_text(path / ABOUT, to_document(asdict(record)))
     progress.done()
 
 

@@ -52,5 +52,5 @@ def measure_twin(
     found = Calibrated(kind="schedule", numbers=numbers)
     twin = method_file_of(bench, name + TWIN, found, file.network, weights)
     record = measured_record(row, twin, "schedule", found, folder)
-    write_method_file(folder / METHOD, twin)
+    write_method_file(folder / METHOD, twin, checksum=True)
     return record

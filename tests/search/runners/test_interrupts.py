@@ -4,10 +4,11 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from schedsearch.search.runners.interrupts import interrupts_afterwards
+from schedsearch.search.runners.interrupts import StopRequest, interrupts_afterwards
 
 
 @pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
@@ -62,3 +63,36 @@ def test_other_threads_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert done == ["worked"]
+
+
+def test_the_first_signal_asks_and_the_second_ends(number: signal.Signals, tmp_path: Path) -> None:
+    file = tmp_path / ".stop"
+
+    def step() -> None:
+        with StopRequest(file, grace=0.0) as stop:
+            assert not stop.requested
+            os.kill(os.getpid(), number)
+            assert stop.requested
+            assert stop.over
+            assert file.exists()
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    assert not file.exists()
+
+
+def test_a_request_ends_as_the_signal_would_have(number: signal.Signals, tmp_path: Path) -> None:
+    def step() -> None:
+        with StopRequest(tmp_path / ".stop") as stop:
+            os.kill(os.getpid(), number)
+            assert not stop.over
+            stop.finish()
+
+    with pytest.raises(KeyboardInterrupt):
+        step()
+
+
+def test_without_a_file_a_signal_ends_at_once(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt), StopRequest(None):
+        os.kill(os.getpid(), number)

@@ -18,6 +18,7 @@ from schedsearch.search.runners.local import LocalRunner
 from schedsearch.settings import ResourceSettings
 from schedsearch.workers import run_job as run_job_module
 from schedsearch.workers.jobs import WORKER_STAGE, Done, Failed, Job, Outcome, TrialJob
+from schedsearch.workers.stopping import training
 
 
 def job_of(number: int, what: str = "ends", run_dir: str = "/nowhere") -> TrialJob:
@@ -75,6 +76,13 @@ def fake_job(job: Job) -> Outcome:
         time.sleep(600)
     if job.label == "stops python":
         raise SystemExit(7)
+    if job.label == "lacks memory":
+        return Failed(stage="fine-tune", reason=str(os.getpid()), retry=True, out_of_memory=True)
+    if job.label == "trains":
+        with training():
+            wait_until(lambda: Path(job.run_dir, ".stop").exists())
+            Path(job.run_dir, f"saved-{job.number}").touch()
+        return Failed(stage=WORKER_STAGE, reason="the run was stopped", retry=True)
     return Done(result=None)
 
 
@@ -102,6 +110,42 @@ def test_a_fresh_process_answers_job_after_job(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fake_jobs")
 class TestDeaths:
+    def test_a_worker_without_memory_is_replaced(self, tmp_path: Path) -> None:
+        run = str(tmp_path)
+        source = ListSource(job_of(0, "lacks memory", run), job_of(1, "lacks memory", run))
+        with LocalRunner(ResourceSettings(num_workers=1)) as runner:
+            runner.run(source)
+        pids = {outcome.reason for outcome in source.outcomes.values()}  # type: ignore[union-attr]
+        assert len(pids) == 2
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_stop_lets_workers_save(self, tmp_path: Path, number: signal.Signals) -> None:
+        def interrupt(_number: int, _frame: object) -> None:
+            raise KeyboardInterrupt
+
+        class Interrupted(ListSource):
+            def next_job(self) -> Job | None:
+                if not self.waiting:
+                    wait_until(lambda: (tmp_path / "began-1").exists())
+                    os.kill(os.getpid(), number)
+                return super().next_job()
+
+        run = str(tmp_path)
+        source = Interrupted(job_of(0, "trains", run), job_of(1, "hangs", run))
+        runner = LocalRunner(ResourceSettings(num_workers=3), stop_file=tmp_path / ".stop")
+        before = signal.signal(number, interrupt)
+        began = time.monotonic()
+        try:
+            with runner, pytest.raises(KeyboardInterrupt):
+                runner.run(source)
+            assert signal.getsignal(number) is interrupt
+        finally:
+            signal.signal(number, before)
+        assert (tmp_path / "saved-0").exists()
+        assert source.outcomes == {}
+        assert not (tmp_path / ".stop").exists()
+        assert time.monotonic() - began < 60
+
     def test_a_worker_that_died_while_idle_costs_a_retry(self, tmp_path: Path) -> None:
         run = str(tmp_path)
         source = ListSource(job_of(0, run_dir=run))

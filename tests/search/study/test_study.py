@@ -156,3 +156,20 @@ def test_progress_is_found_behind_an_attempt_that_left_none(tmp_path: Path) -> N
     state.unlink()
     driver.lose(third, "killed")
     assert driver.ask().resume_from is None
+
+
+def test_memory_that_ran_out_halves_the_part_of_a_batch(tmp_path: Path) -> None:
+    driver = start(tmp_path, ("full", FULL), search={"max_retries": 3}, recipe={"batch_size": 3})
+    given = []
+    for _ in range(4):
+        job = driver.ask()
+        given.append(job.accumulate)
+        failure = Failed(
+            stage="fine-tune", reason="no room", retry=True, out_of_memory=True, started="now"
+        )
+        if len(given) < 4:
+            driver.study.finish(job, failure)
+    assert given == [None, 2, 3, 3]
+    assert "batches are cut into 3 parts" in driver.trials()[1].user_attrs["reason"]
+    again = start(tmp_path, ("full", FULL))
+    assert again.ask().accumulate == 3, "a driver that died forgets nothing"

@@ -1,0 +1,51 @@
+"""``space.yaml`` of a run folder: written with a checksum, read only if it matches."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from schedsearch.config import dump_settings, settings_from_text
+from schedsearch.exceptions import StorageError
+from schedsearch.files.checksums import opened_yaml, sealed_yaml
+
+if TYPE_CHECKING:
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.settings import StudySettings
+
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^/\s]*@")
+
+
+def read_space(folder: RunFolder) -> StudySettings:
+    """The search space of a run.
+
+    Raises:
+        StorageError: If the file is damaged, or cannot be read.
+        ConfigError: If it was edited and is no valid space any more.
+    """
+    path = folder.space_file
+    try:
+        text = opened_yaml(path.read_bytes().decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"{path}:1: cannot be read: {str(error).rstrip('.')}. Restore the file from a backup. "
+            "Where it was edited on purpose, remove its first line, which holds the checksum."
+        ) from error
+    return settings_from_text(text)
+
+
+def write_space(folder: RunFolder, settings: StudySettings) -> None:
+    """Keep the search space of a run; a file with a password is for its owner alone.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    text = sealed_yaml(dump_settings(settings))
+    url = settings.search.storage
+    secret = url is not None and without_password(url) != url
+    folder.write(folder.space_file, text, mode=0o600 if secret else None)
+
+
+def without_password(url: str) -> str:
+    """A storage URL as it may be shown."""
+    return _PASSWORD.sub(r"\1***@", url)

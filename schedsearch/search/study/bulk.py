@@ -1,0 +1,109 @@
+"""Adds many finished trials to a study in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import optuna
+import sqlalchemy
+from optuna.distributions import distribution_to_json
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial
+
+CHUNK = 500
+"""Trials between two messages."""
+
+
+def add_trials(
+    study: optuna.Study,
+    trials: Sequence[FrozenTrial],
+    tell: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Add finished trials after those that a study has; all of them or none.
+
+    Optuna adds one trial per transaction, with about 30 queries each.
+
+    Args:
+        study: The study, in a database.
+        trials: What :func:`optuna.create_trial` makes, with finite values.
+        tell: Is told how many are done.
+    """
+    backend = getattr(study._storage, "_backend", study._storage)
+    if not isinstance(backend, RDBStorage):
+        study.add_trials(trials)
+        return
+    with backend.engine.begin() as connection:
+        chosen = models.StudyModel.study_id == study._study_id
+        connection.execute(sqlalchemy.select(models.StudyModel).where(chosen).with_for_update())
+        own = models.TrialModel.study_id == study._study_id
+        count = sqlalchemy.select(sqlalchemy.func.count()).where(own)
+        first = int(connection.execute(count).scalar_one())
+        for start in range(0, len(trials), CHUNK):
+            numbered = dict(enumerate(trials[start : start + CHUNK], start=first + start))
+            _insert(connection, study._study_id, numbered)
+            tell(start + len(numbered))
+
+
+def _insert(
+    connection: sqlalchemy.Connection, study_id: int, numbered: dict[int, FrozenTrial]
+) -> None:
+    """Insert trials by number, with all that belongs to them."""
+    rows = [
+        {
+            "study_id": study_id,
+            "number": number,
+            "state": trial.state,
+            "datetime_start": trial.datetime_start,
+            "datetime_complete": trial.datetime_complete,
+        }
+        for number, trial in numbered.items()
+    ]
+    _add(connection, models.TrialModel, rows)
+    query = sqlalchemy.select(models.TrialModel.number, models.TrialModel.trial_id).where(
+        models.TrialModel.study_id == study_id, models.TrialModel.number >= min(numbered)
+    )
+    ids = {int(number): int(key) for number, key in connection.execute(query)}
+    with_ids = [(ids[number], trial) for number, trial in numbered.items()]
+    _add(connection, models.TrialValueModel, _rows(with_ids, _values))
+    _add(connection, models.TrialParamModel, _rows(with_ids, _params))
+    for model, name in (
+        (models.TrialUserAttributeModel, "user_attrs"),
+        (models.TrialSystemAttributeModel, "system_attrs"),
+    ):
+        attributes = [
+            {"trial_id": key, "key": attribute, "value_json": json.dumps(value)}
+            for key, trial in with_ids
+            for attribute, value in getattr(trial, name).items()
+        ]
+        _add(connection, model, attributes)
+
+
+def _add(connection: sqlalchemy.Connection, model: Any, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(sqlalchemy.insert(cast(Any, model).__table__), list(rows))
+
+
+def _rows(
+    with_ids: Sequence[tuple[int, FrozenTrial]],
+    parts: Callable[[FrozenTrial], Iterator[dict[str, Any]]],
+) -> list[dict[str, Any]]:
+    return [{"trial_id": key, **part} for key, trial in with_ids for part in parts(trial)]
+
+
+def _values(trial: FrozenTrial) -> Iterator[dict[str, Any]]:
+    for objective, value in enumerate(trial.values or ()):
+        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        yield {"objective": objective, "value": stored, "value_type": kind}
+
+
+def _params(trial: FrozenTrial) -> Iterator[dict[str, Any]]:
+    for name, value in trial.params.items():
+        distribution = trial.distributions[name]
+        yield {
+            "param_name": name,
+            "param_value": distribution.to_internal_repr(value),
+            "distribution_json": distribution_to_json(distribution),
+        }
