@@ -140,6 +140,8 @@ def _exits(tuning: Tuning, bench: Workbench) -> ExitRule:
 class UniformExits:
     """Each sample exits at a depth drawn uniformly from [min_depth, max_depth]."""
 
+    edges = None
+
     def __init__(self, min_depth: int, max_depth: int) -> None:
         self._min_depth, self._max_depth = min_depth, max_depth
 

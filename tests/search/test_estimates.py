@@ -50,7 +50,7 @@ def ready_of(*named: tuple[str, tuple[int, ...]], **changes: Any) -> Preflight:
         settings=settings,
         backbone=SimpleNamespace(num_exit_blocks=10),
         pretrained=nn.Linear(4, 6, bias=False),
-        solver=SimpleNamespace(times=TIMES),
+        solver=SimpleNamespace(times=TIMES, cfg_interval=None),
         device=device_of(settings),
     )
     return Preflight(

@@ -39,7 +39,7 @@ from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import replacing
 from schedsearch.settings import BackboneSettings
 
-FINGERPRINT = "fingerprint"
+FINGERPRINT = "schedsearch.fingerprint"
 """Key of a file's header: :func:`fingerprint_of` the values in it."""
 
 logger = logging.getLogger(__name__)
@@ -121,10 +121,17 @@ def metadata_of(path: Path) -> dict[str, str]:
 def check_fingerprint(path: Path) -> None:
     """Compare the values of a file with the fingerprint that it was saved with, if any.
 
+    Args:
+        path: A file of weights that could be read, by content, whatever its ending.
+
     Raises:
         CheckpointError: If they differ.
     """
-    if FINGERPRINT in metadata_of(path):
+    try:
+        metadata = metadata_of(path)
+    except CheckpointError:
+        return  # another kind of file with the ending of safetensors
+    if FINGERPRINT in metadata:
         read_whole(path)
 
 
