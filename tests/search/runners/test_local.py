@@ -105,7 +105,8 @@ def test_a_fresh_process_answers_job_after_job(tmp_path: Path) -> None:
             assert isinstance(outcome, Failed)
             assert (outcome.stage, outcome.retry) == ("load", False)
             assert outcome.worker.endswith(f":{process.pid}")
-    assert process.exitcode == 0
+    # NOTE: On a busy machine it may not leave in time, and is ended.
+    assert process.exitcode in (0, -signal.SIGTERM)
 
 
 @pytest.mark.usefixtures("fake_jobs")
