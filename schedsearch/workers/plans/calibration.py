@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,8 +19,6 @@ from torch import Tensor
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
-from schedsearch.exceptions import StorageError
-from schedsearch.files.atomic import write_text
 from schedsearch.methods.plans.maps import fit_adapter, fit_diagonal, fit_reuse_map
 from schedsearch.methods.plans.recording import (
     Cell,
@@ -36,11 +33,17 @@ from schedsearch.methods.run import staged
 from schedsearch.planning.plan_front import plan_front
 from schedsearch.runs.folder import RunFolder
 from schedsearch.workers.plans.costs import measure_costs
+from schedsearch.workers.plans.stage_files import (
+    COSTS,
+    ERRORS,
+    MAP_ERRORS,
+    WEIGHTS,
+    StageFiles,
+)
 from schedsearch.workers.plans.step_weights import measure_step_weights
 from schedsearch.workers.plans.table import (
     FITS,
     MAPS,
-    TABLE,
     Numbers,
     PlanTable,
     StepCosts,
@@ -97,7 +100,7 @@ def calibrate_plans(job: PlanJob) -> None:
     if kept is not None and kept.digest == digest:
         return
     path.mkdir(parents=True, exist_ok=True)
-    _Calibration(bench, folder, path, digest, job.num_steps).run()
+    _Calibration(bench, folder, StageFiles(path, digest), job.num_steps).run()
 
 
 @dataclass
@@ -106,8 +109,7 @@ class _Calibration:
 
     bench: Workbench
     folder: RunFolder
-    path: Path
-    digest: str
+    files: StageFiles
     steps: int
 
     def __post_init__(self) -> None:
@@ -117,55 +119,21 @@ class _Calibration:
         self.net = staged(self.bench.backbone, "A plan")
         self.solver = self.bench.solver_with(self.steps)
         self.layout = Layout.of(self.net, settings.max_age)
-        self.seconds = 0.0
 
     def run(self) -> None:
         """All stages, then the table."""
-        self._start_over_if_other()
-        fits = self._stage_numbers(FITS, self._fit)
-        errors = self._stage("errors.json", lambda: self._errors(fits))
-        weights = self._stage("weights.json", self._weights)
-        costs = self._stage("costs.json", self._costs)
+        files = self.files
+        files.start_over_if_other()
+        fits = files.numbers(FITS, self._fit)
+        errors = files.content(ERRORS, lambda: self._errors(fits))
+        weights = files.content(WEIGHTS, self._weights)
+        costs = files.content(COSTS, self._costs)
         table = self._table(errors, weights, costs, {})
-        maps = self._stage_numbers(MAPS, lambda: self._maps(table))
-        with_maps = self._stage("map_errors.json", lambda: self._map_errors(maps))
-        self._table(errors, weights, costs, with_maps).write(self.path)
+        maps = files.numbers(MAPS, lambda: self._maps(table))
+        with_maps = files.content(MAP_ERRORS, lambda: self._map_errors(maps))
+        self._table(errors, weights, costs, with_maps).write(files.path)
 
     # ---- stages ---------------------------------------------------------------------------
-
-    def _start_over_if_other(self) -> None:
-        """Drop what other settings or another network left."""
-        marker = self.path / "settings.sha256"
-        if marker.exists() and marker.read_text(encoding="utf-8") == self.digest:
-            return
-        for old in (TABLE, FITS, MAPS, "errors.json", "weights.json", "costs.json"):
-            (self.path / old).unlink(missing_ok=True)
-        (self.path / "map_errors.json").unlink(missing_ok=True)
-        write_text(marker, self.digest)
-
-    def _stage(self, name: str, make: Callable[[], Any]) -> Any:
-        """The content of a stage's file, made if it is not there."""
-        path = self.path / name
-        if path.exists():
-            kept = _read_stage(path)
-        else:
-            began = time.process_time()
-            found = make()
-            kept = {"content": found, "seconds": time.process_time() - began}
-            write_text(path, json.dumps(kept) + "\n")
-        self.seconds += kept["seconds"]
-        return kept["content"]
-
-    def _stage_numbers(self, name: str, make: Callable[[], Numbers]) -> Numbers:
-        """Fitted numbers of a stage, made if their file is not there."""
-        path, about = self.path / name, self.path / f"{name}.json"
-        if not (path.exists() and about.exists()):
-            began = time.process_time()
-            make().write(path)
-            seconds = {"seconds": time.process_time() - began}
-            write_text(about, json.dumps(seconds) + "\n")
-        self.seconds += _read_stage(about)["seconds"]
-        return Numbers.read([path])
 
     def _fit(self) -> Numbers:
         """Corrections per channel of every cell, and adapters of every exit."""
@@ -253,7 +221,7 @@ class _Calibration:
             reuse[cell] = {**reuse[cell], "map": error}
         settings = self.settings
         return PlanTable(
-            digest=self.digest,
+            digest=self.files.digest,
             num_steps=len(self.solver.times),
             num_blocks=self.net.num_blocks,
             layout=self.layout,
@@ -261,7 +229,7 @@ class _Calibration:
             reuse=reuse,
             exits={(s, d): e for s, d, e in errors["exits"]},
             costs=StepCosts(**costs),
-            seconds=round(self.seconds, 3),
+            seconds=round(self.files.seconds, 3),
             calls=2 * settings.fit_images + 3 * settings.table_images + settings.weight_images,
         )
 
@@ -314,22 +282,6 @@ class _Calibration:
             seed=seed,
             observe=observe,
         )
-
-
-def _read_stage(path: Path) -> dict[str, Any]:
-    """Content of a stage's file.
-
-    Raises:
-        StorageError: If it is damaged.
-    """
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        kept["seconds"] = float(kept["seconds"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StorageError(
-            f"Cannot read {path}: {error}. Delete its folder; it is made again."
-        ) from error
-    return dict(kept)
 
 
 def _add(total: Any, more: Mapping[Any, Any]) -> None:

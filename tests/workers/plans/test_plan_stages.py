@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from schedsearch.exceptions import StorageError
-from schedsearch.workers.plans.calibration import _read_stage
+from schedsearch.workers.plans.stage_files import _read
 
 
 def test_a_stage_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "weights.json"
     path.write_text('{"content": [1.0], "seconds": 2}')
-    assert _read_stage(path) == {"content": [1.0], "seconds": 2.0}
+    assert _read(path) == {"content": [1.0], "seconds": 2.0}
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"seconds": "soon"}'])
@@ -19,4 +19,4 @@ def test_a_damaged_stage_is_refused_with_its_file(tmp_path: Path, content: str) 
     path = tmp_path / "weights.json"
     path.write_text(content)
     with pytest.raises(StorageError, match=r"weights\.json.*Delete its folder"):
-        _read_stage(path)
+        _read(path)

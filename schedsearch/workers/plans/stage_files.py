@@ -1,0 +1,93 @@
+"""Files of a calibration: every finished stage leaves one, so an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from schedsearch.exceptions import StorageError
+from schedsearch.files.atomic import write_text
+from schedsearch.workers.plans.table import FITS, MAPS, TABLE, Numbers
+
+ERRORS, WEIGHTS, COSTS, MAP_ERRORS = "errors.json", "weights.json", "costs.json", "map_errors.json"
+"""Stages whose content is plain data."""
+
+MARKER = "settings.sha256"
+"""Digest of what the files were made from."""
+
+
+class StageFiles:
+    """What the stages of one calibration leave in their folder.
+
+    Args:
+        path: The folder.
+        digest: Of all that a calibration depends on.
+
+    Attributes:
+        seconds: CPU-seconds of the stages so far, those of earlier starts included.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path = path
+        self.digest = digest
+        self.seconds = 0.0
+
+    def start_over_if_other(self) -> None:
+        """Drop what other settings or another network left."""
+        marker = self.path / MARKER
+        if marker.exists() and marker.read_text(encoding="utf-8") == self.digest:
+            return
+        for name in (TABLE, FITS, MAPS, ERRORS, WEIGHTS, COSTS, MAP_ERRORS):
+            (self.path / name).unlink(missing_ok=True)
+        write_text(marker, self.digest)
+
+    def content(self, name: str, make: Callable[[], Any]) -> Any:
+        """Plain data of a stage, made if its file is not there.
+
+        Raises:
+            StorageError: If the file is damaged.
+        """
+        path = self.path / name
+        if path.exists():
+            kept = _read(path)
+        else:
+            began = time.process_time()
+            found = make()
+            kept = {"content": found, "seconds": time.process_time() - began}
+            write_text(path, json.dumps(kept) + "\n")
+        self.seconds += kept["seconds"]
+        return kept["content"]
+
+    def numbers(self, name: str, make: Callable[[], Numbers]) -> Numbers:
+        """Fitted numbers of a stage, made if their file is not there.
+
+        Raises:
+            StorageError: If a file is damaged.
+        """
+        path, about = self.path / name, self.path / f"{name}.json"
+        if not (path.exists() and about.exists()):
+            began = time.process_time()
+            make().write(path)
+            seconds = {"seconds": time.process_time() - began}
+            write_text(about, json.dumps(seconds) + "\n")
+        self.seconds += _read(about)["seconds"]
+        return Numbers.read([path])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Content of a stage's file.
+
+    Raises:
+        StorageError: If it is damaged.
+    """
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept["seconds"] = float(kept["seconds"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StorageError(
+            f"Cannot read {path}: {error}. Delete its folder; it is made again."
+        ) from error
+    return dict(kept)
