@@ -17,7 +17,11 @@ from schedsearch.search.dashboard import TrialPublisher
 from schedsearch.search.estimates import estimate_run
 from schedsearch.search.meter import BudgetSpentError, Metered
 from schedsearch.search.method_rows import is_untrained_left, measure_untrained
-from schedsearch.search.stages.confirmation import Confirmation, confirmation_jobs
+from schedsearch.search.stages.confirmation import (
+    Confirmation,
+    confirmation_jobs,
+    drop_recorded_weights,
+)
 from schedsearch.search.stages.latency import accuracy_line, measure_finally
 from schedsearch.search.stages.profile import ProfileStage
 from schedsearch.search.stages.start import StartStage, with_decided_start
@@ -220,7 +224,10 @@ class RunStages:
 
     def _confirm(self, runner: Runner) -> None:
         """Measure presets, their opponents and part of the front with held-out seeds."""
-        if not (jobs := self._jobs_to_confirm(self.results())):
+        results = self.results()
+        jobs = self._jobs_to_confirm(results)
+        drop_recorded_weights(results, jobs, self.folder)
+        if not jobs:
             return
         confirmation = Confirmation(
             jobs,

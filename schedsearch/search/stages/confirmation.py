@@ -111,6 +111,20 @@ def confirmation_jobs(results: RunResults, settings_text: str, folder: RunFolder
     return jobs
 
 
+def drop_recorded_weights(results: RunResults, jobs: Sequence[Job], folder: RunFolder) -> None:
+    """Remove retrained weights that a driver left when it died after their last result.
+
+    Args:
+        results: What was measured so far.
+        jobs: What is still to be measured; its weights stay.
+        folder: The run folder.
+    """
+    left = {(j.number, j.training_seed) for j in jobs if isinstance(j, RetrainJob)}
+    for number, training_seed in {(r.number, r.training_seed) for r in results.retrained} - left:
+        assert training_seed is not None
+        folder.retrained_weights(number, training_seed).unlink(missing_ok=True)
+
+
 def entries_to_confirm(results: RunResults) -> list[FrontEntry]:
     """Full depth, every preset, their opponents, and some of the front."""
     full, presets = results.full(), results.hand_made()

@@ -19,6 +19,7 @@ from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import (
     Confirmation,
     confirmation_jobs,
+    drop_recorded_weights,
     entries_to_confirm,
     entries_to_retrain,
     spread_over_latency,
@@ -133,6 +134,22 @@ def test_only_missing_seeds_of_a_retraining_are_asked_again() -> None:
     ]
     jobs = jobs_of(results_of(done, confirm_training_seeds=2))
     assert retrainings(jobs) == [(1, 2, (13,)), (2, 1, (15, 16)), (2, 2, (15, 16))]
+
+
+def test_weights_whose_results_are_all_recorded_go_at_the_next_start(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    done = [
+        confirm_of(1, 13, 3.0, training_seed=1),
+        confirm_of(1, 14, 3.0, training_seed=1),
+        confirm_of(2, 14, 3.0, training_seed=1),  # seed 13 is missing
+    ]
+    paths = [folder.retrained_weights(number, 1) for number in (1, 2)]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"weights")
+    results = results_of(done, confirm_training_seeds=2)
+    drop_recorded_weights(results, jobs_of(results, tmp_path), folder)
+    assert [path.exists() for path in paths] == [False, True]
 
 
 # ---- how they are recorded --------------------------------------------------------------------
