@@ -13,6 +13,7 @@ from schedsearch.version import __version__
 if TYPE_CHECKING:
     from schedsearch.apply.enable import disable, enable, enabled, summary
     from schedsearch.methods.loading import load_method
+    from schedsearch.runs.pipeline_export import export_pipeline
     from schedsearch.sampling_api import load_backbone, sample
     from schedsearch.schedules.exit_schedule import ExitSchedule
     from schedsearch.schedules.hand_made import presets
@@ -26,6 +27,7 @@ __all__ = [
     "disable",
     "enable",
     "enabled",
+    "export_pipeline",
     "load_backbone",
     "load_method",
     "load_schedule",
@@ -40,6 +42,7 @@ _HOMES = {
     "disable": "apply.enable",
     "enable": "apply.enable",
     "enabled": "apply.enable",
+    "export_pipeline": "runs.pipeline_export",
     "load_backbone": "sampling_api",
     "load_method": "methods.loading",
     "load_schedule": "schedules.schedule_file",

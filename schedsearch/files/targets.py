@@ -45,3 +45,26 @@ def check_target(path: Path) -> None:
     except OSError as error:
         reason, remedy = error.strerror or str(error), "Choose another name"
     raise ConfigError(f"Cannot write {path}: {reason}. {remedy}.")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made, or that holds anything.
+
+    Args:
+        folder: Folder that a user named.
+
+    Raises:
+        ConfigError: If its parent is missing or not writable, or something stands there.
+    """
+    parent = folder.absolute().parent
+    if not parent.is_dir():
+        reason, remedy = f"there is no folder {parent}", "Make it"
+    elif not os.access(parent, os.W_OK | os.X_OK):
+        reason, remedy = f"the folder {parent} is not writable", "Choose another one"
+    elif os.path.lexists(folder) and not folder.is_dir():
+        reason, remedy = "it is no folder", "Choose another name"
+    elif folder.is_dir() and any(folder.iterdir()):
+        reason, remedy = "the folder is not empty", "Choose another name"
+    else:
+        return
+    raise ConfigError(f"Cannot write {folder}: {reason}. {remedy}.")

@@ -105,6 +105,18 @@ class RunResults:
         """The baseline that runs every block, when it was measured."""
         return next((entry for entry in self.entries if entry.name == FULL), None)
 
+    def require_entry(self, trial: int) -> FrontEntry:
+        """One complete trial.
+
+        Raises:
+            NoResultError: If the trial has no complete result.
+        """
+        for entry in self.entries:
+            if entry.trial == trial:
+                return entry
+        known = ", ".join(str(entry.trial) for entry in self.entries) or "none"
+        raise NoResultError(f"Trial {trial} has no complete result; trials that have: {known}.")
+
     def hand_made(self) -> list[FrontEntry]:
         """Presets that were measured, in the order of their trials."""
         chosen = [e for e in self.entries if e.name is not None and e.name != FULL]

@@ -10,9 +10,7 @@ import dataclasses
 import io
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +39,7 @@ from schedsearch.backbones.weights.recognition import recognise
 from schedsearch.backbones.weights.weight_files import read_weights
 from schedsearch.config.checkpoint_paths import DIFFUSERS_STEM, locate_weights
 from schedsearch.exceptions import ConfigError
-from schedsearch.files.atomic import replacing, write_text
+from schedsearch.files.atomic import replacing, replacing_folder, write_text
 from schedsearch.files.targets import check_target
 from schedsearch.settings import BackboneSettings
 
@@ -196,23 +194,38 @@ def _write_diffusers(net: nn.Module, target: Path, name: str, source: str, diges
             f"diffusers has no class for a {type(net).__name__}; only DiT can be converted to it. "
             "Convert to safetensors instead."
         )
-    config = transformer_config(net)
-    check_positions(net)
-    state = {
-        key: value.detach().clone() for key, value in diffusers_state(net.state_dict()).items()
-    }
-    metadata = {"format": "pt", SHIFT_KEY: "0", "source": source, "fingerprint": digest}
     readme = _README.format(
         name=name,
         source=source,
         fingerprint=digest,
         labels="" if net.null_label is not None else _LAST_LABEL,
     )
-    with _replacing_folder(target) as folder:
-        _save_config(config, folder)
-        with replacing(folder / f"{DIFFUSERS_STEM}.safetensors") as temporary:
-            temporary.write_bytes(serialize(state, metadata))
+    with replacing_folder(target) as folder:
+        write_transformer(net, folder, source, digest)
         write_text(folder / "README.md", readme)
+
+
+def write_transformer(net: DiT, folder: Path, source: str, digest: str) -> None:
+    """Write config and weights of the equivalent ``DiTTransformer2DModel`` into a folder.
+
+    Args:
+        net: The network.
+        folder: An existing folder.
+        source: Where the weights come from, for the header of the file.
+        digest: Their fingerprint in the official layout.
+
+    Raises:
+        ConfigError: If diffusers has no such model.
+    """
+    config = transformer_config(net)
+    check_positions(net)
+    state = {
+        key: value.detach().clone() for key, value in diffusers_state(net.state_dict()).items()
+    }
+    metadata = {"format": "pt", SHIFT_KEY: "0", "source": source, "fingerprint": digest}
+    _save_config(config, folder)
+    with replacing(folder / f"{DIFFUSERS_STEM}.safetensors") as temporary:
+        temporary.write_bytes(serialize(state, metadata))
 
 
 def _save_config(config: Mapping[str, Any], folder: Path) -> None:
@@ -221,24 +234,3 @@ def _save_config(config: Mapping[str, Any], folder: Path) -> None:
 
     with torch.device("meta"):
         DiTTransformer2DModel(**config).save_config(folder)
-
-
-@contextmanager
-def _replacing_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder that replaces ``target`` if the block succeeds."""
-    new = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    new.mkdir()
-    try:
-        yield new
-        if target.is_dir():
-            target.rename(old)
-        try:
-            new.rename(target)
-        except OSError:
-            if old.is_dir():
-                old.rename(target)
-            raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import add_pick_rules, add_run
-from schedsearch.exceptions import NoResultError
 from schedsearch.formatting import for_shell
 from schedsearch.schedules.hand_made import FULL
 
@@ -73,8 +72,4 @@ def _choose(results: RunResults, args: argparse.Namespace) -> tuple[FrontEntry, 
             max_fid=args.max_fid,
             max_fid_increase=args.max_fid_increase,
         )
-    for entry in results.entries:
-        if entry.trial == args.trial:
-            return entry, "as asked for"
-    known = ", ".join(str(entry.trial) for entry in results.entries) or "none"
-    raise NoResultError(f"Trial {args.trial} has no complete result; trials that have: {known}.")
+    return results.require_entry(args.trial), "as asked for"
