@@ -73,7 +73,7 @@ def _why_none(settings: SolverSettings, diffusion: DiffusionSettings) -> str | N
     if settings.order == 3:
         return "diffusers has no dpm_solver of true order 3"
     if diffusion.betas == "cosine" and diffusion.prediction != "eps":
-        return f"in float32 a prediction of {diffusion.prediction} with cosine betas differs by 1 %"
+        return f"float32 loses a prediction of {diffusion.prediction} with cosine betas"
     return None
 
 

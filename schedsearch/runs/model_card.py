@@ -21,10 +21,9 @@ tags: [schedsearch, dit, early-exit]
 ---
 # {name}
 
-A class-conditional DiT on latents that runs fewer blocks where the noise allows it. schedsearch
-{version} found the schedule, fine-tuned the weights for it (EMA) and measured both. Blocks of
-{num_blocks} per interval of diffusion time, from data to noise: {depths}. The weights keep the
-licence of their source.
+A class-conditional DiT on latents whose number of blocks follows diffusion time. schedsearch
+{version} fine-tuned the weights for the schedule (EMA) and measured both. The schedule runs
+{depths} of {num_blocks} blocks, from data to noise. The weights keep the licence of their source.
 
 ## Use
 
@@ -41,7 +40,8 @@ for block in pipe.transformer.transformer_blocks:
 ```
 
 `enable` checks that the weights are those that were measured. In float32 the samples equal the
-run's for the same noise and labels, up to rounding. {scheduler}
+run's for the same noise and labels, up to rounding; in half precision give it `strict=False`.
+{scheduler}
 
 ## Results
 
@@ -133,9 +133,7 @@ def _results(results: RunResults, entry: FrontEntry) -> Iterator[str]:
         yield from differences
 
 
-def _differences(
-    results: RunResults, entry: FrontEntry, full: FrontEntry | None
-) -> Iterator[str]:
+def _differences(results: RunResults, entry: FrontEntry, full: FrontEntry | None) -> Iterator[str]:
     if full is not None and full is not entry:
         to_full = paired_difference(entry.fids_by_seed, full.fids_by_seed)
         if to_full is not None:

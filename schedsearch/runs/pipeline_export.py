@@ -54,8 +54,8 @@ def export_pipeline(run: str | Path, trial: int, folder: str | Path) -> None:
     check_new_folder(target)
     if (why := _why_not(settings)) is not None:
         raise ConfigError(
-            f"diffusers' DiTPipeline holds a DiT on latents with {NUM_CLASSES} classes, but {why}. "
-            "Use `schedsearch export --weights` and schedsearch.sample instead."
+            f"diffusers' DiTPipeline holds a DiT on latents with {NUM_CLASSES} classes, but "
+            f"{why}. Use `schedsearch export --weights` and schedsearch.sample instead."
         )
     if has_adapters(source, trial):
         raise ConfigError(
@@ -135,8 +135,8 @@ def _model_index(settings: StudySettings, scheduler: Any) -> str:
 
 def _class_names(settings: StudySettings) -> Any:
     """The names of the classes, where checkpoint or autoencoder lie in a DiTPipeline's folder."""
-    given = [settings.backbone.checkpoint or "", settings.data.vae or ""]
-    paths = [split_choice(text)[0] for text in given]
+    given = (settings.backbone.checkpoint or "", settings.data.vae or "")
+    paths = [path for path, _ in map(split_choice, given) if path.is_absolute()]
     for folder in (parent for path in paths for parent in (path, *path.parents[:2])):
         if not (folder / "model_index.json").is_file():
             continue
