@@ -13,13 +13,16 @@ import pytest
 import torch
 import yaml
 from diffusers import DiTPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_runs import only_once, run_cli, write_space
 from torch import Tensor
 
 import schedsearch
+from schedsearch.apply.guided_channels import guide_channels
 from schedsearch.backbones.weights.diffusers_dit import patch_time_embedding
+from schedsearch.data.pixels import to_uint8
 from schedsearch.data.vae import LatentDecoder
+from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
 from schedsearch.evaluation.sampling import balanced_labels, starting_noise
 from schedsearch.exceptions import ConfigError, NoResultError, ScheduleError, StorageError
 from schedsearch.files.checksums import sealed_yaml
@@ -181,6 +184,24 @@ def test_the_loaded_pipeline_repeats_the_run_s_samples(latent_run: Path, tmp_pat
     unpatched = loaded(folder)
     schedsearch.enable(unpatched, folder / "schedule.yaml")
     assert relative_error(pipeline_images(unpatched, 6, **arguments), expected) > 0.01
+
+
+def test_the_pipeline_has_the_fid_that_the_run_measured(latent_run: Path, tmp_path: Path) -> None:
+    trial = searched_trial(latent_run)
+    export_pipeline(latent_run, trial, tmp_path)
+    pipe = loaded(tmp_path)
+    patch_time_embedding(pipe.transformer)
+    guide_channels(pipe.transformer, 3)
+    schedsearch.enable(pipe, tmp_path / "schedule.yaml")
+    found = pipeline_images(pipe, 16, guidance_scale=SCALE, num_inference_steps=STEPS)
+    latents = load_file(latent_run.parent / "latents.safetensors")["latents"]
+    real = LatentDecoder.load(tmp_path / "vae")(latents)
+    ours, theirs = (
+        feature_statistics(Pixels(None, torch.device("cpu"))(to_uint8(images)))
+        for images in (found * 2 - 1, real)
+    )
+    entry = RunResults.load(RunFolder(latent_run)).require_entry(trial)
+    assert frechet_distance(ours, theirs) == pytest.approx(entry.fid, rel=1e-3)
 
 
 def test_the_folder_says_what_was_measured_and_names_no_path(
