@@ -168,14 +168,15 @@ def twins_exist(
 ) -> Iterator[Mistake]:
     """Every twin among the warm starts is that of a dynamic row."""
     rows = {row.name: row for row in rows_of(rivals, {})}
-    dynamic = [f"{TWIN_OF}{name}" for name, row in rows.items() if row.dynamic]
+    dynamic = [f"{TWIN_OF}{name}" for name, row in rows.items() if row.has_twin]
     for index, entry in enumerate(warm_start):
         name = twin_row(entry)
-        if name is None or (name in rows and rows[name].dynamic):
+        if name is None or (name in rows and rows[name].has_twin):
             continue
         reason = f"there is no row {name!r} in rivals"
         if name in rows:
-            reason = f"the row {name!r} of rivals is not dynamic, so it has no static twin"
+            why = "exits in the encoder" if rows[name].dynamic else "is not dynamic"
+            reason = f"the row {name!r} of rivals {why}, so it has no static twin"
         remedy = "add an entry of kind uncertainty or similarity to rivals"
         yield (
             f"{WARM_START}.{index}",

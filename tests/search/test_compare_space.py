@@ -129,7 +129,9 @@ def test_a_dynamic_method_has_its_static_twin(compared: tuple[Path, Done]) -> No
     rows = rows_of(run)
     twin = read_method_file(run / "methods" / "deediff-0.7-twin" / "method.yaml")
     assert twin.kind == "schedule"
-    assert rows["deediff-0.7"].time_share is not None
+    dynamic = rows["deediff-0.7"]
+    assert dynamic.time_share is not None
+    assert dynamic.macs / dynamic.full_macs == pytest.approx(dynamic.share, abs=0.03)
     assert rows["deediff-0.7-twin"].share == pytest.approx(rows["deediff-0.7"].share, abs=0.06)
 
 
