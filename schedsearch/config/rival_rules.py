@@ -143,7 +143,7 @@ def steps_fit(
         whole = isinstance(entry, WHOLE_CALLS) and not adapted
         if solver.cfg_interval is not None and not whole:
             reason = f"{'adapters' if adapted else entry.kind} cannot follow solver.cfg_interval"
-            yield f"{at}.kind", reason, "set solver.cfg_interval to null, or remove the entry"
+            yield f"{at}.kind", reason, f"set solver.cfg_interval to null, or add -o {at}=null"
         if isinstance(entry, StepsRival):
             yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
         elif isinstance(entry, FittedStepsRival):
@@ -152,7 +152,7 @@ def steps_fit(
             reason = (
                 f"a router reuses every second step, but solver.num_steps is {solver.num_steps}"
             )
-            yield at, reason, "take more steps, or remove the entry"
+            yield at, reason, f"take more steps, or add -o {at}=null"
 
 
 def plans_fit(
@@ -273,7 +273,7 @@ def _fitted_steps(at: str, entry: FittedStepsRival, solver: SolverSettings) -> I
     for index, num_steps in enumerate(entry.num_steps):
         if num_steps > most:
             reason = f"the full run has {most} steps, got {num_steps}"
-            yield f"{at}.num_steps.{index}", reason, None
+            yield f"{at}.num_steps.{index}", reason, f"set fewer, or add -o {at}=null"
 
 
 def _is_trained(at: str, name: str, rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:

@@ -1,5 +1,6 @@
 """Mistakes in the section ``rivals``: one clear line each, with key and remedy."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -211,7 +212,7 @@ def test_the_twin_of_a_dynamic_row_is_a_warm_start() -> None:
     ],
 )
 def test_a_twin_needs_a_dynamic_row(entry: str, reason: str) -> None:
-    all_blocks = {**DEEDIFF, "exits": "all", "extra": {"exits": "all"}}
+    all_blocks = {**copy.deepcopy(DEEDIFF), "exits": "all"}
     fora = {"kind": "block_cache", "every": [2]}
     rivals = {"deediff": DEEDIFF, "all_blocks": all_blocks, "fora": fora}
     ((key, text),) = problems_of(rivals, warm_start=["full", entry])

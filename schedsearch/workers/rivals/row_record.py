@@ -104,7 +104,7 @@ def measured_record(
         time_share=share_explained_by_time(blocks) if job.row.dynamic and blocks else None,
         training_samples=row.network.samples,
         training_seconds=row.network.seconds,
-        calibration_calls=found.calls,
+        calibration_samples=found.samples,
         calibration_seconds=found.seconds,
         steps=tuple(found.numbers["steps"]) if found.kind == PLAN else (),
         note=found.note,
