@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 import schedsearch
-from benchmarks.gpu_latency import GpuRow
+from benchmarks.gpu_rows import GpuRow
 from schedsearch.backbones.devices import require_device
 from schedsearch.diffusion.solvers.times import ddim_times
 from schedsearch.evaluation.clocks import build_clock

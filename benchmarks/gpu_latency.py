@@ -6,22 +6,24 @@ DiT-XL/2 with random weights, bfloat16, DDIM with 50 steps, batch 8, 64 and 1: D
 recorded exits, FORA every second step, token merging, fewer steps, plans. Rounds interleave each
 group of rows with full depth. The same command goes on with the rows that the file lacks. It needs
 torch, timm, pydantic, numpy and scipy, but neither Optuna, Ray, diffusers nor clean-fid.
+
+For plans with guidance: ``--batches 8 32 --cfg-scale 1.5``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import cast
 
 import torch
 from torch import nn
 
+from benchmarks.gpu_rows import FULL, GpuRow, table_of
 from benchmarks.paper_timings import fill_zero_matrices
 from benchmarks.recorded_exits import FILE, Recording
 from schedsearch.backbones.devices import require_device
@@ -32,12 +34,13 @@ from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.latency import LatencyProtocol, device_name
 from schedsearch.evaluation.latency_rounds import whole_runs
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
+from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.exits.with_uncertainty import WithUncertainty
 from schedsearch.methods.plans.plan import Plan, map_name
 from schedsearch.methods.plans.steps import FULL_STEP, Fit, PlanStep
 from schedsearch.methods.token_merging import TokenMerging
-from schedsearch.protocols import Backbone, Solver, StagedBackbone
+from schedsearch.protocols import Backbone, NetworkCall, ObservedCall, Solver, StagedBackbone
 from schedsearch.runs.journal import Journal
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import preset_for
@@ -54,40 +57,9 @@ PLANS: tuple[tuple[float, Fit], ...] = (
 MERGED = (0.2, 0.6)
 """Shares of the tokens that attention merges, in all blocks."""
 
-FULL, DEEDIFF = "full", "deediff-recorded"
+DEEDIFF = "deediff-recorded"
 FIRST = (FULL, "D3-DiT", "D7-DiT")
 """Rows of the first group of a batch size; the others follow in a second one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuRow:
-    """One measured row."""
-
-    model: str
-    row: str
-    protocol: dict[str, Any]
-    """Device, data type, batch, solver and guidance."""
-    ms: float
-    """Milliseconds of sampling one batch."""
-    ratio: float
-    """Median ratio to full depth in the same round."""
-    half_width: float
-    """Half of the 95 % interval of the ratio over rounds."""
-    full_ms: float
-    repeats: int
-    torch: str
-
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, line: str) -> Self:
-        """Read a line of :meth:`to_json`; ValueError when it is no such row."""
-        try:
-            return cls(**json.loads(line))
-        except TypeError as error:
-            raise ValueError(f"A row of another script: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -177,6 +149,7 @@ class Bench:
         first = next(iter(found.values()))
         for name in names:
             of_full = name == FULL
+            held, maps = (0, 0) if of_full else self.memory(every[name], batch)
             yield GpuRow(
                 model=model_of(self.args),
                 row=name,
@@ -185,9 +158,32 @@ class Bench:
                 ratio=1.0 if of_full else found[name].ratio,
                 half_width=0.0 if of_full else found[name].half_width,
                 full_ms=first.full_ms,
+                held_mb=round(held / 1e6, 3),
+                map_mb=round(maps / 1e6, 3),
                 repeats=self.args.repeats,
                 torch=torch.__version__,
             )
+
+    def memory(self, timed: TimedMethod, batch: int) -> tuple[int, int]:
+        """Bytes kept between the steps of a run, and bytes of a plan's numbers."""
+        runs: list[NetworkCall] = []
+        noise = starting_noise(0, batch, timed.net.in_shape)
+        labels = balanced_labels(batch, timed.net.num_classes)
+        scale = self.args.cfg_scale
+        with torch.inference_mode():
+            generate(
+                timed.net,
+                timed.method,
+                timed.solver,
+                noise,
+                labels,
+                batch,
+                cfg_scale=scale,
+                observe=runs.append,
+            )
+        held = max((run.peak_bytes for run in runs if isinstance(run, ObservedCall)), default=0)
+        maps = timed.method.maps.values() if isinstance(timed.method, Plan) else ()
+        return held, sum(numbers.nbytes for numbers in maps)
 
 
 def model_of(args: argparse.Namespace) -> str:
@@ -233,20 +229,6 @@ def predicted_seconds(bench: Bench, rows: Sequence[GpuRow], batch: int, num: int
         return 0.0
     full_ms = known.get(batch) or max(ms * max(1.0, batch / b) for b, ms in known.items())
     return (num + 1) * whole_runs(build_clock(bench.device), bench.args.repeats) * full_ms / 1000
-
-
-def table_of(rows: Sequence[GpuRow]) -> str:
-    """Markdown: time as a share of full depth's, by row and batch size."""
-    batches = sorted({row.protocol["batch"] for row in rows})
-    by_name: dict[str, dict[int, str]] = {}
-    for row in rows:
-        text = f"{row.ms:.0f} ms" if row.row == FULL else f"{row.ratio:.3f} ± {row.half_width:.3f}"
-        by_name.setdefault(row.row, {})[row.protocol["batch"]] = text
-    lines = ["| row | " + " | ".join(f"batch {b}" for b in batches) + " |"]
-    lines.append("|---|" + "---|" * len(batches))
-    for name, cells in by_name.items():
-        lines.append(f"| {name} | " + " | ".join(cells.get(b, "-") for b in batches) + " |")
-    return "\n".join(lines)
 
 
 def build_parser() -> argparse.ArgumentParser:

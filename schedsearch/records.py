@@ -102,6 +102,8 @@ class TrialRecord:
     """UTC time, ISO 8601."""
     seconds: float
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    training_seconds: float = 0.0
+    """CPU-seconds of the fine-tune, those of interrupted attempts included."""
     worker: str = ""
     """Host and process."""
     device: str = ""

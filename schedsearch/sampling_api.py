@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -92,8 +93,9 @@ def sample(
 
     Args:
         net: The network, in eval mode, on the device to use.
-        schedule: An exit schedule, or a method of :func:`load_method` with the network that its
-            ``network`` returns. Where its exits run through adapters, the backbone will do too.
+        schedule: An exit schedule, or a method of :func:`load_method`. A method with weights of
+            its own samples with a copy of ``net`` that has them; to build that copy only once,
+            pass what the method's ``network`` returns.
         solver: A value of ``solver.name``, such as ``ddim`` or ``flow_euler``. None takes the one
             that the method was made for, or ``ddim``, with flow matching ``flow_euler``.
         num_steps: Network calls per image. None takes those that the method was made for, or
@@ -158,7 +160,7 @@ def sample(
         integrator = build_solver(settings, process, learned_variance=learned)
     # Sample.
     if isinstance(schedule, LoadedMethod):
-        net = schedule.network_for(net)
+        net = schedule.network(net if schedule.made(net) else copy.deepcopy(net))
     if noise is None:
         require_memory(4 * num * math.prod(net.in_shape), f"num {num}")
         noise = starting_noise(seed, num, net.in_shape)

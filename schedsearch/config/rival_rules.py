@@ -143,7 +143,7 @@ def steps_fit(
         whole = isinstance(entry, WHOLE_CALLS) and not adapted
         if solver.cfg_interval is not None and not whole:
             reason = f"{'adapters' if adapted else entry.kind} cannot follow solver.cfg_interval"
-            yield f"{at}.kind", reason, "set solver.cfg_interval to null, or remove the entry"
+            yield f"{at}.kind", reason, f"set solver.cfg_interval to null, or add -o {at}=null"
         if isinstance(entry, StepsRival):
             yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
         elif isinstance(entry, FittedStepsRival):
@@ -152,7 +152,7 @@ def steps_fit(
             reason = (
                 f"a router reuses every second step, but solver.num_steps is {solver.num_steps}"
             )
-            yield at, reason, "take more steps, or remove the entry"
+            yield at, reason, f"take more steps, or add -o {at}=null"
 
 
 def plans_fit(
@@ -168,14 +168,15 @@ def twins_exist(
 ) -> Iterator[Mistake]:
     """Every twin among the warm starts is that of a dynamic row."""
     rows = {row.name: row for row in rows_of(rivals, {})}
-    dynamic = [f"{TWIN_OF}{name}" for name, row in rows.items() if row.dynamic]
+    dynamic = [f"{TWIN_OF}{name}" for name, row in rows.items() if row.has_twin]
     for index, entry in enumerate(warm_start):
         name = twin_row(entry)
-        if name is None or (name in rows and rows[name].dynamic):
+        if name is None or (name in rows and rows[name].has_twin):
             continue
         reason = f"there is no row {name!r} in rivals"
         if name in rows:
-            reason = f"the row {name!r} of rivals is not dynamic, so it has no static twin"
+            why = "exits in the encoder" if rows[name].dynamic else "is not dynamic"
+            reason = f"the row {name!r} of rivals {why}, so it has no static twin"
         remedy = "add an entry of kind uncertainty or similarity to rivals"
         yield (
             f"{WARM_START}.{index}",
@@ -272,7 +273,7 @@ def _fitted_steps(at: str, entry: FittedStepsRival, solver: SolverSettings) -> I
     for index, num_steps in enumerate(entry.num_steps):
         if num_steps > most:
             reason = f"the full run has {most} steps, got {num_steps}"
-            yield f"{at}.num_steps.{index}", reason, None
+            yield f"{at}.num_steps.{index}", reason, f"set fewer, or add -o {at}=null"
 
 
 def _is_trained(at: str, name: str, rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +18,7 @@ from schedsearch.files.digest import sha256_of
 from schedsearch.files.portable import weights_beside
 from schedsearch.methods.kinds import build_method, fitted_numbers
 from schedsearch.methods.method_file import REMEDY, MethodFile, read_method_file
-from schedsearch.methods.networks import (
-    build_network,
-    check_adapters,
-    check_network,
-    has_adapters,
-)
+from schedsearch.methods.networks import build_network, check_adapters
 from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
 from schedsearch.settings import SolverSettings
 
@@ -33,6 +27,15 @@ ADDS_WEIGHTS = frozenset({"block_cache", "plan"})
 
 OWN_STEPS = frozenset({"steps", "plan"})
 """Kinds that choose the number of solver steps."""
+
+UNCALIBRATED = frozenset({"steps", "tome"})
+"""Kinds whose numbers were fitted to no weights; caches with a fixed period are like them."""
+
+_OURS = "_schedsearch_"
+"""Begins the attributes that say what a network was trained with."""
+
+_MADE_FOR = "_schedsearch_method"
+"""Attribute of a network that :meth:`LoadedMethod.network` built."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,14 @@ class LoadedMethod:
 
         Args:
             base: The backbone with its pretrained weights; used up where the method changes it.
+                A network that this method made is returned as it is.
 
         Raises:
             ConfigError: If the file is for another backbone.
             CheckpointError: If its weights are damaged or gone.
         """
+        if self.made(base):
+            return base
         if base.num_exit_blocks != self.file.backbone.num_exit_blocks:
             raise ConfigError(
                 f"{self.path}: the method is for {self.file.backbone.num_exit_blocks} exit "
@@ -112,18 +118,19 @@ class LoadedMethod:
         if not self.changes_network:
             return base
         own = None if self.file.kind in ADDS_WEIGHTS else self.weights
-        return build_network(self.file.network, base, own)
+        kept = {name: value for name, value in vars(base).items() if name.startswith(_OURS)}
+        net = build_network(self.file.network, base, own)
+        for name, value in {**kept, _MADE_FOR: self._network_key}.items():
+            setattr(net, name, value)
+        return net
 
-    def network_for(self, net: Backbone) -> Backbone:
-        """Return ``net``, or a copy with the adapters and weights that the method's exits need.
+    def made(self, net: Backbone) -> bool:
+        """Whether :meth:`network` returned ``net``, or a copy of it."""
+        return getattr(net, _MADE_FOR, None) == self._network_key
 
-        Raises:
-            ConfigError: If the file is for another backbone.
-            CheckpointError: If its weights are damaged or gone.
-        """
-        if has_adapters(self.file.network, net):
-            return net
-        return self.network(copy.deepcopy(net))
+    @property
+    def _network_key(self) -> tuple[Mapping[str, object], str | None]:
+        return self.file.network, self.file.weights_sha256
 
     def begin(self, net: Backbone, times: Sequence[float], *, guided: bool) -> NetworkCall:
         """Start one sampling run.
@@ -143,7 +150,11 @@ class LoadedMethod:
                 f"{self.path}: the method is for {self.file.num_steps} solver steps, but the "
                 f"solver takes {len(times)}. Use as many, or calibrate it again."
             )
-        check_network(self.file.network, net)
+        if self.changes_network and not self.made(net):
+            raise ConfigError(
+                f"{self.path}: the method needs a network of its own. Build it with the method's "
+                "network(), or use schedsearch.sample."
+            )
         return self.method.begin(net, times, guided=guided)
 
 
@@ -183,7 +194,7 @@ def _check_digest(loaded: LoadedMethod) -> None:
 
 
 def check_weights(loaded: LoadedMethod, net: Backbone) -> None:
-    """Refuse a network with other weights than those that a method was calibrated on.
+    """Refuse a network with other weights than those that a method was made on.
 
     Args:
         loaded: The method.
@@ -192,13 +203,16 @@ def check_weights(loaded: LoadedMethod, net: Backbone) -> None:
     Raises:
         ConfigError: If its weights differ.
     """
-    wanted = loaded.file.backbone.fingerprint
-    if loaded.file.solver is None or loaded.changes_network or wanted is None:
+    file = loaded.file
+    wanted = file.backbone.fingerprint
+    replaced = loaded.changes_network and "small" not in file.network
+    fits_all = file.kind in UNCALIBRATED or "every" in file.numbers
+    if wanted is None or replaced or fits_all or loaded.made(net):
         return
     if fingerprint(cast(nn.Module, net)) != wanted:
         raise ConfigError(
-            f"{loaded.path}: the method was calibrated on other weights than these. Make one for "
-            "them with `schedsearch plan` or `schedsearch compare`."
+            f"{loaded.path}: the method was made on other weights than these. Make one for them "
+            "with `schedsearch plan` or `schedsearch compare`."
         )
 
 

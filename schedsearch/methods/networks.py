@@ -11,9 +11,7 @@ from typing import Annotated, Any, cast
 from pydantic import Field
 from torch import nn
 
-from schedsearch.backbones.dit import DiT
-from schedsearch.backbones.pruning import blocks_of, keep_blocks, narrow
-from schedsearch.backbones.uvit import UViT
+from schedsearch.backbones.pruning import keep_blocks, narrow
 from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings
@@ -67,41 +65,6 @@ def build_network(network: Mapping[str, Any], base: Backbone, weights: Path | No
     if weights is not None:
         load_weights(net, weights)
     return cast(Backbone, net.to(device).eval())
-
-
-def check_network(network: Mapping[str, Any], net: Backbone) -> None:
-    """Refuse a network that is not the pruned one, or lacks exit adapters.
-
-    Args:
-        network: As in :func:`build_network`.
-        net: The network that a method is about to run on.
-
-    Raises:
-        ConfigError: If blocks or heads are those of another network, or exits have no adapter.
-    """
-    fits = len(network.get("keep", ())) in (0, net.num_exit_blocks)
-    if "heads" in network:
-        fits = (
-            isinstance(net, DiT | UViT)
-            and cast(Any, blocks_of(net)[0]).attn.num_heads == network["heads"]
-        )
-    if not fits:
-        raise ConfigError(
-            "The method is for a pruned network, but got another one. Build it with the method's "
-            "network()."
-        )
-    if not has_adapters(network, net):
-        raise ConfigError(
-            "The method's exits run through adapters, which this network lacks. Build it with the "
-            "method's network()."
-        )
-
-
-def has_adapters(network: Mapping[str, Any], net: Backbone) -> bool:
-    """Whether a network has the exit adapters that a method needs, if it needs any."""
-    if "adapters" not in network:
-        return True
-    return isinstance(net, WithAdapters) and set(network["adapters"]["exits"]) <= set(net.exits)
 
 
 def check_adapters(

@@ -156,7 +156,7 @@ def _judges(entry: MethodEntry) -> list[str]:
 
 def _seconds(entry: MethodEntry) -> float:
     if not entry.records:
-        return entry.trial.record.stage_seconds.get("fine-tune", 0.0) if entry.trial else 0.0
+        return entry.trial.record.training_seconds if entry.trial else 0.0
     return entry.first.training_seconds + entry.first.calibration_seconds
 
 

@@ -189,7 +189,7 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
         samples = recipe["num_steps"] * recipe["batch_size"] * len(seeds_of(maker, settings))
         training += TRAINING_PASSES * samples * per_call
     measured = sum(
-        (1 + row.dynamic)
+        (1 + row.has_twin)
         * _share(entry_of(row, rivals), row, settings)
         * len(seeds_of(row, settings))
         for row in rows

@@ -86,7 +86,8 @@ class UncertaintyRival:
     pair: Literal["pair", "separate"] = "pair"
     """With guidance: whether the two rows of an image decide together."""
     exits: ExitLayers = "decoder"
-    """U-ViT: exits in the decoder, as in ASE, or after ``all`` blocks, as in DeeDiff."""
+    """U-ViT: exits in the decoder, as in ASE, or after ``all`` blocks, as in DeeDiff.
+    No schedule exits in the encoder, so ``all`` has no static twin."""
     variant: Literal["paper", "code"] = "paper"
     """DeeDiff by its paper, or by its published code."""
     patience: Literal[0, 1] = 0
@@ -126,7 +127,7 @@ class SimilarityRival:
     pair: Literal["pair", "separate"] = "pair"
     """With guidance: whether the two rows of an image decide together."""
     exits: ExitLayers = "decoder"
-    """U-ViT: exits in the decoder, or after ``all`` blocks."""
+    """U-ViT: exits in the decoder, or after ``all`` blocks; ``all`` has no static twin."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Keys of ``recipe`` that differ from the space's."""
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -48,7 +48,9 @@ class Row:
     net: str | None = None
     """The trained network that it uses; None for the pretrained one."""
     dynamic: bool = False
-    """Whether the network's depth depends on the images; a twin is measured with it then."""
+    """Whether the network's depth depends on the images."""
+    has_twin: bool = False
+    """Whether a schedule of its mean depths is measured too; none exits in an encoder."""
 
 
 def completed_rivals(
@@ -94,16 +96,16 @@ def _rows(key: str, entry: RivalSettings) -> Iterator[Row]:
     for index, point in enumerate(entry.points):
         text = str(index) if " " in str(point) else f"{point}"
         name = text if text.startswith(key) else f"{key}-{text}"
-        dynamic, net = False, None
+        dynamic, has_twin, net = False, False, None
         if isinstance(entry, UncertaintyRival | SimilarityRival):
-            dynamic, net = True, key
+            dynamic, has_twin, net = True, entry.exits == "decoder", key
         elif isinstance(entry, PrunedRival | SmallRival):
             net = name
         elif isinstance(entry, ScheduleRival):
             net = entry.weights or name
         elif isinstance(entry, StitchRival):
             net = entry.small
-        yield Row(name=name, entry=key, point=point, net=net, dynamic=dynamic)
+        yield Row(name=name, entry=key, point=point, net=net, dynamic=dynamic, has_twin=has_twin)
 
 
 def entry_of(row: Row, rivals: Mapping[str, RivalSettings]) -> RivalSettings:

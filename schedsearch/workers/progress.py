@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -40,6 +41,12 @@ class FileProgress:
         self._state_file = folder / STATE_FILE
         self._owner: dict[str, str] = {}
         self.last_loss: float | None = None
+        self._began, self._earlier = time.process_time(), 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of this attempt, and of earlier ones up to the state that it continues from."""
+        return self._earlier + time.process_time() - self._began
 
     def belongs_to(self, **owner: str) -> None:
         """Name the fine-tune: its schedule, its seed, and whatever else tells it from others.
@@ -103,7 +110,11 @@ class FileProgress:
             # NOTE: Through a Python file: torch's own writer does not say that the disk is full.
             with temporary.open("wb") as handle:
                 torch.save(dict(state), handle)
-            seal = {"belongs_to": self._owner, "sha256": sha256_of(temporary)}
+            seal = {
+                "belongs_to": self._owner,
+                "cpu_seconds": round(self.cpu_seconds, 3),
+                "sha256": sha256_of(temporary),
+            }
             with temporary.open("ab") as handle:
                 handle.write(f"\n{sealed(json.dumps(seal))}\n".encode())
 
@@ -125,6 +136,7 @@ class FileProgress:
                 raise ValueError("it does not match its digest")
             handle.seek(0)
             state: dict[str, Any] = torch.load(handle, map_location="cpu", weights_only=True)
+            self._earlier = float(seal.get("cpu_seconds", 0.0))
             return state
 
 

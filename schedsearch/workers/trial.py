@@ -67,6 +67,8 @@ def run_trial(job: TrialJob) -> TrialRecord:
     try:
         with stages("fine-tune"):
             net = _weights(job, folder, bench, progress)
+        own = bench.settings.recipe.weights == "own"
+        training_seconds = round(progress.cpu_seconds, 3) if own else 0.0
         with stages("sample"):
             settings = bench.settings.evaluation
             quality = bench.measure(
@@ -92,6 +94,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - clock, 3),
         stage_seconds=dict(stages.seconds),
+        training_seconds=training_seconds,
         worker=worker_name(),
         device=str(bench.device),
         final_loss=progress.last_loss,
@@ -137,6 +140,7 @@ def _finetuned(
         progress.note("continues with the fine-tuned weights of an earlier attempt")
         loss = metadata_of(target).get("final_loss")
         progress.last_loss = None if loss is None else float(loss)
+        progress.restore()  # NOTE: for the CPU time of the earlier attempt
         return net
     start, recipe = start_network(bench, folder, job.schedule), bench.settings.recipe
     if job.accumulate is not None:

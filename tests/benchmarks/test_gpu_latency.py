@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu_latency import DEEDIFF, GpuRow, main
+from benchmarks.gpu_latency import DEEDIFF, main
+from benchmarks.gpu_rows import GpuRow
 from benchmarks.recorded_exits import FILE, RecordedExit, Recording
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers import DDIM
@@ -68,9 +69,20 @@ def test_every_row_is_measured_the_most_useful_first(measured: tuple[Path, str])
         assert (row["ratio"] == 1.0) == (row["row"] == "full")
 
 
+def test_a_row_says_what_the_method_keeps(measured: tuple[Path, str]) -> None:
+    held = {(r["protocol"]["batch"], r["row"]): r["held_mb"] for r in rows_in(measured[0])}
+    maps = {row["row"]: row["map_mb"] for row in rows_in(measured[0])}
+    assert held[2, "plan-0.45-map"] == pytest.approx(2 * held[1, "plan-0.45-map"], abs=0.002)
+    assert held[2, "fora-2"] > held[2, "plan-0.45-map"] > held[2, "D3-DiT"] == 0
+    width, numbers = 384, 4e-6
+    assert maps["plan-0.45-map"] == pytest.approx((2 * width + 1) * width * numbers, abs=0.001)
+    assert maps["plan-0.45-diagonal"] == pytest.approx(3 * width * numbers, abs=0.001)
+    assert maps["D3-DiT"] == maps["fora-2"] == 0
+
+
 def test_the_table_has_a_column_per_batch(measured: tuple[Path, str]) -> None:
     header, _, *lines = measured[1].splitlines()
-    assert header == "| row | batch 1 | batch 2 |"
+    assert header == "| row | batch 1 | batch 2 | held, MB (last batch size) | maps, MB |"
     assert [line.split(" | ")[0] for line in lines] == [f"| {name}" for name in ROWS]
 
 

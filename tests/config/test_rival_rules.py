@@ -1,5 +1,6 @@
 """Mistakes in the section ``rivals``: one clear line each, with key and remedy."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -206,11 +207,14 @@ def test_the_twin_of_a_dynamic_row_is_a_warm_start() -> None:
         ("twin:deediff", "no row 'deediff' in rivals; did you mean 'twin:deediff-0.75'?"),
         ("twin:", "no row '' in rivals; "),
         ("twin:fora-2", "the row 'fora-2' of rivals is not dynamic, so it has no static twin; "),
+        ("twin:all_blocks-0.75", "exits in the encoder, so it has no static twin; did you mean"),
         ("twim:x", "unknown schedule 'twim:x'; known are full, D2-DiT"),
     ],
 )
 def test_a_twin_needs_a_dynamic_row(entry: str, reason: str) -> None:
-    rivals = {"deediff": DEEDIFF, "fora": {"kind": "block_cache", "every": [2]}}
+    all_blocks = {**copy.deepcopy(DEEDIFF), "exits": "all"}
+    fora = {"kind": "block_cache", "every": [2]}
+    rivals = {"deediff": DEEDIFF, "all_blocks": all_blocks, "fora": fora}
     ((key, text),) = problems_of(rivals, warm_start=["full", entry])
     assert key == "warm_start[1]"
     assert reason in text

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import schedsearch
 from schedsearch.backbones.pruning import keep_blocks, narrow
-from schedsearch.backbones.weights.checkpoint import save_weights
+from schedsearch.backbones.weights.checkpoint import fingerprint, save_weights
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers.dpm_solver import MultistepDPMSolver
 from schedsearch.diffusion.solvers.fitted import FittedSolver
@@ -20,6 +21,7 @@ from schedsearch.methods.kinds import _BUILDERS
 from schedsearch.methods.loading import (
     LoadedMethod,
     build_solver_for,
+    check_weights,
     load_method,
     solver_for,
 )
@@ -28,7 +30,7 @@ from schedsearch.methods.networks import build_network
 from schedsearch.protocols import Method
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.schedule_file import ScheduledBackbone
-from schedsearch.settings import SolverSettings
+from schedsearch.settings import DiffusionSettings, SolverSettings
 from tests.backbones.small_models import DEPTH, make_dit, make_uvit
 from tests.methods.exits.exit_networks import with_module
 
@@ -179,10 +181,13 @@ def test_the_network_of_a_file_has_its_weights(tmp_path: Path, network: dict[str
     assert loaded.changes_network
     net = loaded.network(make_dit())
     assert torch.equal(sample(net, loaded), sample(made, flat))
-    if network:
-        for other in (make_dit(), make_uvit()):
-            with pytest.raises(ConfigError, match="for a pruned network, but got another one"):
-                sample(other.eval(), loaded)
+    for other in (make_dit(), make_uvit()):
+        with pytest.raises(ConfigError, match=r"needs a network of its own\. Build it with"):
+            sample(other.eval(), loaded)
+    options: dict[str, Any] = {"solver": "ddim", "num_steps": 3, "num": 3}
+    expected = schedsearch.sample(made, flat, **options)
+    for given in (make_dit().eval(), net):
+        assert torch.equal(schedsearch.sample(given, loaded, **options), expected)
     (tmp_path / "w.safetensors").unlink()
     with pytest.raises(CheckpointError):
         load_method(file).network(make_dit())
@@ -190,8 +195,30 @@ def test_the_network_of_a_file_has_its_weights(tmp_path: Path, network: dict[str
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_plain_backbone_does_not_run_such_a_method(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(ConfigError, match=r"uncertainty module|needs two networks"):
+    with pytest.raises(ConfigError, match=r"needs a network of its own"):
         sample(make_dit().eval(), load_method(write(tmp_path, kind)))
+
+
+@pytest.mark.parametrize("kind", ["residual_cache", "similarity", "stitch", "plan", "tome"])
+def test_numbers_that_were_fitted_to_weights_belong_to_them(tmp_path: Path, kind: str) -> None:
+    base, other = make_dit().eval(), make_dit().eval()
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.5)
+    bound = ScheduledBackbone(family="dit", num_exit_blocks=DEPTH, fingerprint=fingerprint(base))
+    loaded = load_method(write(tmp_path, kind, backbone=bound))
+    check_weights(loaded, base)
+    if kind == "tome":
+        check_weights(loaded, other)
+        return
+    with pytest.raises(ConfigError, match="the method was made on other weights than these"):
+        check_weights(loaded, other)
+
+
+def test_a_made_network_keeps_what_the_backbone_was_trained_with(tmp_path: Path) -> None:
+    base: Any = make_dit().eval()
+    base._schedsearch_diffusion = DiffusionSettings(prediction="v")
+    net: Any = load_method(write(tmp_path, "stitch")).network(base)
+    assert net._schedsearch_diffusion.prediction == "v"
 
 
 def test_another_backbone_is_refused(tmp_path: Path) -> None:

@@ -77,6 +77,13 @@ def test_rows_are_entries_at_points() -> None:
     ]
 
 
+def test_exits_in_the_encoder_have_no_twin() -> None:
+    all_blocks = replace(DEEDIFF, exits="all")
+    rows = rows_of({"deediff": DEEDIFF, "all": all_blocks}, {})[1:]
+    assert {row.entry: row.has_twin for row in rows} == {"deediff": True, "all": False}
+    assert all(row.dynamic for row in rows)
+
+
 def test_presets_and_full_depth_are_schedules() -> None:
     row = Row(name="D3-DiT", entry="presets", point="10 4", net="D3-DiT")
     assert entry_of(row, {}) == ScheduleRival(kind="schedule", schedules=("10 4",))

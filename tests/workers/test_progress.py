@@ -71,6 +71,16 @@ def test_a_retry_takes_the_state_over_once(tmp_path: Path) -> None:
     assert progress.restore() is None
 
 
+def test_the_cpu_time_of_an_interrupted_attempt_counts(tmp_path: Path) -> None:
+    progress = FileProgress(tmp_path, save_every=1)
+    progress._earlier = 100.0
+    progress.save(1, lambda: state(1))
+    again = FileProgress(tmp_path, save_every=1)
+    assert again.cpu_seconds < 50
+    again.restore()
+    assert 100 <= again.cpu_seconds < 150
+
+
 @pytest.mark.parametrize("damage", ["empty", "half", "text"])
 def test_a_damaged_state_is_set_aside(tmp_path: Path, damage: str) -> None:
     progress = FileProgress(tmp_path, save_every=1)

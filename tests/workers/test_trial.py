@@ -47,6 +47,7 @@ def test_a_trial_and_what_it_leaves(tmp_path: Path) -> None:
     assert evaluation.reference_std == pytest.approx(0.752, abs=0.001)
     assert set(record.stage_seconds) == {"load", "fine-tune", "sample", "save"}
     assert sum(record.stage_seconds.values()) <= record.seconds + 0.01
+    assert record.training_seconds > 0
     assert record.worker.endswith(f":{os.getpid()}")
     assert record.device == "cpu"
     assert record.versions["torch"] == torch.__version__.partition("+")[0]

@@ -149,7 +149,7 @@ def print_dry_run(settings: StudySettings, folder: RunFolder, only: Sequence[str
         f"space: {settings.name}, {len(rows)} rows, training seeds {len(training_seeds(settings))}"
     )
     for row in rows:
-        twin = ", with its static twin" if row.dynamic else ""
+        twin = ", with its static twin" if row.has_twin else ""
         trains = f"  network {row.net}" if row.net else "  no training"
         print(f"  {row.name:<24}{trains}{twin}")
     print(f"time, roughly: {duration(seconds)} with {settings.resources.num_workers} workers")

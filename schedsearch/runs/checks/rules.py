@@ -17,7 +17,7 @@ AHEAD, PER_LINE = 1000, 100
 AT_LEAST_ZERO = (
     "fid", "audit_fid", "latency_ms", "sample_std", "reference_std", "nn_distance", "near_copies",
     "class_accuracy", "seconds", "share", "macs", "full_macs", "held_bytes", "time_share",
-    "training_samples", "training_seconds", "calibration_calls", "calibration_seconds",
+    "training_samples", "training_seconds", "calibration_samples", "calibration_seconds",
 )  # fmt: skip
 """Fields that are never negative; every other number must be finite."""
 

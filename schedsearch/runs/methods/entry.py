@@ -162,6 +162,7 @@ def method_row(entry: MethodEntry, full: MethodEntry | None) -> dict[str, Any]:
         "held_bytes": None if record is None else record.held_bytes,
         "training_samples": None if record is None else record.training_samples,
         "training_seconds": None if record is None else record.training_seconds,
+        "calibration_samples": None if record is None else record.calibration_samples,
         "calibration_seconds": None if record is None else record.calibration_seconds,
         "time_share": None if record is None else record.time_share,
         "note": "" if record is None else record.note,

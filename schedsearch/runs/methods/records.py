@@ -62,8 +62,8 @@ class RivalRecord:
     training_samples: int = 0
     training_seconds: float = 0.0
     """CPU-seconds of training, or of choosing blocks."""
-    calibration_calls: int = 0
-    """Sampling runs of the calibration."""
+    calibration_samples: int = 0
+    """Images that the calibration sampled."""
     calibration_seconds: float = 0.0
     steps: tuple[str, ...] = ()
     """Steps of a plan, from noise to data; empty for other methods."""

@@ -219,7 +219,6 @@ class _Calibration:
         reuse: dict[Cell, dict[Fit, float]] = {(s, f, a): e for s, f, a, e in errors["reuse"]}
         for cell, error in fitted.items():
             reuse[cell] = {**reuse[cell], "map": error}
-        settings = self.settings
         return PlanTable(
             digest=self.files.digest,
             num_steps=len(self.solver.times),
@@ -230,8 +229,14 @@ class _Calibration:
             exits={(s, d): e for s, d, e in errors["exits"]},
             costs=StepCosts(**costs),
             seconds=round(self.files.seconds, 3),
-            calls=2 * settings.fit_images + 3 * settings.table_images + settings.weight_images,
+            samples=self._samples(),
         )
+
+    def _samples(self) -> int:
+        """Images sampled; for a step's weight the rest of a run is repeated, half on average."""
+        settings, num_steps = self.settings, len(self.solver.times)
+        repeated = settings.weight_images * (1 + num_steps / 2)
+        return round(2 * settings.fit_images + 3 * settings.table_images + repeated)
 
     def _measured(
         self, reuse: Mapping[Cell, Tensor] | None, adapters: Mapping[int, Tensor] | None

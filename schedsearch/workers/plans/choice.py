@@ -68,7 +68,7 @@ def planned(bench: Workbench, folder: RunFolder, text: str, target: Path) -> Cal
         numbers=numbers_in_file,
         num_steps=num_steps,
         weights=weights,
-        calls=table.calls,
+        samples=table.samples,
         seconds=table.seconds,
         note=note,
     )

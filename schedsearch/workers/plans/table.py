@@ -75,9 +75,8 @@ class PlanTable:
     costs: StepCosts
     seconds: float
     """CPU-seconds of the calibration."""
-    calls: int
+    samples: int
     """Images sampled for it, as sampling runs of full depth."""
-    note: str = ""
 
     def best_reuse(self, cell: Cell) -> tuple[Fit, float]:
         """The fit of a cell, and its error."""

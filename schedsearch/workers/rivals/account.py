@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schedsearch.workers.workbench import Workbench
 
 MACS_IMAGES = 4
-"""Images of the run whose multiply-accumulates are counted."""
+"""Images of the run whose multiply-accumulates are counted, if images do not change them."""
 
 
 def share_of_blocks(
@@ -67,12 +67,12 @@ def sampled(
     return images, runs
 
 
-def macs_of(bench: Workbench, net: Backbone, method: Method, solver: Solver) -> int:
-    """Multiply-accumulates of one image's sampling run."""
-    return count_run(
-        lambda: sampled(bench, net, method, solver, bench.settings.evaluation.seed, MACS_IMAGES),
-        MACS_IMAGES,
-    )
+def macs_of(
+    bench: Workbench, net: Backbone, method: Method, solver: Solver, num: int = MACS_IMAGES
+) -> int:
+    """Multiply-accumulates of one image's sampling run, the mean over ``num`` images."""
+    seed = bench.settings.evaluation.seed
+    return count_run(lambda: sampled(bench, net, method, solver, seed, num), num)
 
 
 def numbers_in(weights: Path | None) -> int:

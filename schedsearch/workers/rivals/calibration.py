@@ -91,7 +91,7 @@ def calibrated(
     """
     began = time.process_time()
     found = _calibrated(bench, folder, row, entry, net, target)
-    if not found.calls:
+    if not found.samples:
         return found
     return replace(found, seconds=round(found.seconds + time.process_time() - began, 3))
 
@@ -173,7 +173,7 @@ def _block_plan(
         numbers=numbers,
         num_steps=len(plan),
         weights=weights,
-        calls=1 + (weights is not None),
+        samples=num_samples * (1 + (weights is not None)),
         note=f"{reused:.0%} of the attention outputs are reused",
     )
 
@@ -200,7 +200,7 @@ def _router(bench: Workbench, entry: RouterRival, net: Backbone, penalty: float)
             "recompute_mlp": _texts(mlp),
         },
         num_steps=len(attention),
-        calls=1,
+        samples=entry.calibration_samples,
         note=f"{bits.count(False) / len(bits):.0%} of attentions and MLPs are reused",
     )
 
@@ -225,11 +225,11 @@ def _residual(
     }
     if entry.signal == "steps":
         return Calibrated(kind="residual_cache", numbers={**numbers, "every": point})
-    note, calls = "", 0
+    note, samples = "", 0
     if entry.rescale == "poly4":
         runs = record_runs(bench, net, InputRecording(), entry.calibration_samples)
         fit = fit_rescale(pair for run in runs for pair in cast(InputRun, run).pairs)
-        calls = 1
+        samples = entry.calibration_samples
         note = f"polynomial: R^2 {fit.r2:.2f}"
         if fit.rescale is None:
             note += ", below 0.8, so changes stay as they are"
@@ -245,5 +245,5 @@ def _residual(
         limits=INPUT_RANGE if entry.signal == "input" else RANGES["residual"],
         increasing=False,
         note=note,
-        calls=calls,
+        samples=samples,
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from schedsearch.protocols import Backbone
     from schedsearch.workers.workbench import Workbench
 
-CALLS = 3
+RUNS = 3
 """Sampling runs of a fit: the full run, and the few steps with predicted noise and data."""
 
 
@@ -57,7 +57,7 @@ def fitted_steps(bench: Workbench, net: Backbone, num_steps: int, num_samples: i
             "process": settings.diffusion.process,
         },
         num_steps=settings.solver.num_steps,
-        calls=CALLS,
+        samples=RUNS * num_samples,
         note=f"calibration images are {fit.distance:.2g} from those of "
         f"{settings.solver.num_steps} steps (root mean square)",
     )

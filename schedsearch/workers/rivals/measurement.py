@@ -57,7 +57,7 @@ def measure_row(job: RowJob) -> tuple[RivalRecord, ...]:
     file = method_file_of(bench, job.row.name, found, structure, weights)
     records = [measured_record(row, file, entry.kind, found, target)]
     write_method_file(target / METHOD, file, checksum=True)
-    if job.row.dynamic:
+    if job.row.has_twin:
         records.append(measure_twin(row, file, target, weights))
     seconds = round((time.perf_counter() - began) / len(records), 3)
     return tuple(dataclasses.replace(record, seconds=seconds) for record in records)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -140,14 +139,13 @@ def make_network(job: NetworkJob) -> None:
     )["recipe"]
     progress = FileProgress(path, save_every=recipe.save_every, stop_file=folder.stop_file)
     progress.note(f"network of {job.row.name}, {digest}")
-    began = time.process_time()
     net, network = _made(bench, job, entry, recipe, progress)
     save_weights(cast("nn.Module", net), path / WEIGHTS, {"row": job.row.name})
     record = NetworkRecord(
         digest=digest,
         network=network,
         samples=recipe.num_steps * recipe.batch_size,
-        seconds=round(time.process_time() - began, 3),
+        seconds=round(progress.cpu_seconds, 3),
     )
     write_text(path / ABOUT, to_document(asdict(record)))
     progress.done()

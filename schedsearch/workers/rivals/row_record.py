@@ -19,6 +19,7 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.plan import PLAN
 from schedsearch.workers.failures import worker_name
 from schedsearch.workers.rivals.account import (
+    MACS_IMAGES,
     blocks_by_call,
     macs_of,
     numbers_in,
@@ -80,6 +81,8 @@ def measured_record(
     extra = count_parameters(net) - count_parameters(bench.backbone)
     extra += numbers_in(weights) if file.kind in ADDS_WEIGHTS else 0
     is_own = file.name == job.row.name
+    # NOTE: What a threshold runs depends on the images, so a whole batch is counted.
+    counted = settings.batch_size if "threshold" in file.numbers else MACS_IMAGES
     return RivalRecord(
         name=file.name,
         entry=job.row.entry,
@@ -94,14 +97,14 @@ def measured_record(
         reference_std=bench.reference.pixel_std,
         decision_batch=decision_batch_in(bench.settings, job.row) if is_own else None,
         share=share_of_blocks(bench, net, method, solver, blocks),
-        macs=macs_of(bench, net, method, solver),
+        macs=macs_of(bench, net, method, solver, counted),
         full_macs=macs_of(bench, bench.backbone, full, bench.solver),
         extra_parameters=extra,
         held_bytes=round(held),
         time_share=share_explained_by_time(blocks) if job.row.dynamic and blocks else None,
         training_samples=row.network.samples,
         training_seconds=row.network.seconds,
-        calibration_calls=found.calls,
+        calibration_samples=found.samples,
         calibration_seconds=found.seconds,
         steps=tuple(found.numbers["steps"]) if found.kind == PLAN else (),
         note=found.note,

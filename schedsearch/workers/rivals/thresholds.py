@@ -43,8 +43,8 @@ class Calibrated:
     """Solver steps that the numbers are bound to."""
     weights: Path | None = None
     """File that the method adds, in the row's folder."""
-    calls: int = 0
-    """Sampling runs that it took."""
+    samples: int = 0
+    """Images that it sampled."""
     seconds: float = 0.0
     """CPU-seconds that it took."""
     note: str = ""
@@ -112,7 +112,7 @@ def at_point(
     limits: tuple[float, float],
     increasing: bool,
     note: str = "",
-    calls: int = 0,
+    samples: int = 0,
 ) -> Calibrated:
     """A threshold as it is, or the one whose measured time meets a target."""
     if isinstance(point, str):
@@ -120,7 +120,7 @@ def at_point(
             kind=kind,
             numbers={"threshold": threshold_of(point), **numbers},
             note=note,
-            calls=calls,
+            samples=samples,
         )
     num_calls = len(bench.solver.times)
 
@@ -143,6 +143,6 @@ def at_point(
     return Calibrated(
         kind=kind,
         numbers={"threshold": found.threshold, **numbers},
-        calls=calls + found.num_calls,
+        samples=samples + found.num_calls * CALIBRATION_SAMPLES,
         note="; ".join(filter(None, [note, found.note])),
     )

@@ -2,21 +2,17 @@
 
 import copy
 import pickle
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from schedsearch.backbones.every_exit import exit_points
-from schedsearch.backbones.weights.checkpoint import fingerprint, save_weights
-from schedsearch.backbones.weights.weight_files import read_weights
-from schedsearch.config.checkpoint_paths import locate_weights
-from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.backbones.weights.checkpoint import fingerprint
+from schedsearch.exceptions import ConfigError
 from schedsearch.methods.exits.uncertainty import WithUncertainty
 from schedsearch.protocols import Backbone, StagedBackbone
-from tests.backbones.small_models import make_dit, make_uvit
+from tests.backbones.small_models import make_uvit
 from tests.methods.exits.exit_networks import JUDGED, NETS, inputs, with_module
 from trainers.ema import averaged_net, start_ema
 
@@ -132,34 +128,7 @@ def test_its_state_is_the_networks_and_the_modules(name: str) -> None:
         other.load_state_dict({k: v for k, v in state.items() if "blocks" not in k})
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"shared": True, "time": False}, {"variant": "code", "time": False}, {"exits": "all"}],
-    ids=str,
-)
-@nets
-def test_it_is_read_back_from_a_file(name: str, options: dict[str, Any], tmp_path: Path) -> None:
-    whole = with_module(NETS[name], **options)
-    save_weights(whole, tmp_path / "judged.safetensors")
-    state = read_weights(locate_weights(str(tmp_path / "judged.safetensors"))).state
-    plain = copy.deepcopy(NETS[name])
-    read = WithUncertainty.from_state(plain, state)
-    assert fingerprint(read) == fingerprint(whole)
-    assert read.uem.variant == whole.uem.variant
-    assert not read.training
-    tokens = whole.open(*inputs(NETS[name]))
-    assert torch.equal(read.uem(tokens, 1), whole.uem(tokens, 1))
-    assert torch.equal(read.uem.mean_uncertainty(tokens, 1), whole.uem.mean_uncertainty(tokens, 1))
-
-
-def test_a_state_that_does_not_fit() -> None:
-    net = NETS["dit"]
-    with pytest.raises(CheckpointError, match="hold no uncertainty module"):
-        WithUncertainty.from_state(net, net.state_dict())
-    with pytest.raises(CheckpointError, match="judges 5 exits, and this network has 3"):
-        WithUncertainty.from_state(make_dit(depth=3), JUDGED["dit"].state_dict())
-    with pytest.raises(CheckpointError, match="belong to another model"):
-        WithUncertainty.from_state(make_dit(hidden_size=16), JUDGED["dit"].state_dict())
+def test_a_network_without_blocks_is_refused() -> None:
     with pytest.raises(ConfigError, match="block by block, but Linear cannot"):
         WithUncertainty.of(nn.Linear(1, 1))
 
