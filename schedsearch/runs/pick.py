@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from schedsearch.exceptions import NoResultError
@@ -20,6 +21,11 @@ class Candidate(Protocol):
     @property
     def fid(self) -> float:
         """FID at the search's evaluation seed."""
+        ...
+
+    @property
+    def fids_by_seed(self) -> Mapping[int, float]:
+        """FID by held-out seed."""
         ...
 
     @property
@@ -47,6 +53,9 @@ def pick(
 ) -> tuple[Found, str]:
     """Choose by exactly one rule.
 
+    The FID of the search favours what the search chose. So the rules judge by the mean over the
+    held-out seeds, where the whole front and full depth have them.
+
     Args:
         front: The Pareto front.
         full: Full depth, if it was measured.
@@ -67,6 +76,7 @@ def pick(
             f"the knee of {len(front)} points: farthest below the straight line between the "
             "front's two ends, both axes scaled to [0, 1]"
         )
+    fid, name = _judge([*front, *([] if full is None else [full])])
     if max_latency_ms is not None:
         fits = [e for e in front if e.latency_ms <= max_latency_ms]
         if not fits:
@@ -75,25 +85,37 @@ def pick(
                 f"Nothing takes at most {max_latency_ms:g} ms; the fastest is {fastest.title} "
                 f"with {fastest.latency_ms:.2f} ms."
             )
-        entry = min(fits, key=lambda e: e.fid)
-        return entry, f"the best FID of {len(fits)} points with at most {max_latency_ms:g} ms"
+        entry = min(fits, key=fid)
+        return entry, f"the best {name} of {len(fits)} points with at most {max_latency_ms:g} ms"
     if max_fid_increase is not None:
         if full is None:
             raise NoResultError(
                 "--max-fid-increase compares with full depth, but this run did not measure it. "
                 "Add full to warm_start, or use --max-fid."
             )
-        limit = full.fid * (1 + max_fid_increase / 100)
-        rule = f"at most {limit:.4f}, {max_fid_increase:g} % above full depth's {full.fid:.4f}"
+        limit = fid(full) * (1 + max_fid_increase / 100)
+        rule = f"at most {limit:.4f}, {max_fid_increase:g} % above full depth's {fid(full):.4f}"
     elif max_fid is not None:
         limit, rule = max_fid, f"at most {max_fid:g}"
     else:
         raise ValueError("pick needs exactly one rule, but got none.")
-    fits = [e for e in front if e.fid <= limit]
+    fits = [e for e in front if fid(e) <= limit]
     if not fits:
-        best = min(front, key=lambda e: e.fid)
+        best = min(front, key=fid)
         raise NoResultError(
-            f"Nothing has a FID of {rule}; the best is {best.title} with {best.fid:.4f}."
+            f"Nothing has a {name} of {rule}; the best is {best.title} with {fid(best):.4f}."
         )
     entry = min(fits, key=lambda e: e.latency_ms)
-    return entry, f"the fastest of {len(fits)} points with a FID of {rule}"
+    return entry, f"the fastest of {len(fits)} points with a {name} of {rule}"
+
+
+def _judge(candidates: Sequence[Candidate]) -> tuple[Callable[[Candidate], float], str]:
+    """What FID the rules look at, and its name."""
+    seeds = set.intersection(*(set(c.fids_by_seed) for c in candidates)) if candidates else set()
+    if not seeds:
+        return (lambda candidate: candidate.fid), "FID"
+
+    def mean(candidate: Candidate) -> float:
+        return statistics.fmean(candidate.fids_by_seed[seed] for seed in sorted(seeds))
+
+    return mean, f"FID (mean of {len(seeds)} held-out seed{'s' * (len(seeds) > 1)})"

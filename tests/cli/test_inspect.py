@@ -135,7 +135,7 @@ def knee_by_hand(rows: list[dict[str, Any]]) -> int:
     ("rule", "message"),
     [
         (("--max-latency-ms", "1e-6"), "Nothing takes at most 1e-06 ms; the fastest is"),
-        (("--max-fid", "1e-6"), "Nothing has a FID of at most 1e-06; the best is full"),
+        (("--max-fid", "1e-6"), "of at most 1e-06; the best is full"),
     ],
 )
 def test_what_cannot_be_met_exits_4(

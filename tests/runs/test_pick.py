@@ -39,6 +39,26 @@ def test_rules(rule: dict[str, float], trial: int, why: str) -> None:
     assert why in reason
 
 
+def test_held_out_seeds_decide_where_the_whole_front_has_them() -> None:
+    """At the search's seed trial 1 is 5 % above full depth; at the held-out seeds it is 50 %."""
+    points = [(2.0, 100.0), (2.1, 50.0)]
+    records = [
+        record_of(i, (10 - i,) * 10, *point, label=None if i else FULL)
+        for i, point in enumerate(points)
+    ]
+    held_out = [confirm_of(0, 1, 2.0), confirm_of(1, 1, 3.0)]
+    results = RunResults(settings_of(), records, None, held_out)
+    front, full = results.require_front(), results.full()
+    entry, reason = pick(front, full, max_fid_increase=10.0)
+    assert entry.trial == 0
+    assert "a FID (mean of 1 held-out seed) of at most 2.2000" in reason
+    entry, reason = pick(front, full, max_fid_increase=50.1)
+    assert entry.trial == 1
+    unconfirmed = RunResults(settings_of(), records, None, held_out[:1])
+    entry, reason = pick(unconfirmed.require_front(), unconfirmed.full(), max_fid_increase=10.0)
+    assert (entry.trial, "a FID of at most" in reason) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [

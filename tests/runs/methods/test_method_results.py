@@ -98,7 +98,7 @@ def test_schedules_of_the_search_join_unless_a_row_has_their_name() -> None:
 
 def test_rules_of_pick_hold_for_methods() -> None:
     found, why = pick(METHODS.require_front(), METHODS.full(), max_latency_ms=65.0)
-    assert (found.name, "the best FID of 1" in why) == ("steps-12", True)
+    assert (found.name, "of 1 points" in why) == ("steps-12", True)
 
 
 def test_csv_has_one_line_per_method() -> None:
