@@ -14,7 +14,7 @@ from schedsearch.backbones.weights.checkpoint import fingerprint_of
 from schedsearch.backbones.weights.diffusers_dit import official_state
 from schedsearch.exceptions import ConfigError, ScheduleError
 from schedsearch.families.family import Family, ProcessKind
-from schedsearch.files.problems import Findings, nearest_or_list
+from schedsearch.files.problems import Findings, ended, nearest_or_list
 from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, MOVED, preset_for, presets
@@ -70,7 +70,7 @@ def _from_file(
 ) -> ExitSchedule:
     if not path.is_file():
         known = nearest_or_list(path, [FULL, *presets])
-        raise ConfigError(f"There is no schedule file or preset {str(path)!r}; {known}.")
+        raise ConfigError(f"There is no schedule file or preset {str(path)!r}; {ended(known)}")
     _refuse_method(path)
     file = read_schedule_file(path)
     theirs = file.backbone

@@ -161,6 +161,11 @@ def nearest_or_list(word: object, known: Sequence[str]) -> str:
     return nearest(word, known) or f"known are {', '.join(known) or 'none'}"
 
 
+def ended(advice: str) -> str:
+    """Advice as the end of a sentence: with a full stop, unless it is a question."""
+    return advice if advice.endswith("?") else f"{advice}."
+
+
 def shown(value: object, limit: int = 60) -> str:
     """A value as it stands in YAML, shortened for a message."""
     if value is None or isinstance(value, bool):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import nearest, shown
+from schedsearch.files.problems import ended, nearest, shown
 from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -112,7 +112,7 @@ def resolve_schedule(
         advice = nearest(spec, [FULL, *PRESET_NAMES]) or (
             f"presets are {', '.join([FULL, *PRESET_NAMES])}"
         )
-        raise ConfigError(f"There is no schedule file or preset {shown(spec)}; {advice}.")
+        raise ConfigError(f"There is no schedule file or preset {shown(spec)}; {ended(advice)}")
     path = Path(spec).expanduser()
     return read_schedule_for(path, num_exit_blocks, family, clock).schedule
 

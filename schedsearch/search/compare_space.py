@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedsearch.exceptions import ConfigError, ExitCode
-from schedsearch.files.problems import nearest_or_list
+from schedsearch.files.problems import ended, nearest_or_list
 from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.methods.results import MethodResults
 from schedsearch.schedules.hand_made import FULL
@@ -102,7 +102,7 @@ def wanted_rows(ready: Preflight, only: Sequence[str]) -> list[Row]:
         if name not in known:
             raise ConfigError(
                 f"--only names an entry of rivals or a row, got {name!r}; "
-                f"{nearest_or_list(name, known)}."
+                f"{ended(nearest_or_list(name, known))}"
             )
     return [row for row in rows if not only or {row.entry, row.name} & {FULL, *only}]
 

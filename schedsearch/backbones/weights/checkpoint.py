@@ -330,7 +330,7 @@ def _check_match(
         others = " It holds other sets of weights; name one: " if source.others else ""
         others += ", ".join(f"{path.name}#{name}" for name in source.others[:MAX_NAMED])
         raise CheckpointError(
-            f"The checkpoint {path} belongs to another model. Keys {'; '.join(found)}. {hint}"
+            f"The checkpoint {path} belongs to another model. Tensors: {'; '.join(found)}. {hint}"
             f"{others}{'.' if others else ''}"
         )
 
