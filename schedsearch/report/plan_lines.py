@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schedsearch.settings.plan import PLAN
+from schedsearch.settings.plan import PLAN, PlanTarget
 from schedsearch.settings.rows import FULL
 
 if TYPE_CHECKING:
@@ -19,13 +19,38 @@ VERDICTS = {
 
 
 def plan_lines(results: MethodResults) -> list[str]:
-    """One sentence per plan, by latency, then what its steps mean."""
+    """One sentence per plan, by latency, the choice for each target, then what steps mean."""
     lines = [_sentence(results, entry) for entry in results.all() if entry.entry == PLAN]
     if lines:
+        lines += choices(results)
         lines.append(
             "Steps: F runs all blocks. R, G and M run so many blocks, then reuse the last full "
             "step's residual: plain, fitted per channel, or by a map. X and A exit, A with a map."
         )
+    return lines
+
+
+def choices(results: MethodResults) -> list[str]:
+    """The best plan of every target that was planned with several numbers of solver steps.
+
+    Errors of calibration tables with different numbers of steps do not compare, so the mean FID
+    over the held-out seeds decides.
+    """
+    rivals: dict[tuple[str, float], list[MethodEntry]] = {}
+    for entry in results.entries:
+        if entry.entry == PLAN:
+            target = PlanTarget.parse(entry.name.removeprefix(f"{PLAN}-"))
+            rivals.setdefault((target.of, target.share), []).append(entry)
+    lines = []
+    for (of, share), found in sorted(rivals.items(), reverse=True):
+        if len(found) > 1:
+            best = min(found, key=lambda entry: entry.shown_fid)
+            others = ", ".join(f"{e.name} {e.shown_fid:.3f}" for e in found if e is not best)
+            what = "time" if of == "latency" else "blocks"
+            lines.append(
+                f"For {share:g} of full depth's {what} take {best.name}: FID "
+                f"{best.shown_fid:.3f}; {others}."
+            )
     return lines
 
 

@@ -36,6 +36,16 @@ def test_the_verdict_is_in_plain_words(fids: list[float], words: str) -> None:
     assert words in plan_lines(methods_of([*ROWS, plan], WITH_PLAN))[0]
 
 
+def test_the_best_number_of_steps_is_named() -> None:
+    fewer = rival_of("plan-0.6-12steps", [1.5, 1.4, 1.6, 1.5], kind="plan", steps=STEPS[:1])
+    other = rival_of("plan-0.3-12steps", [1.5, 1.4, 1.6, 1.5], kind="plan", steps=STEPS[:1])
+    lines = plan_lines(methods_of([*ROWS, PLAN, fewer, other], WITH_PLAN))
+    (choice,) = (line for line in lines if line.startswith("For "))
+    assert choice == (
+        "For 0.6 of full depth's time take plan-0.6-12steps: FID 1.500; plan-0.6 2.200."
+    )
+
+
 def test_without_plans_nothing_is_said() -> None:
     assert plan_lines(methods_of()) == []
     assert added_by_training(methods_of([*ROWS, PLAN], WITH_PLAN)) is None, "there is no trial"
