@@ -21,17 +21,15 @@ def rows_of(url: str) -> dict[str, list[Any]]:
 def end_connections(url: str) -> None:
     """Let the server close all connections to a database, as it does with idle ones."""
     parsed = sqlalchemy.make_url(url)
-    listing, ending = (
-        ("pid FROM pg_stat_activity WHERE datname = :name", "SELECT pg_terminate_backend({})")
-        if parsed.get_backend_name() == "postgresql"
-        else ("id FROM information_schema.processlist WHERE db = :name", "KILL {}")
-    )
-    other = sqlalchemy.create_engine(
-        parsed.set(database={"mysql": "mysql"}.get(parsed.get_backend_name(), "postgres")),
-        isolation_level="AUTOCOMMIT",
-    )
-    with other.connect() as connection:
+    if parsed.get_backend_name() == "postgresql":
+        apart, listing = "postgres", "pid FROM pg_stat_activity WHERE datname = :name"
+        ending = "SELECT pg_terminate_backend({})"
+    else:
+        apart, listing = "mysql", "id FROM information_schema.processlist WHERE db = :name"
+        ending = "KILL {}"
+    engine = sqlalchemy.create_engine(parsed.set(database=apart), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
         query = sqlalchemy.text(f"SELECT {listing}")
         for number in connection.execute(query, {"name": parsed.database}).scalars().all():
             connection.execute(sqlalchemy.text(ending.format(number)))
-    other.dispose()
+    engine.dispose()

@@ -87,10 +87,16 @@ def _running_in_server(url: str, name: str) -> list[int]:
     import sqlalchemy
 
     from schedsearch.files.printable import without_passwords
-    from schedsearch.search.study.storage_url import UNREACHABLE, database_words, engine_options
+    from schedsearch.search.study.storage_url import (
+        CONNECT_SECONDS,
+        UNREACHABLE,
+        database_words,
+        engine_options,
+    )
 
     try:
-        engine = sqlalchemy.create_engine(url, **engine_options(sqlalchemy.make_url(url)))
+        options = engine_options(sqlalchemy.make_url(url), silent_seconds=CONNECT_SECONDS)
+        engine = sqlalchemy.create_engine(url, **options)
         with engine.connect() as connection:
             if not set(sqlalchemy.inspect(connection).get_table_names()) >= _OURS:
                 return []

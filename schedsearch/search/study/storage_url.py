@@ -81,7 +81,8 @@ def check_storage_answers(url: str) -> None:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return
-    engine = sqlalchemy.create_engine(parsed, **engine_options(parsed))
+    options = engine_options(parsed, silent_seconds=CONNECT_SECONDS)
+    engine = sqlalchemy.create_engine(parsed, **options)
     try:
         with engine.connect():
             pass
@@ -94,17 +95,17 @@ def check_storage_answers(url: str) -> None:
         engine.dispose()
 
 
-def engine_options(url: URL) -> dict[str, Any]:
+def engine_options(url: URL, silent_seconds: int = SILENT_SECONDS) -> dict[str, Any]:
     """Arguments of an engine that notices a lost server; keys in the URL come first."""
     postgresql = {
         "connect_timeout": CONNECT_SECONDS,
-        "keepalives_idle": SILENT_SECONDS // 4,
-        "tcp_user_timeout": SILENT_SECONDS * 1000,
+        "keepalives_idle": max(1, silent_seconds // 4),
+        "tcp_user_timeout": silent_seconds * 1000,
     }
     mysql = {
         "connect_timeout": CONNECT_SECONDS,
-        "read_timeout": SILENT_SECONDS,
-        "write_timeout": SILENT_SECONDS,
+        "read_timeout": silent_seconds,
+        "write_timeout": silent_seconds,
     }
     by_driver = {
         "psycopg": postgresql, "psycopg2": postgresql, "pymysql": mysql, "mysqldb": mysql,
