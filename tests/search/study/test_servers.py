@@ -127,6 +127,14 @@ def test_recovery_of_a_study(database: str, tmp_path: Path) -> None:
     schedules = [[10 - n // 100] * (n // 10 % 10) + [4] * (10 - n // 10 % 10) for n in range(600)]
     records = [record_of(n, d, n / 7 if n % 10 == 0 else None) for n, d in enumerate(schedules)]
     folder.results_file.write_text("".join(f"{record.to_json()}\n" for record in records))
+    before = rows_of(database)["trials"]
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        recover_run(folder, interrupt)
+    assert rows_of(database)["trials"] == before  # all in one transaction
     assert recover_run(folder, lambda _: None).num_trials == 600
     study = open_own_study(folder, settings)
     told = [trial.values for trial in study.get_trials(states=[OptunaState.COMPLETE])]
