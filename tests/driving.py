@@ -126,7 +126,7 @@ class Driver:
         self.settings = settings
         self.space = settings.space.build()
         self.journal = Journal(self.folder.results_file, TrialRecord.from_json)
-        self.optuna = open_study(open_storage(self.folder, None), settings.name)
+        self.optuna = open_study(open_storage(self.folder, settings.search.storage), settings.name)
         sampler = build_sampler(
             settings.search.sampler,
             self.space,

@@ -12,7 +12,7 @@ from typing import Any
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """All but tab and line feed; also marks that turn the direction of text."""
 
-_PASSWORD = re.compile(r"(\w://[^\s:/@'\"]*:)[^\s'\"]+(?=@)")
+_PASSWORD = re.compile(r"(\w://[^\s:/@'\"]*:)\S+(?=@)")
 _QUERY = re.compile(r"([?&](?:password|passwd|pwd|secret|token)=)[^&\s'\"]+", re.IGNORECASE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ _log = logging.getLogger(__name__)
 
 MethodsNote = Callable[[MethodResults], str]
 """Writes the methods of a comparison as markdown; given by the command line."""
+
+LONGEST_ATTRIBUTE = 65_535
+"""Bytes of an attribute as JSON that every database takes: TEXT of MySQL and MariaDB."""
 
 ORIGINS = {"dp": "searched schedule, optimal by the error table"}
 """What a schedule without a name is called, by its origin."""
@@ -95,7 +99,10 @@ class TrialPublisher:
         from optuna_dashboard import save_note
 
         for key, value in attributes.items():
-            self.study.set_user_attr(key, value)
+            if len(json.dumps(value)) <= LONGEST_ATTRIBUTE:
+                self.study.set_user_attr(key, value)
+            else:
+                _log.warning("study attribute %s is too long for a database: left out", key)
         try:
             compared = self._folder.rivals_file.exists()
             sections = [study_note(results)] if results.entries or not compared else []

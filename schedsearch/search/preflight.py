@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.memory import require_memory, within_memory
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.stages.latency import open_table
-from schedsearch.search.study.storage_url import check_storage_url
+from schedsearch.search.study.storage_url import check_storage_answers, check_storage_url
 from schedsearch.search.study.twins import measured_twins
 from schedsearch.search.study.warm_starts import WarmStart, read_warm_starts
 from schedsearch.workers.loading import load_trainer
@@ -51,8 +51,9 @@ class Preflight:
 
     @cached_property
     def settings_text(self) -> str:
-        """The same as text, which is what workers get."""
-        return dump_settings(self.settings)
+        """The same as text for workers, which open no study and need no password."""
+        search = replace(self.settings.search, storage=None)
+        return dump_settings(replace(self.settings, search=search))
 
     @property
     def visits(self) -> list[int]:
@@ -102,7 +103,7 @@ def check_before_start(
 
     Raises:
         ConfigError: If anything is missing or does not fit together.
-        StorageError: If the disk has too little room.
+        StorageError: If the disk has too little room, or the database does not answer.
     """
     if settings.backbone.checkpoint is None:
         raise ConfigError(
@@ -111,6 +112,7 @@ def check_before_start(
         )
     if settings.search.storage is not None:
         check_storage_url(settings.search.storage)
+        check_storage_answers(settings.search.storage)
     _check_devices(settings)
     twins = measured_twins(settings, folder) if with_twins else None
     load_trainer(settings.trainer)

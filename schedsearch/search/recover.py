@@ -71,9 +71,11 @@ def recover_run(folder: RunFolder, tell: Callable[[str], None]) -> Recovered:
                 f"{folder.identity_file} says which study of search.storage is this run's, but it "
                 "is gone. Restore it from a backup, or resume the run once."
             )
-        study = _new_study(folder, settings)
-        rebuild(study, by_number, folder, settings.space.build(), tell)
-        if settings.search.storage is None:
+        own_file = settings.search.storage is None
+        study = _new_study(folder, settings) if own_file else open_own_study(folder, settings)
+        space = settings.space.build()
+        rebuild(study, by_number, folder, space, tell, replacing=not own_file)
+        if own_file:
             _put_in_place(study, folder)
     return Recovered(num_trials=len(by_number), set_aside=set_aside, restored=restored)
 
@@ -127,15 +129,11 @@ def _building(folder: RunFolder) -> Path:
 
 
 def _new_study(folder: RunFolder, settings: StudySettings) -> optuna.Study:
-    """An empty study, in place of the one in ``search.storage`` or in a file of its own."""
-    if settings.search.storage is None:
-        building = _building(folder)
-        for path in folder.root.glob(f"{building.name}*"):
-            path.unlink()
-        return open_own_study(folder, settings, file=building)
-    old = open_own_study(folder, settings)
-    optuna.delete_study(study_name=settings.name, storage=old._storage)
-    return open_own_study(folder, settings)
+    """An empty study in a file of its own."""
+    building = _building(folder)
+    for path in folder.root.glob(f"{building.name}*"):
+        path.unlink()
+    return open_own_study(folder, settings, file=building)
 
 
 def _put_in_place(study: optuna.Study, folder: RunFolder) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from schedsearch.config import differing_keys
 from schedsearch.config.warm_starts import twin_row
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.files.printable import without_passwords
 from schedsearch.runs import costs as stages
 from schedsearch.runs.checks.identity import RunIdentity
 from schedsearch.runs.checks.journals import trial_journal
-from schedsearch.runs.checks.space_file import read_space, without_password, write_space
+from schedsearch.runs.checks.space_file import read_space, write_space
 from schedsearch.runs.costs import Costs
 from schedsearch.search.meter import Meter
 from schedsearch.search.preflight import Preflight, check_before_start
@@ -166,7 +167,7 @@ def _value_of(key: str, settings: StudySettings) -> object:
 def _shown(value: object) -> str:
     if value is None:
         return "none"
-    text = without_password(str(value)) if isinstance(value, str) else str(value)
+    text = without_passwords(str(value)) if isinstance(value, str) else str(value)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 

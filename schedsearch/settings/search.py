@@ -64,8 +64,11 @@ class SearchSettings:
     def _rules(self) -> Iterator[Mistake]:
         url = self.storage
         if url is not None and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://.+", url) is None:
-            reason = f"must be an Optuna storage URL, got {shown(url)}"
-            remedy = f"write sqlite:///{url}, or remove the key for study.db in the run folder"
+            got, like = f", got {shown(url)}", f"sqlite:///{url}"
+            if "@" in url:  # it may hold a password
+                got, like = "", "KIND://USER:PASSWORD@HOST/NAME"
+            reason = f"must be an Optuna storage URL{got}"
+            remedy = f"write {like}, or remove the key for study.db in the run folder"
             yield "storage", reason, remedy
 
 

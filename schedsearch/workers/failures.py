@@ -62,7 +62,7 @@ def one_line(error: BaseException) -> str:
     """What went wrong, for a record."""
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, TrialError):
-        return text
+        return text[:2000]
     return f"{type(error).__name__}: {text}"[:500]
 
 

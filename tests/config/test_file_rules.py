@@ -65,6 +65,8 @@ def test_paths_that_lead_nowhere_have_one_remedy(
         ("[full, D3-DiT]", "full", "must be a list of schedules, got 'full'; write [full]"),
         ("n_trials: 4", "n_trials: 1", "must be at least the 2 different warm starts, got 1"),
         ("n_trials: 4", "n_trials: 4, storage: foo.db", "write sqlite:///foo.db"),
+        ("n_trials: 4", "n_trials: 4, storage: 'postgresql:/bob:secret@host/x'",
+         "must be an Optuna storage URL; write KIND://USER:PASSWORD@HOST/NAME"),
         ("n_trials: 4", "n_trails: 4", "did you mean 'n_trials'?"),
         ("source: digits", "source: npz", "source npz needs a path; add data.path"),
         ("source: digits", "source: image_folder, path: nowhere", "nowhere does not exist"),

@@ -32,6 +32,7 @@ def test_control_characters_are_escaped(code: int) -> None:
         URL,
         "mysql+pymysql://u:p/w@rd@host:3306/x",
         "redis://:hunter2@host",
+        "postgresql://bob:hunter2'\"s@db/x",
         "postgresql://h/x?user=a&password=hunter2&sslmode=require",
     ],
 )

@@ -4,18 +4,20 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from driving import settings_of
 from PIL import Image
 from tiny_runs import write_space
 from torch import Tensor
 
-from schedsearch.config import read_settings
+from schedsearch.config import read_settings, settings_from_text
 from schedsearch.exceptions import ConfigError
 from schedsearch.runs.folder import RunFolder
-from schedsearch.search.preflight import check_before_start
+from schedsearch.search.preflight import Preflight, check_before_start
 from schedsearch.settings import StudySettings
 from schedsearch.workers.workbench import build_workbench
 
@@ -29,6 +31,13 @@ def test_local_workers_never_share_a_gpu_on_which_they_measure_latency(
     settings = read_settings(write_space(tmp_path, resources=resources))
     with pytest.raises(ConfigError, match="2 workers need 2 GPUs, but torch finds 1"):
         check_before_start(settings, RunFolder(tmp_path / "run"))
+
+
+def test_workers_get_no_password() -> None:
+    settings = settings_of(search={"storage": "postgresql://bob:secret@host/runs"})
+    text = Preflight.settings_text.func(SimpleNamespace(settings=settings))  # type: ignore[attr-defined]
+    assert "secret" not in text
+    assert settings_from_text(text) == settings_of()
 
 
 class Rows:

@@ -7,14 +7,21 @@ from optuna.trial import TrialState as OptunaState
 from tiny_runs import records_of
 
 from schedsearch.records import TrialRecord
+from schedsearch.runs.checks.space_file import read_space
+from schedsearch.runs.folder import RunFolder
 
 FLAT = {depth: [depth] * 10 for depth in range(1, 11)}
 
 
 def optuna_trials(run: Path) -> list[optuna.trial.FrozenTrial]:
-    storage = f"sqlite:///{run / 'study.db'}"
+    storage = storage_of(run) or f"sqlite:///{run / 'study.db'}"
     (name,) = optuna.get_all_study_names(storage)  # exactly one study
     return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def storage_of(run: Path) -> str | None:
+    """URL of the database that a run names; None for ``study.db`` in its folder."""
+    return read_space(RunFolder(run)).search.storage
 
 
 def without_checksum(path: Path) -> str:
@@ -52,6 +59,7 @@ def check_promises(run: Path, n_trials: int) -> None:
             assert (folder / name).stat().st_size > 0
         assert not (folder / "progress.pt").exists()
     names = {path.name for path in run.iterdir()}
-    assert {"space.yaml", "study.db", "results.jsonl", "front.yaml", "front.csv"} <= names
+    assert ("study.db" in names) == (storage_of(run) is None)
+    assert {"space.yaml", "results.jsonl", "front.yaml", "front.csv"} <= names
     assert {"driver.log", "artifacts", "trials", "latency.json", "front.png"} <= names
     assert not list(run.rglob("*.tmp"))

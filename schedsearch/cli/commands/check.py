@@ -31,9 +31,7 @@ def take_action(args: argparse.Namespace) -> int:
     path = find_space(args.space)
     settings = read_settings(path, args.overrides)
     if settings.search.storage is not None:
-        from schedsearch.search.study.storage_url import check_storage_url
-
-        check_storage_url(settings.search.storage)
+        _check_storage(settings.search.storage)
     depth = num_exit_blocks_of(settings.backbone)
     # NOTE: The depth of a custom class is known once it is built; `run` checks it then.
     starts = read_warm_starts(settings, depth, str(path))
@@ -87,6 +85,18 @@ def take_action(args: argparse.Namespace) -> int:
         print(f"hint: {hint}")
     _warn_of_classes(settings)
     return ExitCode.DONE
+
+
+def _check_storage(url: str) -> None:
+    """Refuse a database that cannot be used now; for `run` it may only be down."""
+    from schedsearch.exceptions import ConfigError, StorageError
+    from schedsearch.search.study.storage_url import check_storage_answers, check_storage_url
+
+    check_storage_url(url)
+    try:
+        check_storage_answers(url)
+    except StorageError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _hints(settings: StudySettings) -> Iterator[str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from schedsearch.config import dump_settings, settings_from_text
 from schedsearch.exceptions import StorageError
 from schedsearch.files.checksums import opened_yaml, sealed_yaml
+from schedsearch.files.printable import has_password
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
     from schedsearch.settings import StudySettings
-
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^/\s]*@")
 
 
 def read_space(folder: RunFolder) -> StudySettings:
@@ -42,10 +40,5 @@ def write_space(folder: RunFolder, settings: StudySettings) -> None:
     """
     text = sealed_yaml(dump_settings(settings))
     url = settings.search.storage
-    secret = url is not None and without_password(url) != url
+    secret = url is not None and has_password(url)
     folder.write(folder.space_file, text, mode=0o600 if secret else None)
-
-
-def without_password(url: str) -> str:
-    """A storage URL as it may be shown."""
-    return _PASSWORD.sub(r"\1***@", url)

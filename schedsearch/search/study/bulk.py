@@ -21,6 +21,8 @@ def add_trials(
     study: optuna.Study,
     trials: Sequence[FrozenTrial],
     tell: Callable[[int], None] = lambda _: None,
+    *,
+    replacing: bool = False,
 ) -> None:
     """Add finished trials after those that a study has; all of them or none.
 
@@ -30,6 +32,7 @@ def add_trials(
         study: The study, in a database.
         trials: What :func:`optuna.create_trial` makes, with finite values.
         tell: Is told how many are done.
+        replacing: Remove those that the study has; what was read of them before is wrong then.
     """
     backend = getattr(study._storage, "_backend", study._storage)
     if not isinstance(backend, RDBStorage):
@@ -39,12 +42,29 @@ def add_trials(
         chosen = models.StudyModel.study_id == study._study_id
         connection.execute(sqlalchemy.select(models.StudyModel).where(chosen).with_for_update())
         own = models.TrialModel.study_id == study._study_id
+        if replacing:
+            _remove(connection, own)
         count = sqlalchemy.select(sqlalchemy.func.count()).where(own)
         first = int(connection.execute(count).scalar_one())
         for start in range(0, len(trials), CHUNK):
             numbered = dict(enumerate(trials[start : start + CHUNK], start=first + start))
             _insert(connection, study._study_id, numbered)
             tell(start + len(numbered))
+
+
+def _remove(connection: sqlalchemy.Connection, chosen: sqlalchemy.ColumnElement[bool]) -> None:
+    """Delete trials with all that belongs to them; Optuna deletes row by row."""
+    numbers = sqlalchemy.select(models.TrialModel.trial_id).where(chosen)
+    for model in (
+        models.TrialUserAttributeModel,
+        models.TrialSystemAttributeModel,
+        models.TrialParamModel,
+        models.TrialValueModel,
+        models.TrialIntermediateValueModel,
+        models.TrialHeartbeatModel,
+    ):
+        connection.execute(sqlalchemy.delete(model).where(model.trial_id.in_(numbers)))
+    connection.execute(sqlalchemy.delete(models.TrialModel).where(chosen))
 
 
 def _insert(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
+from schedsearch.files.printable import without_passwords
 from schedsearch.runs.checks.identity import RunIdentity
-from schedsearch.runs.checks.space_file import without_password
 from schedsearch.runs.folder import RunFolder
 from schedsearch.search.study.storage import open_storage, open_study
 
@@ -71,7 +71,7 @@ def refuse_other_owner(study: optuna.Study, run_id: str, folder: RunFolder, url:
             f"{owner.get('pid')}, {state})"
         )
     raise StorageError(
-        f"A study belongs to one run folder, but {study.study_name!r} in {without_password(url)} "
+        f"A study belongs to one run folder, but {study.study_name!r} in {without_passwords(url)} "
         f"holds {found}. Change name or search.storage for {folder.shown}."
     )
 

@@ -171,29 +171,32 @@ def rebuild(
     folder: RunFolder,
     space: SearchSpace,
     tell: Callable[[str], None],
+    *,
+    replacing: bool = False,
 ) -> None:
     """Add the trials that the journal knows and the study does not, by number.
 
     Numbers of folders are not given to other schedules: their files belong to the old ones.
 
     Args:
-        study: The study; it keeps the trials that it has.
+        study: The study.
         by_number: The record.
         folder: The run folder.
         space: The space of schedules.
         tell: Is told how far it is, where that takes a while.
+        replacing: Whether the trials that the study has go; else it keeps them.
     """
-    first = len(study.get_trials(deepcopy=False))
+    first = 0 if replacing else len(study.get_trials(deepcopy=False))
     last = max([*by_number, *trial_folders(folder, len(by_number))], default=-1)
     trials = [_trial_of(by_number.get(number), space) for number in range(first, last + 1)]
-    if not trials:
+    if not trials and not replacing:
         return
 
     def told(count: int) -> None:
         if len(trials) >= CHUNK:
             tell(f"rebuilding the study: {count} of {len(trials)} trials")
 
-    add_trials(study, trials, told)
+    add_trials(study, trials, told, replacing=replacing)
 
 
 def _trial_of(record: TrialRecord | None, space: SearchSpace) -> FrozenTrial:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from schedsearch.settings import StudySettings
 
 _RUNNING = """
-SELECT trials.number FROM trials JOIN studies ON trials.study_id = studies.study_id
+SELECT trials.number, studies.study_name
+FROM trials JOIN studies ON trials.study_id = studies.study_id
 WHERE trials.state = 'RUNNING' AND studies.study_name = {name} ORDER BY trials.number
 """
 
@@ -68,7 +69,7 @@ def _running_in_file(path: Path, name: str) -> list[int]:
             f"Cannot read {path}: {error}. If it is damaged, move it away; `schedsearch run` or "
             "`schedsearch recover` rebuilds it from results.jsonl."
         ) from error
-    return [int(number) for (number,) in rows]
+    return [int(number) for number, _ in rows]
 
 
 def _read_only(path: Path) -> str:
@@ -84,24 +85,31 @@ def _read_only(path: Path) -> str:
 def _running_in_server(url: str, name: str) -> list[int]:
     """The same in a database of its own server."""
     import sqlalchemy
-    from sqlalchemy.exc import SQLAlchemyError
 
-    from schedsearch.runs.checks.space_file import without_password
+    from schedsearch.files.printable import without_passwords
+    from schedsearch.search.study.storage_url import (
+        CONNECT_SECONDS,
+        UNREACHABLE,
+        database_words,
+        engine_options,
+    )
 
     try:
-        engine = sqlalchemy.create_engine(url)
+        options = engine_options(sqlalchemy.make_url(url), silent_seconds=CONNECT_SECONDS)
+        engine = sqlalchemy.create_engine(url, **options)
         with engine.connect() as connection:
             if not set(sqlalchemy.inspect(connection).get_table_names()) >= _OURS:
                 return []
             query = sqlalchemy.text(_RUNNING.format(name=":name"))
-            return [int(number) for (number,) in connection.execute(query, {"name": name})]
+            rows = connection.execute(query, {"name": name})
+            # NOTE: to MySQL and MariaDB, names in capitals and small letters are equal.
+            return [int(number) for number, found in rows if found == name]
     except ImportError as error:
         raise ConfigError(
-            f"search.storage is {without_password(url)}, but its driver is missing: {error}."
+            f"search.storage is {without_passwords(url)}, but its driver is missing: {error}."
         ) from error
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0].rstrip(".")
+    except UNREACHABLE as error:
         raise StorageError(
-            f"Cannot read the study in {without_password(url)}: {reason}. Start the database, or "
-            "mend search.storage."
+            f"Cannot read the study in {without_passwords(url)}: {database_words(error)} Start "
+            "the database, or correct search.storage."
         ) from error

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import re
 import shlex
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import sqlalchemy.exc
+from alembic.util.exc import CommandError
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy.engine import make_url
 
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.files.printable import without_passwords
 from schedsearch.records import OBJECTIVES
-from schedsearch.runs.checks.space_file import without_password
+from schedsearch.search.study.storage_url import database_words, engine_options
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -27,6 +33,11 @@ _FAILURES = (
     optuna.exceptions.StorageInternalError,
 )
 """What a database raises, through Optuna and past it."""
+
+_MADE_MEANWHILE = re.compile("already exists|duplicate|unique", re.IGNORECASE)
+
+MOST_OPENINGS = 12
+"""Attempts at opening a database whose tables are being made."""
 
 LOCK_SECONDS = 60
 """How long a write waits for a dashboard or a backup that holds SQLite's lock."""
@@ -47,19 +58,23 @@ def open_storage(folder: RunFolder, url: str | None, file: Path | None = None) -
     try:
         if url is None:
             return _open_sqlite(file or folder.study_file)
-        storage: BaseStorage = optuna.storages.get_storage(url)
-        return storage
-    except (ImportError, ValueError, sqlalchemy.exc.ArgumentError) as error:
-        shown = without_password(url or "")
+        return _open_url(url)
+    except (ImportError, ValueError, TypeError, sqlalchemy.exc.ArgumentError) as error:
+        shown = without_passwords(url or "")
         raise ConfigError(
             f"search.storage must be an Optuna storage URL, but {shown!r} failed with: "
             f"{str(error).replace(url or ' ', shown)}"
         ) from error
-    except _FAILURES as error:
-        place = folder.study_file if url is None else without_password(url)
+    except (*_FAILURES, RuntimeError, OSError, CommandError) as error:
+        place = folder.study_file if url is None else without_passwords(url)
+        if url is not None and not url.startswith("sqlite"):
+            raise StorageError(
+                f"Cannot open the study in {place}: {database_words(error)} Start the database, "
+                "or correct search.storage, and run the same command again."
+            ) from error
         raise StorageError(
-            f"Cannot open the study {place}: {_first_line(error)} If the file is damaged, move it "
-            "away and run the same command again, or use "
+            f"Cannot open the study {place}: {database_words(error)} If the file is damaged, move "
+            "it away and run the same command again, or use "
             f"`schedsearch recover {shlex.quote(folder.shown)}`: the study is rebuilt from "
             f"{folder.results_file.name}."
         ) from error
@@ -68,7 +83,7 @@ def open_storage(folder: RunFolder, url: str | None, file: Path | None = None) -
 def _open_sqlite(path: Path) -> RDBStorage:
     """SQLite with a write-ahead log, so that a dashboard never blocks the driver."""
     storage = RDBStorage(
-        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
+        _literal(f"sqlite:///{path}"), engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
     )
 
     @sqlalchemy.event.listens_for(storage.engine, "connect")
@@ -78,6 +93,26 @@ def _open_sqlite(path: Path) -> RDBStorage:
 
     storage.engine.dispose()  # connections from before the listener
     return storage
+
+
+def _open_url(url: str) -> BaseStorage:
+    """Any database; drivers that start together in an empty one all make its tables."""
+    for attempt in range(1, MOST_OPENINGS + 1):
+        try:
+            database = RDBStorage(_literal(url), engine_kwargs=engine_options(make_url(url)))
+            break
+        except _FAILURES as error:
+            made = _MADE_MEANWHILE.search(f"{error} {error.__cause__}")
+            if attempt == MOST_OPENINGS or not made:
+                raise
+        time.sleep(attempt * random.uniform(0.02, 0.1))
+    storage: BaseStorage = optuna.storages.get_storage(database)
+    return storage
+
+
+def _literal(url: str) -> str:
+    """A URL for Optuna, which replaces words in braces."""
+    return url.replace("{", "{{").replace("}", "}}")
 
 
 def close_storage(storage: BaseStorage) -> None:
@@ -115,7 +150,7 @@ def open_study(
             study.set_metric_names(names)
     except _FAILURES as error:
         raise StorageError(
-            f"Cannot read the study {name!r}: {_first_line(error)} It may be locked by another "
+            f"Cannot read the study {name!r}: {database_words(error)} It may be locked by another "
             "process; run the same command again."
         ) from error
     return study
@@ -132,8 +167,9 @@ def explaining_failures(name: str) -> Iterator[None]:
         yield
     except _FAILURES as error:
         raise StorageError(
-            f"The study {name!r} cannot be read or written: {_first_line(error)} Free space, or "
-            "end what locks it, and run the same command again; finished trials are kept."
+            f"The study {name!r} cannot be read or written: {database_words(error)} Start its "
+            "database, free space or end what locks it, and run the same command again; finished "
+            "trials are kept."
         ) from error
 
 
@@ -141,10 +177,3 @@ def open_artifacts(folder: RunFolder) -> FileSystemArtifactStore:
     """The store of the run's pictures and files, which the dashboard shows."""
     folder.artifacts.mkdir(parents=True, exist_ok=True)
     return FileSystemArtifactStore(base_path=str(folder.artifacts))
-
-
-def _first_line(error: Exception) -> str:
-    """The database's own words, without the SQL statement that SQLAlchemy adds."""
-    cause = getattr(error, "orig", None) or error.__cause__ or error
-    cause = getattr(cause, "orig", None) or cause
-    return str(cause).splitlines()[0].rstrip(".") + "."
