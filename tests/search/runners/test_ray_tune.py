@@ -120,7 +120,7 @@ def job_of(number: int) -> ConfirmJob:
 
 
 def searcher_of(source: Source, timeout: float | None = None) -> Any:
-    from schedsearch.search.runners.ray_tune import SourceSearcher
+    from schedsearch.search.runners.ray_searcher import SourceSearcher
 
     return SourceSearcher(source, num_workers=2, timeout=timeout)
 
