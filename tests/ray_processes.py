@@ -1,6 +1,7 @@
 """Drivers on Ray runtimes apart from all others on the machine, and their daemons."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -10,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from forks import ForkedCli
-from tiny_runs import children_of
+from tiny_runs import children_of, is_alive, wait_until
 
 from schedsearch.exceptions import SchedSearchError
+from schedsearch.files.atomic import write_text
 
 
 @contextlib.contextmanager
@@ -35,6 +37,12 @@ def program_of(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
     return ""
+
+
+def busy_workers(pids: set[int]) -> list[int]:
+    """Worker processes in which Tune runs a job, by the title that Ray gives them."""
+    titles = ("ray::ImplicitFunc", "ray::_trainable")
+    return [pid for pid in pids if program_of(pid).startswith(titles)]
 
 
 class ForkedDriver(ForkedCli):
@@ -60,3 +68,44 @@ class ForkedDriver(ForkedCli):
             code = int(error.exit_code)
         finally:
             os._exit(code)
+
+
+class ThreeNodes(ForkedDriver):
+    """A Ray cluster on this machine: a head without CPUs, and two nodes of one CPU."""
+
+    def __init__(self, folder: Path) -> None:
+        self._state = folder / "cluster.json"
+        super().__init__(self._hold, folder / "cluster.txt")
+
+    def _hold(self) -> None:
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for the workers
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster()
+        nodes = [cluster.add_node(num_cpus=num_cpus) for num_cpus in (0, 1, 1)]
+        state = {
+            "address": cluster.address,
+            "gcs": nodes[0].all_processes["gcs_server"][0].process.pid,
+            "raylets": [node.all_processes["raylet"][0].process.pid for node in nodes],
+        }
+        write_text(self._state, json.dumps(state))
+        signal.sigwait({signal.SIGTERM})
+        cluster.shutdown()
+
+    def __enter__(self) -> "ThreeNodes":
+        wait_until(lambda: self._state.exists() or not is_alive(self.pid), 300)
+        state = json.loads(self._state.read_text())
+        self.address: str = state["address"]
+        self.gcs: int = state["gcs"]
+        self.raylets: list[int] = state["raylets"]
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        below = children_of(self.pid)
+        os.kill(self.pid, signal.SIGTERM)
+        try:
+            self.wait(60)
+        finally:
+            for pid in below | {self.pid}:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schedsearch.config.paths import named_files
 from schedsearch.exceptions import ConfigError
 from schedsearch.search.runners.ray_environment import forget_other_clusters
 
@@ -52,6 +53,7 @@ def build_runner(settings: StudySettings, folder: RunFolder, address: str | None
         folder=folder.ray,
         log_file=folder.log_file,
         address=address,
+        shared=[str(folder.lock_file), *named_files(settings)],
         timeout=timeout,
         stop_file=folder.stop_file,
     )

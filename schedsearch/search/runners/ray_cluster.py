@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import ray
 from ray._private import services
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.search.runners.ray_watch import has_room, reason_of, shown
 
 _CONNECT_SECONDS = 10.0
+_LOOK_SECONDS = 60.0
+_END = 2**20
+"""Bytes at each end of a file that are compared."""
+_PACKAGES = ("schedsearch", "torch")
 
 
 def check_address(address: str) -> None:
@@ -37,23 +46,80 @@ def check_address(address: str) -> None:
         ) from error
 
 
-def check_nodes(needed: dict[str, float], *, is_private: bool) -> None:
-    """Find out whether a job has a place to run.
+def check_room(needed: dict[str, float]) -> None:
+    """Find out whether a private runtime can run a job; to a cluster nodes may be added.
 
     Args:
         needed: Resources of one job, by Ray's names.
-        is_private: Whether no node will ever join.
 
     Raises:
-        ConfigError: If no node of a private runtime has the resources.
+        ConfigError: If it lacks the resources.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if is_private and not any(has_room(resources, needed) for resources in nodes):
+    (found,) = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    if not has_room(found, needed):
+        ordinary = {name: found.get(name, 0.0) for name in ("CPU", "GPU")}
         raise ConfigError(
-            f"A job needs {shown(needed)}, but Ray finds {shown(_ordinary(nodes[0]))} on this "
-            "machine. Lower resources.cpus_per_trial or resources.gpus_per_trial."
+            f"A job needs {shown(needed)}, but Ray finds {shown(ordinary)} on this machine. Lower "
+            "resources.cpus_per_trial or resources.gpus_per_trial."
         )
 
 
-def _ordinary(resources: dict[str, float]) -> dict[str, float]:
-    return {name: amount for name, amount in resources.items() if name in ("CPU", "GPU")}
+def check_nodes(paths: Sequence[str]) -> None:
+    """Find out whether every node of a cluster sees the driver's files and has its versions.
+
+    Args:
+        paths: Files and folders that jobs read, the run folder's lock among them.
+
+    Raises:
+        ConfigError: With the first difference of the first node that differs.
+    """
+    own, expected = ray.get_runtime_context().get_node_id(), look(paths)
+    views = {
+        node["NodeManagerAddress"]: ray.remote(num_cpus=0, max_retries=0)(look)
+        .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        .remote(paths)
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != own
+    }
+    for host, view in views.items():
+        try:
+            found = ray.get(view, timeout=_LOOK_SECONDS)
+        except Exception as error:
+            raise ConfigError(
+                f"The node {host} of the Ray cluster cannot run jobs: {reason_of(error)}. Install "
+                "schedsearch there as it is here, or take the node away."
+            ) from error
+        for what, here in expected.items():
+            if found[what] != here:
+                raise ConfigError(
+                    f"All nodes of a Ray cluster need the same files and versions, but {what} is "
+                    f"{found[what]} on {host} and {here} here. Share the folder under the same "
+                    "path, or install the same version."
+                )
+
+
+def look(paths: Sequence[str]) -> dict[str, str]:
+    """What this node has: versions, and at each path a folder, a file's digest or nothing."""
+    found = {f"the version of {name}": _version(name) for name in _PACKAGES}
+    return found | {path: _content(Path(path)) for path in paths}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _content(path: Path) -> str:
+    """A file by its size and a digest of its ends, since weights and data may be large."""
+    if path.is_dir():
+        return "a folder"
+    if not path.is_file():
+        return "missing"
+    size, ends = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as handle:
+        ends.update(handle.read(_END))
+        handle.seek(max(0, size - _END))
+        ends.update(handle.read(_END))
+    return f"a file of {size} bytes ({ends.hexdigest()[:8]})"

@@ -9,8 +9,9 @@ from __future__ import annotations
 import faulthandler
 import os
 import shutil
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.runs.folder import RunFolder
 from schedsearch.search.runners.contracts import JobSource
 from schedsearch.search.runners.interrupts import StopRequest
 from schedsearch.search.runners.logs import ray_logs_to
-from schedsearch.search.runners.ray_cluster import check_address, check_nodes
+from schedsearch.search.runners.ray_cluster import check_address, check_nodes, check_room
 from schedsearch.search.runners.ray_environment import (
     WITHOUT_RAY,
     check_temporary_folder,
@@ -32,7 +34,7 @@ from schedsearch.search.runners.ray_environment import (
 from schedsearch.search.runners.ray_searcher import SourceSearcher, StopByCheck
 from schedsearch.search.runners.ray_watch import RayWatch, reason_of, time_limit
 from schedsearch.settings import ResourceSettings
-from schedsearch.workers.jobs import Failed
+from schedsearch.workers.jobs import DISK_STAGE, Failed, Job
 
 START_SECONDS = 120.0
 """How long a private runtime may take to start."""
@@ -54,12 +56,20 @@ def _trainable(config: dict[str, Any]) -> None:
     if timeout is not None:  # Tune has no time limit; this also ends a hang in C
         faulthandler.dump_traceback_later(timeout, exit=True)
     try:
-        outcome = run_job(config["job"])
+        outcome = _lacking(config["job"]) or run_job(config["job"])
     finally:
         faulthandler.cancel_dump_traceback_later()
     tune.report({"outcome": outcome})
     if isinstance(outcome, Failed) and outcome.out_of_memory:
         raise MemoryError(outcome.reason)  # Tune reuses no process that raised: its memory is free
+
+
+def _lacking(job: Job) -> Failed | None:
+    """The failure of a job on a node that joined without the run folder."""
+    if RunFolder.of(job.run_dir).lock_file.exists():
+        return None
+    reason = f"{socket.gethostname()} does not see {job.run_dir}; share it with all nodes"
+    return Failed(stage=DISK_STAGE, reason=reason)
 
 
 class RayRunner:
@@ -70,6 +80,7 @@ class RayRunner:
         folder: Where Tune keeps its own files; on a cluster all nodes must see it.
         log_file: Where everything goes that Ray has to say.
         address: Address of a running cluster; None starts a private one on this machine.
+        shared: Files and folders that jobs read, which all nodes of a cluster must see.
         timeout: Seconds that one job may take.
         stop_file: Asks workers to save their state and end; None ends them at once.
     """
@@ -81,6 +92,7 @@ class RayRunner:
         folder: Path,
         log_file: Path,
         address: str | None = None,
+        shared: Sequence[str] = (),
         timeout: float | None = None,
         stop_file: Path | None = None,
     ) -> None:
@@ -89,6 +101,7 @@ class RayRunner:
         self._folder = folder
         self._log_file = log_file
         self._address = address
+        self._shared = tuple(shared)
         self._timeout = timeout
         self._num_runs = 0
         self._loss: str | None = None
@@ -119,7 +132,10 @@ class RayRunner:
             self._join(self._address)
         ray_logs_to(self._log_file)  # ray.init removes the handlers that were there
         try:
-            check_nodes(self._needed, is_private=self._address is None)
+            if self._address is None:
+                check_room(self._needed)
+            else:
+                check_nodes(self._shared)
         except BaseException:
             self.__exit__()
             raise

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from forks import ForkedCli
+from ray_processes import busy_workers
 from tiny_runs import (
     children_of,
     faulty_space,
@@ -38,17 +39,6 @@ def listening_addresses(pids: set[int]) -> set[str]:
             fields = line.split()
             if fields[3] == LISTEN and f"socket:[{fields[9]}]" in sockets:
                 found.add(fields[1].partition(":")[0])
-    return found
-
-
-def busy_workers(pids: set[int]) -> list[int]:
-    """Worker processes in which Tune runs a job, by the title that Ray gives them."""
-    found = []
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            title = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if title.startswith((b"ray::ImplicitFunc", b"ray::_trainable")):
-                found.append(pid)
     return found
 
 
