@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,10 @@ from schedsearch.search.runners.ray_watch import has_room, reason_of, shown
 
 _CONNECT_SECONDS = 10.0
 _LOOK_SECONDS = 60.0
+_HTTP2_SETTINGS = b"\x04"
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTINGS + bytes(5)
+_FRAME_HEADER = 9
+"""Bytes: length 3, type 1, flags 1, stream 4 (RFC 9113, Sec. 4.1)."""
 _END = 2**20
 """Bytes at each end of a file that are compared."""
 _PACKAGES = ("schedsearch", "torch")
@@ -37,13 +42,28 @@ def check_address(address: str) -> None:
         found = services.canonicalize_bootstrap_address(address)
         if found is None:
             raise ConnectionError("no cluster runs on this machine")
-        host, _, port = found.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        _greet(found)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"Cannot join the Ray cluster at {address}: {reason_of(error)}. Check --address, or "
             "leave it out to run on this machine."
         ) from error
+
+
+def _greet(address: str) -> None:
+    """Exchange the first frames of HTTP/2, which gRPC speaks; a hung process does not answer.
+
+    Raises:
+        OSError: If no gRPC server answers.
+    """
+    host, _, port = address.rpartition(":")
+    link = socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS)
+    with link:
+        if os.environ.get("RAY_USE_TLS", "0") != "0":
+            return
+        link.sendall(_HTTP2_GREETING)
+        if link.recv(_FRAME_HEADER, socket.MSG_WAITALL)[3:4] != _HTTP2_SETTINGS:
+            raise ConnectionError("what listens there is no Ray cluster")
 
 
 def check_room(needed: dict[str, float]) -> None:

@@ -56,7 +56,7 @@ def _trainable(config: dict[str, Any]) -> None:
     if timeout is not None:  # Tune has no time limit; this also ends a hang in C
         faulthandler.dump_traceback_later(timeout, exit=True)
     try:
-        outcome = _lacking(config["job"]) or run_job(config["job"])
+        outcome = lacking(config["job"]) or run_job(config["job"])
     finally:
         faulthandler.cancel_dump_traceback_later()
     tune.report({"outcome": outcome})
@@ -64,7 +64,7 @@ def _trainable(config: dict[str, Any]) -> None:
         raise MemoryError(outcome.reason)  # Tune reuses no process that raised: its memory is free
 
 
-def _lacking(job: Job) -> Failed | None:
+def lacking(job: Job) -> Failed | None:
     """The failure of a job on a node that joined without the run folder."""
     if RunFolder.of(job.run_dir).lock_file.exists():
         return None

@@ -3,7 +3,9 @@
 import os
 import re
 import signal
+import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -191,6 +193,35 @@ def test_a_temporary_folder_that_ray_cannot_use(
     ) as error:
         check_temporary_folder()
     assert reason in str(error.value)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(None, "timed out"), (b"HTTP/1.1 400 Bad", "no Ray cluster"), (b"", "no Ray cluster")],
+)
+def test_something_else_at_the_address(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes | None, reason: str
+) -> None:
+    from schedsearch.search.runners import ray_cluster
+
+    monkeypatch.setattr(ray_cluster, "_CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            link, _ = server.accept()
+            with link:
+                if answer is None:
+                    time.sleep(2)
+                else:
+                    link.recv(100)
+                    link.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(ConfigError, match=reason):
+            ray_cluster.check_address(f"127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
 
 
 @pytest.mark.ray
