@@ -7,7 +7,6 @@ What it would print, and what of its defaults would lose trials, is switched off
 from __future__ import annotations
 
 import faulthandler
-import os
 import shutil
 import socket
 import time
@@ -15,37 +14,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
-from ray._private import ray_constants
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
-from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.exceptions import StorageError
 from schedsearch.runs.folder import RunFolder
 from schedsearch.search.runners.contracts import JobSource
 from schedsearch.search.runners.interrupts import StopRequest
 from schedsearch.search.runners.logs import ray_logs_to
 from schedsearch.search.runners.ray_cluster import check_address, check_nodes, check_room
-from schedsearch.search.runners.ray_environment import (
-    WITHOUT_RAY,
-    check_temporary_folder,
-    forget_other_clusters,
-)
+from schedsearch.search.runners.ray_environment import check_temporary_folder
 from schedsearch.search.runners.ray_searcher import SourceSearcher, StopByCheck
-from schedsearch.search.runners.ray_watch import RayWatch, reason_of, time_limit
+from schedsearch.search.runners.ray_start import AGAIN, join_cluster, start_runtime, stop_ray
+from schedsearch.search.runners.ray_watch import RayWatch, reason_of
 from schedsearch.settings import ResourceSettings
 from schedsearch.workers.jobs import DISK_STAGE, Failed, Job
-
-START_SECONDS = 120.0
-"""How long a private runtime may take to start."""
-
-JOIN_SECONDS = 40.0
-"""How long joining a cluster may take. Ray ends the process after 60 seconds."""
-
-STOP_SECONDS = 30.0
-"""How long Ray may take to shut down."""
-
-_AGAIN = f"Finished trials are kept: run the same command again, {WITHOUT_RAY}."
 
 
 def _trainable(config: dict[str, Any]) -> None:
@@ -116,6 +98,8 @@ class RayRunner:
             check_temporary_folder()
         else:
             check_address(self._address)
+            join_cluster(self._address)  # only this tries the token
+            stop_ray()
 
     def __enter__(self) -> RayRunner:
         """Start or join the runtime; local ones listen on 127.0.0.1 and have no dashboard.
@@ -124,12 +108,11 @@ class RayRunner:
             ConfigError: If the cluster cannot be joined, or its nodes cannot run the jobs.
             StorageError: If a private runtime does not start.
         """
-        self.check()
         ray_logs_to(self._log_file)
         if self._address is None:
-            self._start()
+            start_runtime(self._resources.num_workers * self._resources.cpus_per_trial)
         else:
-            self._join(self._address)
+            join_cluster(self._address)
         ray_logs_to(self._log_file)  # ray.init removes the handlers that were there
         try:
             if self._address is None:
@@ -141,44 +124,9 @@ class RayRunner:
             raise
         return self
 
-    def _start(self) -> None:
-        """Start a private runtime."""
-        forget_other_clusters()
-        AuthenticationTokenLoader.instance().reset_cache()  # of an earlier cluster
-        _stay_on_loopback()
-        late = f"Ray did not start within {START_SECONDS:g} s. {_AGAIN}"
-        try:
-            with time_limit(START_SECONDS, late):
-                ray.init(
-                    address="local",  # never join a runtime that happens to be there
-                    num_cpus=self._resources.num_workers * self._resources.cpus_per_trial,
-                    include_dashboard=False,
-                    object_store_memory=100 * 2**20,
-                    log_to_driver=False,
-                    configure_logging=False,
-                    _node_ip_address="127.0.0.1",
-                )
-        except Exception as error:
-            raise StorageError(f"Ray cannot start here: {reason_of(error)}. {_AGAIN}") from error
-
-    def _join(self, address: str) -> None:
-        """Join a cluster."""
-        advice = "Check --address, or leave it out to run on this machine."
-        late = (
-            f"The Ray cluster at {address} did not let the driver join within {JOIN_SECONDS:g} s"
-        )
-        try:
-            with time_limit(JOIN_SECONDS, f"{late}. {advice}"):
-                ray.init(address=address, log_to_driver=False, configure_logging=False)
-        except Exception as error:
-            raise ConfigError(
-                f"Cannot join the Ray cluster at {address}: {reason_of(error)}. {advice}"
-            ) from error
-
     def __exit__(self, *exc_info: object) -> None:
         """Stop the private runtime, or leave the cluster; delete Tune's files."""
-        with time_limit(STOP_SECONDS, self._loss or f"Ray did not shut down. {_AGAIN}"):
-            ray.shutdown()
+        stop_ray(self._loss)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
@@ -206,12 +154,11 @@ class RayRunner:
             try:
                 self._tuner(searcher, checks).fit()
             except Exception as error:
-                self._loss = (
-                    f"Ray failed with {type(error).__name__}: {reason_of(error)}. {_AGAIN}"
-                )
-                raise StorageError(watch.loss or self._loss) from error
+                if searcher.failure is None:
+                    failed = f"Ray failed with {type(error).__name__}: {reason_of(error)}. {AGAIN}"
+                    raise StorageError(watch.loss or failed) from error
             finally:
-                self._loss = watch.loss or self._loss
+                self._loss = watch.loss
         if searcher.failure is not None:
             raise searcher.failure
 
@@ -233,13 +180,3 @@ class RayRunner:
                 stop=StopByCheck(checks, searcher, self._timeout),
             ),
         )
-
-
-def _stay_on_loopback() -> None:
-    """Keep Ray from replacing 127.0.0.1 with the address that others can reach.
-
-    It does so unless clusters are off, which is a switch made for other systems. Its children
-    read the environment, this process has read it already.
-    """
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ray._private import worker as ray_worker
@@ -36,12 +35,17 @@ _ALIVE = 0
 
 
 @contextmanager
-def time_limit(seconds: float, message: str) -> Iterator[None]:
+def time_limit(seconds: float, message: str, stream: int | None = None) -> Iterator[None]:
     """End the process where Ray's compiled code does not return in time.
 
     No exception reaches it there. Nothing is lost: it is as if the driver was killed.
+
+    Args:
+        seconds: The limit.
+        message: What to say then.
+        stream: Descriptor to say it on; None takes stderr.
     """
-    timer = threading.Timer(seconds, end_process, args=(message,))
+    timer = threading.Timer(seconds, end_process, args=(message, stream))
     timer.daemon = True
     timer.start()
     try:
@@ -50,12 +54,12 @@ def time_limit(seconds: float, message: str) -> Iterator[None]:
         timer.cancel()
 
 
-def end_process(message: str) -> None:
+def end_process(message: str, stream: int | None = None) -> None:
     """Say why and end with exit code 5, whatever the main thread is doing."""
-    stream = sys.stderr or sys.__stderr__
-    if stream is not None:
-        show_cursor = "\x1b[?25h" if stream.isatty() else ""
-        print(f"{show_cursor}schedsearch: {message}", file=stream, flush=True)
+    descriptor = 2 if stream is None else stream
+    with suppress(OSError):  # there may be no stderr
+        show_cursor = "\x1b[?25h" if os.isatty(descriptor) else ""
+        os.write(descriptor, f"{show_cursor}schedsearch: {message}\n".encode())
     os._exit(int(ExitCode.STORAGE))
 
 

@@ -56,7 +56,9 @@ def drive(folder: Path, temporary: Path) -> None:
     ray_tune._trainable = sleep
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     resources, log = ResourceSettings(), folder / "driver.log"
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with ray_tune.RayRunner(resources, folder=folder / "ray", log_file=log) as runner:
+        assert signal.getsignal(signal.SIGTERM) == on_sigterm  # Ray's ends with code 15
         runner.run(OneJob())
 
 
