@@ -208,7 +208,8 @@ def test_something_else_at_the_address(
     from schedsearch.search.runners import ray_cluster
 
     monkeypatch.setattr(ray_cluster, "_CONNECT_SECONDS", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("", 0)) as server:  # Ray replaces 127.0.0.1 by another address
+        server.settimeout(10)
 
         def serve() -> None:
             link, _ = server.accept()
@@ -219,7 +220,7 @@ def test_something_else_at_the_address(
                     link.recv(100)
                     link.sendall(answer)
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         with pytest.raises(ConfigError, match=reason):
             ray_cluster.check_address(f"127.0.0.1:{server.getsockname()[1]}")
@@ -250,3 +251,19 @@ def test_it_is_found_before_anything_is_measured(
     (line,) = capsys.readouterr().err.splitlines()
     assert reason in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.ray
+def test_a_foreign_token_is_named_and_the_terminal_stays_quiet(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from schedsearch.search.runners import ray_start
+
+    def init(**_where: object) -> None:
+        os.write(2, b"[W] gcs_client.cc:210: RPC error: InvalidAuthToken: missing or incorrect")
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr(ray_start.ray, "init", init)
+    with pytest.raises(ConfigError, match=r"at 10\.0\.0\.1:1: its token is another one than"):
+        ray_start.join_cluster("10.0.0.1:1")
+    assert capfd.readouterr().err == ""
