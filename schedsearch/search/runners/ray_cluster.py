@@ -105,9 +105,10 @@ def check_nodes(paths: Sequence[str]) -> None:
         try:
             found = ray.get(view, timeout=_LOOK_SECONDS)
         except Exception as error:
+            last_line = str(error).strip().rpartition("\n")[2]  # before it stands a traceback
             raise ConfigError(
-                f"The node {host} of the Ray cluster cannot run jobs: {reason_of(error)}. Install "
-                "schedsearch there as it is here, or take the node away."
+                f"The node {host} of the Ray cluster cannot run jobs: {reason_of(last_line)}. "
+                "Install schedsearch there as it is here, or take the node away."
             ) from error
         for what, here in expected.items():
             if found[what] != here:

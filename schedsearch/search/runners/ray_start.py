@@ -24,8 +24,11 @@ START_SECONDS = 120.0
 JOIN_SECONDS = 40.0
 """How long joining a cluster may take. Ray ends the process after 60 seconds."""
 
-STOP_SECONDS = 30.0
+STOP_SECONDS = 60.0
 """How long Ray may take to shut down."""
+
+GIVE_UP_SECONDS = 15.0
+"""The same once it is lost."""
 
 AGAIN = f"Finished trials are kept: run the same command again, {WITHOUT_RAY}."
 """What to do where Ray was lost."""
@@ -70,13 +73,14 @@ def join_cluster(address: str) -> None:
         raise ConfigError(f"{what}: {reason_of(error)}. {advice}") from error
 
 
-def stop_ray(late: str | None = None) -> None:
+def stop_ray(loss: str | None = None) -> None:
     """Stop the private runtime, or leave the cluster.
 
     Args:
-        late: What to say where Ray does not return.
+        loss: What is known to be lost; None where all is well.
     """
-    with time_limit(STOP_SECONDS, late or f"Ray did not shut down. {AGAIN}"):
+    seconds = STOP_SECONDS if loss is None else GIVE_UP_SECONDS
+    with time_limit(seconds, loss or f"Ray did not shut down. {AGAIN}"):
         ray.shutdown()
 
 

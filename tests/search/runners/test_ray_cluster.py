@@ -186,10 +186,10 @@ def test_a_node_that_lacks_something_is_refused_before_any_trial(
 def test_a_node_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from schedsearch.search.runners import ray_cluster
 
-    lacking = FakeRay(ModuleNotFoundError("No module named 'schedsearch'"))
+    lacking = FakeRay(RuntimeError("Traceback:\n  File x\nNo module named 'schedsearch'"))
     monkeypatch.setattr(ray_cluster, "ray", lacking)
     monkeypatch.setattr(ray_cluster, "NodeAffinitySchedulingStrategy", lambda *_, **__: None)
-    with pytest.raises(ConfigError, match=r"node host-other .* cannot run jobs: No module named"):
+    with pytest.raises(ConfigError, match=r"node host-other .* cannot run jobs: No module"):
         ray_cluster.check_nodes([])
 
 
