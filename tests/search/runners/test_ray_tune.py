@@ -65,7 +65,9 @@ def test_a_run_on_ray(tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "log.txt"
     driver = ForkedCli("run", space, "--output", run, log=log)
     # Kill the worker that has the first trial.
-    wait_until(lambda: bool(busy_workers(children_of(driver.pid))) or not is_alive(driver.pid))
+    wait_until(
+        lambda: bool(busy_workers(children_of(driver.pid))) or not is_alive(driver.pid), 400
+    )
     processes = children_of(driver.pid)
     addresses = listening_addresses(processes)
     os.kill(busy_workers(processes)[0], signal.SIGKILL)
