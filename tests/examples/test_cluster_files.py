@@ -5,7 +5,7 @@ import json
 import subprocess
 from pathlib import Path
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import yaml
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -263,7 +263,7 @@ def test_a_foreign_token_is_named_and_the_terminal_stays_quiet(
         os.write(2, b"[W] gcs_client.cc:210: RPC error: InvalidAuthToken: missing or incorrect")
         raise ConnectionError("Failed to connect to Ray cluster")
 
-    monkeypatch.setattr(ray_start.ray, "init", init)
+    monkeypatch.setattr("ray.init", init)
     with pytest.raises(ConfigError, match=r"at 10\.0\.0\.1:1: its token is another one than"):
         ray_start.join_cluster("10.0.0.1:1")
     assert capfd.readouterr().err == ""
