@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
     NO_RESULT = 4
     """No complete trial."""
     STORAGE = 5
-    """Storage, lock or disk; run the same command again to resume."""
+    """Storage, lock, disk or Ray; run the same command again to resume."""
     TIME_UP = 124
     """``search.budget`` has no room for what is left; a larger one resumes."""
     INTERRUPTED = 130
@@ -42,7 +42,7 @@ class CheckpointError(ConfigError):
 
 
 class StorageError(SchedSearchError):
-    """The run folder or the study cannot be locked, read or written."""
+    """The run folder or the study cannot be locked, read or written, or Ray was lost."""
 
     exit_code = ExitCode.STORAGE
 

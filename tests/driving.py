@@ -144,6 +144,7 @@ class Driver:
             warm_starts=warm_starts,
             times=times,
             predict_ms=lambda schedule: float(sum(schedule.depths)),
+            latency_device="cpu",
             publisher=TrialPublisher(self.optuna, open_artifacts(self.folder), self.folder),
             observer=RunView(console, hypervolume_of),
             on_result=lambda: None,

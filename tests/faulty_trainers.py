@@ -100,6 +100,11 @@ class Faulty(AseTrainer):
     def hangs(self, net: Any, progress: Progress) -> None:
         time.sleep(600)
 
+    def waits_for_go(self, net: Any, progress: Progress) -> None:
+        """Waits until a test makes the file ``go_8`` among the traces, for depth 8."""
+        while not (self.traces / f"go_{self.depth}").exists():
+            time.sleep(0.1)
+
     def takes_half_a_second(self, net: Any, progress: Progress) -> None:
         time.sleep(0.5)
 

@@ -179,7 +179,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         prog="schedsearch",
         description="Automatic search of compute schedules for diffusion transformers.",
         epilog="Exit codes: 0 done, 2 bad input, 3 some schedules failed, 4 no result, "
-        "5 storage or disk, 124 time budget used up, 130 interrupted. "
+        "5 storage, disk or Ray, 124 time budget used up, 130 interrupted. "
         "After 5, 124 and 130 the same command resumes.",
         allow_abbrev=False,
     )

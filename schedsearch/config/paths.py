@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schedsearch.files.problems import KeyPath
+
+if TYPE_CHECKING:
+    from schedsearch.settings import StudySettings
 
 PACKAGE_PREFIX = "package:"
 """Marks a checkpoint that ships in ``schedsearch/pretrained``."""
@@ -66,6 +69,14 @@ class Paths:
                 for i, entry in enumerate(entries)
             ]
         return data
+
+
+def named_files(settings: StudySettings) -> list[str]:
+    """The files and folders that a resolved search space names, but for those that ship."""
+    values = (getattr(getattr(settings, section), key) for section, key in _PATH_KEYS)
+    paths = [text for text in values if text is not None and not _ships(text)]
+    # A suffix chooses one of several sets of weights.
+    return [path if Path(path).exists() else path.rpartition("#")[0] or path for path in paths]
 
 
 def _ships(text: object) -> bool:

@@ -21,8 +21,8 @@ class UniformSampler(optuna.samplers.BaseSampler):
 
     Args:
         space: The space of schedules.
-        seed: Seed of the study. Together with the trial number it fixes the draw, so a resumed
-            study proposes the same schedules.
+        seed: Seed of the study. Together with the number of earlier trials it fixes the draw, so
+            a resumed study proposes the same schedules. Retries do not count.
     """
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
@@ -40,7 +40,7 @@ class UniformSampler(optuna.samplers.BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw one schedule as canonical parameters."""
-        rng = np.random.default_rng([self._seed, trial.number])
+        rng = np.random.default_rng([self._seed, _number_without_retries(study, trial)])
         return self._space.to_params(self.draw(study, rng))
 
     def sample_independent(
@@ -56,3 +56,12 @@ class UniformSampler(optuna.samplers.BaseSampler):
     def draw(self, study: optuna.Study, rng: np.random.Generator) -> ExitSchedule:
         """Draw one schedule of the space."""
         return self._space.sample(rng)
+
+
+def _number_without_retries(study: optuna.Study, trial: FrozenTrial) -> int:
+    """The number that a trial would have if no worker and no driver had died before it."""
+    retries = sum(
+        "retry_of" in other.user_attrs and other.number < trial.number
+        for other in study.get_trials(deepcopy=False)
+    )
+    return trial.number - retries

@@ -73,8 +73,8 @@ def run_search(
         NoResultError: If the profile fails, which trials need.
         KeyboardInterrupt: If the user stops the run; the same command resumes it.
     """
+    runner = build_runner(settings, folder, address)
     with opened_run(settings, folder, observer) as (ready, meter):
-        runner = build_runner(settings, folder, address)
         with explaining_failures(settings.name):
             run = RunStages.open(ready, folder, meter, observer)
             costs = Costs.load(folder)

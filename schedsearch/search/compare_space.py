@@ -71,6 +71,7 @@ def compare_space(
         StorageError: If another driver is at work, or the disk fails.
         KeyboardInterrupt: If the user stops it; the same command goes on.
     """
+    workers = build_runner(settings, folder, address)
     # NOTE: without twins, because this is what measures them.
     with opened_run(settings, folder, observer, with_twins=False) as (ready, meter):
         rows = wanted_rows(ready, only)
@@ -80,7 +81,7 @@ def compare_space(
         try:
             jobs = row_jobs(rows, settings, ready.settings_text, str(folder.root), journals.read())
             if jobs:
-                with build_runner(settings, folder, address) as runner:
+                with workers as runner:
                     num_failed = measure_rows(ready, jobs, folder, runner, meter, observer)
             measure_latencies(ready, folder, meter, observer)
         finally:

@@ -74,6 +74,7 @@ class RunStages:
             times=ready.bench.solver.times,
             # NOTE: the table is measured again where the check of a start drops adapters.
             predict_ms=lambda schedule: self.ready.predict_ms(schedule),
+            latency_device=ready.table.protocol.device,
             publisher=self.publisher,
             observer=observer,
             on_result=self.write_front,

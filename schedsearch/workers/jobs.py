@@ -43,6 +43,8 @@ class TrialJob(Job):
     """What the latency table says of this schedule."""
     measure_latency: bool
     """Whether the worker owns its device and measures latency in place."""
+    latency_device: str | None = None
+    """Kind of device of the run's latencies; a worker on another kind takes the prediction."""
     resume_from: int | None = None
     """Interrupted trial of the same schedule whose saved progress is continued."""
     accumulate: int | None = None

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, cast
 
 from schedsearch.backbones.weights.checkpoint import link_weights, metadata_of, save_weights
+from schedsearch.evaluation.latency import device_name
 from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.digest import sha256_of
@@ -63,6 +64,8 @@ def run_trial(job: TrialJob) -> TrialRecord:
     started, clock = datetime.now(UTC), time.perf_counter()
     with stages("load"):
         bench = open_workbench(job.settings, str(folder.reference))
+        if job.latency_device not in (None, device_name(bench.device)):
+            job = dataclasses.replace(job, measure_latency=False)  # it would not compare
         progress = _progress(job, folder, bench)
     try:
         with stages("fine-tune"):

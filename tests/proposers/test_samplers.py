@@ -60,6 +60,20 @@ def test_a_resumed_study_proposes_what_an_undisturbed_one_would(name: str) -> No
     assert resumed == expected
 
 
+@pytest.mark.parametrize("name", ["additive", "stratified", "uniform"])
+def test_a_retry_changes_no_proposal(name: str) -> None:
+    expected = ask(new_study(name), 14)
+    study = new_study(name)
+    found = ask(study, 6)
+    lost = study.ask()
+    found.append(SPACE.suggest(lost))
+    study.tell(lost, state=TrialState.FAIL)
+    attrs = {"depths": list(found[-1].depths), "retry_of": lost.number}
+    study.enqueue_trial(SPACE.to_params(found[-1]), user_attrs=attrs)
+    assert ask(study, 8) == [found[-1], *expected[7:]]
+    assert found == expected[:7]
+
+
 @pytest.mark.parametrize("name", ["tpe", "nsga2"])
 def test_a_resumed_study_does_not_repeat_itself(name: str) -> None:
     storage = optuna.storages.InMemoryStorage()

@@ -101,6 +101,13 @@ def test_a_worker_with_its_own_device_measures_latency(tmp_path: Path) -> None:
     assert 0 < evaluation.latency_ms < 1000 * record.stage_seconds["latency"] / 3
 
 
+def test_another_kind_of_device_measures_no_latency(tmp_path: Path) -> None:
+    record = run_trial(job_of(tmp_path, measure_latency=True, latency_device="another GPU"))
+    evaluation = evaluation_of(record)
+    assert (evaluation.latency_source, evaluation.latency_ms) == ("predicted", 12.5)
+    assert "latency" not in record.stage_seconds
+
+
 def test_an_interrupted_trial_goes_on_under_its_new_number(tmp_path: Path) -> None:
     whole = run_trial(job_of(tmp_path / "whole"))
     killed = job_of(tmp_path, "stopped_after_step_1")

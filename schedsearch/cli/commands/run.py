@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="ADDR",
-        help="a Ray cluster to join, for example auto or ray://host:10001 (default: this machine)",
+        help="a Ray cluster to join, HOST:PORT of its GCS or auto (default: this machine)",
     )
     parser.add_argument(
         "--dry-run",
@@ -35,7 +35,7 @@ def take_action(args: argparse.Namespace) -> int:
     """Run or resume the search."""
     settings, folder = space_and_output(args)
     if args.dry_run:
-        return _dry_run(settings, folder)
+        return _dry_run(settings, folder, args.address)
     with stopping_with("The same command resumes; finished trials are kept."):
         return _run(settings, folder, address=args.address, quiet=args.quiet)
 
@@ -94,11 +94,13 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
     return int(outcome.exit_code)
 
 
-def _dry_run(settings: StudySettings, folder: RunFolder) -> int:
+def _dry_run(settings: StudySettings, folder: RunFolder, address: str | None) -> int:
     """Validate, load, count and estimate; leaves nothing behind."""
     from schedsearch.search.preflight import check_before_start
+    from schedsearch.search.runners import build_runner
     from schedsearch.search.start import identity_of, refuse_other_space
 
+    build_runner(settings, folder, address)
     refuse_other_space(settings, folder)
     ready = check_before_start(settings, folder, dry_run=True)
     if folder.space_file.is_file():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schedsearch.config.paths import named_files
 from schedsearch.exceptions import ConfigError
+from schedsearch.search.runners.ray_environment import forget_other_clusters
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def build_runner(settings: StudySettings, folder: RunFolder, address: str | None) -> Runner:
-    """Workers by ``resources.backend``; they start when the runner is entered.
+    """Workers by ``resources.backend``, checked; they start when the runner is entered.
 
     Args:
         settings: The search space.
@@ -21,7 +23,7 @@ def build_runner(settings: StudySettings, folder: RunFolder, address: str | None
         address: A Ray cluster to join; None for this machine.
 
     Raises:
-        ConfigError: If Ray is missing, or an address was given without it.
+        ConfigError: If Ray is missing or cannot run here, or an address was given without it.
     """
     timeout = settings.search.trial_timeout
     if settings.resources.backend == "local":
@@ -37,6 +39,8 @@ def build_runner(settings: StudySettings, folder: RunFolder, address: str | None
             timeout=timeout,
             stop_file=folder.stop_file,
         )
+    if address is None:
+        forget_other_clusters()  # before Ray is imported
     try:
         from schedsearch.search.runners.ray_tune import RayRunner
     except ImportError as error:
@@ -44,11 +48,14 @@ def build_runner(settings: StudySettings, folder: RunFolder, address: str | None
             f"resources.backend is ray, but Ray cannot be imported: {error}. Install ray[tune], "
             "or set resources.backend to local."
         ) from error
-    return RayRunner(
+    runner = RayRunner(
         settings.resources,
         folder=folder.ray,
         log_file=folder.log_file,
         address=address,
+        shared=[str(folder.lock_file), *named_files(settings)],
         timeout=timeout,
         stop_file=folder.stop_file,
     )
+    runner.check()
+    return runner

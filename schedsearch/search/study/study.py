@@ -50,6 +50,7 @@ class ScheduleStudy:
         warm_starts: Schedules to measure first.
         times: Times of the solver's network calls, noise -> data.
         predict_ms: Latency that the table gives a schedule, in ms per batch.
+        latency_device: Kind of device that the table is of.
         publisher: Shows trials in the dashboard.
         observer: Is told what happens.
         on_result: Called after every trial that was recorded.
@@ -66,6 +67,7 @@ class ScheduleStudy:
         warm_starts: Sequence[WarmStart],
         times: Sequence[float],
         predict_ms: Callable[[ExitSchedule], float],
+        latency_device: str,
         publisher: TrialPublisher,
         observer: Observer,
         on_result: Callable[[], None],
@@ -77,6 +79,7 @@ class ScheduleStudy:
         self._journal = journal
         self._warm_starts = list(warm_starts)
         self._predict_ms = predict_ms
+        self._latency_device = latency_device
         self._publisher = publisher
         self._observer = observer
         self._on_result = on_result
@@ -153,6 +156,7 @@ class ScheduleStudy:
             run_dir=str(self._folder.root),
             predicted_latency_ms=self._predict_ms(schedule),
             measure_latency=self._settings.resources.gpus_per_trial >= 1,
+            latency_device=self._latency_device,
             resume_from=self._saved_state(trial.user_attrs.get("retry_of")),
             accumulate=trial.user_attrs.get("accumulate"),
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from forks import ForkedCli
+from ray_processes import busy_workers
 from tiny_runs import (
     children_of,
     faulty_space,
@@ -41,17 +42,6 @@ def listening_addresses(pids: set[int]) -> set[str]:
     return found
 
 
-def busy_workers(pids: set[int]) -> list[int]:
-    """Worker processes in which Tune runs a job, by the title that Ray gives them."""
-    found = []
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            title = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if title.startswith((b"ray::ImplicitFunc", b"ray::_trainable")):
-                found.append(pid)
-    return found
-
-
 @pytest.mark.ray
 def test_an_address_without_a_cluster_is_bad_input(tmp_path: Path) -> None:
     from schedsearch.search.runners.ray_tune import RayRunner
@@ -75,7 +65,9 @@ def test_a_run_on_ray(tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "log.txt"
     driver = ForkedCli("run", space, "--output", run, log=log)
     # Kill the worker that has the first trial.
-    wait_until(lambda: bool(busy_workers(children_of(driver.pid))) or not is_alive(driver.pid))
+    wait_until(
+        lambda: bool(busy_workers(children_of(driver.pid))) or not is_alive(driver.pid), 400
+    )
     processes = children_of(driver.pid)
     addresses = listening_addresses(processes)
     os.kill(busy_workers(processes)[0], signal.SIGKILL)
@@ -120,7 +112,7 @@ def job_of(number: int) -> ConfirmJob:
 
 
 def searcher_of(source: Source, timeout: float | None = None) -> Any:
-    from schedsearch.search.runners.ray_tune import SourceSearcher
+    from schedsearch.search.runners.ray_searcher import SourceSearcher
 
     return SourceSearcher(source, num_workers=2, timeout=timeout)
 
