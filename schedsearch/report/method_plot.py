@@ -29,7 +29,8 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
     """Draw FID over time as a share of full depth's, with the front of all methods.
 
     Lines join the operating points of one entry. Hollow marks are static twins. Bars are 95 %
-    intervals over held-out seeds. What is slower than full depth, or has a far higher FID, is
+    intervals over held-out seeds; where some methods have none with as many images, all stand at
+    the search's seed without bars. What is slower than full depth, or has a far higher FID, is
     only named.
 
     Args:
@@ -39,7 +40,8 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    shown, left_out = _shown(results)
+    held_out = len({e.shown_samples for result in results for e in result.all()}) == 1
+    shown, left_out = _shown(results, held_out=held_out)
     plans = [entry for entry in shown if entry.entry == PLAN]
     figure = Figure(figsize=(13.5 if plans else 9.5, 5.5), dpi=130, layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=[3, 2])[0] if plans else figure.subplots()
@@ -53,14 +55,14 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
     names = sorted({key.removesuffix(TWIN) for key in groups} - {FULL})
     colour_of = {name: colours[i % len(colours)] for i, name in enumerate(names)}
     for key, entries in sorted(groups.items()):
-        points = [(e.ratio, e.shown_fid, e.estimate) for e in entries if e.ratio is not None]
-        points.sort()
+        timed = sorted((e for e in entries if e.ratio is not None), key=lambda e: e.ratio or 0.0)
+        bars = [e.estimate if held_out else None for e in timed]
         twin, base = key.endswith(TWIN), key.removesuffix(TWIN)
         colour = colour_of.get(base, "black")
         axes.errorbar(
-            [p[0] for p in points],
-            [p[1] for p in points],
-            yerr=[0.0 if p[2] is None else p[2].half_width for p in points],
+            [e.ratio for e in timed],
+            [_fid(e, held_out) for e in timed],
+            yerr=[0.0 if bar is None else bar.half_width for bar in bars],
             label=None if twin else base,
             color=colour,
             marker="*" if key == FULL else "o",
@@ -70,14 +72,14 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
             linewidth=1,
             elinewidth=0.8,
         )
-    fids = [e.shown_fid for entries in groups.values() for e in entries]
+    fids = [_fid(entry, held_out) for entry in shown]
     if fids and min(fids) > 0 and max(fids) / min(fids) > LOG_ABOVE:
         axes.set_yscale("log")
-    first = next((e.first for r in results for e in r.entries), None)
+    first = next((e for result in results for e in result.all()), None)
     names_left_out = sorted({entry.entry for entry in left_out})
     note = f"\nnot shown, slower or with a far higher FID: {', '.join(names_left_out)}"
     axes.set_xlabel(f"time of a sampling run / full depth's{note * bool(left_out)}")
-    axes.set_ylabel("FID" if first is None else fid_title(first.features, first.num_samples))
+    axes.set_ylabel("FID" if first is None else _title(first, held_out))
     axes.set_title(", ".join(result.run.settings.name for result in results))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, ncols=2)
@@ -85,7 +87,17 @@ def plot_methods(results: Sequence[MethodResults], path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def _shown(results: Sequence[MethodResults]) -> tuple[list[MethodEntry], list[MethodEntry]]:
+def _fid(entry: MethodEntry, held_out: bool) -> float:
+    return entry.shown_fid if held_out else entry.fid
+
+
+def _title(entry: MethodEntry, held_out: bool) -> str:
+    return fid_title(entry.features, entry.shown_samples if held_out else entry.num_samples)
+
+
+def _shown(
+    results: Sequence[MethodResults], *, held_out: bool
+) -> tuple[list[MethodEntry], list[MethodEntry]]:
     """Methods that fit one picture, and those that would flatten it.
 
     A method is left out if it is clearly slower than full depth, or its FID is many times
@@ -97,7 +109,8 @@ def _shown(results: Sequence[MethodResults]) -> tuple[list[MethodEntry], list[Me
         full = result.full()
         for entry in result.all():
             slow = (entry.ratio or 0.0) > SLOWEST
-            poor = full is not None and entry.shown_fid > WORST * full.shown_fid > 0
+            fid = _fid(entry, held_out)
+            poor = full is not None and fid > WORST * _fid(full, held_out) > 0
             (left_out if slow or poor else shown).append(entry)
     return shown, left_out
 

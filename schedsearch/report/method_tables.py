@@ -34,7 +34,7 @@ def methods_table(results: MethodResults, shown: Sequence[MethodEntry] | None = 
     table.add_column("method", no_wrap=True)
     for title in ("time", "blocks", "MACs", "FID", "FID - full", "auditor", "one-off"):
         table.add_column(title, justify="right", no_wrap=True)
-    full = results.full()
+    full, num_samples = results.full(), _num_samples(results)
     for entry in results.all() if shown is None else shown:
         difference = None if full is None else entry.against(full)
         table.add_row(
@@ -42,7 +42,7 @@ def methods_table(results: MethodResults, shown: Sequence[MethodEntry] | None = 
             time_of(entry),
             f"{entry.share:.0%}",
             macs_of(entry),
-            fid_of(entry),
+            fid_of(entry, num_samples),
             Text(_difference(difference), style=_style(difference)),
             "-" if entry.audit_fid is None else rounded(entry.audit_fid),
             cost_of(entry),
@@ -54,7 +54,7 @@ def methods_table(results: MethodResults, shown: Sequence[MethodEntry] | None = 
 
 def methods_markdown(results: MethodResults) -> str:
     """The same as markdown, with all cost terms."""
-    full = results.full()
+    full, num_samples = results.full(), _num_samples(results)
     titles = [
         "method", "time / full", "blocks", "MACs / full", _fid_title(results), "FID - full",
         "auditor", "pixel std", "nearest", "near copies", "extra parameters",
@@ -68,7 +68,7 @@ def methods_markdown(results: MethodResults) -> str:
             time_of(entry),
             f"{entry.share:.2f}",
             macs_of(entry),
-            fid_of(entry),
+            fid_of(entry, num_samples),
             _difference(None if full is None else entry.against(full)),
             "-" if entry.audit_fid is None else f"{entry.audit_fid:.3f}",
             *_judges(entry),
@@ -131,10 +131,15 @@ def macs_of(entry: MethodEntry) -> str:
     return f"{entry.first.macs / entry.first.full_macs:.2f}"
 
 
-def fid_of(entry: MethodEntry) -> str:
-    """Mean FID with half of its interval."""
+def fid_of(entry: MethodEntry, num_samples: int) -> str:
+    """Mean FID with half of its interval; with its number of images where that is another."""
     found = entry.estimate
-    return rounded(entry.fid) if found is None else plus_minus(found.mean, found.half_width)
+    if found is not None:
+        text = plus_minus(found.mean, found.half_width)
+    else:
+        text = rounded(entry.shown_fid)
+    own = entry.shown_samples
+    return text if own == num_samples else f"{text} (n={own})"
 
 
 def cost_of(entry: MethodEntry) -> str:
@@ -172,8 +177,13 @@ def _style(difference: PairedDifference | None) -> str:
 
 def _fid_title(results: MethodResults) -> str:
     for entry in results.entries:
-        return fid_title(entry.first.features, entry.first.num_samples)
+        return fid_title(entry.features, entry.shown_samples)
     return "FID"
+
+
+def _num_samples(results: MethodResults) -> int:
+    """Images behind the FIDs of the rows."""
+    return next((entry.shown_samples for entry in results.entries), 0)
 
 
 def _legend(results: MethodResults) -> list[str]:

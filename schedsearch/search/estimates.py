@@ -130,8 +130,8 @@ def estimate_run(ready: Preflight) -> Estimate:
     num_searched = min(len(measured) - len(shares), FRONT_SIZE + CANDIDATES)
     chosen = [*shares.values(), *[searched] * num_searched]
     # Confirmation, and retraining of pairs.
-    num_samples = evaluation.confirm_samples or evaluation.num_samples
-    held_out = per_image * num_samples * num_calls * evaluation.confirm_seeds
+    num_images = evaluation.confirm_samples_used * evaluation.confirm_seeds
+    held_out = per_image * num_images * num_calls
     opponents = [searched] * len(presets)
     confirmed = [*shares.values(), *opponents, *[searched] * FRONT_SHARE]
     confirmation = held_out * sum(confirmed[:n_trials])
@@ -194,7 +194,9 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
         * len(seeds_of(row, settings))
         for row in rows
     )
-    quality = measured * (1 + evaluation.confirm_seeds) * evaluation.num_samples * per_image
+    num_images = evaluation.num_samples
+    num_images += evaluation.confirm_seeds * evaluation.confirm_samples_used
+    quality = measured * num_images * per_image
     sought = sum(calibrates(entry_of(row, rivals)) for row in rows)
     calibration = sought * CALIBRATION_CALLS * CALIBRATION_SAMPLES * per_image
     timed = evaluation.latency_repeats * (1 + TIMED_BATCHES) * evaluation.latency_batch

@@ -3,7 +3,10 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
+from driving import record_of
 from made_up_methods import RATIOS, ROWS, methods_of, rival_of
 from PIL import Image
 from rich.console import Console
@@ -39,6 +42,28 @@ def test_the_table_fits_100_columns_and_says_what_it_shows() -> None:
     assert "FID (digits CNN, n=64), mean over 3 seeds" in text
     assert "auditor: FID by digits MLP" in text
     assert "15.0 s" in next(row for row in text.splitlines() if "deediff-0.7 " in row)
+
+
+def test_another_number_of_images_is_said_and_not_drawn_beside_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [replace(row, confirm_samples=500) for row in ROWS]
+    methods = methods_of(rows, trials=[record_of(1, (5,) * 10, 2.25, 50.0)])
+    out = io.StringIO()
+    Console(file=out, width=100).print(methods_table(methods))
+    assert "FID (digits CNN, n=500), mean over 3 seeds" in out.getvalue()
+    assert "2.250 (n=64)" in next(x for x in out.getvalue().splitlines() if "trial 1" in x)
+    drawn = {}
+
+    def errorbar(_: object, x: list[float], y: list[float], **options: Any) -> None:
+        drawn[options["label"]] = (y, options["yerr"])
+
+    monkeypatch.setattr("matplotlib.axes.Axes.errorbar", errorbar)
+    plot_methods([methods], tmp_path / "methods.png")
+    assert drawn["full"] == ([2.0], [0.0])  # the search's seed, as the trial's
+    plot_methods([methods_of(rows)], tmp_path / "methods.png")
+    assert drawn["full"][0] == [pytest.approx(2.2)]
+    assert drawn["full"][1][0] > 0
 
 
 def test_a_failed_row_is_shown() -> None:
@@ -103,6 +128,6 @@ def test_the_picture_names_what_would_flatten_it(tmp_path: Path) -> None:
     slow = rival_of("tome-0.2", [2.0, 2.0, 2.0, 2.0], kind="tome")
     poor = rival_of("bad-1", [90.0, 90.0, 90.0, 90.0])
     ratios = {**RATIOS, "tome-0.2": 1.3, "bad-1": 0.5}
-    shown, left_out = _shown([methods_of([*ROWS, slow, poor], ratios)])
+    shown, left_out = _shown([methods_of([*ROWS, slow, poor], ratios)], held_out=True)
     assert {entry.name for entry in left_out} == {"tome-0.2", "bad-1"}
     assert {entry.name for entry in shown} == set(RATIOS)

@@ -41,6 +41,9 @@ class RivalRecord:
     """Digest of all that must agree for two values of FID to compare, at the search's seed."""
     qualities: tuple[SeedQuality, ...] = ()
     num_samples: int = 0
+    """Images at the search's seed."""
+    confirm_samples: int | None = None
+    """Images at each held-out seed; None means ``num_samples``."""
     features: str = ""
     audit_features: str | None = None
     decision_batch: int | None = None

@@ -89,6 +89,7 @@ def measured_record(
         protocol=bench.protocol(seed=settings.seed, num_samples=settings.num_samples),
         qualities=qualities,
         num_samples=settings.num_samples,
+        confirm_samples=settings.confirm_samples,
         features=bench.extractor.name,
         audit_features=None if bench.auditor is None else bench.auditor.extractor.name,
         reference_std=bench.reference.pixel_std,
@@ -118,11 +119,13 @@ def _qualities(
     found: list[SeedQuality] = []
     runs: list[NetworkCall] = []
     for seed in (settings.seed, *settings.confirm_seeds_used):
+        is_held_out = seed != settings.seed
+        num_samples = settings.confirm_samples_used if is_held_out else settings.num_samples
         quality = bench.measure(
             row.net,
             method,
             seed=seed,
-            num_samples=settings.num_samples,
+            num_samples=num_samples,
             auditor=bench.auditor,
             solver=solver,
             observe=runs.append,

@@ -49,6 +49,25 @@ def test_differences_are_paired_by_held_out_seed() -> None:
     assert METHODS.entries[1].shown_fid == pytest.approx(3.1)
 
 
+def test_unequal_numbers_of_images_are_never_paired() -> None:
+    """Full depth has held-out seeds of 500 images, the trial none, and another row of 64."""
+    many = replace(ROWS[0], confirm_samples=500)
+    trials = [record_of(1, (5,) * 10, 2.2, 50.0)]
+    methods = methods_of([many, *ROWS[1:]], trials=trials)
+    full, steps = methods.entries[:2]
+    assert steps.against(full) is None
+    seeds = [replace(ROWS[2], training_seed=seed) for seed in (0, 1)]
+    assert methods_of([many, *seeds]).entries[1].against(full) is None
+    trial = next(entry for entry in methods.all() if entry.trial is not None)
+    assert trial.against(full) is None
+    rows = {row["name"]: row for row in methods.as_rows()}
+    counts = ("num_samples", "confirm_seeds", "confirm_samples")
+    assert [rows["full"][key] for key in counts] == [64, 3, 500]
+    assert [rows["trial 1"][key] for key in counts] == [64, 0, None]
+    assert rows["trial 1"]["fid_held_out"] is None
+    assert rows["full"]["fid_held_out"] == pytest.approx(2.2)
+
+
 def test_differences_are_over_training_seeds_where_there_are_two() -> None:
     seeds = [replace(ROWS[2], training_seed=seed) for seed in (0, 1)]
     worse = replace(seeds[1], qualities=ROWS[1].qualities)
