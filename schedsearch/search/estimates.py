@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from schedsearch.config.rival_rules import merged_recipe
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.latency_rounds import whole_runs
+from schedsearch.runs.methods.digests import maker_in
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
@@ -22,7 +23,6 @@ from schedsearch.settings.rivals import (
     StepsRival,
 )
 from schedsearch.settings.rows import calibrates, entry_of
-from schedsearch.workers.rivals.digests import maker_in
 from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
 from schedsearch.workers.start_check import CHECK_SEEDS, FIT_IMAGES
 

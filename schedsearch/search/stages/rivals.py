@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from schedsearch.config.rival_rules import merged_recipe
 from schedsearch.formatting import rounded
+from schedsearch.runs.methods.digests import digest_of, entry_in, maker_in, rivals_in
 from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.search.stages.queue import JobQueue
 from schedsearch.workers.jobs import Done, Failed, Job, NetworkJob, RowJob
-from schedsearch.workers.rivals.digests import digest_of, entry_in, maker_in, rivals_in
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder

@@ -14,6 +14,7 @@ from schedsearch.methods.exits.freeze import share_explained_by_time
 from schedsearch.methods.kinds import build_method
 from schedsearch.methods.loading import ADDS_WEIGHTS, build_solver_for
 from schedsearch.protocols import ObservedCall
+from schedsearch.runs.methods.digests import decision_batch_in, digest_of
 from schedsearch.runs.methods.records import RivalRecord, SeedQuality
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.plan import PLAN
@@ -24,7 +25,6 @@ from schedsearch.workers.rivals.account import (
     numbers_in,
     share_of_blocks,
 )
-from schedsearch.workers.rivals.digests import decision_batch_in, digest_of
 from schedsearch.workers.trial import versions
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from driving import settings_of
 
+from schedsearch.runs.methods.digests import decision_batch_in, digest_of, rivals_in
 from schedsearch.settings import StudySettings
 from schedsearch.settings.rows import rows_of
-from schedsearch.workers.rivals.digests import decision_batch_in, digest_of, rivals_in
 
 TRAINER = "trainers.layerwise:LayerwiseTrainer"
 SETTINGS = settings_of(
