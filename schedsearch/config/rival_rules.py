@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
+from schedsearch.config.backbone_rules import num_blocks_of, num_exit_blocks_of, shipped_family
 from schedsearch.config.paths import why_not_importable
 from schedsearch.config.solver_rules import draws_noise, solver_mistakes
 from schedsearch.config.warm_starts import TWIN_OF, WARM_START, twin_row
@@ -128,7 +128,7 @@ def rivals_fit(
         elif isinstance(entry, PrunedRival | SmallRival) and num_blocks is not None:
             yield from _is_smaller(at, entry, num_blocks)
         elif isinstance(entry, TokenMergingRival):
-            yield from _has_blocks(f"{at}.blocks", entry, backbone, num_blocks)
+            yield from _has_blocks(f"{at}.blocks", entry, num_blocks_of(backbone))
         elif isinstance(entry, StitchRival):
             yield from _has_small(f"{at}.small", entry, rows, rivals)
 
@@ -293,13 +293,8 @@ def _is_smaller(at: str, entry: PrunedRival | SmallRival, num_blocks: int) -> It
             yield f"{at}.depth.{index}", reason, None
 
 
-def _has_blocks(
-    at: str, entry: TokenMergingRival, backbone: BackboneSettings, num_exit_blocks: int | None
-) -> Iterator[Mistake]:
-    if entry.blocks == "all" or num_exit_blocks is None:
-        return
-    total = num_exit_blocks * 2 + 1 if shipped_family(backbone) == "uvit" else num_exit_blocks
-    if int(entry.blocks[1:]) > total:
+def _has_blocks(at: str, entry: TokenMergingRival, total: int | None) -> Iterator[Mistake]:
+    if total is not None and entry.blocks != "all" and int(entry.blocks[1:]) > total:
         yield at, f"the network has {total} blocks, got {entry.blocks}", None
 
 

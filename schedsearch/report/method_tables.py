@@ -40,7 +40,7 @@ def methods_table(results: MethodResults, shown: Sequence[MethodEntry] | None = 
         table.add_row(
             entry.name,
             time_of(entry),
-            f"{entry.share:.0%}",
+            "-" if entry.share is None else f"{entry.share:.0%}",
             macs_of(entry),
             fid_of(entry, num_samples),
             Text(_difference(difference), style=_style(difference)),
@@ -66,7 +66,7 @@ def methods_markdown(results: MethodResults) -> str:
         cells = [
             entry.name,
             time_of(entry),
-            f"{entry.share:.2f}",
+            "-" if entry.share is None else f"{entry.share:.2f}",
             macs_of(entry),
             fid_of(entry, num_samples),
             _difference(None if full is None else entry.against(full)),

@@ -146,7 +146,7 @@ def show_pick(args: argparse.Namespace) -> int:
             print(f"method:       {name} ({method.method})")
             print(f"FID:          {method.fid:.4f} ({record.features}, n={record.num_samples})")
             print(
-                f"latency:      {method.latency_ms:.2f} ms per batch, {method.share:.0%} of blocks"
+                f"latency:      {method.latency_ms:.2f} ms per batch, {record.share:.0%} of blocks"
             )
             print(f"why:          {why}")
             print(f"export:       {export} --method {for_shell(name)} -o method.yaml")

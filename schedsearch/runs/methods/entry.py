@@ -35,8 +35,8 @@ class MethodEntry:
     p95_ms: float | None = None
     ratio: float | None = None
     """Time as a share of full depth's."""
-    share: float = 1.0
-    """Blocks run / all blocks."""
+    share: float | None = 1.0
+    """Blocks run / all blocks; None for a schedule of a custom network without a row."""
 
     @property
     def first(self) -> RivalRecord:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from schedsearch.config.backbone_rules import num_blocks_of, num_exit_blocks_of
 from schedsearch.exceptions import ConfigError, NoResultError
 from schedsearch.pareto import non_dominated
 from schedsearch.runs.front_files import rows_as
@@ -98,12 +99,10 @@ class MethodResults:
     def searched(self) -> list[MethodEntry]:
         """Schedules of the search's front that have no row of the same name."""
         names = {entry.name for entry in self.entries}
-        report = self.run.latency
         found = []
         for trial in self.run.front():
             if trial.title in names:
                 continue
-            visits = () if report is None else report.visits
             found.append(
                 MethodEntry(
                     name=trial.title,
@@ -113,7 +112,7 @@ class MethodResults:
                     ms=trial.latency.ms,
                     half_width_ms=trial.latency.half_width_ms,
                     ratio=1.0 - trial.latency.acceleration,
-                    share=_share_of(trial.depths, visits, self._full_depth()),
+                    share=self._share_of(trial.depths),
                 )
             )
         return found
@@ -168,9 +167,15 @@ class MethodResults:
             return report.full_measured_ms
         return statistics.median(float(row["full_ms"]) for row in self._latency["rows"].values())
 
-    def _full_depth(self) -> int:
-        full = self.run.full()
-        return max(full.depths) if full is not None else self.run.settings.space.max_depth
+    def _share_of(self, depths: Sequence[int]) -> float | None:
+        """Blocks run / all blocks; None for a custom network, whose blocks are not known here."""
+        backbone, report = self.run.settings.backbone, self.run.latency
+        total, skippable = num_blocks_of(backbone), num_exit_blocks_of(backbone)
+        if total is None or skippable is None:
+            return None
+        visits = (() if report is None else report.visits) or [1] * len(depths)
+        skipped = sum(n * (skippable - d) for n, d in zip(visits, depths, strict=True))
+        return 1.0 - skipped / (total * sum(visits))
 
     def _entry(self, name: str, records: Sequence[RivalRecord]) -> MethodEntry:
         ordered = sorted(records, key=lambda r: -1 if r.training_seed is None else r.training_seed)
@@ -228,10 +233,3 @@ def check_comparable(results: Mapping[str, MethodResults]) -> None:
 
 def _images(decision_batch: int | None) -> str:
     return "each image by itself" if decision_batch is None else f"{decision_batch} images"
-
-
-def _share_of(depths: Sequence[int], visits: Sequence[int], full_depth: int) -> float:
-    """Exit blocks run / all exit blocks."""
-    counts = visits or [1] * len(depths)
-    run = sum(count * depth for count, depth in zip(counts, depths, strict=True))
-    return run / (full_depth * sum(counts))

@@ -5,14 +5,17 @@ import io
 from dataclasses import replace
 
 import pytest
-from driving import record_of
+from driving import record_of, settings_of
 from made_up_methods import FULL_MS, ROWS, latency_of, methods_of, rival_of
 
 from schedsearch.exceptions import ConfigError, NoResultError
+from schedsearch.runs.latency_file import LatencyReport
 from schedsearch.runs.methods.entry import method_row
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.runs.methods.results import MethodResults, check_comparable
 from schedsearch.runs.pick import pick
+from schedsearch.runs.results import RunResults
+from schedsearch.settings import BackboneSettings, StudySettings
 
 METHODS = methods_of()
 
@@ -113,6 +116,30 @@ def test_schedules_of_the_search_join_unless_a_row_has_their_name() -> None:
     row = method_row(joined["trial 1"], methods.full())
     assert (row["method"], row["trial"], row["depths"]) == ("schedule", 1, [5] * 10)
     assert joined["full"].trial is None
+
+
+def test_the_share_of_a_u_vit_counts_its_encoder() -> None:
+    """Depth 3 of 6 everywhere runs 10 of 13 blocks; the solver asks the last interval twice."""
+    uvit = {
+        "family": "uvit", "checkpoint": None,
+        "config": {
+            "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 64, "depth": 12,
+            "num_heads": 4,
+        },
+    }  # fmt: skip
+    settings = settings_of()
+    settings = replace(settings, backbone=BackboneSettings(**uvit))
+    trials = [record_of(1, (3,) * 10, 2.2, 50.0), record_of(2, (6,) * 9 + (0,), 2.1, 60.0)]
+    visits = (1,) * 9 + (2,)
+    report = LatencyReport(table={}, full_ms=100.0, visits=visits)
+
+    def shares(settings: StudySettings) -> list[float | None]:
+        run = RunResults(settings, trials, report, [])
+        return [entry.share for entry in MethodResults(run, [], latency_of({})).searched()]
+
+    assert shares(settings) == [pytest.approx(10 / 13), pytest.approx(1 - 2 * 6 / (13 * 11))]
+    custom = replace(settings, backbone=BackboneSettings(family="a.b:C"))
+    assert shares(custom) == [None, None]
 
 
 def test_rules_of_pick_hold_for_methods() -> None:
