@@ -113,10 +113,19 @@ def closing_lines(results: MethodResults, shown: str) -> list[str]:
         lines.append(f"Batches of {by_batch[0].first.decision_batch} decide together in {names}.")
     lines += [f"{e.name}: {e.first.note}." for e in results.entries if e.first.note]
     lines += [f"{record.name} failed: {record.failed}" for record in results.failed]
+    lines += left_out_lines(results)
     lines.append(f"picture: {shown}/methods/front.png")
     export = f"schedsearch export {for_shell(shown)} --method NAME"
     lines.append(f"next: {export} -o method.yaml --weights FILE")
     return lines
+
+
+def left_out_lines(results: MethodResults) -> list[str]:
+    """A sentence on rows that do not count; none where all do."""
+    if not results.left_out:
+        return []
+    names = ", ".join(results.left_out)
+    return [f"Left out, measured with other settings than the space has now: {names}."]
 
 
 def time_of(entry: MethodEntry) -> str:

@@ -14,6 +14,7 @@ from rich.console import Console
 from schedsearch.report.method_plot import plot_methods
 from schedsearch.report.method_tables import closing_lines, methods_markdown, methods_table
 from schedsearch.runs.methods.records import RivalRecord
+from schedsearch.runs.methods.results import MethodResults
 
 FAILED = RivalRecord(
     name="tome-0.4",
@@ -70,6 +71,14 @@ def test_a_failed_row_is_shown() -> None:
     assert "failed" in shown([*ROWS, FAILED])
     lines = closing_lines(methods_of([*ROWS, FAILED]), "runs/x")
     assert "tome-0.4 failed: ConfigError: an odd grid" in lines
+
+
+def test_rows_that_do_not_count_are_named_in_one_line() -> None:
+    methods = methods_of()
+    without = MethodResults(methods.run, ROWS, {}, ["flat-3", "calm-0.7", "calm-0.7"]).only([])
+    (line,) = (line for line in closing_lines(without, "runs/x") if "Left out" in line)
+    assert line.endswith("other settings than the space has now: flat-3, calm-0.7.")
+    assert not [line for line in closing_lines(methods, "runs/x") if "Left out" in line]
 
 
 def test_sentences_name_twins_notes_and_the_next_command() -> None:

@@ -102,7 +102,7 @@ def show_front(args: argparse.Namespace) -> int:
 def _show_all_methods(folder: RunFolder, form: str) -> None:
     """Print the front of all methods."""
     from schedsearch.report.console import result_console
-    from schedsearch.report.method_tables import methods_table
+    from schedsearch.report.method_tables import left_out_lines, methods_table
     from schedsearch.runs import front_files
     from schedsearch.runs.methods.entry import method_row
     from schedsearch.runs.methods.results import MethodResults
@@ -110,7 +110,10 @@ def _show_all_methods(folder: RunFolder, form: str) -> None:
     results = MethodResults.load(folder)
     front = results.require_front()
     if form == "table":
-        result_console().print(methods_table(results, front))
+        console = result_console()
+        console.print(methods_table(results, front))
+        for line in left_out_lines(results):
+            console.print(line, soft_wrap=True, highlight=False)
         return
     rows = [method_row(entry, results.full()) for entry in front]
     print(front_files.rows_as(form, rows), end="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -105,3 +105,8 @@ class RivalRecord:
             check_fields(SeedQuality, quality)
         check_line(line)
         return cls(**data, qualities=tuple(SeedQuality(**quality) for quality in qualities))
+
+
+def newest(records: Iterable[RivalRecord]) -> list[RivalRecord]:
+    """The last record of every row and training seed: the one whose files are there."""
+    return list({(record.name, record.training_seed): record for record in records}.values())

@@ -12,10 +12,11 @@ from schedsearch.config.backbone_rules import num_blocks_of, num_exit_blocks_of
 from schedsearch.exceptions import ConfigError, NoResultError
 from schedsearch.pareto import non_dominated
 from schedsearch.runs.front_files import rows_as
+from schedsearch.runs.methods.digests import current_records
 from schedsearch.runs.methods.entry import SEARCHED, MethodEntry, method_row
 from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.methods.latencies import read_latencies
-from schedsearch.runs.methods.records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord, newest
 from schedsearch.runs.results import RunResults
 from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rows import FULL, TWIN
@@ -31,32 +32,40 @@ class MethodResults:
         run: The search in the same folder; it may hold no trial.
         records: Rows; of equal rows the last.
         latency: Content of ``methods/latency.json``.
+        left_out: Names of rows that do not count.
     """
 
     def __init__(
-        self, run: RunResults, records: Sequence[RivalRecord], latency: Mapping[str, Any]
+        self,
+        run: RunResults,
+        records: Sequence[RivalRecord],
+        latency: Mapping[str, Any],
+        left_out: Sequence[str] = (),
     ) -> None:
         self.run = run
-        self._records = list(records)
+        self._records = newest(records)
         self._latency = latency
-        newest = {(r.name, r.training_seed): r for r in records}
-        self.failed = [r for r in newest.values() if r.failed is not None]
+        self.left_out = list(dict.fromkeys(left_out))
+        """Rows whose newest record was measured with other settings than the space has now."""
+        self.failed = [r for r in self._records if r.failed is not None]
         by_name: dict[str, list[RivalRecord]] = {}
-        for record in newest.values():
+        for record in self._records:
             if record.failed is None:
                 by_name.setdefault(record.name, []).append(record)
         self.entries = [self._entry(name, found) for name, found in by_name.items()]
 
     @classmethod
     def load(cls, folder: RunFolder) -> Self:
-        """Read a run folder.
+        """Read a run folder; rows count that were measured with their present settings.
 
         Raises:
             StorageError: If a file is damaged.
         """
         run = RunResults.load(folder)
-        records = MethodJournals(folder, run.settings).read()
-        return cls(run, records, read_latencies(folder))
+        records = newest(MethodJournals(folder, run.settings).read())
+        current = current_records(records, run.settings)
+        left_out = [record.name for record in records if record not in current]
+        return cls(run, current, read_latencies(folder), left_out)
 
     def only(self, names: Sequence[str]) -> Self:
         """The same with some entries or rows, and full depth; all where no name is given.
@@ -72,7 +81,7 @@ class MethodResults:
             )
         wanted = {FULL, *names}
         kept = [r for r in self._records if not names or {r.entry, r.name} & wanted]
-        return type(self)(self.run, kept, self._latency)
+        return type(self)(self.run, kept, self._latency, self.left_out)
 
     def latency_data(self, protocol: Mapping[str, Any]) -> dict[str, Any]:
         """The kept latencies of a protocol, to be added to."""
@@ -85,11 +94,16 @@ class MethodResults:
     @property
     def protocol(self) -> dict[str, Any]:
         """What must agree for methods of two runs to compare."""
-        first = next(iter(self.entries), None)
+        evaluation, report = self.run.settings.evaluation, self.run.latency
+        qualities = [entry.first.protocol for entry in self.entries]
+        qualities += [entry.evaluation.protocol for entry in self.run.entries]
+        latencies = [self._latency, {} if report is None else report.table]
+        latency = next((found for data in latencies if (found := data.get("protocol"))), None)
         return {
-            "quality": None if first is None else first.first.protocol,
-            "num_seeds": None if first is None else len(first.first.qualities),
-            "latency": self._latency.get("protocol"),
+            "quality": qualities[0] if qualities else None,
+            "num_seeds": 1 + evaluation.confirm_seeds,
+            "confirm_samples": evaluation.confirm_samples_used,
+            "latency": latency and {k: v for k, v in latency.items() if v != ""},
         }
 
     def full(self) -> MethodEntry | None:

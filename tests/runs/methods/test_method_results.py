@@ -3,6 +3,7 @@
 import csv
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from driving import record_of, settings_of
@@ -168,6 +169,31 @@ def test_unequal_protocols_do_not_compare() -> None:
     gpu = MethodResults(METHODS.run, ROWS, latency)
     with pytest.raises(ConfigError, match="latency protocol"):
         check_comparable({"a": METHODS, "b": gpu})
+
+
+def test_runs_without_rows_compare_by_the_protocol_of_their_trials() -> None:
+    def searched(protocol: str, **evaluation: Any) -> MethodResults:
+        trial = record_of(0, (10,) * 10, 2.0, 100.0, label="full")
+        assert trial.evaluation is not None
+        trial = replace(trial, evaluation=replace(trial.evaluation, protocol=protocol))
+        table = {"protocol": {"device": "cpu", "solver_options": ""}}
+        run = RunResults(
+            settings_of(evaluation=evaluation),
+            [trial],
+            LatencyReport(table=table, full_ms=1.0),
+            [],
+        )
+        return MethodResults(run, [], {})
+
+    same = searched("0123456789abcdef")
+    check_comparable({"a": same, "b": METHODS, "c": same})
+    for other, what in (
+        (searched("another"), "quality"),
+        (searched("0123456789abcdef", confirm_seeds=2), "num_seeds"),
+        (searched("0123456789abcdef", confirm_samples=9), "confirm_samples"),
+    ):
+        with pytest.raises(ConfigError, match=f"a and b differ in their {what} protocol"):
+            check_comparable({"a": same, "b": other})
 
 
 def test_a_record_survives_its_line() -> None:
