@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from schedsearch.config.backbone_rules import num_blocks_of, num_exit_blocks_of, shipped_family
@@ -41,7 +41,7 @@ from schedsearch.settings.rivals import (
     TokenMergingRival,
     UncertaintyRival,
 )
-from schedsearch.settings.rows import PRESETS, Row, rows_of
+from schedsearch.settings.rows import PRESETS, TWIN, Row, rows_of
 
 RIVALS = "rivals"
 
@@ -158,9 +158,15 @@ def steps_fit(
 def plans_fit(
     plan: PlanSettings | None, solver: SolverSettings, diffusion: DiffusionSettings
 ) -> Iterator[Mistake]:
-    """The solver takes the numbers of steps that plans are made for."""
-    if plan is not None:
-        yield from _plain_steps(f"{PLAN}.num_steps", plan, solver, diffusion)
+    """The solver takes the numbers of steps that plans are made for, each below its own."""
+    if plan is None:
+        return
+    at = f"{PLAN}.num_steps"
+    yield from _plain_steps(at, plan, solver, diffusion)
+    for index, num_steps in enumerate(plan.num_steps):
+        if num_steps >= solver.num_steps:
+            reason = f"must be below the solver's {solver.num_steps} steps, got {num_steps}"
+            yield f"{at}.{index}", reason, "remove it"
 
 
 def twins_exist(
@@ -182,6 +188,22 @@ def twins_exist(
             reason,
             nearest_or_list(entry, dynamic) if dynamic else remedy,
         )
+
+
+def rows_differ(rivals: Mapping[str, RivalSettings], presets: Iterable[str]) -> Iterator[Mistake]:
+    """Every row has a name of its own, since its folder is named so.
+
+    Args:
+        rivals: The section.
+        presets: Labels of the warm starts.
+    """
+    owners: dict[str, Row] = {}
+    for row in rows_of(rivals, {label: () for label in presets if label != FULL}):
+        for name in (row.name, row.name + TWIN) if row.dynamic else (row.name,):
+            owner = owners.setdefault(name, row)
+            if (owner.entry, owner.point) != (row.entry, row.point):
+                reason = f"its row {name} is also a row of {owner.entry}"
+                yield f"{RIVALS}.{row.entry}", reason, "rename the entry, or remove the point"
 
 
 def trainers_exist(rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:
@@ -288,7 +310,7 @@ def _is_trained(at: str, name: str, rivals: Mapping[str, RivalSettings]) -> Iter
 
 def _is_smaller(at: str, entry: PrunedRival | SmallRival, num_blocks: int) -> Iterator[Mistake]:
     for index, depth in enumerate(entry.depth):
-        if isinstance(entry, PrunedRival) and depth >= num_blocks:
+        if depth >= num_blocks:
             reason = f"must be below the {num_blocks} exit blocks of the backbone, got {depth}"
             yield f"{at}.depth.{index}", reason, None
 
