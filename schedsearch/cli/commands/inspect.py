@@ -128,6 +128,7 @@ def add_pick_arguments(parser: argparse.ArgumentParser) -> None:
 
 def show_pick(args: argparse.Namespace) -> int:
     """Print one trial or method off the front, and why it was chosen."""
+    from schedsearch.methods.method_file import read_method_file
     from schedsearch.runs.folder import METHOD_FILE
     from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.pick import pick
@@ -152,7 +153,10 @@ def show_pick(args: argparse.Namespace) -> int:
                 f"latency:      {method.latency_ms:.2f} ms per batch, {record.share:.0%} of blocks"
             )
             print(f"why:          {why}")
-            print(f"export:       {export} --method {for_shell(name)} -o method.yaml")
+            path = folder.method(name) / METHOD_FILE
+            weighty = path.is_file() and read_method_file(path).weights is not None
+            weights = " --weights method.safetensors" if weighty else ""
+            print(f"export:       {export} --method {for_shell(name)} -o method.yaml{weights}")
             return 0
         entry = method.trial
     else:
