@@ -25,6 +25,8 @@ class MethodEntry:
     """Its key in ``rivals``, or ``full``, ``presets`` or ``searched``."""
     method: str
     """Its kind: ``schedule``, ``steps``, ``uncertainty``, ..."""
+    run: str = ""
+    """Its run folder, where several are shown together."""
     records: tuple[RivalRecord, ...] = ()
     """One per training seed; empty for a schedule of the search."""
     trial: FrontEntry | None = None

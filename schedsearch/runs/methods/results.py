@@ -92,6 +92,16 @@ class MethodResults:
     # ---- views ----------------------------------------------------------------------------
 
     @property
+    def title(self) -> str:
+        """Name for people."""
+        return self.run.settings.name
+
+    @property
+    def parts(self) -> dict[str, MethodResults]:
+        """Itself, by the run that its entries name."""
+        return {"": self}
+
+    @property
     def protocol(self) -> dict[str, Any]:
         """What must agree for methods of two runs to compare."""
         evaluation, report = self.run.settings.evaluation, self.run.latency
@@ -215,35 +225,3 @@ class MethodResults:
             p95_ms=timed["p95_ms"] / timed["full_ms"] * self.full_ms,
             ratio=ratio,
         )
-
-
-def check_comparable(results: Mapping[str, MethodResults]) -> None:
-    """Refuse runs whose values mean different things.
-
-    Args:
-        results: Comparisons by the name of their folder.
-
-    Raises:
-        ConfigError: With what differs.
-    """
-    (first, ours), *others = results.items()
-    for name, theirs in others:
-        for key, value in ours.protocol.items():
-            if theirs.protocol[key] != value:
-                raise ConfigError(
-                    f"Methods compare by one protocol, but {first} and {name} differ in their "
-                    f"{key} protocol: {value} and {theirs.protocol[key]}. Measure both alike."
-                )
-        batches = {entry.name: entry.first.decision_batch for entry in theirs.entries}
-        for entry in ours.entries:
-            batch = entry.first.decision_batch
-            if (other := batches.get(entry.name, batch)) != batch:
-                raise ConfigError(
-                    f"Methods compare by one protocol, but {first} and {name} differ in the "
-                    f"decision batch of {entry.name}: {_images(batch)} and {_images(other)}. Use "
-                    "the same evaluation.batch_size and decide."
-                )
-
-
-def _images(decision_batch: int | None) -> str:
-    return "each image by itself" if decision_batch is None else f"{decision_batch} images"

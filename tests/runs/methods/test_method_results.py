@@ -12,8 +12,9 @@ from made_up_methods import FULL_MS, ROWS, latency_of, methods_of, rival_of
 from schedsearch.exceptions import ConfigError, NoResultError
 from schedsearch.runs.latency_file import LatencyReport
 from schedsearch.runs.methods.entry import method_row
+from schedsearch.runs.methods.joined import check_comparable
 from schedsearch.runs.methods.records import RivalRecord
-from schedsearch.runs.methods.results import MethodResults, check_comparable
+from schedsearch.runs.methods.results import MethodResults
 from schedsearch.runs.pick import pick
 from schedsearch.runs.results import RunResults
 from schedsearch.settings import BackboneSettings, StudySettings
