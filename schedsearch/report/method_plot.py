@@ -62,7 +62,7 @@ def plot_methods(results: MethodResults | JoinedMethods, path: Path) -> None:
         twin, base = key.endswith(TWIN), key.removesuffix(TWIN)
         colour = colour_of.get(base, "black")
         axes.errorbar(
-            [e.ratio for e in timed],
+            [e.ratio or 0.0 for e in timed],
             [_fid(e, held_out) for e in timed],
             yerr=[0.0 if bar is None else bar.half_width for bar in bars],
             label=None if twin else base,
