@@ -67,6 +67,11 @@ class DitArguments(_Shape):
         return self.depth
 
     @property
+    def num_blocks(self) -> int:
+        """All blocks."""
+        return self.depth
+
+    @property
     def predicts_variance(self) -> bool:
         """Whether the output holds a variance."""
         return self.learn_sigma
@@ -129,6 +134,11 @@ class UvitArguments(_Shape):
     def num_exit_blocks(self) -> int:
         """Blocks that a schedule may skip: those of the decoder."""
         return self.depth // 2
+
+    @property
+    def num_blocks(self) -> int:
+        """All blocks: encoder, middle and decoder."""
+        return 2 * self.num_exit_blocks + 1
 
     @property
     def real_classes(self) -> int:

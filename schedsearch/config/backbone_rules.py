@@ -49,6 +49,12 @@ def num_exit_blocks_of(backbone: BackboneSettings) -> int | None:
     return None if arguments is None else arguments.num_exit_blocks
 
 
+def num_blocks_of(backbone: BackboneSettings) -> int | None:
+    """All blocks of a network, encoder of a U-ViT included; None for a custom class."""
+    arguments = known_arguments(backbone)
+    return None if arguments is None else arguments.num_blocks
+
+
 def check_network(backbone: BackboneSettings, findings: Findings) -> bool:
     """Check the choice of the network and its arguments; return whether both are valid."""
     before = len(findings.problems)

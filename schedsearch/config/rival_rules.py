@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
+from schedsearch.config.backbone_rules import num_blocks_of, num_exit_blocks_of, shipped_family
 from schedsearch.config.paths import why_not_importable
 from schedsearch.config.solver_rules import draws_noise, solver_mistakes
 from schedsearch.config.warm_starts import TWIN_OF, WARM_START, twin_row
@@ -41,7 +41,7 @@ from schedsearch.settings.rivals import (
     TokenMergingRival,
     UncertaintyRival,
 )
-from schedsearch.settings.rows import PRESETS, Row, rows_of
+from schedsearch.settings.rows import PRESETS, TWIN, Row, rows_of
 
 RIVALS = "rivals"
 
@@ -128,7 +128,7 @@ def rivals_fit(
         elif isinstance(entry, PrunedRival | SmallRival) and num_blocks is not None:
             yield from _is_smaller(at, entry, num_blocks)
         elif isinstance(entry, TokenMergingRival):
-            yield from _has_blocks(f"{at}.blocks", entry, backbone, num_blocks)
+            yield from _has_blocks(f"{at}.blocks", entry, num_blocks_of(backbone))
         elif isinstance(entry, StitchRival):
             yield from _has_small(f"{at}.small", entry, rows, rivals)
 
@@ -158,9 +158,15 @@ def steps_fit(
 def plans_fit(
     plan: PlanSettings | None, solver: SolverSettings, diffusion: DiffusionSettings
 ) -> Iterator[Mistake]:
-    """The solver takes the numbers of steps that plans are made for."""
-    if plan is not None:
-        yield from _plain_steps(f"{PLAN}.num_steps", plan, solver, diffusion)
+    """The solver takes the numbers of steps that plans are made for, each below its own."""
+    if plan is None:
+        return
+    at = f"{PLAN}.num_steps"
+    yield from _plain_steps(at, plan, solver, diffusion)
+    for index, num_steps in enumerate(plan.num_steps):
+        if num_steps >= solver.num_steps:
+            reason = f"must be below the solver's {solver.num_steps} steps, got {num_steps}"
+            yield f"{at}.{index}", reason, "remove it"
 
 
 def twins_exist(
@@ -183,6 +189,22 @@ def twins_exist(
             reason,
             nearest_or_list(entry, dynamic) if dynamic else remedy,
         )
+
+
+def rows_differ(rivals: Mapping[str, RivalSettings], presets: Iterable[str]) -> Iterator[Mistake]:
+    """Every row has a name of its own, since its folder is named so.
+
+    Args:
+        rivals: The section.
+        presets: Labels of the warm starts.
+    """
+    owners: dict[str, Row] = {}
+    for row in rows_of(rivals, {label: () for label in presets if label != FULL}):
+        for name in (row.name, row.name + TWIN) if row.dynamic else (row.name,):
+            owner = owners.setdefault(name, row)
+            if (owner.entry, owner.point) != (row.entry, row.point):
+                reason = f"its row {name} is also a row of {owner.entry}"
+                yield f"{RIVALS}.{row.entry}", reason, "rename the entry, or remove the point"
 
 
 def trainers_exist(rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:
@@ -289,18 +311,13 @@ def _is_trained(at: str, name: str, rivals: Mapping[str, RivalSettings]) -> Iter
 
 def _is_smaller(at: str, entry: PrunedRival | SmallRival, num_blocks: int) -> Iterator[Mistake]:
     for index, depth in enumerate(entry.depth):
-        if isinstance(entry, PrunedRival) and depth >= num_blocks:
+        if depth >= num_blocks:
             reason = f"must be below the {num_blocks} exit blocks of the backbone, got {depth}"
             yield f"{at}.depth.{index}", reason, None
 
 
-def _has_blocks(
-    at: str, entry: TokenMergingRival, backbone: BackboneSettings, num_exit_blocks: int | None
-) -> Iterator[Mistake]:
-    if entry.blocks == "all" or num_exit_blocks is None:
-        return
-    total = num_exit_blocks * 2 + 1 if shipped_family(backbone) == "uvit" else num_exit_blocks
-    if int(entry.blocks[1:]) > total:
+def _has_blocks(at: str, entry: TokenMergingRival, total: int | None) -> Iterator[Mistake]:
+    if total is not None and entry.blocks != "all" and int(entry.blocks[1:]) > total:
         yield at, f"the network has {total} blocks, got {entry.blocks}", None
 
 

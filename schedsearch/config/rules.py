@@ -30,6 +30,7 @@ from schedsearch.config.rival_rules import (
     RIVALS,
     plans_fit,
     rivals_fit,
+    rows_differ,
     steps_fit,
     trainers_exist,
     twins_exist,
@@ -96,6 +97,8 @@ def _check_warm_starts(sections: Mapping[str, Any], findings: Findings, read_fil
         clock=sections["diffusion"].clock if "diffusion" in sections else None,
         read_files=read_files,
     )
+    if not findings.touches((RIVALS,)):
+        findings.add_all(rows_differ(sections[RIVALS], [start.label for start in starts]))
     if "search" in sections and not findings.touches((WARM_START,)):
         findings.add_all(number_of_trials(sections["search"], len(starts)))
 

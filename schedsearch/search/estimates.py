@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from schedsearch.config.rival_rules import merged_recipe
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.latency_rounds import whole_runs
+from schedsearch.runs.methods.digests import maker_in
 from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.stages.confirmation import FRONT_SHARE
 from schedsearch.search.stages.latency import CANDIDATES
@@ -22,7 +23,6 @@ from schedsearch.settings.rivals import (
     StepsRival,
 )
 from schedsearch.settings.rows import calibrates, entry_of
-from schedsearch.workers.rivals.digests import maker_in
 from schedsearch.workers.rivals.thresholds import CALIBRATION_SAMPLES, TIMED_BATCHES
 from schedsearch.workers.start_check import CHECK_SEEDS, FIT_IMAGES
 
@@ -130,8 +130,8 @@ def estimate_run(ready: Preflight) -> Estimate:
     num_searched = min(len(measured) - len(shares), FRONT_SIZE + CANDIDATES)
     chosen = [*shares.values(), *[searched] * num_searched]
     # Confirmation, and retraining of pairs.
-    num_samples = evaluation.confirm_samples or evaluation.num_samples
-    held_out = per_image * num_samples * num_calls * evaluation.confirm_seeds
+    num_images = evaluation.confirm_samples_used * evaluation.confirm_seeds
+    held_out = per_image * num_images * num_calls
     opponents = [searched] * len(presets)
     confirmed = [*shares.values(), *opponents, *[searched] * FRONT_SHARE]
     confirmation = held_out * sum(confirmed[:n_trials])
@@ -194,7 +194,9 @@ def estimate_comparison(ready: Preflight, rows: Sequence[Row]) -> ComparisonEsti
         * len(seeds_of(row, settings))
         for row in rows
     )
-    quality = measured * (1 + evaluation.confirm_seeds) * evaluation.num_samples * per_image
+    num_images = evaluation.num_samples
+    num_images += evaluation.confirm_seeds * evaluation.confirm_samples_used
+    quality = measured * num_images * per_image
     sought = sum(calibrates(entry_of(row, rivals)) for row in rows)
     calibration = sought * CALIBRATION_CALLS * CALIBRATION_SAMPLES * per_image
     timed = evaluation.latency_repeats * (1 + TIMED_BATCHES) * evaluation.latency_batch

@@ -68,6 +68,11 @@ class EvaluationSettings:
             yield "auditor", reason, "name another extractor, or remove the key"
 
     @property
+    def confirm_samples_used(self) -> int:
+        """Images of a held-out seed."""
+        return self.confirm_samples or self.num_samples
+
+    @property
     def confirm_seeds_used(self) -> range:
         """The held-out seeds of the trials' own weights."""
         return range(self.seed + 1, self.seed + 1 + self.confirm_seeds)

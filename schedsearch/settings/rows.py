@@ -70,7 +70,8 @@ def completed_rivals(
         found[name] = StepsRival(kind="steps", num_steps=tuple(steps))
     if not any(_has_flat(entry) for entry in found.values()):
         depth = max(1, round(FLAT_SHARE * num_blocks))
-        found["flat"] = ScheduleRival(kind="schedule", schedules=(f"flat-{depth}",))
+        name = "flat" if "flat" not in found else "plain_flat"
+        found[name] = ScheduleRival(kind="schedule", schedules=(f"flat-{depth}",))
     return found
 
 

@@ -159,6 +159,43 @@ def test_names_that_cannot_be_folders_or_are_taken(name: str) -> None:
     assert "cannot name an entry" in text
 
 
+@pytest.mark.parametrize(
+    ("rivals", "key", "row", "owner"),
+    [
+        ({"D4": {"kind": "schedule", "schedules": ["D4-DiT"]}}, "D4", "D4-DiT", "presets"),
+        ({"fu": {"kind": "schedule", "schedules": ["full"]}}, "fu", "full", "full"),
+        (
+            {
+                "flat": {"kind": "schedule", "schedules": ["flat-7"]},
+                "flat-7": {"kind": "schedule", "schedules": ["flat-7"]},
+            },
+            "flat-7", "flat-7", "flat",
+        ),
+        ({"flat": {"kind": "schedule", "schedules": ["flat-7", "7"]}}, "flat", "flat-7", "flat"),
+    ],
+)  # fmt: skip
+def test_two_rows_of_one_name(rivals: Any, key: str, row: str, owner: str) -> None:
+    """They would share a folder, and one would be lost."""
+    ((at, text),) = problems_of(rivals)
+    assert at == f"rivals.{key}"
+    assert text == (
+        f"its row {row} is also a row of {owner}; rename the entry, or remove the point"
+    )
+
+
+def test_a_smaller_network_has_fewer_blocks() -> None:
+    ((key, text),) = problems_of({"small": {"kind": "small", "depth": [8, 12]}})
+    assert key == "rivals.small.depth[1]"
+    assert "must be below the 10 exit blocks of the backbone, got 12" in text
+
+
+@pytest.mark.parametrize("num_steps", [3, 30])
+def test_plans_are_for_fewer_steps_than_the_solver_takes(num_steps: int) -> None:
+    ((key, text),) = problems_of({}, plan={"num_steps": [2, num_steps]})
+    assert key == "plan.num_steps[1]"
+    assert f"must be below the solver's 3 steps, got {num_steps}; remove it" in text
+
+
 def test_a_uvit_exit_that_does_not_exist() -> None:
     ((key, text),) = problems_of({"flat": {"kind": "schedule", "schedules": ["flat-3"]}}, **UVIT)
     assert key == "rivals.flat.schedules[0]"

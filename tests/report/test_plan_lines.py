@@ -53,8 +53,8 @@ def test_without_plans_nothing_is_said() -> None:
 
 def test_the_picture_is_wider_with_the_strips(tmp_path: Path) -> None:
     long = replace(PLAN, steps=("F", "R0", "G2", "M3", "X5") * 4)
-    plot_methods([methods_of()], tmp_path / "plain.png")
-    plot_methods([methods_of([*ROWS, long], WITH_PLAN)], tmp_path / "plans.png")
+    plot_methods(methods_of(), tmp_path / "plain.png")
+    plot_methods(methods_of([*ROWS, long], WITH_PLAN), tmp_path / "plans.png")
     plain, plans = (Image.open(tmp_path / name) for name in ("plain.png", "plans.png"))
     assert plans.width > plain.width
     colours = {colour for _, colour in plans.convert("RGB").getcolors(10**6) or []}

@@ -83,6 +83,13 @@ def test_a_comparison_counts_the_recipes_of_its_entries() -> None:
     assert found.networks == pytest.approx(IMAGE * 3 * 10 * 64 * 2)
 
 
+def test_held_out_seeds_of_rows_count_with_their_own_number_of_images() -> None:
+    ready = ready_of(rivals={"steps": {"kind": "steps", "num_steps": [3]}})
+    rows = [row for row in rows_of(rivals_in(ready.settings), {}) if row.name == "full"]
+    found = estimate_comparison(ready, rows)
+    assert found.rows == pytest.approx(IMAGE * CALLS * (32 + 2 * 16))
+
+
 def test_shared_weights_are_tuned_once_and_trials_only_sample() -> None:
     own = estimate_run(ready_of(profile={"num_images": 11}))
     assert own.profile == pytest.approx(IMAGE * 10 * 11)  # all exits of an interval in one pass

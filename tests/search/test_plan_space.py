@@ -246,6 +246,14 @@ def test_impossible_plans_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_fewer_steps_of_any_entry_stand_beside_plans(tmp_path: Path) -> None:
+    rivals = {"fewer": SMALL["rivals"]["steps"], "flat": {"kind": "schedule", "schedules": ["5"]}}
+    done = plan(tmp_path, "--dry-run", rivals=rivals)
+    assert done.code == 0, done.err
+    assert "fewer-4" in done.out
+    assert "flat" not in done.out
+
+
 def test_a_run_killed_before_the_latencies_of_plans_measures_them(tmp_path: Path) -> None:
     space = write_space(
         tmp_path,

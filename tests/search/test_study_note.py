@@ -6,29 +6,40 @@ from typing import Any
 
 import pytest
 from driving import record_of, settings_of
-from made_up_methods import RATIOS, ROWS, latency_of
+from made_up_methods import ROWS, latency_of
 from optuna_dashboard._note import get_note_from_system_attrs
 from tiny_runs import run_cli, write_space
 
 from schedsearch.files.strict_json import to_document
 from schedsearch.report.method_tables import methods_note
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.methods.digests import digest_of, rivals_in
 from schedsearch.runs.results import RunResults
 from schedsearch.search.dashboard import TrialPublisher, _note
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
+from schedsearch.settings.rows import rows_of
 
 FRONT, METHODS = "## Pareto front of tiny", "## Methods of tiny"
 SPACE: dict[str, Any] = {
     "warm_start": ["full"],
+    "rivals": {"steps": {"kind": "steps", "num_steps": [2]}},
     "recipe": {"num_steps": 1, "batch_size": 16},
     "search": {"n_trials": 1},
 }
 
 
+SETTINGS = settings_of(rivals=SPACE["rivals"])
+(FEWER,) = (row for row in rows_of(rivals_in(SETTINGS), {}) if row.name == "steps-2")
+DIGEST = digest_of(SETTINGS, FEWER, None)
+RECORDS = [ROWS[0], replace(ROWS[1], name="steps-2", config_sha256=DIGEST)]
+LATENCY = latency_of({"full": 1.0, "steps-2": 0.6})
+LATENCY["digests"]["steps-2"] = DIGEST
+
+
 def compared(run: RunFolder, latency: dict[str, Any] | None) -> RunFolder:
     """What a comparison leaves in a run folder."""
     run.methods.mkdir(parents=True)
-    run.rivals_file.write_text("".join(row.to_json() + "\n" for row in ROWS))
+    run.rivals_file.write_text("".join(row.to_json() + "\n" for row in RECORDS))
     if latency is not None:
         run.method_latency_file.write_text(to_document(latency))
     run.methods_png.write_bytes(b"a picture")
@@ -43,13 +54,13 @@ def note_of(run: RunFolder) -> str:
 
 def test_a_search_keeps_the_methods_of_an_earlier_comparison(tmp_path: Path) -> None:
     space = write_space(tmp_path, **SPACE)
-    run = compared(RunFolder(tmp_path / "run"), latency_of(RATIOS))
+    run = compared(RunFolder(tmp_path / "run"), LATENCY)
     done = run_cli("run", space, "--output", run.root)
     assert done.code == 0, done.err
     note = note_of(run)
     assert note.index(FRONT) < note.index(METHODS) < note.index("![front](")
     assert "![methods](" in note
-    assert "| deediff-0.7 |" in note
+    assert "| steps-2 |" in note
 
 
 def publish(run: RunFolder, records: list[Any]) -> str:
@@ -69,7 +80,7 @@ def test_a_search_alone_has_its_front_alone(tmp_path: Path) -> None:
 
 
 def test_a_comparison_alone_has_its_methods_alone(tmp_path: Path) -> None:
-    note = publish(compared(RunFolder(tmp_path / "run"), latency_of(RATIOS)), [])
+    note = publish(compared(RunFolder(tmp_path / "run"), LATENCY), [])
     assert note.startswith(METHODS)
     assert "No trial is complete" not in note
 

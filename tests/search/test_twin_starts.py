@@ -12,11 +12,11 @@ from schedsearch.config import read_settings
 from schedsearch.exceptions import ConfigError
 from schedsearch.methods.method_file import MethodFile, write_method_file
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.methods.digests import digest_of
 from schedsearch.schedules.schedule_file import ScheduledBackbone
 from schedsearch.search.start import refuse_other_space
 from schedsearch.search.study.twins import measured_twins
 from schedsearch.settings.rows import rows_of
-from schedsearch.workers.rivals.digests import digest_of
 
 CALM = {
     "kind": "similarity",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from schedsearch.settings.rivals import (
     FittedStepsRival,
+    PrunedRival,
     ResidualCacheRival,
     ScheduleRival,
     SimilarityRival,
@@ -47,6 +48,14 @@ def test_an_own_entry_named_steps_stays_beside_plain_steps() -> None:
     assert found["plain_steps"] == StepsRival(kind="steps", num_steps=(15, 12, 10))
     names = [row.name for row in rows_of(found, {})]
     assert {"steps-12", "steps-9", "plain_steps-12"} <= set(names)
+
+
+def test_an_own_entry_named_flat_stays_beside_plain_flat() -> None:
+    own = {"flat": PrunedRival(kind="pruned", depth=(8,))}
+    found = completed_rivals(own, num_steps=20, num_blocks=10)
+    assert found["flat"] == own["flat"]
+    names = [row.name for row in rows_of(found, {})]
+    assert {"flat-8", "plain_flat-flat-7"} <= set(names)
 
 
 def test_rows_are_entries_at_points() -> None:

@@ -181,5 +181,5 @@ def _confirmation(settings: StudySettings) -> str:
     auditor = f", auditor {evaluation.auditor}" if evaluation.auditor else ""
     return (
         f"{evaluation.confirm_seeds} held-out seeds of "
-        f"{evaluation.confirm_samples or evaluation.num_samples} samples{retrained}{auditor}"
+        f"{evaluation.confirm_samples_used} samples{retrained}{auditor}"
     )

@@ -125,10 +125,10 @@ def measure_and_print(
             view,
             only=only,
             address=args.address,
-            draw=lambda results, path: plot_methods([results], path),
+            draw=plot_methods,
             methods_note=methods_note,
         )
-    print_methods([outcome.results], args, folder)
+    print_methods({folder.shown: outcome.results}, args)
     return int(outcome.exit_code)
 
 
@@ -159,39 +159,40 @@ def print_dry_run(settings: StudySettings, folder: RunFolder, only: Sequence[str
 
 def _show(args: argparse.Namespace) -> int:
     from schedsearch.runs.folder import RunFolder
-    from schedsearch.runs.methods.results import MethodResults, check_comparable
+    from schedsearch.runs.methods.results import MethodResults
 
     folders = [RunFolder.existing(target) for target in args.targets]
-    results = [MethodResults.load(folder).only(args.only) for folder in folders]
-    check_comparable({f.shown: r for f, r in zip(folders, results, strict=True)})
-    print_methods(results, args, folders[0])
+    print_methods({f.shown: MethodResults.load(f).only(args.only) for f in folders}, args)
     return 0
 
 
-def print_methods(
-    results: list[MethodResults], args: argparse.Namespace, folder: RunFolder
-) -> None:
-    """Print methods in the format asked for, and draw them if asked."""
-    import json
+def print_methods(parts: dict[str, MethodResults], args: argparse.Namespace) -> None:
+    """Print methods by run folder in the format asked for, and draw them if asked.
 
+    Raises:
+        ConfigError: If runs have unequal protocols.
+    """
     from schedsearch.files.targets import check_targets
     from schedsearch.report import method_tables
     from schedsearch.report.console import result_console
     from schedsearch.report.method_plot import plot_methods
+    from schedsearch.runs.front_files import rows_as
+    from schedsearch.runs.methods.joined import JoinedMethods
 
+    methods = JoinedMethods(parts)
     check_targets(args.plot)
     if args.plot is not None:
-        plot_methods(results, Path(args.plot))
-    if args.format == "json":
-        rows = [row for result in results for row in result.as_rows()]
-        print(json.dumps(rows, indent=2, allow_nan=False))
-    elif args.format == "csv":
-        print("".join(result.as_csv() for result in results), end="")
+        plot_methods(methods, Path(args.plot))
+    if args.format in ("json", "csv"):
+        print(rows_as(args.format, methods.as_rows()), end="")
     elif args.format == "markdown":
-        print("\n".join(method_tables.methods_markdown(result) for result in results))
+        print(method_tables.methods_markdown(methods))
     else:
         console = result_console()
-        for result in results:
-            console.print(method_tables.methods_table(result))
-            for line in method_tables.closing_lines(result, folder.shown):
-                console.print(line, soft_wrap=True, highlight=False)
+        console.print(method_tables.methods_table(methods))
+        lines = method_tables.front_lines(methods)
+        for run, part in parts.items():
+            lines += [f"{run}:"] if len(parts) > 1 else []
+            lines += method_tables.closing_lines(part, run)
+        for line in lines:
+            console.print(line, soft_wrap=True, highlight=False)

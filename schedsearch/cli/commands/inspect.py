@@ -102,7 +102,7 @@ def show_front(args: argparse.Namespace) -> int:
 def _show_all_methods(folder: RunFolder, form: str) -> None:
     """Print the front of all methods."""
     from schedsearch.report.console import result_console
-    from schedsearch.report.method_tables import methods_table
+    from schedsearch.report.method_tables import left_out_lines, methods_table
     from schedsearch.runs import front_files
     from schedsearch.runs.methods.entry import method_row
     from schedsearch.runs.methods.results import MethodResults
@@ -110,7 +110,10 @@ def _show_all_methods(folder: RunFolder, form: str) -> None:
     results = MethodResults.load(folder)
     front = results.require_front()
     if form == "table":
-        result_console().print(methods_table(results, front))
+        console = result_console()
+        console.print(methods_table(results, front))
+        for line in left_out_lines(results):
+            console.print(line, soft_wrap=True, highlight=False)
         return
     rows = [method_row(entry, results.full()) for entry in front]
     print(front_files.rows_as(form, rows), end="")
@@ -125,6 +128,7 @@ def add_pick_arguments(parser: argparse.ArgumentParser) -> None:
 
 def show_pick(args: argparse.Namespace) -> int:
     """Print one trial or method off the front, and why it was chosen."""
+    from schedsearch.methods.method_file import read_method_file
     from schedsearch.runs.folder import METHOD_FILE
     from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.pick import pick
@@ -146,10 +150,13 @@ def show_pick(args: argparse.Namespace) -> int:
             print(f"method:       {name} ({method.method})")
             print(f"FID:          {method.fid:.4f} ({record.features}, n={record.num_samples})")
             print(
-                f"latency:      {method.latency_ms:.2f} ms per batch, {method.share:.0%} of blocks"
+                f"latency:      {method.latency_ms:.2f} ms per batch, {record.share:.0%} of blocks"
             )
             print(f"why:          {why}")
-            print(f"export:       {export} --method {for_shell(name)} -o method.yaml")
+            path = folder.method(name) / METHOD_FILE
+            weighty = path.is_file() and read_method_file(path).weights is not None
+            weights = " --weights method.safetensors" if weighty else ""
+            print(f"export:       {export} --method {for_shell(name)} -o method.yaml{weights}")
             return 0
         entry = method.trial
     else:

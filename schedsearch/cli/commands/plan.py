@@ -11,10 +11,6 @@ from schedsearch.cli.commands.compare import (
     measure_and_print,
     print_dry_run,
 )
-from schedsearch.exceptions import ConfigError
-
-ROWS = ("plan", "steps")
-"""Entries that are measured: plans, and fewer solver steps beside them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +51,9 @@ def take_action(args: argparse.Namespace) -> int:
 
     from schedsearch.config import read_settings
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.methods.digests import rivals_in
     from schedsearch.settings.plan import PlanSettings
+    from schedsearch.settings.rivals import StepsRival
 
     settings = read_settings(args.space, args.overrides)
     plan = settings.plan or PlanSettings()
@@ -65,16 +63,16 @@ def take_action(args: argparse.Namespace) -> int:
             targets=tuple(dict.fromkeys(args.target_latency)),
             target_blocks=tuple(dict.fromkeys(args.target_blocks)),
         )
-    if too_many := [n for n in plan.num_steps if n >= settings.solver.num_steps]:
-        raise ConfigError(
-            f"plan.num_steps names numbers of steps below the solver's "
-            f"{settings.solver.num_steps}, got {too_many[0]}; leave it out."
-        )
     settings = dataclasses.replace(settings, plan=plan)
     folder = RunFolder(Path(args.output or f"runs/{settings.name}"))
+    only = [
+        name
+        for name, entry in rivals_in(settings).items()
+        if isinstance(entry, PlanSettings | StepsRival)
+    ]
     if args.dry_run:
-        return print_dry_run(settings, folder, ROWS)
-    return measure_and_print(settings, folder, args, only=ROWS)
+        return print_dry_run(settings, folder, only)
+    return measure_and_print(settings, folder, args, only=only)
 
 
 def _share(text: str) -> float:

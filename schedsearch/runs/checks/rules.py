@@ -49,7 +49,7 @@ def trial_rules(settings: StudySettings) -> Callable[[TrialRecord], None]:
 
 def confirmation_rules(settings: StudySettings) -> Callable[[ConfirmRecord], None]:
     """Rules for the lines of ``confirmation.jsonl``, in order; see :func:`trial_rules`."""
-    wanted = settings.evaluation.confirm_samples or settings.evaluation.num_samples
+    wanted = settings.evaluation.confirm_samples_used
     seen: set[tuple[int, int | None, int]] = set()
     first: list[ConfirmRecord] = []
 
@@ -82,11 +82,10 @@ def method_rules(settings: StudySettings) -> Callable[[RivalRecord], None]:
         if len({quality.seed for quality in record.qualities}) != len(record.qualities):
             raise ValueError("an evaluation seed stands there twice.")
         if record.qualities:
-            if record.num_samples != settings.evaluation.num_samples:
-                raise ValueError(
-                    f"num_samples is {record.num_samples}, not "
-                    f"{settings.evaluation.num_samples} as in the space."
-                )
+            for key in ("num_samples", "confirm_samples"):
+                ours, wanted = getattr(record, key), getattr(settings.evaluation, key)
+                if ours != wanted:
+                    raise ValueError(f"{key} is {ours}, not {wanted} as in the space.")
             _check_same("protocol", record, first)
 
     return check

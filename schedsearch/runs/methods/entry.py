@@ -25,6 +25,8 @@ class MethodEntry:
     """Its key in ``rivals``, or ``full``, ``presets`` or ``searched``."""
     method: str
     """Its kind: ``schedule``, ``steps``, ``uncertainty``, ..."""
+    run: str = ""
+    """Its run folder, where several are shown together."""
     records: tuple[RivalRecord, ...] = ()
     """One per training seed; empty for a schedule of the search."""
     trial: FrontEntry | None = None
@@ -35,8 +37,8 @@ class MethodEntry:
     p95_ms: float | None = None
     ratio: float | None = None
     """Time as a share of full depth's."""
-    share: float = 1.0
-    """Blocks run / all blocks."""
+    share: float | None = 1.0
+    """Blocks run / all blocks; None for a schedule of a custom network without a row."""
 
     @property
     def first(self) -> RivalRecord:
@@ -111,17 +113,47 @@ class MethodEntry:
         return statistics.fmean(fids.values()) if fids else self.fid
 
     @property
+    def features(self) -> str:
+        """Extractor behind its FIDs."""
+        return self.first.features if self.records else _trial(self).evaluation.features
+
+    @property
+    def num_samples(self) -> int:
+        """Images at the search's evaluation seed."""
+        return self.first.num_samples if self.records else _trial(self).evaluation.num_samples
+
+    @property
+    def shown_samples(self) -> int:
+        """Images of each seed behind ``shown_fid``; only equal numbers compare."""
+        if not self.records:
+            confirmed = _trial(self).confirmed
+            return confirmed[0].num_samples if confirmed else self.num_samples
+        return (self.num_held_out and self.first.confirm_samples) or self.num_samples
+
+    @property
     def audit_fid(self) -> float | None:
         """Mean FID by the auditor."""
         fids = self.fids(audit=True)
         return statistics.fmean(fids.values()) if fids else None
+
+    @property
+    def num_held_out(self) -> int:
+        """Held-out seeds; 0 where only the search's seed was measured."""
+        if not self.records:
+            return len(_trial(self).confirmed)
+        return len(self.first.qualities) - 1
 
     def _held_out(self) -> list[SeedQuality]:
         """Qualities of the held-out seeds, or the search's where there are none."""
         return [q for record in self.records for q in record.qualities[1:] or record.qualities]
 
     def against(self, other: MethodEntry) -> PairedDifference | None:
-        """FID(self) - FID(other), paired by training seed where there are two, else by seed."""
+        """FID(self) - FID(other), paired by training seed where there are two, else by seed.
+
+        None where there are no pairs, or the two were measured with unequal numbers of images.
+        """
+        if self.shown_samples != other.shown_samples:
+            return None
         seeds = [record.training_seed for record in self.records]
         if len(self.records) > 1 and None not in seeds:
             ours = {int(seed or 0): _mean(r) for seed, r in zip(seeds, self.records, strict=True)}
@@ -143,14 +175,16 @@ def method_row(entry: MethodEntry, full: MethodEntry | None) -> dict[str, Any]:
         "depths": None if trial is None else list(trial.depths),
         **({} if trial is None else edges_row(trial)),
         "fid": entry.fid,
-        "fid_held_out": entry.shown_fid,
+        "fid_held_out": entry.shown_fid if entry.num_held_out else None,
         "fid_ci95": None if found is None else list(found.ci95),
         "fid_over_full": None if difference is None else difference.mean,
         "fid_over_full_half_width": None if difference is None else difference.half_width,
         "fid_audit": entry.audit_fid,
         **asdict(entry.judges),
-        "num_samples": record.num_samples if record else _trial(entry).evaluation.num_samples,
-        "features": record.features if record else _trial(entry).evaluation.features,
+        "num_samples": entry.num_samples,
+        "confirm_seeds": entry.num_held_out,
+        "confirm_samples": entry.shown_samples if entry.num_held_out else None,
+        "features": entry.features,
         "decision_batch": None if record is None else record.decision_batch,
         "latency_ms": entry.ms,
         "latency_half_width_ms": entry.half_width_ms,

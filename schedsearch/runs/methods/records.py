@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -41,6 +41,9 @@ class RivalRecord:
     """Digest of all that must agree for two values of FID to compare, at the search's seed."""
     qualities: tuple[SeedQuality, ...] = ()
     num_samples: int = 0
+    """Images at the search's seed."""
+    confirm_samples: int | None = None
+    """Images at each held-out seed; None means ``num_samples``."""
     features: str = ""
     audit_features: str | None = None
     decision_batch: int | None = None
@@ -102,3 +105,8 @@ class RivalRecord:
             check_fields(SeedQuality, quality)
         check_line(line)
         return cls(**data, qualities=tuple(SeedQuality(**quality) for quality in qualities))
+
+
+def newest(records: Iterable[RivalRecord]) -> list[RivalRecord]:
+    """The last record of every row and training seed: the one whose files are there."""
+    return list({(record.name, record.training_seed): record for record in records}.values())

@@ -8,13 +8,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from schedsearch.config.backbone_rules import num_blocks_of, num_exit_blocks_of
 from schedsearch.exceptions import ConfigError, NoResultError
 from schedsearch.pareto import non_dominated
 from schedsearch.runs.front_files import rows_as
+from schedsearch.runs.methods.digests import current_records
 from schedsearch.runs.methods.entry import SEARCHED, MethodEntry, method_row
 from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.methods.latencies import read_latencies
-from schedsearch.runs.methods.records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord, newest
 from schedsearch.runs.results import RunResults
 from schedsearch.settings.plan import PLAN
 from schedsearch.settings.rows import FULL, TWIN
@@ -30,32 +32,40 @@ class MethodResults:
         run: The search in the same folder; it may hold no trial.
         records: Rows; of equal rows the last.
         latency: Content of ``methods/latency.json``.
+        left_out: Names of rows that do not count.
     """
 
     def __init__(
-        self, run: RunResults, records: Sequence[RivalRecord], latency: Mapping[str, Any]
+        self,
+        run: RunResults,
+        records: Sequence[RivalRecord],
+        latency: Mapping[str, Any],
+        left_out: Sequence[str] = (),
     ) -> None:
         self.run = run
-        self._records = list(records)
+        self._records = newest(records)
         self._latency = latency
-        newest = {(r.name, r.training_seed): r for r in records}
-        self.failed = [r for r in newest.values() if r.failed is not None]
+        self.left_out = list(dict.fromkeys(left_out))
+        """Rows whose newest record was measured with other settings than the space has now."""
+        self.failed = [r for r in self._records if r.failed is not None]
         by_name: dict[str, list[RivalRecord]] = {}
-        for record in newest.values():
+        for record in self._records:
             if record.failed is None:
                 by_name.setdefault(record.name, []).append(record)
         self.entries = [self._entry(name, found) for name, found in by_name.items()]
 
     @classmethod
     def load(cls, folder: RunFolder) -> Self:
-        """Read a run folder.
+        """Read a run folder; rows count that were measured with their present settings.
 
         Raises:
             StorageError: If a file is damaged.
         """
         run = RunResults.load(folder)
-        records = MethodJournals(folder, run.settings).read()
-        return cls(run, records, read_latencies(folder))
+        records = newest(MethodJournals(folder, run.settings).read())
+        current = current_records(records, run.settings)
+        left_out = [record.name for record in records if record not in current]
+        return cls(run, current, read_latencies(folder), left_out)
 
     def only(self, names: Sequence[str]) -> Self:
         """The same with some entries or rows, and full depth; all where no name is given.
@@ -71,7 +81,7 @@ class MethodResults:
             )
         wanted = {FULL, *names}
         kept = [r for r in self._records if not names or {r.entry, r.name} & wanted]
-        return type(self)(self.run, kept, self._latency)
+        return type(self)(self.run, kept, self._latency, self.left_out)
 
     def latency_data(self, protocol: Mapping[str, Any]) -> dict[str, Any]:
         """The kept latencies of a protocol, to be added to."""
@@ -82,13 +92,28 @@ class MethodResults:
     # ---- views ----------------------------------------------------------------------------
 
     @property
+    def title(self) -> str:
+        """Name for people."""
+        return self.run.settings.name
+
+    @property
+    def parts(self) -> dict[str, MethodResults]:
+        """Itself, by the run that its entries name."""
+        return {"": self}
+
+    @property
     def protocol(self) -> dict[str, Any]:
         """What must agree for methods of two runs to compare."""
-        first = next(iter(self.entries), None)
+        evaluation, report = self.run.settings.evaluation, self.run.latency
+        qualities = [entry.first.protocol for entry in self.entries]
+        qualities += [entry.evaluation.protocol for entry in self.run.entries]
+        latencies = [self._latency, {} if report is None else report.table]
+        latency = next((found for data in latencies if (found := data.get("protocol"))), None)
         return {
-            "quality": None if first is None else first.first.protocol,
-            "num_seeds": None if first is None else len(first.first.qualities),
-            "latency": self._latency.get("protocol"),
+            "quality": qualities[0] if qualities else None,
+            "num_seeds": 1 + evaluation.confirm_seeds,
+            "confirm_samples": evaluation.confirm_samples_used,
+            "latency": latency and {k: v for k, v in latency.items() if v != ""},
         }
 
     def full(self) -> MethodEntry | None:
@@ -98,12 +123,10 @@ class MethodResults:
     def searched(self) -> list[MethodEntry]:
         """Schedules of the search's front that have no row of the same name."""
         names = {entry.name for entry in self.entries}
-        report = self.run.latency
         found = []
         for trial in self.run.front():
             if trial.title in names:
                 continue
-            visits = () if report is None else report.visits
             found.append(
                 MethodEntry(
                     name=trial.title,
@@ -113,7 +136,7 @@ class MethodResults:
                     ms=trial.latency.ms,
                     half_width_ms=trial.latency.half_width_ms,
                     ratio=1.0 - trial.latency.acceleration,
-                    share=_share_of(trial.depths, visits, self._full_depth()),
+                    share=self._share_of(trial.depths),
                 )
             )
         return found
@@ -168,9 +191,15 @@ class MethodResults:
             return report.full_measured_ms
         return statistics.median(float(row["full_ms"]) for row in self._latency["rows"].values())
 
-    def _full_depth(self) -> int:
-        full = self.run.full()
-        return max(full.depths) if full is not None else self.run.settings.space.max_depth
+    def _share_of(self, depths: Sequence[int]) -> float | None:
+        """Blocks run / all blocks; None for a custom network, whose blocks are not known here."""
+        backbone, report = self.run.settings.backbone, self.run.latency
+        total, skippable = num_blocks_of(backbone), num_exit_blocks_of(backbone)
+        if total is None or skippable is None:
+            return None
+        visits = (() if report is None else report.visits) or [1] * len(depths)
+        skipped = sum(n * (skippable - d) for n, d in zip(visits, depths, strict=True))
+        return 1.0 - skipped / (total * sum(visits))
 
     def _entry(self, name: str, records: Sequence[RivalRecord]) -> MethodEntry:
         ordered = sorted(records, key=lambda r: -1 if r.training_seed is None else r.training_seed)
@@ -196,42 +225,3 @@ class MethodResults:
             p95_ms=timed["p95_ms"] / timed["full_ms"] * self.full_ms,
             ratio=ratio,
         )
-
-
-def check_comparable(results: Mapping[str, MethodResults]) -> None:
-    """Refuse runs whose values mean different things.
-
-    Args:
-        results: Comparisons by the name of their folder.
-
-    Raises:
-        ConfigError: With what differs.
-    """
-    (first, ours), *others = results.items()
-    for name, theirs in others:
-        for key, value in ours.protocol.items():
-            if theirs.protocol[key] != value:
-                raise ConfigError(
-                    f"Methods compare by one protocol, but {first} and {name} differ in their "
-                    f"{key} protocol: {value} and {theirs.protocol[key]}. Measure both alike."
-                )
-        batches = {entry.name: entry.first.decision_batch for entry in theirs.entries}
-        for entry in ours.entries:
-            batch = entry.first.decision_batch
-            if (other := batches.get(entry.name, batch)) != batch:
-                raise ConfigError(
-                    f"Methods compare by one protocol, but {first} and {name} differ in the "
-                    f"decision batch of {entry.name}: {_images(batch)} and {_images(other)}. Use "
-                    "the same evaluation.batch_size and decide."
-                )
-
-
-def _images(decision_batch: int | None) -> str:
-    return "each image by itself" if decision_batch is None else f"{decision_batch} images"
-
-
-def _share_of(depths: Sequence[int], visits: Sequence[int], full_depth: int) -> float:
-    """Exit blocks run / all exit blocks."""
-    counts = visits or [1] * len(depths)
-    run = sum(count * depth for count, depth in zip(counts, depths, strict=True))
-    return run / (full_depth * sum(counts))

@@ -76,7 +76,7 @@ def confirmation_jobs(results: RunResults, settings_text: str, folder: RunFolder
     """
     settings = results.settings
     evaluation = settings.evaluation
-    num_samples = evaluation.confirm_samples or evaluation.num_samples
+    num_samples = evaluation.confirm_samples_used
     common = {"settings": settings_text, "run_dir": str(folder.root)}
     done = {
         (record.number, record.training_seed, record.seed)

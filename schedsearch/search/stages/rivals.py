@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from schedsearch.config.rival_rules import merged_recipe
 from schedsearch.formatting import rounded
+from schedsearch.runs.methods.digests import digest_of, entry_in, maker_in, rivals_in
 from schedsearch.runs.methods.journals import MethodJournals
-from schedsearch.runs.methods.records import RivalRecord
+from schedsearch.runs.methods.records import RivalRecord, newest
 from schedsearch.search.stages.queue import JobQueue
+from schedsearch.settings.rows import TWIN
 from schedsearch.workers.jobs import Done, Failed, Job, NetworkJob, RowJob
-from schedsearch.workers.rivals.digests import digest_of, entry_in, maker_in, rivals_in
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -65,7 +66,7 @@ def row_jobs(
     run_dir: str,
     done: Sequence[RivalRecord],
 ) -> list[RowJob]:
-    """The rows that are not measured yet, or were with other settings.
+    """The rows that are not measured yet, or not with their twin, or with other settings.
 
     Args:
         rows: The rows wanted.
@@ -74,13 +75,15 @@ def row_jobs(
         run_dir: The run folder.
         done: What was recorded.
     """
-    known = {(r.name, r.training_seed, r.config_sha256) for r in done if r.failed is None}
+    known = {(r.name, r.training_seed, r.config_sha256) for r in newest(done) if r.failed is None}
     jobs = []
     seeds = {row.name: seeds_of(row, settings) for row in rows}
     for index in range(len(training_seeds(settings))):  # all rows with one seed, then the next
         for row in rows:
             for seed in seeds[row.name][index : index + 1]:
-                if (row.name, seed, digest_of(settings, row, seed)) not in known:
+                digest = digest_of(settings, row, seed)
+                names = (row.name, row.name + TWIN) if row.dynamic else (row.name,)
+                if not {(name, seed, digest) for name in names} <= known:
                     job = RowJob(
                         settings=settings_text, run_dir=run_dir, row=row, training_seed=seed
                     )

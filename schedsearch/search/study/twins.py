@@ -10,10 +10,10 @@ from schedsearch.formatting import for_shell
 from schedsearch.methods.loading import load_method
 from schedsearch.runs.checks.rules import method_rules
 from schedsearch.runs.journal import Journal
+from schedsearch.runs.methods.digests import digest_of, rivals_in
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.rows import TWIN, rows_of
-from schedsearch.workers.rivals.digests import digest_of, rivals_in
 from schedsearch.workers.rivals.row_files import METHOD
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ from schedsearch.methods.caches.router import (
     train_router,
 )
 from schedsearch.methods.kinds import CELLS, numbers_of
+from schedsearch.runs.methods.digests import family_in
 from schedsearch.settings.rivals import (
     BlockCacheRival,
     FittedStepsRival,
@@ -50,7 +51,6 @@ from schedsearch.settings.rivals import (
 )
 from schedsearch.workers.plans.choice import planned
 from schedsearch.workers.rivals.choices import record_runs
-from schedsearch.workers.rivals.digests import family_in
 from schedsearch.workers.rivals.fitted_steps import fitted_steps
 from schedsearch.workers.rivals.thresholds import Calibrated, at_point, threshold_of
 

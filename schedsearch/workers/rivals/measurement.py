@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from schedsearch.methods.method_file import write_method_file
 from schedsearch.methods.networks import build_network
 from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.methods.digests import entry_in
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.settings.rivals import StitchRival
 from schedsearch.workers.rivals.calibration import calibrated
-from schedsearch.workers.rivals.digests import entry_in
 from schedsearch.workers.rivals.networks import WEIGHTS, network_folder, open_network
 from schedsearch.workers.rivals.row_files import METHOD, link_file, method_file_of, row_folder
 from schedsearch.workers.rivals.row_record import OpenRow, measured_record

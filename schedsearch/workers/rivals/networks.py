@@ -17,6 +17,7 @@ from schedsearch.files.strict_json import read_document, to_document
 from schedsearch.methods.exits.with_adapters import WithAdapters
 from schedsearch.methods.networks import build_network
 from schedsearch.runs.folder import STATE_FILE, RunFolder
+from schedsearch.runs.methods.digests import entry_in, family_in, maker_in, network_digest_of
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.rivals import (
     PrunedRival,
@@ -30,7 +31,6 @@ from schedsearch.settings.rows import Row
 from schedsearch.workers.finetune import finetune
 from schedsearch.workers.progress import FileProgress
 from schedsearch.workers.rivals.choices import chosen_blocks, narrowed
-from schedsearch.workers.rivals.digests import entry_in, family_in, maker_in, network_digest_of
 from schedsearch.workers.start_check import fitted_adapters
 from schedsearch.workers.starts import early_exits_of
 from schedsearch.workers.workbench import open_workbench

@@ -14,6 +14,7 @@ from schedsearch.methods.exits.freeze import share_explained_by_time
 from schedsearch.methods.kinds import build_method
 from schedsearch.methods.loading import ADDS_WEIGHTS, build_solver_for
 from schedsearch.protocols import ObservedCall
+from schedsearch.runs.methods.digests import decision_batch_in, digest_of
 from schedsearch.runs.methods.records import RivalRecord, SeedQuality
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.plan import PLAN
@@ -25,7 +26,6 @@ from schedsearch.workers.rivals.account import (
     numbers_in,
     share_of_blocks,
 )
-from schedsearch.workers.rivals.digests import decision_batch_in, digest_of
 from schedsearch.workers.trial import versions
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def measured_record(
         protocol=bench.protocol(seed=settings.seed, num_samples=settings.num_samples),
         qualities=qualities,
         num_samples=settings.num_samples,
+        confirm_samples=settings.confirm_samples,
         features=bench.extractor.name,
         audit_features=None if bench.auditor is None else bench.auditor.extractor.name,
         reference_std=bench.reference.pixel_std,
@@ -121,11 +122,13 @@ def _qualities(
     found: list[SeedQuality] = []
     runs: list[NetworkCall] = []
     for seed in (settings.seed, *settings.confirm_seeds_used):
+        is_held_out = seed != settings.seed
+        num_samples = settings.confirm_samples_used if is_held_out else settings.num_samples
         quality = bench.measure(
             row.net,
             method,
             seed=seed,
-            num_samples=settings.num_samples,
+            num_samples=num_samples,
             auditor=bench.auditor,
             solver=solver,
             observe=runs.append,

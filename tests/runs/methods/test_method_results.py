@@ -3,16 +3,21 @@
 import csv
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from driving import record_of
+from driving import record_of, settings_of
 from made_up_methods import FULL_MS, ROWS, latency_of, methods_of, rival_of
 
 from schedsearch.exceptions import ConfigError, NoResultError
+from schedsearch.runs.latency_file import LatencyReport
 from schedsearch.runs.methods.entry import method_row
+from schedsearch.runs.methods.joined import check_comparable
 from schedsearch.runs.methods.records import RivalRecord
-from schedsearch.runs.methods.results import MethodResults, check_comparable
+from schedsearch.runs.methods.results import MethodResults
 from schedsearch.runs.pick import pick
+from schedsearch.runs.results import RunResults
+from schedsearch.settings import BackboneSettings, StudySettings
 
 METHODS = methods_of()
 
@@ -47,6 +52,25 @@ def test_differences_are_paired_by_held_out_seed() -> None:
     assert found.half_width == pytest.approx(0.0, abs=1e-9)
     assert METHODS.entries[1].fid == 3.0
     assert METHODS.entries[1].shown_fid == pytest.approx(3.1)
+
+
+def test_unequal_numbers_of_images_are_never_paired() -> None:
+    """Full depth has held-out seeds of 500 images, the trial none, and another row of 64."""
+    many = replace(ROWS[0], confirm_samples=500)
+    trials = [record_of(1, (5,) * 10, 2.2, 50.0)]
+    methods = methods_of([many, *ROWS[1:]], trials=trials)
+    full, steps = methods.entries[:2]
+    assert steps.against(full) is None
+    seeds = [replace(ROWS[2], training_seed=seed) for seed in (0, 1)]
+    assert methods_of([many, *seeds]).entries[1].against(full) is None
+    trial = next(entry for entry in methods.all() if entry.trial is not None)
+    assert trial.against(full) is None
+    rows = {row["name"]: row for row in methods.as_rows()}
+    counts = ("num_samples", "confirm_seeds", "confirm_samples")
+    assert [rows["full"][key] for key in counts] == [64, 3, 500]
+    assert [rows["trial 1"][key] for key in counts] == [64, 0, None]
+    assert rows["trial 1"]["fid_held_out"] is None
+    assert rows["full"]["fid_held_out"] == pytest.approx(2.2)
 
 
 def test_differences_are_over_training_seeds_where_there_are_two() -> None:
@@ -96,6 +120,30 @@ def test_schedules_of_the_search_join_unless_a_row_has_their_name() -> None:
     assert joined["full"].trial is None
 
 
+def test_the_share_of_a_u_vit_counts_its_encoder() -> None:
+    """Depth 3 of 6 everywhere runs 10 of 13 blocks; the solver asks the last interval twice."""
+    uvit = {
+        "family": "uvit", "checkpoint": None,
+        "config": {
+            "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 64, "depth": 12,
+            "num_heads": 4,
+        },
+    }  # fmt: skip
+    settings = settings_of()
+    settings = replace(settings, backbone=BackboneSettings(**uvit))
+    trials = [record_of(1, (3,) * 10, 2.2, 50.0), record_of(2, (6,) * 9 + (0,), 2.1, 60.0)]
+    visits = (1,) * 9 + (2,)
+    report = LatencyReport(table={}, full_ms=100.0, visits=visits)
+
+    def shares(settings: StudySettings) -> list[float | None]:
+        run = RunResults(settings, trials, report, [])
+        return [entry.share for entry in MethodResults(run, [], latency_of({})).searched()]
+
+    assert shares(settings) == [pytest.approx(10 / 13), pytest.approx(1 - 2 * 6 / (13 * 11))]
+    custom = replace(settings, backbone=BackboneSettings(family="a.b:C"))
+    assert shares(custom) == [None, None]
+
+
 def test_rules_of_pick_hold_for_methods() -> None:
     found, why = pick(METHODS.require_front(), METHODS.full(), max_latency_ms=65.0)
     assert (found.name, "of 1 points" in why) == ("steps-12", True)
@@ -122,6 +170,31 @@ def test_unequal_protocols_do_not_compare() -> None:
     gpu = MethodResults(METHODS.run, ROWS, latency)
     with pytest.raises(ConfigError, match="latency protocol"):
         check_comparable({"a": METHODS, "b": gpu})
+
+
+def test_runs_without_rows_compare_by_the_protocol_of_their_trials() -> None:
+    def searched(protocol: str, **evaluation: Any) -> MethodResults:
+        trial = record_of(0, (10,) * 10, 2.0, 100.0, label="full")
+        assert trial.evaluation is not None
+        trial = replace(trial, evaluation=replace(trial.evaluation, protocol=protocol))
+        table = {"protocol": {"device": "cpu", "solver_options": ""}}
+        run = RunResults(
+            settings_of(evaluation=evaluation),
+            [trial],
+            LatencyReport(table=table, full_ms=1.0),
+            [],
+        )
+        return MethodResults(run, [], {})
+
+    same = searched("0123456789abcdef")
+    check_comparable({"a": same, "b": METHODS, "c": same})
+    for other, what in (
+        (searched("another"), "quality"),
+        (searched("0123456789abcdef", confirm_seeds=2), "num_seeds"),
+        (searched("0123456789abcdef", confirm_samples=9), "confirm_samples"),
+    ):
+        with pytest.raises(ConfigError, match=f"a and b differ in their {what} protocol"):
+            check_comparable({"a": same, "b": other})
 
 
 def test_a_record_survives_its_line() -> None:

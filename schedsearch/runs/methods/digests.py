@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from schedsearch.config.backbone_rules import num_exit_blocks_of, shipped_family
+from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.settings import StudySettings
-from schedsearch.settings.plan import PLAN
+from schedsearch.settings.plan import PLAN, PlanSettings
 from schedsearch.settings.rivals import RivalSettings, StitchRival
 from schedsearch.settings.rows import (
+    FULL,
+    PRESETS,
+    TWIN,
     Row,
     completed_rivals,
     decides_by_batch,
@@ -75,6 +80,28 @@ def digest_of(settings: StudySettings, row: Row, training_seed: int | None) -> s
     if (batch := decision_batch_in(settings, row)) is not None:
         behind["decision_batch"] = batch
     return _digest(behind)
+
+
+def current_records(records: Sequence[RivalRecord], settings: StudySettings) -> list[RivalRecord]:
+    """The records that were measured with the present settings of their row.
+
+    A target of ``schedsearch plan`` counts although the space does not name it.
+    """
+    settings = replace(settings, plan=settings.plan or PlanSettings())
+    rows = {row.name: row for row in rows_of(rivals_in(settings), {})}
+
+    def is_current(record: RivalRecord) -> bool:
+        if record.entry in (FULL, PRESETS):  # these belong to the run folder
+            return True
+        row = rows.get(record.name) or rows.get(record.name.removesuffix(TWIN))
+        if record.entry == PLAN:
+            point = record.name.removeprefix(f"{PLAN}-")
+            row = Row(name=record.name, entry=PLAN, point=point)
+        if row is None or row.entry != record.entry:
+            return False
+        return record.config_sha256 == digest_of(settings, row, record.training_seed)
+
+    return [record for record in records if is_current(record)]
 
 
 def network_digest_of(settings: StudySettings, maker: Row, training_seed: int | None) -> str:
