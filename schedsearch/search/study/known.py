@@ -79,12 +79,16 @@ class FinishedTrials:
         self._distinct = distinct
         self._records: list[TrialRecord] = []
         self._complete: dict[Key, TrialRecord] = {}
+        self._failed: set[Key] = set()
 
     def add(self, record: TrialRecord) -> None:
         """Note a trial that ended; the first result of a schedule is the one that counts."""
         self._records.append(record)
+        key = self._distinct.key(record.schedule)
         if record.complete:
-            self._complete.setdefault(self._distinct.key(record.schedule), record)
+            self._complete.setdefault(key, record)
+        else:
+            self._failed.add(key)
 
     @property
     def records(self) -> Sequence[TrialRecord]:
@@ -99,16 +103,12 @@ class FinishedTrials:
     @property
     def num_failed(self) -> int:
         """Different schedules that ended without a result and got none later."""
-        return len(self.failed_keys() - self._complete.keys())
+        return len(self._failed - self._complete.keys())
 
     def result_of(self, key: Key) -> TrialRecord | None:
         """The complete record of a schedule."""
         return self._complete.get(key)
 
-    def failed_keys(self) -> set[Key]:
-        """Schedules of which an attempt ended without a result."""
-        return {self._distinct.key(r.schedule) for r in self._records if not r.complete}
-
     def keys(self, running: Iterable[Key] = ()) -> set[Key]:
         """Schedules that are not new: complete, failed, and those that run."""
-        return self.failed_keys() | self._complete.keys() | set(running)
+        return self._failed | self._complete.keys() | set(running)
