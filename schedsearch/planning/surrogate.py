@@ -24,7 +24,7 @@ from schedsearch.schedules.space import SearchSpace
 WORST_GAP = float(np.log(10.0))
 """Largest log FID above the best; failed schedules are clipped to it."""
 
-MOST_TRIALS = 500
+MOST_TRIALS = 1000
 """Trials of a fit, whose time is cubic: the ones nearest the front and a spread of others."""
 
 _JITTER = 1e-6
