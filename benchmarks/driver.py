@@ -4,7 +4,7 @@
     python -m benchmarks.driver --trials 100 2000 --workers 1000
 
 Everything is the driver's own (study, database, journal, front files, messages), but trials are
-made up: each takes 45 to 65 simulated seconds. Seconds of the driver are CPU-seconds; waits for
+made up: each takes 35 to 55 simulated seconds. Seconds of the driver are CPU-seconds; waits for
 the disk are not in them. The space is that of DiT-XL/2, with a made-up error table.
 """
 
@@ -51,7 +51,7 @@ from schedsearch.workers.jobs import Done, TrialJob
 
 TRIALS_DONE = (100, 500, 1000, 2000, 10_000, 50_000)
 WORKERS = (1, 8, 64, 1000)
-TRIAL_SECONDS = (45.0, 65.0)
+TRIAL_SECONDS = (35.0, 55.0)
 VISITS = (5,) * 10
 """Network calls per interval of a solver with 50 steps."""
 
@@ -309,7 +309,7 @@ def rows(trials: Sequence[int], workers: Sequence[int], num_trials: int | None) 
             pool.submit(make_run, root, num_done).result()
             yield pool.submit(measure_trials, num_done, root).result()
         if workers:
-            yield "\n| workers | trials | trials a minute | idle | CPU-ms of the driver per trial |"
+            yield "\n| workers | trials | trials a minute | idle | CPU-ms per trial |"
             yield "|---|---|---|---|---|"
         for num_workers in workers:
             root = Path(folder) / f"workers{num_workers}"

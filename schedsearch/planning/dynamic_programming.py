@@ -11,6 +11,7 @@ import heapq
 import math
 from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,7 +223,11 @@ class Plan:
                 if rest < math.inf:
                     heapq.heappush(queue, (after + rest, (*levels, level), after, spent))
 
+    @cached_property
+    def _completions(self) -> list[list[list[float]]]:
+        return [values.tolist() for values in self.completions]  # lists are faster for few cells
+
     def _bound(self, interval: int, level: int, low: int, high: int) -> float:
         """Return the least cost from ``interval`` on, with units in [low, high]."""
-        reachable = self.completions[interval][level, max(0, low) : max(0, high + 1)]
-        return float(reachable.min()) if reachable.size else math.inf
+        reachable = self._completions[interval][level][max(0, low) : max(0, high + 1)]
+        return min(reachable, default=math.inf)

@@ -44,7 +44,12 @@ class History:
         Args:
             trials: All trials of the study, by number.
         """
-        for number in [*self._open, *range(self._num_read, len(trials))]:
+        changed = [
+            number
+            for number, schedule in self._open.items()
+            if schedule is None or trials[number].state.is_finished()
+        ]
+        for number in [*changed, *range(self._num_read, len(trials))]:
             self._read_one(trials[number])
         self._num_read = len(trials)
 

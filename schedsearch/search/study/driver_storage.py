@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -52,6 +52,19 @@ class DriverStorage(_CachedStorage):
             return super().get_trial(trial_id)
         study_id, number = place
         return self._studies[study_id].trials[number]
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return all trials by number, or those in some states."""
+        self._read_trials_from_remote_storage(study_id)
+        trials = list(self._studies[study_id].trials.values())  # they were added by number
+        if states is not None:
+            trials = [trial for trial in trials if trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         """Return the attributes, which hold the notes of all trials."""

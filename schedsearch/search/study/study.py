@@ -88,7 +88,7 @@ class ScheduleStudy:
             study, self._space, self.distinct, self.finished, seed=settings.search.seed
         )
         self._running: dict[int, optuna.Trial] = {}
-        self._running_keys: dict[int, Key] = {}
+        self._running_keys: dict[Key, int] = {}
         self._failed_now = 0
         self._attempts: Counter[Key] = Counter()
         self.exhausted = False
@@ -141,24 +141,25 @@ class ScheduleStudy:
             self.exhausted = not self._running
             return None
         with together(self._study):
-            trial = self.proposals.ask(set(self._running_keys.values()))
+            trial = self.proposals.ask(self._running_keys.keys())
         if trial is None:
             self.exhausted = not self._running
             return None
-        schedule = self._space.schedule(trial.user_attrs["depths"])
+        attributes = trial.user_attrs
+        schedule = self._space.schedule(attributes["depths"])
         self._running[trial.number] = trial
-        self._running_keys[trial.number] = self._key(schedule)
+        self._running_keys[self._key(schedule)] = trial.number
         job = TrialJob(
             number=trial.number,
             schedule=schedule,
-            label=trial.user_attrs.get("label"),
-            origin=trial.user_attrs.get("origin"),
+            label=attributes.get("label"),
+            origin=attributes.get("origin"),
             settings=self._settings_text,
             run_dir=str(self._folder.root),
             predicted_latency_ms=self._predict_ms(schedule),
             measure_latency=self._settings.resources.gpus_per_trial >= 1,
-            resume_from=self._saved_state(trial.user_attrs.get("retry_of")),
-            accumulate=trial.user_attrs.get("accumulate"),
+            resume_from=self._saved_state(attributes.get("retry_of")),
+            accumulate=attributes.get("accumulate"),
         )
         self._observer.started(job)
         return job
@@ -242,7 +243,7 @@ class ScheduleStudy:
         if self._attempts_of(job) > self._settings.search.max_retries:
             return False
         self._attempts[self._key(job.schedule)] += 1
-        trial = self._no_longer_running(job.number)
+        trial = self._no_longer_running(job.number, job.schedule)
         kept, reason = kept_attributes(trial.user_attrs), failure.reason
         if failure.out_of_memory:
             recipe = self._settings.recipe
@@ -258,7 +259,7 @@ class ScheduleStudy:
         return True
 
     def _tell(self, record: TrialRecord) -> None:
-        trial = self._no_longer_running(record.number)
+        trial = self._no_longer_running(record.number, record.schedule)
         self._journal.append(record)
         self.finished.add(record)
         if not record.complete:
@@ -269,6 +270,6 @@ class ScheduleStudy:
         self._observer.finished(record)
         self._on_result()
 
-    def _no_longer_running(self, number: int) -> optuna.Trial:
-        del self._running_keys[number]
+    def _no_longer_running(self, number: int, schedule: ExitSchedule) -> optuna.Trial:
+        del self._running_keys[self._key(schedule)]
         return self._running.pop(number)
