@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -71,18 +72,16 @@ def choose_prior(
         shape = prior_table(space, weights, table, power=power)
         slope = _slope(shape[np.arange(space.num_intervals), levels].sum(axis=1), log_fids)
 
-        def prior_of(sds: tuple[float, float, float], shape: Floats = shape, slope: float = slope):
-            return Prior(shape, visited, missing, slope, *sds)
-
+        prior_of = partial(Prior, shape, visited, missing, slope)
         # NOTE: The covariance is linear in the variances, so its parts are computed once.
-        fixed = prior_of((0.0, 0.0, 0.0)).additive(levels, levels)
+        fixed = prior_of(0.0, 0.0, 0.0).additive(levels, levels)
         parts = [
-            prior_of((1.0, 0.0, 0.0)).additive(levels, levels) - fixed,
-            prior_of((0.0, 1.0, 0.0)).additive(levels, levels) - fixed,
-            prior_of((0.0, 0.0, 1.0)).interaction(levels, levels),
+            prior_of(1.0, 0.0, 0.0).additive(levels, levels) - fixed,
+            prior_of(0.0, 1.0, 0.0).additive(levels, levels) - fixed,
+            prior_of(0.0, 0.0, 1.0).interaction(levels, levels),
         ]
         for sds in itertools.product(RELATIVE_SDS, RESIDUAL_SDS, INTERACTION_SDS):
-            prior = prior_of(sds)
+            prior = prior_of(*sds)
             cov = fixed + sum(sd**2 * part for sd, part in zip(sds, parts, strict=True))
             evidence, noise = _evidence(cov, log_fids - prior.mean(levels))
             found.append((evidence, PriorChoice(prior, noise)))

@@ -102,6 +102,7 @@ class DriverStorage(_CachedStorage):
                 "datetime_complete": utc(trial.datetime_complete),
             }
             done = connection.execute(sqlalchemy.insert(table_of(models.TrialModel)), values)
+            assert done.inserted_primary_key is not None
             trial._trial_id = int(done.inserted_primary_key[0])
             for model, rows in rows_of([(trial._trial_id, trial)]).items():
                 connection.execute(sqlalchemy.insert(table_of(model)), rows)
