@@ -90,7 +90,8 @@ class DriverStorage(_CachedStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial, which is in the database at once."""
         self._read_trials_from_remote_storage(study_id)
-        trial = copy.deepcopy(template_trial) if template_trial is not None else _running_trial()
+        template = template_trial or optuna.create_trial(state=TrialState.RUNNING)
+        trial = copy.deepcopy(template)
         trial.number = len(self._studies[study_id].trials)
         with self._backend.engine.begin() as connection:
             self._write(connection)
@@ -243,20 +244,3 @@ def together(study: optuna.Study) -> Iterator[None]:
         return
     with study._storage.together():
         yield
-
-
-def _running_trial() -> FrozenTrial:
-    return FrozenTrial(
-        number=-1,
-        trial_id=-1,
-        state=TrialState.RUNNING,
-        value=None,
-        values=None,
-        datetime_start=datetime.now(),
-        datetime_complete=None,
-        params={},
-        distributions={},
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-    )
