@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -34,6 +34,7 @@ class DriverStorage(_CachedStorage):
         self._depth = 0
         self._new_rows: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._changes: list[sqlalchemy.Update] = []
+        self._study_rows: dict[tuple[int, str], str] = {}
 
     # ---- read -----------------------------------------------------------------------------
 
@@ -82,10 +83,10 @@ class DriverStorage(_CachedStorage):
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """Set an attribute of the study."""
-        known = key in self.get_study_system_attrs(study_id)
+        self.get_study_system_attrs(study_id)
         self._attrs[study_id][key] = value
-        place = {"study_id": study_id, "key": key}
-        self._set_attribute(models.StudySystemAttributeModel, place, value, known=known)
+        self._study_rows[study_id, key] = json.dumps(value)
+        self._write_unless_together()
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial, which is in the database at once."""
@@ -132,15 +133,13 @@ class DriverStorage(_CachedStorage):
         """Set an attribute of a trial."""
         trial = self._changed(trial_id)
         known, trial.user_attrs = key in trial.user_attrs, {**trial.user_attrs, key: value}
-        place = {"trial_id": trial_id, "key": key}
-        self._set_attribute(models.TrialUserAttributeModel, place, value, known=known)
+        self._set_attribute(models.TrialUserAttributeModel, trial_id, key, value, known=known)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set an attribute of a trial that users do not see."""
         trial = self._changed(trial_id)
         known, trial.system_attrs = key in trial.system_attrs, {**trial.system_attrs, key: value}
-        place = {"trial_id": trial_id, "key": key}
-        self._set_attribute(models.TrialSystemAttributeModel, place, value, known=known)
+        self._set_attribute(models.TrialSystemAttributeModel, trial_id, key, value, known=known)
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
@@ -191,15 +190,15 @@ class DriverStorage(_CachedStorage):
             self._write_unless_together()
 
     def _set_attribute(
-        self, model: Any, place: Mapping[str, Any], value: Any, *, known: bool
+        self, model: Any, trial_id: int, key: str, value: Any, *, known: bool
     ) -> None:
-        row = {**place, "value_json": json.dumps(value)}
-        if known and (model, *place.values()) not in self._new_rows:
+        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        if known and (model, trial_id, key) not in self._new_rows:
             table = table_of(model)
-            same = [table.c[name] == wanted for name, wanted in place.items()]
+            same = table.c.trial_id == trial_id, table.c.key == key
             self._change(sqlalchemy.update(table).where(*same).values(row))
             return
-        self._new_rows[model, *place.values()] = row
+        self._new_rows[model, trial_id, key] = row
         self._write_unless_together()
 
     def _add(self, model: Any, trial_id: int, row: dict[str, Any]) -> None:
@@ -211,7 +210,7 @@ class DriverStorage(_CachedStorage):
         self._write_unless_together()
 
     def _write_unless_together(self) -> None:
-        if not self._depth and (self._new_rows or self._changes):
+        if not self._depth and (self._new_rows or self._changes or self._study_rows):
             with self._backend.engine.begin() as connection:
                 self._write(connection)
 
@@ -223,7 +222,15 @@ class DriverStorage(_CachedStorage):
             connection.execute(sqlalchemy.insert(table_of(model)), several)
         for statement in self._changes:
             connection.execute(statement)
-        self._new_rows, self._changes = {}, []
+        table = table_of(models.StudySystemAttributeModel)
+        for (study_id, key), text in self._study_rows.items():
+            # NOTE: Notes are written by dashboards too, so they may be there already.
+            same = table.c.study_id == study_id, table.c.key == key
+            update = sqlalchemy.update(table).where(*same).values(value_json=text)
+            if not connection.execute(update).rowcount:
+                row = {"study_id": study_id, "key": key, "value_json": text}
+                connection.execute(sqlalchemy.insert(table), row)
+        self._new_rows, self._changes, self._study_rows = {}, [], {}
 
 
 def for_driver(storage: BaseStorage) -> BaseStorage:

@@ -86,6 +86,23 @@ def test_finished_trials_cannot_be_changed(tmp_path: Path) -> None:
         trial.set_user_attr("late", 1)
 
 
+def test_notes_of_a_dashboard_are_replaced(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    study = open_study(for_driver(open_storage(folder, None)), "s")
+    trial = study.ask()
+    save_note(study, "ours")
+    other = open_study(open_storage(folder, None), "s")
+    save_note(other, "theirs")
+    save_note(optuna.Trial(other, trial._trial_id), "theirs")
+    with together(study):
+        save_note(study, "ours, later")
+        save_note(trial, "ours")
+        study.tell(trial, (1.0, 2.0))
+    notes = open_study(open_storage(folder, None), "s")._storage.get_study_system_attrs(1)
+    assert notes["dashboard:note_str:0"] == "ours, later"
+    assert notes[f"dashboard:{trial._trial_id}:note_str:0"] == "ours"
+
+
 def test_what_came_before_an_error_is_kept(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     study = open_study(for_driver(open_storage(folder, None)), "s")
