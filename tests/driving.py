@@ -22,6 +22,7 @@ from schedsearch.runs.journal import Journal
 from schedsearch.runs.results import hypervolume_of
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.search.dashboard import TrialPublisher
+from schedsearch.search.study.driver_storage import for_driver
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
 from schedsearch.search.study.study import ScheduleStudy
 from schedsearch.search.study.warm_starts import WarmStart
@@ -126,7 +127,8 @@ class Driver:
         self.settings = settings
         self.space = settings.space.build()
         self.journal = Journal(self.folder.results_file, TrialRecord.from_json)
-        self.optuna = open_study(open_storage(self.folder, settings.search.storage), settings.name)
+        storage = for_driver(open_storage(self.folder, settings.search.storage))
+        self.optuna = open_study(storage, settings.name)
         sampler = build_sampler(
             settings.search.sampler,
             self.space,

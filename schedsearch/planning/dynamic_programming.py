@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ def optimal_front(
     Raises:
         ValueError: If the table or the weights do not fit the space.
     """
-    return _Plan(costs, space, weights).front()
+    return Plan(costs, space, weights).front()
 
 
 def best_between(
@@ -81,11 +82,12 @@ def best_between(
     Raises:
         ValueError: If the table or the weights do not fit the space.
     """
-    return _Plan(costs, space, weights).best_between(low, high, taken)
+    plan = Plan(costs, space, weights)
+    return plan.best_between(low, high, {plan.key(schedule) for schedule in taken})
 
 
-class _Plan:
-    """The value table of a cost table.
+class Plan:
+    """The value table of a cost table, which answers many questions about it.
 
     ``completions[i][level, units]`` is the least cost of the intervals from i on. Their depth is
     at most that of ``level`` (unless free), and they use exactly ``units``. A unit is
@@ -112,6 +114,13 @@ class _Plan:
         self.steps = [weight // self.unit for weight in self.weights]
         self.floor = sum(self.weights) * space.min_depth
         self.completions, self.choices = self._solve()
+        self._visited = [i for i, weight in enumerate(self.weights) if weight]
+        self._streams: dict[tuple[float, float], Iterator[ExitSchedule]] = {}
+        self._next: dict[tuple[float, float], ExitSchedule | None] = {}
+
+    def key(self, schedule: ExitSchedule) -> tuple[int, ...]:
+        """Return the visited depths; schedules with equal keys give equal samples."""
+        return tuple(schedule.depths[i] for i in self._visited)
 
     def _solve(self) -> tuple[list[Floats], list[NDArray[np.int16]]]:
         num_levels = self.space.num_levels
@@ -139,6 +148,7 @@ class _Plan:
         return completions, choices
 
     def front(self) -> list[PlannedSchedule]:
+        """Find every Pareto-optimal (blocks, cost); see :func:`optimal_front`."""
         best = self.completions[0][-1]
         found = []
         lowest = math.inf
@@ -160,16 +170,27 @@ class _Plan:
         return self.space.schedule(depths)
 
     def best_between(
-        self, low: float, high: float, taken: Collection[ExitSchedule]
+        self, low: float, high: float, taken: Container[tuple[int, ...]]
     ) -> ExitSchedule | None:
+        """Find the cheapest schedule of a range whose key is not taken.
+
+        A later call goes on where this one stopped, so what is taken must stay taken.
+        """
+        place = low, high
+        if place not in self._streams:
+            self._streams[place] = self._between(low, high)
+            self._next[place] = next(self._streams[place], None)
+        while (found := self._next[place]) is not None and self.key(found) in taken:
+            self._next[place] = next(self._streams[place], None)
+        return found
+
+    def _between(self, low: float, high: float) -> Iterator[ExitSchedule]:
         """Search prefixes best first, with the value table as exact bound.
 
         The queue orders prefixes by the cost of their best completion. So complete schedules
         appear by increasing cost.
         """
         # Start at the root.
-        visited = [i for i, weight in enumerate(self.weights) if weight > 0]
-        unwanted = {tuple(s.depths[i] for i in visited) for s in taken}
         units = (
             math.ceil((low - self.floor) / self.unit),
             math.floor((high - self.floor) / self.unit),
@@ -179,13 +200,11 @@ class _Plan:
         while queue:
             bound, levels, cost, used = heapq.heappop(queue)
             if bound == math.inf:
-                return None
+                return
             # Return a complete schedule.
             interval = len(levels)
             if interval == self.space.num_intervals:
-                depths = tuple(self.space.min_depth + level for level in levels)
-                if tuple(depths[i] for i in visited) not in unwanted:
-                    return self.space.schedule(depths)
+                yield self.space.schedule(self.space.min_depth + level for level in levels)
                 continue
             # Extend the prefix.
             ordered = self.space.monotone == "nonincreasing"
@@ -203,9 +222,12 @@ class _Plan:
                 rest = self._bound(interval + 1, level, units[0] - spent, units[1] - spent)
                 if rest < math.inf:
                     heapq.heappush(queue, (after + rest, (*levels, level), after, spent))
-        return None
+
+    @cached_property
+    def _completions(self) -> list[list[list[float]]]:
+        return [values.tolist() for values in self.completions]  # lists are faster for few cells
 
     def _bound(self, interval: int, level: int, low: int, high: int) -> float:
         """Return the least cost from ``interval`` on, with units in [low, high]."""
-        reachable = self.completions[interval][level, max(0, low) : max(0, high + 1)]
-        return float(reachable.min()) if reachable.size else math.inf
+        reachable = self._completions[interval][level][max(0, low) : max(0, high + 1)]
+        return min(reachable, default=math.inf)

@@ -113,17 +113,20 @@ class Prior:
 
     def additive(self, first: Indices, second: Indices) -> Floats:
         """Covariance of the additive part with the intercept, (N, n), (M, n) -> (N, M)."""
-        scales, residual = self.scales, self.along_depth
-        cov = INTERCEPT_SD**2 + SLOPE_SD**2 * np.outer(self.mean(first), self.mean(second))
-        for i in np.flatnonzero(self.visited):
-            a, b = first[:, i], second[:, i]
-            cov += np.outer(scales[i, a], scales[i, b]) + residual[np.ix_(a, b)]
+        scales = self.scales[self.visited]
+        intervals = np.arange(len(scales))
+        a, b = first[:, self.visited], second[:, self.visited]
+        one_hot = np.eye(len(self.missing))[b].reshape(len(b), -1)  # (M, visited * L)
+        cov: Floats = INTERCEPT_SD**2 + SLOPE_SD**2 * np.outer(self.mean(first), self.mean(second))
+        cov += scales[intervals, a] @ scales[intervals, b].T
+        cov += self.along_depth[a].reshape(len(a), -1) @ one_hot.T
         return cov
 
     def interaction(self, first: Indices, second: Indices) -> Floats:
         """Covariance of the interaction, (N, n), (M, n) -> (N, M)."""
         a, b = (self.missing[levels][:, self.visited] for levels in (first, second))
-        squares = ((a[:, None] - b[None]) ** 2).mean(axis=2)
+        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+        squares = np.maximum(squares, 0.0) / max(1, a.shape[1])
         cov: Floats = self.interaction_sd**2 * np.exp(-squares / (2 * SCHEDULE_LENGTH**2))
         return cov
 

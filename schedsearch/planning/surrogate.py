@@ -7,45 +7,25 @@ interaction term is not additive.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_solve, solve_triangular
 
 from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.error_table import ErrorTable
-from schedsearch.planning.prior import (
-    INTERCEPT_SD,
-    POWERS,
-    SLOPE_SD,
-    Floats,
-    Indices,
-    Prior,
-    missing_shares,
-    prior_table,
-)
+from schedsearch.planning.prior import INTERCEPT_SD, SLOPE_SD, Floats, Indices, Prior
+from schedsearch.planning.prior_choice import PriorChoice, choose_prior
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
-NOISE_LEVELS = (0.01, 0.02, 0.04, 0.08, 0.16)
-"""Candidate standard deviations of a measured log FID; the marginal likelihood chooses."""
-
-RELATIVE_SDS = (0.3, 1.0)
-"""Candidate standard deviations of interval weights, relative to the mean weight."""
-
-RESIDUAL_SDS = (0.1, 0.3)
-"""Candidate standard deviations of the residual along the depth, also relative."""
-
-INTERACTION_SDS = (0.03, 0.1)
-"""Candidate standard deviations of the interaction between intervals."""
-
-TYPICAL_LOSS = float(np.log(3.0))
-"""Prior log FID of the shallowest schedule, minus that of full depth."""
-
 WORST_GAP = float(np.log(10.0))
 """Largest log FID above the best; failed schedules are clipped to it."""
+
+MOST_TRIALS = 1000
+"""Trials of a fit, whose time is cubic: the ones nearest the front and a spread of others."""
 
 _JITTER = 1e-6
 """Added to variances of log FID, for joint draws of near-duplicates."""
@@ -56,8 +36,7 @@ class Surrogate:
     """Posterior of ``log FID = c + sum_i theta[i, d_i] + interaction + noise``.
 
     The prior mean of theta is the excess of the error table times a scale. Trials correct it by
-    a weight per interval and a smooth residual along the depth. The marginal likelihood chooses
-    all standard deviations from a small grid. Build it with :meth:`fit`.
+    a weight per interval and a smooth residual along the depth. Build it with :meth:`fit`.
     """
 
     space: SearchSpace
@@ -77,8 +56,9 @@ class Surrogate:
         schedules: Sequence[ExitSchedule],
         fids: Sequence[float],
         table: ErrorTable | None = None,
+        choice: PriorChoice | None = None,
     ) -> Surrogate:
-        """Fit to measured schedules.
+        """Fit to measured schedules, or to :data:`MOST_TRIALS` of them.
 
         Args:
             space: The space of schedules.
@@ -86,39 +66,29 @@ class Surrogate:
             schedules: Measured schedules, at least one.
             fids: Their FIDs, > 0.
             table: The error table, if there is one.
+            choice: Hyperparameters; None chooses them from these schedules.
 
         Raises:
             ValueError: If there is no trial, or an FID is not a positive number.
         """
-        # Check the FIDs.
-        values = np.array(fids, dtype=float)
-        if not len(values) or len(values) != len(schedules) or not np.isfinite(values).all():
-            raise ValueError(f"A surrogate needs finite FIDs, one per schedule, got {fids}.")
-        if (values <= 0).any():
-            raise ValueError(f"A surrogate needs FIDs > 0, got {min(fids)}.")
-        levels = np.array([s.depths for s in schedules], dtype=np.int64) - space.min_depth
-        log_fids = np.minimum(np.log(values), np.log(values.min()) + WORST_GAP)
+        levels = levels_of(space, schedules)
+        log_fids = clipped_log_fids(fids, len(schedules))
         offset = float(log_fids.min())
-        # Choose the prior.
-        best: tuple[float, float, Prior] | None = None
-        for power in POWERS if table is not None else (1.0,):
-            shape = prior_table(space, weights, table, power=power)
-            slope = _slope(shape[np.arange(space.num_intervals), levels].sum(axis=1), log_fids)
-            for sds in itertools.product(RELATIVE_SDS, RESIDUAL_SDS, INTERACTION_SDS):
-                prior = Prior(shape, np.array(weights) > 0, missing_shares(space), slope, *sds)
-                evidence, noise = _evidence(prior, levels, log_fids - offset)
-                if best is None or evidence > best[0]:
-                    best = evidence, noise, prior
-        assert best is not None
+        if choice is None:
+            choice = choose_prior(space, weights, levels, log_fids - offset, table)
+        # Leave out what teaches little.
+        places = telling_trials(levels @ np.array(weights), log_fids, MOST_TRIALS)
+        levels, log_fids = levels[places], log_fids[places]
         # Factorise the covariance.
-        _, noise, prior = best
+        prior, noise = choice
         cov = prior.additive(levels, levels) + prior.interaction(levels, levels)
         factor = np.linalg.cholesky(cov + noise**2 * np.eye(len(levels))).astype(np.float64)
         residual = log_fids - offset - prior.mean(levels)
         return cls(space, noise, prior, levels, residual, offset, factor)
 
     def _solve(self, right: Floats) -> Floats:
-        return np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, right))
+        solved: Floats = cho_solve((self._factor, True), right)
+        return solved
 
     def table(self, rng: np.random.Generator | None = None) -> tuple[float, Floats]:
         """Return the additive part as (intercept, costs).
@@ -159,11 +129,10 @@ class Surrogate:
 
     def predict(self, schedules: Sequence[ExitSchedule]) -> tuple[Floats, Floats]:
         """Predict log FIDs: mean (M,) and covariance without noise (M, M)."""
-        levels = np.array([s.depths for s in schedules], dtype=np.int64) - self.space.min_depth
-        prior = self._prior
+        levels, prior = levels_of(self.space, schedules), self._prior
         cross = prior.additive(levels, self._levels) + prior.interaction(levels, self._levels)
         own = prior.additive(levels, levels) + prior.interaction(levels, levels)
-        half = np.linalg.solve(self._factor, cross.T)  # (N, M)
+        half = solve_triangular(self._factor, cross.T, lower=True)  # (N, M)
         mean = self._offset + prior.mean(levels) + cross @ self._solve(self._residual)
         return mean, own - half.T @ half
 
@@ -178,6 +147,58 @@ class Surrogate:
         factor = np.linalg.cholesky(cov + _JITTER * np.eye(len(mean)))
         drawn: Floats = mean + factor @ rng.normal(size=len(mean))
         return drawn
+
+
+def levels_of(space: SearchSpace, schedules: Sequence[ExitSchedule]) -> Indices:
+    """Return depths above the smallest one, (N, num_intervals)."""
+    return np.array([s.depths for s in schedules], dtype=np.int64) - space.min_depth
+
+
+def clipped_log_fids(fids: Sequence[float], count: int) -> Floats:
+    """Return the logarithms of FIDs, at most :data:`WORST_GAP` above the best.
+
+    Args:
+        fids: The FIDs.
+        count: Their expected number, at least one.
+
+    Raises:
+        ValueError: If the number differs, or an FID is not a positive number.
+    """
+    values = np.array(fids, dtype=float)
+    if not len(values) or len(values) != count or not np.isfinite(values).all():
+        raise ValueError(f"A surrogate needs finite FIDs, one per schedule, got {fids}.")
+    if (values <= 0).any():
+        raise ValueError(f"A surrogate needs FIDs > 0, got {min(fids)}.")
+    clipped: Floats = np.minimum(np.log(values), np.log(values.min()) + WORST_GAP)
+    return clipped
+
+
+def telling_trials(blocks: Floats | Indices, log_fids: Floats, count: int) -> Indices:
+    """Choose trials to fit: half nearest the front, half spread over the block counts.
+
+    Args:
+        blocks: Block counts, (N,).
+        log_fids: Log FIDs, (N,).
+        count: Number of trials wanted.
+
+    Returns:
+        Their places, rising; all of them if there are not more.
+    """
+    if len(blocks) <= count:
+        return np.arange(len(blocks))
+    by_nearness = nearest_front(blocks, log_fids)
+    near, others = by_nearness[: count // 2], by_nearness[count // 2 :]
+    others = others[np.lexsort((others, blocks[others]))]
+    places = np.linspace(0, len(others) - 1, count - len(near)).round().astype(int)
+    return np.sort(np.concatenate([near, others[places]]))
+
+
+def nearest_front(blocks: Floats | Indices, values: Floats) -> Indices:
+    """Order schedules by their value above the best one with as few blocks, (N,)."""
+    order = np.lexsort((values, blocks))
+    excess = np.empty(len(order))
+    excess[order] = values[order] - np.minimum.accumulate(values[order])
+    return np.argsort(excess, kind="stable")
 
 
 def surrogate_front(
@@ -197,27 +218,3 @@ def surrogate_front(
     intercept, costs = surrogate.table()
     front = optimal_front(costs, surrogate.space, weights)
     return [(plan.schedule, math.exp(intercept + plan.cost)) for plan in front]
-
-
-def _slope(shares: Floats, log_fids: Floats) -> float:
-    """Estimate the log FID of the shallowest schedule minus full depth's, by ridge regression.
-
-    Args:
-        shares: Prior cost of each trial, as a share of the shallowest schedule's.
-        log_fids: Measured log FIDs.
-    """
-    x, y = shares - shares.mean(), log_fids - log_fids.mean()
-    certainty = 0.01  # NOTE: TYPICAL_LOSS counts like one shallow trial with noise 0.1
-    return max(float((x @ y + certainty * TYPICAL_LOSS) / (x @ x + certainty)), 0.05)
-
-
-def _evidence(prior: Prior, levels: Indices, log_fids: Floats) -> tuple[float, float]:
-    """Return the largest log marginal likelihood over noise levels, and its level."""
-    cov = prior.additive(levels, levels) + prior.interaction(levels, levels)
-    values, vectors = np.linalg.eigh(cov)
-    squares = (vectors.T @ (log_fids - prior.mean(levels))) ** 2
-    found = []
-    for noise in NOISE_LEVELS:
-        variances = np.maximum(values, 0.0) + noise**2
-        found.append((-0.5 * float((np.log(variances) + squares / variances).sum()), noise))
-    return max(found)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schedsearch.records import TrialRecord
     from schedsearch.workers.jobs import TrialJob
 
-_SHOWN_FRONT = 8
+_SHOWN_FRONT, _SHOWN_RUNNING = 8, 12
 
 Hypervolume = Callable[[Sequence["TrialRecord"]], float | None]
 
@@ -48,6 +48,7 @@ class RunView:
         self._num_interrupted = 0
         self._running: dict[int, tuple[TrialJob, float]] = {}
         self._records: list[TrialRecord] = []
+        self._volume: tuple[int, float | None] = (0, None)
         self._live: Live | None = None
 
     def __enter__(self) -> RunView:
@@ -164,7 +165,9 @@ class RunView:
 
     def _summary(self) -> Text:
         failed = f"failed {self._num_failed}"
-        volume = self._hypervolume(self._records)
+        if len(self._records) != self._volume[0]:
+            self._volume = len(self._records), self._hypervolume(self._records)
+        volume = self._volume[1]
         text = Text(f"running {len(self._running)}  ")
         text.append(failed, style="red" if self._num_failed else "")
         if self._num_interrupted:
@@ -177,9 +180,12 @@ class RunView:
         if not self._running:
             return ""
         table = Table.grid(padding=(0, 2))
-        for number, (job, began) in sorted(self._running.items()):
+        running = sorted(self._running.items())
+        for number, (job, began) in running[:_SHOWN_RUNNING]:
             seconds = f"{time.monotonic() - began:.0f} s"
             table.add_row(f"  trial {number}", _title(job), str(job.schedule), seconds)
+        if len(running) > _SHOWN_RUNNING:
+            table.add_row(f"  and {len(running) - _SHOWN_RUNNING} more")
         return table
 
     def _front_table(self) -> RenderableType:

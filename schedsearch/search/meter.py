@@ -24,6 +24,33 @@ GRACE_SECONDS = 30.0
 _SAVE_EVERY = 30.0
 
 
+SHARE_OF_TIME = 0.05
+"""Largest share of the time that files cost which only show how far a run is."""
+
+
+class Throttled:
+    """A function that is called only as often as its share of the time allows.
+
+    Args:
+        function: What is called.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self, function: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._function = function
+        self._clock = clock
+        self._next = clock()
+
+    def __call__(self) -> None:
+        """Call the function, or leave it out."""
+        if (began := self._clock()) >= self._next:
+            self._function()
+            now = self._clock()
+            self._next = now + (now - began) / SHARE_OF_TIME
+
+
 class BudgetSpentError(SchedSearchError):
     """The budget is spent and trials did not end in time."""
 
@@ -63,6 +90,7 @@ class Meter:
         self._in_flight: dict[Job, float] = {}
         self._stage: tuple[str, float] | None = None
         self._saved = self._began
+        self._save_sometimes = Throttled(self.save, clock)
 
     @property
     def costs(self) -> Costs:
@@ -133,7 +161,7 @@ class Meter:
         cost = self._costs.of(stage)
         cost.jobs += 1
         cost.device_seconds += self._clock() - self._in_flight.pop(job)
-        self.save()
+        self._save_sometimes()
 
     def tick(self) -> None:
         """Called now and then while jobs run: keeps the costs on disk."""

@@ -15,7 +15,7 @@ from schedsearch.runs.results import RunResults
 from schedsearch.runs.starts.files import StartFiles
 from schedsearch.search.dashboard import TrialPublisher
 from schedsearch.search.estimates import estimate_run
-from schedsearch.search.meter import BudgetSpentError, Metered
+from schedsearch.search.meter import BudgetSpentError, Metered, Throttled
 from schedsearch.search.method_rows import is_untrained_left, measure_untrained
 from schedsearch.search.stages.confirmation import (
     Confirmation,
@@ -77,7 +77,7 @@ class RunStages:
             latency_device=ready.table.protocol.device,
             publisher=self.publisher,
             observer=observer,
-            on_result=self.write_front,
+            on_result=Throttled(self.write_front),
         )
 
     @classmethod

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from made_up_tables import noise_easy, table_of
 
+from schedsearch.pareto import non_dominated
 from schedsearch.planning.dynamic_programming import optimal_front
 from schedsearch.planning.prior import prior_table
-from schedsearch.planning.surrogate import Surrogate, surrogate_front
+from schedsearch.planning.surrogate import Surrogate, surrogate_front, telling_trials
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import SearchSpace
 
@@ -191,3 +192,16 @@ def test_noise_in_the_table_is_no_prior() -> None:
     prior = prior_table(SPACE, WEIGHTS, table_of(excess, range(1, 7)))
     assert (np.diff(prior, axis=1) <= 0).all()
     assert prior[:, 0].sum() == pytest.approx(1.0)
+
+
+def test_of_many_trials_the_front_and_a_spread_of_others_teach() -> None:
+    rng = np.random.default_rng(0)
+    blocks, values = rng.integers(20, 100, 400), rng.normal(size=400)
+    chosen = telling_trials(blocks, values, 60)
+    assert list(chosen) == sorted(set(chosen))
+    assert len(chosen) == 60
+    points = list(zip(values.tolist(), blocks.tolist(), strict=True))
+    assert set(non_dominated(points)) <= set(chosen)
+    assert (blocks[chosen].min(), blocks[chosen].max()) == (blocks.min(), blocks.max())
+    assert np.diff(np.sort(blocks[chosen])).max() <= 6
+    np.testing.assert_array_equal(telling_trials(blocks, values, 400), np.arange(400))

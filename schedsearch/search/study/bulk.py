@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
 
 import optuna
 import sqlalchemy
-from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
+
+from schedsearch.search.study.driver_storage import DriverStorage
+from schedsearch.search.study.rows import rows_of, table_of, utc
 
 CHUNK = 500
 """Trials between two messages."""
@@ -50,6 +50,8 @@ def add_trials(
             numbered = dict(enumerate(trials[start : start + CHUNK], start=first + start))
             _insert(connection, study._study_id, numbered)
             tell(start + len(numbered))
+    if isinstance(study._storage, DriverStorage):
+        study._storage.forget(study._study_id)
 
 
 def _remove(connection: sqlalchemy.Connection, chosen: sqlalchemy.ColumnElement[bool]) -> None:
@@ -76,54 +78,15 @@ def _insert(
             "study_id": study_id,
             "number": number,
             "state": trial.state,
-            "datetime_start": trial.datetime_start,
-            "datetime_complete": trial.datetime_complete,
+            "datetime_start": utc(trial.datetime_start),
+            "datetime_complete": utc(trial.datetime_complete),
         }
         for number, trial in numbered.items()
     ]
-    _add(connection, models.TrialModel, rows)
+    connection.execute(sqlalchemy.insert(table_of(models.TrialModel)), rows)
     query = sqlalchemy.select(models.TrialModel.number, models.TrialModel.trial_id).where(
         models.TrialModel.study_id == study_id, models.TrialModel.number >= min(numbered)
     )
     ids = {int(number): int(key) for number, key in connection.execute(query)}
-    with_ids = [(ids[number], trial) for number, trial in numbered.items()]
-    _add(connection, models.TrialValueModel, _rows(with_ids, _values))
-    _add(connection, models.TrialParamModel, _rows(with_ids, _params))
-    for model, name in (
-        (models.TrialUserAttributeModel, "user_attrs"),
-        (models.TrialSystemAttributeModel, "system_attrs"),
-    ):
-        attributes = [
-            {"trial_id": key, "key": attribute, "value_json": json.dumps(value)}
-            for key, trial in with_ids
-            for attribute, value in getattr(trial, name).items()
-        ]
-        _add(connection, model, attributes)
-
-
-def _add(connection: sqlalchemy.Connection, model: Any, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(sqlalchemy.insert(cast(Any, model).__table__), list(rows))
-
-
-def _rows(
-    with_ids: Sequence[tuple[int, FrozenTrial]],
-    parts: Callable[[FrozenTrial], Iterator[dict[str, Any]]],
-) -> list[dict[str, Any]]:
-    return [{"trial_id": key, **part} for key, trial in with_ids for part in parts(trial)]
-
-
-def _values(trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-    for objective, value in enumerate(trial.values or ()):
-        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-        yield {"objective": objective, "value": stored, "value_type": kind}
-
-
-def _params(trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-    for name, value in trial.params.items():
-        distribution = trial.distributions[name]
-        yield {
-            "param_name": name,
-            "param_value": distribution.to_internal_repr(value),
-            "distribution_json": distribution_to_json(distribution),
-        }
+    for model, several in rows_of([(ids[n], trial) for n, trial in numbered.items()]).items():
+        connection.execute(sqlalchemy.insert(table_of(model)), several)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,13 +33,16 @@ class DistinctSchedules:
         self._space = space
         self._times = tuple(times)
         probe = space.schedule(range(space.num_intervals))
-        self._visited = sorted(set(probe.visited(self._times)))
+        self._intervals = probe.visited(self._times)
+        self._visited = sorted(set(self._intervals))
         """Intervals in which the solver calls the network, data -> noise."""
         self._visible = replace(space, num_intervals=len(self._visited), edges=None)
 
     def key(self, schedule: ExitSchedule) -> Key:
         """What tells a schedule from others."""
-        return schedule.visited(self._times)
+        if schedule.edges != self._space.edges:
+            return schedule.visited(self._times)
+        return tuple(schedule.depths[interval] for interval in self._intervals)
 
     def size(self) -> int:
         """Number of schedules that the solver can tell apart."""
@@ -79,12 +82,18 @@ class FinishedTrials:
         self._distinct = distinct
         self._records: list[TrialRecord] = []
         self._complete: dict[Key, TrialRecord] = {}
+        self._failed: set[Key] = set()
+        self._ended: set[Key] = set()
 
     def add(self, record: TrialRecord) -> None:
         """Note a trial that ended; the first result of a schedule is the one that counts."""
         self._records.append(record)
+        key = self._distinct.key(record.schedule)
+        self._ended.add(key)
         if record.complete:
-            self._complete.setdefault(self._distinct.key(record.schedule), record)
+            self._complete.setdefault(key, record)
+        else:
+            self._failed.add(key)
 
     @property
     def records(self) -> Sequence[TrialRecord]:
@@ -99,16 +108,12 @@ class FinishedTrials:
     @property
     def num_failed(self) -> int:
         """Different schedules that ended without a result and got none later."""
-        return len(self.failed_keys() - self._complete.keys())
+        return len(self._failed - self._complete.keys())
 
     def result_of(self, key: Key) -> TrialRecord | None:
         """The complete record of a schedule."""
         return self._complete.get(key)
 
-    def failed_keys(self) -> set[Key]:
-        """Schedules of which an attempt ended without a result."""
-        return {self._distinct.key(r.schedule) for r in self._records if not r.complete}
-
-    def keys(self, running: Iterable[Key] = ()) -> set[Key]:
-        """Schedules that are not new: complete, failed, and those that run."""
-        return self.failed_keys() | self._complete.keys() | set(running)
+    def keys(self) -> Set[Key]:
+        """Schedules that are complete or failed."""
+        return self._ended

@@ -13,6 +13,7 @@ from schedsearch.exceptions import StorageError
 from schedsearch.files.printable import without_passwords
 from schedsearch.runs.checks.identity import RunIdentity
 from schedsearch.runs.folder import RunFolder
+from schedsearch.search.study.driver_storage import for_driver
 from schedsearch.search.study.storage import open_storage, open_study
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def open_own_study(
         StorageError: If the study belongs to another run folder, or cannot be opened.
     """
     url = settings.search.storage
-    study = open_study(open_storage(folder, url, file), settings.name)
+    study = open_study(for_driver(open_storage(folder, url, file)), settings.name)
     identity = RunIdentity.read(folder)
     run_id = "" if identity is None else identity.run_id
     if url is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +91,7 @@ class Proposals:
 
     # ---- ask ------------------------------------------------------------------------------
 
-    def ask(self, running: Collection[Key]) -> optuna.Trial | None:
+    def ask(self, running: Set[Key]) -> optuna.Trial | None:
         """Ask until a schedule is new; duplicates are answered at no cost.
 
         Args:
@@ -100,23 +100,29 @@ class Proposals:
         Returns:
             A running trial whose attribute ``depths`` is its schedule; None when none is left.
         """
-        known = self._finished.keys(running)
-        duplicates = 0
-        while len(known) < self._distinct.size() or self.trials(OptunaState.WAITING):
+        ended, duplicates = self._finished.keys(), 0
+        while self._has_new(running) or self.trials(OptunaState.WAITING):
             trial = self._study.ask()
             queued = "depths" in trial.user_attrs  # warm starts and retries carry theirs
             schedule = self._space.suggest(trial)
             trial.set_user_attr("depths", list(schedule.depths))
             key = self._distinct.key(schedule)
             done = self._finished.result_of(key) is not None
-            if key not in known or (queued and key not in running and not done):
+            is_new = key not in ended and key not in running
+            if is_new or (queued and key not in running and not done):
                 return trial
             self._answer_duplicate(trial, key)
             duplicates += 1
-            if duplicates % MAX_DUPLICATES == 0 and len(known) < self._distinct.size():
+            if duplicates % MAX_DUPLICATES == 0 and self._has_new(running):
                 rng = np.random.default_rng([self._seed, len(self.trials())])
-                self.enqueue(self._distinct.pick_unknown(known, rng))
+                self.enqueue(self._distinct.pick_unknown(ended | running, rng))
         return None
+
+    def _has_new(self, running: Set[Key]) -> bool:
+        """Whether any schedule is neither complete nor failed nor running."""
+        ended, size = self._finished.keys(), self._distinct.size()
+        # NOTE: The union takes long where much runs, and is only needed near the end of a space.
+        return len(ended) + len(running) < size or len(ended | running) < size
 
     def _answer_duplicate(self, trial: optuna.Trial, key: Key) -> None:
         known = self._finished.result_of(key)

@@ -18,6 +18,7 @@ from schedsearch.exceptions import StorageError
 from schedsearch.records import TrialRecord, TrialState
 from schedsearch.runs.folder import STATE_FILE
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.study.driver_storage import together
 from schedsearch.search.study.known import DistinctSchedules, FinishedTrials, Key
 from schedsearch.search.study.proposals import Proposals
 from schedsearch.search.study.reconcile import kept_attributes, reconcile, tell_record
@@ -90,6 +91,7 @@ class ScheduleStudy:
             study, self._space, self.distinct, self.finished, seed=settings.search.seed
         )
         self._running: dict[int, optuna.Trial] = {}
+        self._running_keys: dict[Key, int] = {}
         self._failed_now = 0
         self._attempts: Counter[Key] = Counter()
         self.exhausted = False
@@ -141,37 +143,38 @@ class ScheduleStudy:
         if under_way >= self.distinct.size():
             self.exhausted = not self._running
             return None
-        trial = self.proposals.ask(self._running_keys())
+        with together(self._study):
+            trial = self.proposals.ask(self._running_keys.keys())
         if trial is None:
             self.exhausted = not self._running
             return None
-        schedule = self._space.schedule(trial.user_attrs["depths"])
+        attributes = trial.user_attrs
+        schedule = self._space.schedule(attributes["depths"])
         self._running[trial.number] = trial
+        self._running_keys[self._key(schedule)] = trial.number
         job = TrialJob(
             number=trial.number,
             schedule=schedule,
-            label=trial.user_attrs.get("label"),
-            origin=trial.user_attrs.get("origin"),
+            label=attributes.get("label"),
+            origin=attributes.get("origin"),
             settings=self._settings_text,
             run_dir=str(self._folder.root),
             predicted_latency_ms=self._predict_ms(schedule),
             measure_latency=self._settings.resources.gpus_per_trial >= 1,
             latency_device=self._latency_device,
-            resume_from=self._saved_state(trial.user_attrs.get("retry_of")),
-            accumulate=trial.user_attrs.get("accumulate"),
+            resume_from=self._saved_state(attributes.get("retry_of")),
+            accumulate=attributes.get("accumulate"),
         )
         self._observer.started(job)
         return job
-
-    def _running_keys(self) -> set[Key]:
-        trials = self._running.values()
-        return {self._key(self._space.schedule(t.user_attrs["depths"])) for t in trials}
 
     def _saved_state(self, number: int | None) -> int | None:
         """The newest attempt at a schedule that left a state to continue from.
 
         An attempt that died while it loaded left none, but the one before it may have.
         """
+        if number is None:
+            return None
         retry_of = {t.number: t.user_attrs.get("retry_of") for t in self.proposals.trials()}
         while number is not None and not self._left_work(number):
             number = retry_of[number]
@@ -244,7 +247,7 @@ class ScheduleStudy:
         if self._attempts_of(job) > self._settings.search.max_retries:
             return False
         self._attempts[self._key(job.schedule)] += 1
-        trial = self._running.pop(job.number)
+        trial = self._no_longer_running(job.number, job.schedule)
         kept, reason = kept_attributes(trial.user_attrs), failure.reason
         if failure.out_of_memory:
             recipe = self._settings.recipe
@@ -252,19 +255,25 @@ class ScheduleStudy:
             kept["accumulate"] = min(parts, recipe.batch_size)
             reason = f"{reason}; batches are cut into {kept['accumulate']} parts"
         self.proposals.enqueue(job.schedule, retry_of=job.number, **kept)
-        trial.set_user_attr("interrupted", True)
-        trial.set_user_attr("reason", reason)
-        self._study.tell(trial, state=OptunaState.FAIL)
+        with together(self._study):
+            trial.set_user_attr("interrupted", True)
+            trial.set_user_attr("reason", reason)
+            self._study.tell(trial, state=OptunaState.FAIL)
         self._observer.interrupted(job, reason)
         return True
 
     def _tell(self, record: TrialRecord) -> None:
-        trial = self._running.pop(record.number)
+        trial = self._no_longer_running(record.number, record.schedule)
         self._journal.append(record)
         self.finished.add(record)
         if not record.complete:
             self._failed_now += 1
-        self._publisher.publish(trial, record)
-        tell_record(self._study, trial.number, record)
+        with together(self._study):
+            self._publisher.publish(trial, record)
+            tell_record(self._study, trial.number, record)
         self._observer.finished(record)
         self._on_result()
+
+    def _no_longer_running(self, number: int, schedule: ExitSchedule) -> optuna.Trial:
+        del self._running_keys[self._key(schedule)]
+        return self._running.pop(number)

@@ -78,7 +78,3 @@ def test_the_first_result_of_what_the_solver_cannot_tell_apart_counts() -> None:
     assert result is not None
     assert result.number == 0
     assert trials.result_of(SHALLOW[:9]) is None
-
-
-def test_what_runs_is_not_new() -> None:
-    assert finished().keys([SHALLOW[:9]]) == {SHALLOW[:9]}
