@@ -31,7 +31,8 @@ PIECES = (
     b"\xe2\x80\xa8", b"\x1b[2J", b"\n", b"\n\n---\n", b"\t", b": ", b"? ", b"- ", b"'", b'"', b"#",
     b"|", b">", b"!!python/object/apply:os.system ['x']", b"&a [*a]", b"*a", b"<<: {a: 1}",
     b"%YAML 9.9\n---\n", b'"\\UFFFFFFFF"', b'"\\ud800"', b"1" * 5000, b"0x" + b"f" * 4000,
-    b"1e999", b"NaN", b"-Infinity", b"2026-01-01", b"{", b"}", b"[" * 2000, b"{" * 2000, b"- " * 2000,
+    b"1e999", b"NaN", b"-Infinity", b"2026-01-01", b"{", b"}", b"[" * 2000, b"{" * 2000,
+    b"- " * 2000,
     b"[[" * 50_000, b"a: 1\n" * 20_000, b"\xf0\x9f\x98\x80",
 )  # fmt: skip
 """Bytes that come between others."""

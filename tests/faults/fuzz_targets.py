@@ -270,6 +270,10 @@ def _restore(path: Path) -> None:
     FileProgress(path.parent, save_every=1).restore()
 
 
+def _weights(path: Path) -> None:
+    load_weights(_net(), path)
+
+
 TARGETS = (
     Target("space.yaml", _yaml(*_SPACES), read_settings, has_lines=True),
     Target("mine.yaml", _yaml(_SCHEDULE), read_schedule_file, has_lines=True),
@@ -278,7 +282,7 @@ TARGETS = (
         "run/space.yaml",
         _yaml(dump_settings(settings_of()), seal=True),
         _command("status"),
-        _run,
+        lambda folder: RunFolder(folder).create(),
     ),
     Target("run/results.jsonl", _lines(_RECORDS), _FRONT, _run, True),
     Target("run/confirmation.jsonl", _lines(_CONFIRMATIONS), _FRONT, _run, True),
@@ -304,7 +308,7 @@ TARGETS = (
         _run,
         refusals=(ValueError,),  # its caller measures the table again
     ),
-    Target("net.safetensors", _safetensors, lambda path: load_weights(_net(), path)),
-    Target("net.pt", _torch_file, lambda path: load_weights(_net(), path)),
+    Target("net.safetensors", _safetensors, _weights),
+    Target("net.pt", _torch_file, _weights),
     Target("progress.pt", _progress, _restore),
 )

@@ -189,7 +189,9 @@ class Soak:
         while code == -signal.SIGKILL:
             driver = ForkedCli("run", space, "--output", run, log=log)
             known: set[int] = set()
-            while episode.kills < most_kills and self._wait(driver.pid, rng.uniform(0, PAUSE * length)):
+            while episode.kills < most_kills and self._wait(
+                driver.pid, rng.uniform(0, PAUSE * length)
+            ):
                 known |= children_of(driver.pid)
                 victims = workers_of(driver.pid, kind)
                 if victims and rng.random() < 0.5:
