@@ -127,10 +127,20 @@ def whole_lines(run: Path) -> list[TrialRecord]:
     return [TrialRecord.from_json(line) for line in text.split("\n")[:-1]]
 
 
+def processes_of(pid: int) -> set[int]:
+    """A process and all below it; many times faster than looking at every process."""
+    found = {pid}
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in path.read_text().split():
+                found |= processes_of(int(child))
+    return found
+
+
 def cpu_seconds(driver: int) -> float:
     """CPU time of a driver and all below it, those that ended included."""
     total = 0
-    for pid in (driver, *children_of(driver)):
+    for pid in processes_of(driver):
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             total += sum(map(int, fields[11:15]))
