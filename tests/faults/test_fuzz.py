@@ -30,7 +30,7 @@ def test_a_damaged_file_is_read_or_refused_by_name(target: Target, tmp_path: Pat
     counts, slowest = Counter[str](), 0.0
 
     @settings(
-        max_examples=max(1, CASES // len(TARGETS)),
+        max_examples=-(-CASES // len(TARGETS)),
         deadline=None,
         database=None,
         derandomize=CASES == IN_SUITE,
