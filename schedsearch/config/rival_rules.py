@@ -69,6 +69,8 @@ def read_rivals(value: Any, findings: Findings) -> dict[str, RivalSettings]:
     found = {}
     for name, entry in value.items():
         at = (RIVALS, name)
+        if entry is None:  # -o rivals.NAME=null removes an entry
+            continue
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name in TAKEN:
             remedy = "use letters, digits, '_' and '-'; full, presets and plan are taken"
             findings.add(at, f"{shown(name)} cannot name an entry", remedy)
@@ -264,7 +266,7 @@ def _fitted_steps(at: str, entry: FittedStepsRival, solver: SolverSettings) -> I
     if draws_noise(solver):
         which = f"ddim with eta: {solver.eta:g}" if solver.name == "ddim" else solver.name
         reason = f"fitted steps follow a run without noise in its steps, but {which} draws some"
-        remedy = "use ddim with eta: 0, dpm_solver or flow_euler, or remove the entry"
+        remedy = f"use ddim with eta: 0, dpm_solver or flow_euler, or add -o {at}=null"
         yield at, reason, remedy
     most = solver.num_steps // (2 if solver.name == "flow_heun" else 1)
     for index, num_steps in enumerate(entry.num_steps):

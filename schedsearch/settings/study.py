@@ -51,7 +51,7 @@ class StudySettings:
     """Plans that are measured before any fine-tune; null leaves them out."""
     rivals: Mapping[str, RivalSettings] = field(default_factory=dict)
     """Other ways to save compute, for ``schedsearch compare``; the search reads none but the
-    twins among its warm starts."""
+    twins among its warm starts. ``-o rivals.NAME=null`` removes an entry."""
 
     @property
     def confirm_training_seeds_used(self) -> range:

@@ -135,7 +135,12 @@ def test_steps_are_fitted_to_a_run_without_noise_in_its_steps(
     ((key, text),) = problems_of({"mine": entry}, **changes)
     assert key == "rivals.mine"
     assert shown in text
-    assert "use ddim with eta: 0, dpm_solver or flow_euler" in text
+    assert "use ddim with eta: 0, dpm_solver or flow_euler, or add -o rivals.mine=null" in text
+
+
+def test_null_removes_an_entry() -> None:
+    """A shipped space has entries that another solver refuses: ``-o rivals.fitted=null``."""
+    assert read({"mine": None}, solver={"name": "ddpm"}).rivals == {}
 
 
 def test_fewer_steps_than_the_solver_takes() -> None:

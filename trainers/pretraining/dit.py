@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TypeVar
 
 from schedsearch.backbones.dit import DiT
 from trainers.pretraining.command import add_common_arguments, run_command
@@ -18,37 +19,64 @@ from trainers.pretraining.loop import Plan
 DEFAULTS = Plan(steps=12_000, batch_size=64, lr=2e-3)
 """Settings of the shipped weights."""
 
+Network = TypeVar("Network", bound=DiT)
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser; flags of the network have the official names."""
     parser = argparse.ArgumentParser(
         prog="python -m trainers.pretraining.dit", description=__doc__
     )
-    network = parser.add_argument_group("network")
-    network.add_argument("--hidden-size", type=int, default=64)
-    network.add_argument("--depth", type=int, default=10)
-    network.add_argument("--num-heads", type=int, default=4)
-    network.add_argument("--patch-size", type=int, default=2)
-    network.add_argument("--mlp-ratio", type=float, default=4.0)
-    add_common_arguments(
-        parser, size_flag="--input-size", channels_flag="--in-channels", defaults=DEFAULTS
-    )
+    add_network_arguments(parser, hidden_size=64, depth=10, patch_size=2, defaults=DEFAULTS)
     return parser
 
 
-def build_net(
-    args: argparse.Namespace, shape: tuple[int, int, int], num_classes: int, null_class: bool
-) -> DiT:
-    """Build the network from parsed arguments, without a learned variance.
+def add_network_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    hidden_size: int,
+    depth: int,
+    patch_size: int,
+    defaults: Plan,
+) -> None:
+    """Add the flags of a DiT or SiT, then the common ones.
 
     Args:
+        parser: The command's parser.
+        hidden_size: Default width.
+        depth: Default number of blocks.
+        patch_size: Default side of a patch.
+        defaults: Default settings of the training.
+    """
+    network = parser.add_argument_group("network")
+    network.add_argument("--hidden-size", type=int, default=hidden_size)
+    network.add_argument("--depth", type=int, default=depth)
+    network.add_argument("--num-heads", type=int, default=4)
+    network.add_argument("--patch-size", type=int, default=patch_size)
+    network.add_argument("--mlp-ratio", type=float, default=4.0)
+    add_common_arguments(
+        parser, size_flag="--input-size", channels_flag="--in-channels", defaults=defaults
+    )
+
+
+def build_net(
+    network: type[Network],
+    args: argparse.Namespace,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    null_class: bool,
+) -> Network:
+    """Build a DiT or SiT from parsed arguments, without a learned variance.
+
+    Args:
+        network: Its class.
         args: Parsed arguments.
         shape: Shape (C, H, W) of an image.
         num_classes: Number of classes; 0 builds an unconditional network.
         null_class: Whether to add a label for "no class".
     """
     channels, side, _ = shape
-    return DiT(
+    return network(
         input_size=side,
         patch_size=args.patch_size,
         in_channels=channels,
@@ -68,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
 
     def build(shape: tuple[int, int, int], num_classes: int, null_class: bool) -> DiT:
-        return build_net(args, shape, num_classes, null_class)
+        return build_net(DiT, args, shape, num_classes, null_class)
 
     return run_command(args, arguments, "trainers.pretraining.dit", build)
 

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 
 from schedsearch.backbones.sit import SiT
-from trainers.pretraining.command import add_common_arguments, run_command
+from trainers.pretraining.command import run_command
+from trainers.pretraining.dit import add_network_arguments, build_net
 from trainers.pretraining.loop import Plan
 
 DEFAULTS = Plan(steps=9_000, batch_size=32, lr=1e-3, ema_decay=0.9995)
@@ -32,43 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    network = parser.add_argument_group("network")
-    network.add_argument("--hidden-size", type=int, default=96)
-    network.add_argument("--depth", type=int, default=12)
-    network.add_argument("--num-heads", type=int, default=4)
-    network.add_argument("--patch-size", type=int, default=4)
-    network.add_argument("--mlp-ratio", type=float, default=4.0)
-    add_common_arguments(
-        parser, size_flag="--input-size", channels_flag="--in-channels", defaults=DEFAULTS
-    )
+    add_network_arguments(parser, hidden_size=96, depth=12, patch_size=4, defaults=DEFAULTS)
     parser.set_defaults(data="npz", process="flow", time="sit")
     return parser
-
-
-def build_net(
-    args: argparse.Namespace, shape: tuple[int, int, int], num_classes: int, null_class: bool
-) -> SiT:
-    """Build the network from parsed arguments, without rows for variances.
-
-    Args:
-        args: Parsed arguments.
-        shape: Shape (C, H, W) of an image.
-        num_classes: Number of classes; 0 builds an unconditional network.
-        null_class: Whether to add a label for "no class".
-    """
-    channels, side, _ = shape
-    return SiT(
-        input_size=side,
-        patch_size=args.patch_size,
-        in_channels=channels,
-        hidden_size=args.hidden_size,
-        depth=args.depth,
-        num_heads=args.num_heads,
-        mlp_ratio=args.mlp_ratio,
-        class_dropout_prob=args.label_dropout if null_class else 0.0,
-        num_classes=num_classes,
-        learn_sigma=False,
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.channels = CHANNELS if args.channels is None else args.channels
 
     def build(shape: tuple[int, int, int], num_classes: int, null_class: bool) -> SiT:
-        return build_net(args, shape, num_classes, null_class)
+        return build_net(SiT, args, shape, num_classes, null_class)
 
     return run_command(args, arguments, "trainers.pretraining.sit", build)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from schedsearch.schedules.clocks import Clock
     from schedsearch.schedules.exit_schedule import ExitSchedule
     from schedsearch.settings import SpaceSettings
-
-_DEFAULT_NUM = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +77,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.backbones.guidance import learns_variance
     from schedsearch.backbones.weights.checkpoint import load_backbone_from
     from schedsearch.backbones.weights.claims import check_claims
+    from schedsearch.cli.starting_arrays import starting_arrays
     from schedsearch.config import read_model_settings
     from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.data.loading import load_decoder
@@ -135,7 +132,7 @@ def take_action(args: argparse.Namespace) -> int:
         )
         solver, method, what = settings.solver, schedule, f"schedule [{schedule}]"
         integrator = build_solver(solver, process, learned_variance=learned)
-    noise, labels = _start(args, net)
+    noise, labels = starting_arrays(args, net)
     batch_size = settings.evaluation.batch_size
     decode = load_decoder(settings.data, args.device)  # latents become pixels; pixels stay
     with within_memory(f"--num {len(noise)} and evaluation.batch_size {batch_size}"):
@@ -228,79 +225,6 @@ def _choose_schedule(args: argparse.Namespace) -> _Choice:
         if not args.quiet:
             print(f"weights: {file.weights}, as {path} says", file=sys.stderr)
     return _Choice(args.schedule, weights, file.backbone.fingerprint)
-
-
-def _start(args: argparse.Namespace, net: Any) -> tuple[Tensor, Tensor | None]:
-    """Starting noise and labels, from files or from the seed.
-
-    Raises:
-        ConfigError: If a file does not fit the network.
-    """
-    import torch
-
-    from schedsearch.evaluation.sampling import balanced_labels, require_finite, starting_noise
-    from schedsearch.memory import require_memory
-
-    if args.noise is None:
-        num = args.num or _DEFAULT_NUM
-        require_memory(4 * num * math.prod(net.in_shape), f"--num {num}")
-        noise = starting_noise(args.seed, num, net.in_shape)
-    else:
-        noise = _load_array(args.noise, "--noise")
-        if tuple(noise.shape[1:]) != tuple(net.in_shape) or not len(noise):
-            raise ConfigError(
-                f"--noise must have the shape (N, {', '.join(map(str, net.in_shape))}), but "
-                f"{args.noise} has {tuple(noise.shape)}."
-            )
-        if not noise.is_floating_point():
-            raise ConfigError(
-                f"--noise must hold real numbers (float32), but {args.noise} has {noise.dtype}."
-            )
-        if args.num is not None and args.num > len(noise):
-            raise ConfigError(
-                f"--num asks for {args.num} images, but {args.noise} has noise for {len(noise)}."
-            )
-        noise = noise[: args.num].float()
-        require_finite(noise, f"images of noise in {args.noise}")
-    if args.labels is None:
-        return noise, balanced_labels(len(noise), net.num_classes)
-    if net.num_classes is None:
-        raise ConfigError("--labels was given, but the network is unconditional. Leave it out.")
-    labels = _load_array(args.labels, "--labels")
-    if labels.ndim != 1 or len(labels) < len(noise):
-        raise ConfigError(
-            f"--labels must hold {len(noise)} integers, but {args.labels} has the shape "
-            f"{tuple(labels.shape)}."
-        )
-    labels = labels[: len(noise)]
-    odd = labels.dtype == torch.bool or labels.is_complex()
-    whole = labels if odd else labels.double() if labels.is_floating_point() else labels.long()
-    if odd or bool((whole != whole.floor()).any()):
-        raise ConfigError(
-            f"--labels must be whole numbers, but {args.labels} holds others ({labels.dtype})."
-        )
-    if not bool(((whole >= 0) & (whole < net.num_classes)).all()):
-        raise ConfigError(f"--labels must lie in [0, {net.num_classes - 1}].")
-    return noise, whole.long()
-
-
-def _load_array(path: str, option: str) -> Tensor:
-    import numpy as np
-    import torch
-
-    from schedsearch.data.npz import is_single_array
-
-    try:
-        if not zipfile.is_zipfile(path) and not is_single_array(Path(path)):
-            raise ConfigError(f"{option} {path} is no NumPy array (.npy), or is empty.")
-        array = np.load(path, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ConfigError(f"{option} {path} holds several arrays. Save one with np.save.")
-        return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
-    except MemoryError as error:
-        raise ConfigError(f"{option} {path} does not fit into memory: {error}") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"Cannot read {path} as a NumPy array (.npy): {error}") from error
 
 
 def _write(path: Path, samples: Tensor, images: Tensor, *, raw: bool) -> None:

@@ -64,7 +64,7 @@ def test_the_process_is_flow_matching_with_uniform_times(tmp_path: Path, tiles: 
 
 def test_the_default_network_ships_within_eight_megabytes() -> None:
     args = build_parser().parse_args(["--output", "x"])
-    net = build_net(args, (3, 32, 32), 5, null_class=True)
+    net = build_net(SiT, args, (3, 32, 32), 5, null_class=True)
     assert net.num_exit_blocks >= 10
     assert net.null_label == 5
     parameters = sum(p.numel() for p in net.parameters())
