@@ -32,6 +32,21 @@ test: $(INSTALLED) ## run the test suite
 test-slow: $(INSTALLED) ## run the slow tests, which `make test` leaves out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PYTEST_OPTIONS)
 
+.PHONY: faults
+faults: $(INSTALLED) ## run the tests of every fault case and print the table
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/fault_table.py
+
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## read 10,000 damaged files
+	FUZZ_CASES=10000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rP $(PYTEST_OPTIONS) \
+		tests/faults/test_fuzz.py
+
+.PHONY: soak
+soak: $(INSTALLED) ## kill drivers and workers 500 times (again: go on)
+	mkdir -p runs
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/faults/soak.py \
+		--kills 500 --output runs/soak.jsonl
+
 .PHONY: lint
 lint: $(INSTALLED_DEV) ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

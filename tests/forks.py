@@ -6,6 +6,7 @@ in its forks. Then fresh processes start instead, so tests that fork are sorted 
 """
 
 import contextlib
+import gc
 import importlib
 import multiprocessing
 import os
@@ -45,6 +46,8 @@ def _import_shared() -> None:
 
 def _serve_in_a_fork(pipe: Connection, parent: int) -> None:
     """Body of a forked worker: closes its copies of the driver's pipes, lock and database."""
+    # NOTE: the driver's garbage would close its files once more, by numbers that are in use again.
+    gc.freeze()
     os.closerange(3, pipe.fileno())
     os.closerange(pipe.fileno() + 1, _MOST_FILES)
     _serve(pipe, parent)

@@ -144,7 +144,7 @@ def only_once(root: Path, name: str) -> Iterator[tuple[Path, bool]]:
         made.touch()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 600.0) -> None:
     """Wait for something that another process does."""
     import time
 

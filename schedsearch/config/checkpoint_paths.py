@@ -131,7 +131,7 @@ def _in_diffusers_folder(folder: Path, choice: str | None) -> WeightsLocation:
 
 
 def _why_no_checkpoint(folder: Path) -> str:
-    steps = [entry for entry in folder.glob("*.ckpt") if entry.stem.isdigit()]
+    steps = [entry for entry in folder.glob("*.ckpt") if entry.stem.isdecimal()]
     if steps:
         newest = max(steps, key=lambda entry: int(entry.stem))
         return (

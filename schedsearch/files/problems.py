@@ -101,7 +101,7 @@ class Findings:
     def add_all(self, mistakes: Iterable[Mistake], path: KeyPath = ()) -> None:
         """Record mistakes whose keys count from ``path``."""
         for key, reason, remedy in mistakes:
-            parts = [int(part) if part.isdigit() else part for part in key.split(".")]
+            parts = [int(part) if part.isdecimal() else part for part in key.split(".")]
             self.add((*path, *parts) if key else path, reason, remedy)
 
     def touches(self, *paths: KeyPath) -> bool:

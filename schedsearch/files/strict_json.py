@@ -16,6 +16,9 @@ from schedsearch.files.checksums import KEY, has_seal, opened, sealed
 
 _SCALARS = {int, float, str, bool, type(None)}
 
+_LONGEST_INTEGER = 20
+"""Characters of the largest 64-bit number."""
+
 
 def read_object(line: str, what: str) -> dict[str, Any]:
     """The object that a line holds, without its checksum.
@@ -78,13 +81,25 @@ def check_numbers(value: Any, what: str, *, least: float | None = None) -> None:
 
 def _load(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_real, parse_int=_integer)
     except RecursionError:
         raise ValueError("it is nested too deep.") from None
 
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no finite number.")
+
+
+def _real(text: str) -> float:
+    if math.isinf(value := float(text)):
+        _refuse(text)
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise ValueError(f"{text[:20]}... has {len(text)} digits; 64 bits are enough for any.")
+    return int(text)
 
 
 def check_fields(cls: type[Any], data: Mapping[str, Any]) -> None:

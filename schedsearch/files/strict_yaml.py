@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.reader import Reader
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import MAX_PROBLEMS, Findings, KeyPath
@@ -183,6 +184,11 @@ def _add_syntax_error(error: Exception, text: str, findings: Findings) -> None:
             remedy = "a value that contains ': ' needs quotes; or the indentation is wrong"
         elif "single document" in str(error.context):
             reason, remedy = "the file holds more than one document", "remove the second '---'"
+    elif (control := Reader.NON_PRINTABLE.search(text)) is not None:
+        line_start = text.rfind("\n", 0, control.start()) + 1
+        row, column = text.count("\n", 0, control.start()), control.start() - line_start
+        findings.marks = {(): (row + 1, column + 1)}
+        reason, remedy = f"the character {control.group()!a} is not allowed", "remove it"
     else:
         reason = "not YAML: " + " ".join(str(error).split())
         findings.marks = {}

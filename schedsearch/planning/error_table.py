@@ -97,5 +97,6 @@ class ErrorTable:
         """
         try:
             return cls.from_dict(read_document(path))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not an error table: {error}.") from error
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            reason = str(error).rstrip(".")
+            raise ValueError(f"{path} is not an error table: {reason}.") from error

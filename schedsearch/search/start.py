@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from schedsearch.config import differing_keys
 from schedsearch.config.warm_starts import twin_row
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.files.mounts import network_file_system
 from schedsearch.files.printable import without_passwords
 from schedsearch.runs import costs as stages
 from schedsearch.runs.checks.identity import RunIdentity
@@ -69,6 +70,12 @@ def opened_run(
                 f"evaluation.num_samples is {evaluation.num_samples}, and {evaluation.features} "
                 f"has {ready.bench.extractor.dim} features: the covariance behind FID lacks rank, "
                 "so FIDs rank schedules worse than KID does. Take more samples than features"
+            )
+        kind = network_file_system(folder.root)
+        if kind is not None and settings.search.storage is None:
+            observer.warning(
+                f"{folder.shown} lies on {kind}, where SQLite's locks may fail. Choose a local "
+                "folder with --output, or name a database server in search.storage"
             )
         identity = identity_of(ready, folder)
         # From here on the folder belongs to this space; a mistake found above can be mended.

@@ -73,7 +73,7 @@ def test_scalars_of_yaml_1_2(scalar: str, value: object) -> None:
         ("a: " + "9" * 5000 + "\n", "is too large"),
         ("? [1]\n: 2\n", "a key must be a word"),
         ("a: " + "[" * 50 + "]" * 50 + "\n", "nested deeper than 20 levels"),
-        ("a: \x00\n", "not YAML"),
+        ("a: 1\nb: ü\x00\n", "f.yaml:2:5: the character '\\x00' is not allowed; remove it"),
         (b"a: 1\nb: \xff\n", "f.yaml:2:1: the file is not UTF-8 text"),
         (b"#" * (MAX_BYTES + 1), f"at most {MAX_BYTES} are read"),
     ],

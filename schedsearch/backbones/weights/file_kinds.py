@@ -82,8 +82,11 @@ def _what(path: Path, head: bytes, size: int) -> tuple[str, str] | None:
     if head[257:262] == b"ustar":
         return "a tar archive", _UNPACK
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            return "a damaged zip archive", "It may be cut off: copy or download it again"
         if not any(name.endswith("data.pkl") for name in names):
             return "a zip archive that torch did not write", _UNPACK
         return None

@@ -90,9 +90,11 @@ def _renumbered(name: str, first: int) -> str:
 def has_variances(state: Mapping[str, Any]) -> bool | None:
     """Whether the last layer has rows for variances; None if the weights do not say."""
     last, patches = state.get(LAST_WEIGHT), state.get(PATCHES)
-    if last is None or patches is None or len(patches.shape) != 4:
+    if last is None or patches is None or (len(last.shape), len(patches.shape)) != (2, 4):
         return None
     _, channels, side, _ = patches.shape
+    if not channels:
+        return None
     return bool(last.shape[0] == 2 * side * side * channels)
 
 

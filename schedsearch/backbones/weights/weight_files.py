@@ -164,7 +164,7 @@ def _named_classes(path: Path) -> str:
     allowed = {f"{kind.__module__}.{kind.__qualname__}" for kind in ALLOWED_CLASSES}
     try:
         asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(path)) - allowed
-    except (pickle.UnpicklingError, RuntimeError, ValueError):
+    except Exception:  # noqa: BLE001 - a damaged pickle raises anything
         return ""
     return f" ({name_some(sorted(asked))})" if asked else ""
 

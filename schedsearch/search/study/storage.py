@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import make_url
 
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.files.mounts import network_file_system
 from schedsearch.files.printable import without_passwords
 from schedsearch.records import OBJECTIVES
 from schedsearch.search.study.storage_url import database_words, engine_options
@@ -86,9 +87,12 @@ def _open_sqlite(path: Path) -> RDBStorage:
         _literal(f"sqlite:///{path}"), engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
     )
 
+    # NOTE: The log needs memory that all its readers share, so one machine.
+    journal_mode = "DELETE" if network_file_system(path) else "WAL"
+
     @sqlalchemy.event.listens_for(storage.engine, "connect")
     def _(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA journal_mode={journal_mode}")
         connection.execute("PRAGMA synchronous=NORMAL")
 
     storage.engine.dispose()  # connections from before the listener

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
+from schedsearch.files.strict_json import check_numbers, read_document, to_document
 from schedsearch.workers.plans.table import FITS, MAPS, TABLE, Numbers
 
 ERRORS, WEIGHTS, COSTS, MAP_ERRORS = "errors.json", "weights.json", "costs.json", "map_errors.json"
@@ -57,7 +57,7 @@ class StageFiles:
             began = time.process_time()
             found = make()
             kept = {"content": found, "seconds": time.process_time() - began}
-            write_text(path, json.dumps(kept) + "\n")
+            write_text(path, to_document(kept))
         self.seconds += kept["seconds"]
         return kept["content"]
 
@@ -72,7 +72,7 @@ class StageFiles:
             began = time.process_time()
             make().write(path)
             seconds = {"seconds": time.process_time() - began}
-            write_text(about, json.dumps(seconds) + "\n")
+            write_text(about, to_document(seconds))
         self.seconds += _read(about)["seconds"]
         return Numbers.read([path])
 
@@ -84,10 +84,10 @@ def _read(path: Path) -> dict[str, Any]:
         StorageError: If it is damaged.
     """
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        kept["seconds"] = float(kept["seconds"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        kept = read_document(path)
+        check_numbers(kept["seconds"], "seconds", least=0)
+    except (OSError, ValueError, KeyError) as error:
         raise StorageError(
-            f"Cannot read {path}: {error}. Delete its folder; it is made again."
+            f"Cannot read {path}: {str(error).rstrip('.')}. Delete its folder; it is made again."
         ) from error
-    return dict(kept)
+    return kept

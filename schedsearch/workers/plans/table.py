@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import replacing, write_text
+from schedsearch.files.strict_json import read_document, to_document
 from schedsearch.methods.plans.recording import Cell, Layout
 from schedsearch.methods.plans.steps import Fit, PlanStep
 from schedsearch.planning.plan_front import PlanCosts, PlanErrors
@@ -152,7 +152,7 @@ class PlanTable:
             "reuse": [[*cell, dict(errors)] for cell, errors in self.reuse.items()],
             "exits": [[*cell, dict(errors)] for cell, errors in self.exits.items()],
         }
-        write_text(folder / TABLE, json.dumps(data) + "\n")
+        write_text(folder / TABLE, to_document(data))
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -162,7 +162,7 @@ class PlanTable:
             StorageError: If it is damaged.
         """
         try:
-            data = json.loads((folder / TABLE).read_text(encoding="utf-8"))
+            data = read_document(folder / TABLE)
             layout = data["layout"]
             return cls(
                 **{
@@ -182,7 +182,8 @@ class PlanTable:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StorageError(
-                f"Cannot read {folder / TABLE}: {error}. Delete the folder; it is made again."
+                f"Cannot read {folder / TABLE}: {str(error).rstrip('.')}. Delete the folder; "
+                "it is made again."
             ) from error
 
 

@@ -83,3 +83,12 @@ def test_a_damaged_pickle_is_not_said_to_run_code(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="may be cut off") as caught:
         load_weights(nn.Linear(2, 1), path)
     assert "run code" not in str(caught.value)
+
+
+def test_a_zip_archive_with_a_damaged_list_of_files(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save(nn.Linear(2, 1).state_dict(), path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x00"))
+    with pytest.raises(CheckpointError, match=r"a damaged zip archive.*copy or download it again"):
+        load_weights(nn.Linear(2, 1), path)

@@ -17,7 +17,13 @@ from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.weights.checkpoint import load_weights, save_weights
 from schedsearch.backbones.weights.conversion import convert
 from schedsearch.backbones.weights.recognition import recognise
-from schedsearch.backbones.weights.sit_files import file_looks_like_sit, variances_are_zero
+from schedsearch.backbones.weights.sit_files import (
+    LAST_WEIGHT,
+    PATCHES,
+    file_looks_like_sit,
+    has_variances,
+    variances_are_zero,
+)
 from schedsearch.backbones.weights.weight_files import Weights
 from schedsearch.exceptions import CheckpointError, ConfigError
 
@@ -157,6 +163,13 @@ def test_zero_variances_are_a_hint_and_no_decision(
     assert type(net) is DiT
     assert run(net.eval()).shape[1] == 8, "it stays the DiT that was asked for"
     assert file_looks_like_sit(path)
+
+
+@pytest.mark.parametrize("shape", [(), (32,), (0, 16)])
+def test_a_last_layer_of_another_shape_says_nothing(shape: tuple[int, ...]) -> None:
+    state = {LAST_WEIGHT: torch.zeros(shape), PATCHES: torch.zeros(16, 0, 2, 2)}
+    assert has_variances(state) is None
+    assert not variances_are_zero(state)
 
 
 @pytest.mark.parametrize("kind", ["trained", "new", "no variances", "sit"])
