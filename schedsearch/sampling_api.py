@@ -50,7 +50,8 @@ def load_backbone(
 
     Args:
         space: A search space file, the name of a shipped space, or a ``backbone`` section as a
-            dict. A whole space also sets the ``diffusion`` section for :func:`sample`.
+            dict. A whole space also sets the ``diffusion`` section for :func:`sample`. A SiT
+            alone is the official one (``time: sit``); REPA's needs the section.
         weights: File to load instead of ``backbone.checkpoint``, such as exported weights.
         device: Device of the weights.
 
@@ -69,6 +70,9 @@ def load_backbone(
     if weights is not None:
         backbone = dataclasses.replace(backbone, checkpoint=str(weights))
     net = load_backbone_from(backbone, device)
+    # NOTE: What a network of flow matching is fed matters in every call, not only in `sample`.
+    if settings.diffusion.process == "flow":
+        check_claims(net, settings.diffusion)
     setattr(net, _DIFFUSION, settings.diffusion)
     return cast("Backbone", net)
 

@@ -30,6 +30,7 @@ def take_action(args: argparse.Namespace) -> int:
 
     path = find_space(args.space)
     settings = read_settings(path, args.overrides)
+    _check_weights(settings)
     if settings.search.storage is not None:
         from schedsearch.search.study.storage_url import check_storage_url
 
@@ -87,6 +88,18 @@ def take_action(args: argparse.Namespace) -> int:
         print(f"hint: {hint}")
     _warn_of_classes(settings)
     return ExitCode.DONE
+
+
+def _check_weights(settings: StudySettings) -> None:
+    """Refuse weights that contradict the process, where their file can be read without torch."""
+    from schedsearch.backbones.weights.claims import claims_of_file, compare_claims
+    from schedsearch.config.backbone_rules import shipped_family
+    from schedsearch.config.checkpoint_paths import locate_weights
+
+    backbone = settings.backbone
+    if backbone.checkpoint is not None and shipped_family(backbone) is not None:
+        claims = claims_of_file(locate_weights(backbone.checkpoint).path)
+        compare_claims(claims, settings.diffusion)
 
 
 def _hints(settings: StudySettings) -> Iterator[str]:
