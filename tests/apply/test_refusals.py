@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import official_modules as official
+import diffusers
 import pytest
 import torch
 from diffusers import FirstBlockCacheConfig
@@ -70,6 +71,23 @@ def test_unknown_classes_name_the_nearest_and_the_table() -> None:
 
 
 def test_an_error_inside_enable_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sana_sprint_is_fed_an_angle() -> None:
+    sana = PIPELINES["Sana"].model()
+    untouched = state_of(sana)
+    parts = dict.fromkeys(("tokenizer", "text_encoder", "vae"))
+    scheduler = diffusers.SCMScheduler()
+    pipe = diffusers.SanaSprintPipeline(transformer=sana, scheduler=scheduler, **parts)
+    with pytest.raises(ScheduleError, match=r"with SCMScheduler feeds its model an angle"):
+        schedsearch.enable(pipe, SCHEDULE)
+    assert state_of(sana) == untouched
+    sizes = {key: value for key, value in sana.config.items() if not key.startswith("_")}
+    sprint = diffusers.SanaTransformer2DModel(**{**sizes, "guidance_embeds": True})
+    with pytest.raises(ConfigError, match="guidance_embeds, as in Sana Sprint, which"):
+        schedsearch.enable(sprint, SCHEDULE)
+    with schedsearch.enabled(named("FLUX").make(), SCHEDULE):
+        pass  # NOTE: its guidance is embedded too
+
+
     case = named("FLUX")
     model = case.make()
     before, untouched = case.at(model, 450.0), state_of(model)
