@@ -16,7 +16,6 @@ from torch import nn
 
 import schedsearch
 from benchmarks.tiny_pipelines import PIPELINES, random
-from schedsearch.apply import schedules
 from schedsearch.apply.attachment import Attachment
 from schedsearch.apply.clock import check_process, clock_of, process_of
 from schedsearch.apply.view import ScheduledBlocks
@@ -24,6 +23,7 @@ from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.exceptions import ConfigError, ScheduleError
 from schedsearch.families.recognise import recognise
 from schedsearch.schedules.schedule_file import (
+from schedsearch.schedules.hand_made import preset_for
     ScheduledBackbone,
     ScheduleFile,
     write_schedule_file,
@@ -189,14 +189,26 @@ def test_a_schedule_for_another_clock_is_refused(name: str, counts: str) -> None
             check_process(SimpleNamespace(clock=other), process)
 
 
-def test_a_preset_is_not_taken_where_one_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {**schedules.presets, "D3-DiT@flow": SCHEDULE}
-    monkeypatch.setattr(schedules, "presets", known)
+def test_a_preset_is_not_taken_where_one_is_moved() -> None:
     model = named("SD3").make()
     with pytest.raises(ScheduleError, match=r"fed flow sigmas\. Use D3-DiT@flow"):
         schedsearch.enable(model, "D3-DiT")
-    with schedsearch.enabled(named("DiT").make(), "D3-DiT"), schedsearch.enabled(model, "full"):
-        pass
+    # Also where its name is gone.
+    scaled = preset_for("D3-DiT", 6)
+    for preset in (scaled, schedsearch.ExitSchedule((6,) * 10, clock="ddpm")):
+        with pytest.raises(ScheduleError, match="for the clock ddpm, but the model is fed"):
+            schedsearch.enable(model, preset)
+    for name in ("full", "D3-DiT@flow"):
+        with schedsearch.enabled(model, name):
+            pass
+    dit = named("DiT").make()
+    for schedule in ("D3-DiT", scaled):
+        with schedsearch.enabled(dit, schedule):
+            pass
+    for moved in ("D3-DiT@flow", preset_for("D3-DiT@flow", 6)):
+        with pytest.raises(ScheduleError, match="for the clock flow, but the model is fed"):
+            schedsearch.enable(dit, moved)
+    assert schedsearch.presets["D3-DiT"].clock == "ddpm"
 
 
 # ---- caches -----------------------------------------------------------------------------------

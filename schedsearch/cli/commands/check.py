@@ -107,19 +107,12 @@ def _hints(settings: StudySettings) -> Iterator[str]:
     from schedsearch.backbones.weights.sit_files import HINT, file_looks_like_sit
     from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.config.checkpoint_paths import locate_weights
-    from schedsearch.schedules.hand_made import HAND_MADE, MOVED
 
     backbone = settings.backbone
     if backbone.checkpoint is not None and shipped_family(backbone) == "dit":
         path = locate_weights(backbone.checkpoint).path
         if file_looks_like_sit(path):
             yield f"{path} {HINT}"
-    plain = [entry for entry in settings.warm_start if entry in HAND_MADE]
-    if settings.diffusion.process == "flow" and plain:
-        yield (
-            f"{plain[0]} was made for the clock of DDPM; {plain[0]}{MOVED} has the same depth at "
-            "the same signal-to-noise ratio"
-        )
 
 
 def _warn_of_classes(settings: StudySettings) -> None:
