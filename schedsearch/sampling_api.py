@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.backbones.guidance import learns_variance
+from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.backbones.weights.claims import check_claims
 from schedsearch.backbones.wrapped import WrappedBackbone
@@ -136,6 +137,11 @@ def sample(
     given: DiffusionSettings = read_sections(
         {"diffusion": dataclasses.asdict(own) if diffusion is None else dict(diffusion)}
     )["diffusion"]
+    if isinstance(inner, SiT) and given.process != "flow":
+        raise ConfigError(
+            f"A SiT is trained by flow matching, but diffusion.process is {given.process}. Pass "
+            "diffusion={'process': 'flow', 'time': 'sit'}, or sigma as the time of REPA's."
+        )
     if solver is None:
         default = "flow_euler" if given.process == "flow" else "ddim"
         solver = (file and file.solver) or default
