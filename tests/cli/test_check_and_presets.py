@@ -55,6 +55,26 @@ def test_check_says_what_the_network_is_fed(
     assert shown in capsys.readouterr().out
 
 
+def test_check_shows_both_shifts_of_flow_matching(capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(diffusion: str) -> str:
+        sections = (
+            f"diffusion={{process: flow, time: sigma1000{diffusion}}}",
+            "solver={name: flow_euler, num_steps: 28, shift: 3}",
+            "warm_start=[full]",
+        )
+        options = [word for section in sections for word in ("-o", section)]
+        assert main(["check", "digits_dit", *options]) == 0
+        return capsys.readouterr().out
+
+    plain = printed("")
+    assert "training times: uniform, shift 1\n" in plain
+    assert "solver      flow_euler, 28 steps, shift 3\n" in plain
+    assert "hint: training times have the shift 1, the solver's 3;" in plain
+    same = printed(", times: logit_normal, shift: 3.0")
+    assert "training times: logit_normal, shift 3\n" in same
+    assert "hint: training times" not in same
+
+
 def test_check_refuses_weights_of_repa_with_the_time_of_sit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,10 +90,10 @@ def test_check_refuses_weights_of_repa_with_the_time_of_sit(
         "warm_start=[full]",
     ]
     words = [word for option in options for word in ("-o", option)]
-    assert main(["check", "digits_dit", *words]) == 2
+    times = [("-o", f"diffusion={{process: flow, time: {time}}}") for time in ("sit", "sigma")]
+    assert main(["check", "digits_dit", *words, *times[0]]) == 2
     assert "time: sigma, as REPA is" in capsys.readouterr().err
-    sigma = ("-o", "diffusion={process: flow, time: sigma}")
-    assert main(["check", "digits_dit", *words, *sigma]) == 0
+    assert main(["check", "digits_dit", *words, *times[1]]) == 0
 
 
 def test_check_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,7 @@ def take_action(args: argparse.Namespace) -> int:
         ),
         ("budget", _budget(settings)),
         ("process", _process(settings.diffusion)),
-        ("solver", f"{settings.solver.name}, {settings.solver.num_steps} steps"),
+        ("solver", _solver(settings)),
         (
             "evaluation",
             _evaluation(settings.evaluation),
@@ -113,6 +113,12 @@ def _hints(settings: StudySettings) -> Iterator[str]:
         path = locate_weights(backbone.checkpoint).path
         if file_looks_like_sit(path):
             yield f"{path} {HINT}"
+    trained, sampled = settings.diffusion.shift, settings.solver.shift
+    if trained != sampled:
+        yield (
+            f"training times have the shift {trained:g}, the solver's {sampled:g}; fine-tuning "
+            "covers the times that are sampled best where diffusion.shift is solver.shift"
+        )
 
 
 def _warn_of_classes(settings: StudySettings) -> None:
@@ -164,8 +170,15 @@ def _process(diffusion: DiffusionSettings) -> str:
     predicts = {"velocity": velocity, "x0": "the data", "eps": "the noise"}
     return (
         f"flow matching, the network is fed {fed} and predicts "
-        f"{predicts[str(diffusion.prediction)]}; clock: 1000 sigma after the solver's shift"
+        f"{predicts[str(diffusion.prediction)]}; clock: 1000 sigma after the solver's shift; "
+        f"training times: {diffusion.times}, shift {diffusion.shift:g}"
     )
+
+
+def _solver(settings: StudySettings) -> str:
+    solver = settings.solver
+    shift = f", shift {solver.shift:g}" if settings.diffusion.process == "flow" else ""
+    return f"{solver.name}, {solver.num_steps} steps{shift}"
 
 
 def _confirmation(settings: StudySettings) -> str:
