@@ -1,6 +1,7 @@
 """What cannot be right is refused, and then nothing has changed."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -288,6 +289,28 @@ def test_samples_of_several_depths_are_refused() -> None:
 @pytest.mark.parametrize("time", [1001.5, -3.0, float("nan"), float("inf")])
 def test_a_time_outside_the_clock_is_refused(time: float) -> None:
     case = named("official U-ViT")
+@pytest.mark.parametrize(
+    ("part", "guided"),
+    [("y_embedder", True), ("y_embedder", False), ("t_embedder", True), ("forward", False)],
+)
+def test_an_error_before_the_blocks_leaves_the_list_idle(part: str, guided: bool) -> None:
+    case = named("official DiT")
+    model = case.make()
+    case.enable(model)
+    x, t, y = random(2, 3, 4), torch.tensor([450, 450]), torch.tensor([1, 2])
+    call = partial(model.forward_with_cfg, cfg_scale=2.0) if guided else model
+    if part == "y_embedder":
+        y[1] = 99
+    elif part == "t_embedder":
+        model.t_embedder.mlp = nn.Linear(2, 8)
+    else:
+        y = torch.tensor([1, 2, 3])  # cannot be added to two times
+    with pytest.raises((IndexError, RuntimeError)):
+        call(x, t, y)
+    assert len(list(model.blocks)) == 6
+    assert schedsearch.summary(model).num_calls == 0
+
+
     model = case.make()
     case.enable(model)
     with pytest.raises(ScheduleError, match=r"does not fit the clock of a UViT.*enable\(time="):
