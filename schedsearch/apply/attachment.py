@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from schedsearch.apply.caches import refuse_caches
+from schedsearch.apply.caches import refuse_any_cache, refuse_caches
 from schedsearch.apply.clock import CallTime
 from schedsearch.apply.view import (
     IDLE,
@@ -101,8 +101,10 @@ class Attachment:
             ScheduleError: If a cache is active, the time is missing or outside the clock, or
                 its samples need different depths.
         """
-        refuse_caches(self.model, self.lists)
         clock, depth = self._depth(self.time.read(args, kwargs))
+        # NOTE: Looking at every module takes long, so only the first call of a run does it.
+        begins = self.last_clock is None or clock >= self.last_clock
+        (refuse_any_cache if begins else refuse_caches)(self.model, self.lists)
         argument = self.family.exit_argument
         if argument is not None:
             if argument in kwargs:

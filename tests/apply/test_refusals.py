@@ -6,12 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import official_modules as official
 import diffusers
+import official_modules as official
 import pytest
 import torch
-from diffusers import FirstBlockCacheConfig
-from diffusers.hooks import apply_first_block_cache
+from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
+from diffusers.hooks import apply_first_block_cache, apply_pyramid_attention_broadcast
 from model_cases import CASES, SCHEDULE, Case, named, state_of
 from torch import nn
 
@@ -23,8 +23,8 @@ from schedsearch.apply.view import ScheduledBlocks
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.exceptions import ConfigError, ScheduleError
 from schedsearch.families.recognise import recognise
-from schedsearch.schedules.schedule_file import (
 from schedsearch.schedules.hand_made import preset_for
+from schedsearch.schedules.schedule_file import (
     ScheduledBackbone,
     ScheduleFile,
     write_schedule_file,
@@ -71,7 +71,6 @@ def test_unknown_classes_name_the_nearest_and_the_table() -> None:
         schedsearch.enable(UViT(), SCHEDULE)
 
 
-def test_an_error_inside_enable_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sana_sprint_is_fed_an_angle() -> None:
     sana = PIPELINES["Sana"].model()
     untouched = state_of(sana)
@@ -89,6 +88,7 @@ def test_sana_sprint_is_fed_an_angle() -> None:
         pass  # NOTE: its guidance is embedded too
 
 
+def test_an_error_inside_enable_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     case = named("FLUX")
     model = case.make()
     before, untouched = case.at(model, 450.0), state_of(model)
@@ -249,6 +249,22 @@ def test_a_cache_after_enable_is_refused_in_the_next_call(by_hand: bool) -> None
     assert schedsearch.summary(model).num_calls == 0
 
 
+@pytest.mark.parametrize("name", ["DiT", "PixArt-alpha", "SD3", "FLUX"])
+def test_a_cache_of_attention_after_enable_is_refused_in_the_next_run(name: str) -> None:
+    case = named(name)
+    model = case.make()
+    case.enable(model)
+    for clock in (900.0, 450.0):
+        case.at(model, clock)
+    config = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500
+    )
+    apply_pyramid_attention_broadcast(model, config)
+    with pytest.raises(ScheduleError, match="PyramidAttentionBroadcastHook is active"):
+        case.at(model, 900.0)
+    assert schedsearch.summary(model).num_calls == 2
+
+
 # ---- calls ------------------------------------------------------------------------------------
 
 
@@ -273,22 +289,6 @@ def test_an_error_in_a_block_leaves_the_list_idle(
     assert not recwarn.list
 
 
-def test_samples_of_several_depths_are_refused() -> None:
-    case = named("DiT")
-    model = case.make()
-    case.enable(model)
-    x, labels = random(3, 4, 8, 8), torch.tensor([1, 2, 3])
-    same_depth = torch.tensor([450, 401, 599])
-    model(x, timestep=same_depth, class_labels=labels)
-    assert schedsearch.summary(model).calls == {4: 1}
-    with pytest.raises(ScheduleError, match="clock times 450 and 601, which run 4 and 3 blocks"):
-        model(x, timestep=torch.tensor([450, 450, 601]), class_labels=labels)
-    assert schedsearch.summary(model).num_calls == 1
-
-
-@pytest.mark.parametrize("time", [1001.5, -3.0, float("nan"), float("inf")])
-def test_a_time_outside_the_clock_is_refused(time: float) -> None:
-    case = named("official U-ViT")
 @pytest.mark.parametrize(
     ("part", "guided"),
     [("y_embedder", True), ("y_embedder", False), ("t_embedder", True), ("forward", False)],
@@ -311,6 +311,22 @@ def test_an_error_before_the_blocks_leaves_the_list_idle(part: str, guided: bool
     assert schedsearch.summary(model).num_calls == 0
 
 
+def test_samples_of_several_depths_are_refused() -> None:
+    case = named("DiT")
+    model = case.make()
+    case.enable(model)
+    x, labels = random(3, 4, 8, 8), torch.tensor([1, 2, 3])
+    same_depth = torch.tensor([450, 401, 599])
+    model(x, timestep=same_depth, class_labels=labels)
+    assert schedsearch.summary(model).calls == {4: 1}
+    with pytest.raises(ScheduleError, match="clock times 450 and 601, which run 4 and 3 blocks"):
+        model(x, timestep=torch.tensor([450, 450, 601]), class_labels=labels)
+    assert schedsearch.summary(model).num_calls == 1
+
+
+@pytest.mark.parametrize("time", [1001.5, -3.0, float("nan"), float("inf")])
+def test_a_time_outside_the_clock_is_refused(time: float) -> None:
+    case = named("official U-ViT")
     model = case.make()
     case.enable(model)
     with pytest.raises(ScheduleError, match=r"does not fit the clock of a UViT.*enable\(time="):
