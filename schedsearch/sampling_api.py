@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.backbones.guidance import learns_variance
+from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.weights.checkpoint import load_backbone_from
 from schedsearch.backbones.weights.claims import check_claims
 from schedsearch.backbones.wrapped import WrappedBackbone
@@ -51,7 +52,8 @@ def load_backbone(
 
     Args:
         space: A search space file, the name of a shipped space, or a ``backbone`` section as a
-            dict. A whole space also sets the ``diffusion`` section for :func:`sample`.
+            dict. A whole space also sets the ``diffusion`` section for :func:`sample`. A SiT
+            alone is the official one (``time: sit``); REPA's needs the section.
         weights: File to load instead of ``backbone.checkpoint``, such as exported weights.
         device: Device of the weights.
 
@@ -70,6 +72,9 @@ def load_backbone(
     if weights is not None:
         backbone = dataclasses.replace(backbone, checkpoint=str(weights))
     net = load_backbone_from(backbone, device)
+    # NOTE: What a network of flow matching is fed matters in every call, not only in `sample`.
+    if settings.diffusion.process == "flow":
+        check_claims(net, settings.diffusion)
     setattr(net, _DIFFUSION, settings.diffusion)
     return cast("Backbone", net)
 
@@ -134,6 +139,11 @@ def sample(
     given: DiffusionSettings = read_sections(
         {"diffusion": dataclasses.asdict(own) if diffusion is None else dict(diffusion)}
     )["diffusion"]
+    if isinstance(inner, SiT) and given.process != "flow":
+        raise ConfigError(
+            f"A SiT is trained by flow matching, but diffusion.process is {given.process}. Pass "
+            "diffusion={'process': 'flow', 'time': 'sit'}, or sigma as the time of REPA's."
+        )
     if solver is None:
         default = "flow_euler" if given.process == "flow" else "ddim"
         solver = (file and file.solver) or default

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from schedsearch.apply.caches import refuse_caches
+from schedsearch.apply.caches import refuse_any_cache, refuse_caches
 from schedsearch.apply.clock import CallTime
 from schedsearch.apply.view import (
     IDLE,
@@ -53,6 +53,8 @@ class Attachment:
         """Calls by the number of blocks that they ran."""
         self.last_clock: float | None = None
         self.lowest_clock, self.highest_clock = float("inf"), float("-inf")
+        self._armed: tuple[float, int] | None = None
+        """Clock time and depth of the call that runs."""
         self._handles: list[Any] = []
 
     # ---- attaching ------------------------------------------------------------------------
@@ -68,6 +70,10 @@ class Attachment:
             arm = first.register_forward_pre_hook(self.arm, with_kwargs=True)
             self._handles.append(arm)
             self._handles.append(last.register_forward_hook(self.disarm, always_call=True))
+            # NOTE: What runs between the two may fail, and then nothing runs the blocks.
+            for module in _between(model, last) if first is not last else ():
+                handle = module.register_forward_hook(self.disarm_failed, always_call=True)
+                self._handles.append(handle)
             setattr(model, ATTRIBUTE, self)
         except BaseException:
             self.detach()
@@ -95,8 +101,10 @@ class Attachment:
             ScheduleError: If a cache is active, the time is missing or outside the clock, or
                 its samples need different depths.
         """
-        refuse_caches(self.model, self.lists)
         clock, depth = self._depth(self.time.read(args, kwargs))
+        # NOTE: Looking at every module takes long, so only the first call of a run does it.
+        begins = self.last_clock is None or clock >= self.last_clock
+        (refuse_any_cache if begins else refuse_caches)(self.model, self.lists)
         argument = self.family.exit_argument
         if argument is not None:
             if argument in kwargs:
@@ -106,30 +114,46 @@ class Attachment:
                 )
             kwargs = {**kwargs, argument: depth}
         arm_views(cast(list[ScheduledBlocks], self.lists), depth)
-        self.calls[depth] += 1
-        self.last_clock = clock
-        self.lowest_clock = min(clock, self.lowest_clock)
-        self.highest_clock = max(clock, self.highest_clock)
+        self._armed = clock, depth
         return None if argument is None else (args, kwargs)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def disarm(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Set the lists idle; a forward hook.
+        """Set the lists idle and count the call; a forward hook.
 
         Raises:
             ScheduleError: If a list was not iterated exactly once.
         """
         found = [blocks.run for blocks in self.lists]
+        armed = self._set_idle()
+        # NOTE: Without an output the call itself failed, which is the error to see.
+        if output is None:
+            return
+        if any(run != RAN for run in found):
+            times = "twice" if RAN_TWICE in found else "never"
+            raise ScheduleError(
+                f"The schedule had no effect: this {self.family.class_name} iterated a list of "
+                f"blocks {times} in a call, not once. Disable it, and report the versions in use."
+            )
+        if armed is None:
+            return
+        clock, depth = armed
+        self.calls[depth] += 1
+        self.last_clock = clock
+        self.lowest_clock = min(clock, self.lowest_clock)
+        self.highest_clock = max(clock, self.highest_clock)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def disarm_failed(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Set the lists idle if a module has no output, because it failed; a forward hook."""
+        if output is None:
+            self._set_idle()
+
+    def _set_idle(self) -> tuple[float, int] | None:
         for blocks in self.lists:
             blocks.run = IDLE  # type: ignore[assignment]
-        # NOTE: Without an output the call itself failed, which is the error to see.
-        if output is None or all(run == RAN for run in found):
-            return
-        times = "twice" if RAN_TWICE in found else "never"
-        raise ScheduleError(
-            f"The schedule had no effect: this {self.family.class_name} iterated a list of "
-            f"blocks {times} in a call, not once. Disable it, and report the versions in use."
-        )
+        armed, self._armed = self._armed, None
+        return armed
 
     def _depth(self, clocks: list[float]) -> tuple[float, int]:
         try:
@@ -147,6 +171,12 @@ class Attachment:
                 f"which run {depths[0]} and {depths[other]} blocks. Call the model once for each."
             )
         return clocks[0], depths[0]
+
+
+def _between(model: nn.Module, last: nn.Module) -> list[nn.Module]:
+    """The model and its parts beside the blocks and the last one, which has a hook."""
+    parts = [part for part in model.children() if not isinstance(part, nn.ModuleList)]
+    return [module for module in (model, *parts) if module is not last]
 
 
 def attachment_of(model: nn.Module) -> Attachment | None:

@@ -137,10 +137,19 @@ def clock_of(family: Family, model: object, time: str | None) -> Clock:
 
 
 def process_of(clock: Clock, pipeline: object | None) -> ProcessKind | None:
-    """Return what a model's clock counts, by its pipeline's scheduler if any."""
+    """Return what a model's clock counts, by its pipeline's scheduler if any.
+
+    Raises:
+        ScheduleError: If the scheduler counts angles (Sana Sprint).
+    """
     scheduler = getattr(pipeline, "scheduler", None)
     if scheduler is None:
         return clock.process
+    if type(scheduler).__name__ == "SCMScheduler":
+        raise ScheduleError(
+            f"A {type(pipeline).__name__} with SCMScheduler feeds its model an angle instead of a "
+            "noise level, so no schedule fits. Use a pipeline with another scheduler."
+        )
     config = getattr(scheduler, "config", {})
     is_flow = (
         type(scheduler).__name__.startswith("FlowMatch")

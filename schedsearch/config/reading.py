@@ -17,6 +17,7 @@ from schedsearch.config.paths import Paths
 from schedsearch.config.recipes import with_recipe_base
 from schedsearch.config.rival_rules import RIVALS, read_rivals
 from schedsearch.config.rules import check_rules
+from schedsearch.config.solver_rules import trained_by_flow
 from schedsearch.config.warm_starts import WARM_START, check_entries
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, nearest_or_list
@@ -121,6 +122,8 @@ def read_model_settings(
     if (backbone := sections.get("backbone")) is not None:
         check_network(backbone, findings)
         findings.add_all([*missing_class(backbone), *missing_weights(backbone)])
+        if "diffusion" in sections:
+            findings.add_all(trained_by_flow(backbone, sections["diffusion"]))
     findings.raise_if_any()
     sections["data"] = None
     if "data" in data:

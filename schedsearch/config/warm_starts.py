@@ -20,7 +20,7 @@ from schedsearch.files.problems import (
 from schedsearch.schedules.argument import read_schedule_for
 from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset, preset_for
+from schedsearch.schedules.hand_made import FULL, MOVED, PRESET_NAMES, is_preset, preset_for
 from schedsearch.settings import SearchSettings, SpaceSettings
 
 WARM_START = "warm_start"
@@ -129,7 +129,11 @@ def resolve_warm_starts(
             start = WarmStart(file.name, file.schedule)
         if clock is not None and start.schedule.clock not in (None, clock):
             other = f"{start.label} is for the clock {start.schedule.clock}, not {clock}"
-            findings.add((WARM_START, i), other, "set diffusion.process, or remove the entry")
+            moved = f"{start.label}{MOVED}"
+            remedy = "set diffusion.process, or remove the entry"
+            findings.add(
+                (WARM_START, i), other, f"write {moved}" if moved in PRESET_NAMES else remedy
+            )
         elif (reason := whole.why_not(start.schedule)) is not None:
             reason = f"{start.label} ({start.schedule}) is not in the space: {reason}"
             findings.add((WARM_START, i), reason, "change the space, or remove the entry")

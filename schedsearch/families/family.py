@@ -69,6 +69,8 @@ class Family:
     """None where the class does not say what it is fed, so that the caller has to."""
     clock_scale_in_config: str | None = None
     """Key of the model's config: the time it is fed was multiplied by this."""
+    no_clock_if: str | None = None
+    """Key of the model's config that is set where it is fed a time of another kind."""
     may_choose_time: bool = False
     """Whether the caller may say what the model is fed."""
     sigma_attributes: tuple[str, ...] = ()

@@ -42,9 +42,15 @@ def choose_clock(family: Family, model: object, time: str | None) -> Clock:
         time: A name in ``TIMES``, or None.
 
     Raises:
-        ConfigError: If the class does not say what it is fed and neither does the caller, or
-            they disagree.
+        ConfigError: If the class does not say what it is fed and neither does the caller, they
+            disagree, or it is fed something else.
     """
+    key = family.no_clock_if
+    if key is not None and getattr(getattr(model, "config", None), key, None):
+        raise ConfigError(
+            f"This {family.class_name} has {key}, as in Sana Sprint, which is fed an angle "
+            "instead of a noise level. Use a model without it."
+        )
     if time is None:
         if family.clock is None:
             raise ConfigError(_ambiguous(family, model))

@@ -52,6 +52,8 @@ FAMILIES: tuple[Family, ...] = (
         time_position=2,
         clock=TIMES["sigma1000"],
         clock_scale_in_config="timestep_scale",
+        # NOTE: Only Sana Sprint has it; it is fed an angle.
+        no_clock_if="guidance_embeds",
     ),
     # ---- backbones of this package ------------------------------------------------------------
     Family(

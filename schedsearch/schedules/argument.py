@@ -10,7 +10,7 @@ from schedsearch.files.problems import ended, nearest, shown
 from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.edges import Edges
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset, preset_for
+from schedsearch.schedules.hand_made import FULL, MOVED, PRESET_NAMES, is_preset, preset_for
 from schedsearch.schedules.schedule_file import ScheduleFile, lowest_depth, read_schedule_file
 
 
@@ -69,10 +69,12 @@ def check_clock(schedule: ExitSchedule, clock: Clock, what: str) -> None:
     """
     if schedule.clock in (None, clock):
         return
-    remedy = "use a schedule found for this process"
+    remedy = "use a schedule found for this process, or move it with ExitSchedule.moved"
+    if clock == "flow" and what + MOVED in PRESET_NAMES:
+        remedy = f"use {what}{MOVED}"
     raise ConfigError(
         f"{what} is written for the clock {schedule.clock}, but the model's process has the clock "
-        f"{clock}; {remedy}, or move it with ExitSchedule.moved."
+        f"{clock}; {remedy}."
     )
 
 

@@ -19,7 +19,7 @@ MIN_WIDTH = 1.0
 EDGE_SLACK = 2e-4
 """A time this far below an edge counts as on it.
 
-Samplers with the shift of the edges call the network at the edges, up to rounding in float32."""
+Samplers call the network at edges, up to rounding in float32."""
 
 
 def equal_edges(num_intervals: int) -> Edges:

@@ -87,7 +87,7 @@ class ExitSchedule:
 
         Returns:
             ``min(n - 1, floor(t n / 1000))``, at least 0, for equal intervals. Else the i with
-            ``edges[i] <= t < edges[i + 1]``, where a time 2e-4 below an edge counts as on it.
+            ``edges[i] <= t < edges[i + 1]``. A time 2e-4 below an edge counts as on it.
 
         Raises:
             ValueError: If ``t`` lies outside the clock or is not a number.
@@ -98,10 +98,11 @@ class ExitSchedule:
                 "Pass the model's timestep (U-ViT: 1000 s), not a solver's step index."
             )
         num = len(self.depths)
+        near = t + EDGE_SLACK
         if self.edges is not None:
-            return min(num - 1, max(0, bisect_right(self.edges, t + EDGE_SLACK) - 1))
+            return min(num - 1, max(0, bisect_right(self.edges, near) - 1))
         # NOTE: Multiplied first, because 1000 / 30 is rounded and would move whole timesteps.
-        return min(num - 1, max(0, math.floor(t * num / CLOCK_END)))
+        return min(num - 1, max(0, math.floor(near * num / CLOCK_END)))
 
     def depth_at(self, t: float) -> int:
         """Return the number of blocks to run at clock time ``t``."""
@@ -134,11 +135,12 @@ class ExitSchedule:
         if not bool(inside.all()):
             first = float(clock[~inside].flatten()[0])
             self.interval_of(first)  # NOTE: raises the ValueError with its explanation
+        clock = clock + EDGE_SLACK
         if self.edges is None:
             interval = torch.floor(clock * len(self.depths) / CLOCK_END).long()
         else:
             edges = torch.tensor(self.edges, dtype=torch.float64, device=t.device)
-            interval = torch.bucketize(clock + EDGE_SLACK, edges, right=True) - 1
+            interval = torch.bucketize(clock, edges, right=True) - 1
         interval = interval.clamp(0, len(self.depths) - 1)
         return torch.tensor(self.depths, dtype=torch.long, device=t.device)[interval]
 

@@ -30,7 +30,7 @@ class HandMade:
 
 
 def _row(depths: str, num_exit_blocks: int, acceleration: float) -> HandMade:
-    schedule = ExitSchedule(tuple(int(depth) for depth in depths.split()))
+    schedule = ExitSchedule(tuple(int(depth) for depth in depths.split()), clock="ddpm")
     return HandMade(schedule, num_exit_blocks, acceleration)
 
 
@@ -83,7 +83,7 @@ def unscaled(name: str, num_intervals: int = 10, edges: Edges | None = None) -> 
         source = "vp" if "U-ViT" in name else "ddpm"
         return schedule.moved(source, "flow", num_intervals=num_intervals, edges=edges)
     fits = edges is not None and len(edges) == schedule.num_intervals + 1
-    return ExitSchedule(schedule.depths, edges) if fits else schedule
+    return ExitSchedule(schedule.depths, edges, schedule.clock) if fits else schedule
 
 
 presets: Mapping[str, ExitSchedule] = MappingProxyType(

@@ -1,11 +1,13 @@
 """Calls beside the usual one: guidance of all kinds, skipped layers, ControlNet residuals."""
 
+import sys
+from collections import Counter
 from typing import Any
 
 import official_modules as official
 import pytest
 import torch
-from model_cases import CLOCKS, OFFICIAL, SCHEDULE, Case, named
+from model_cases import CLOCKS, DIFFUSERS, OFFICIAL, SCHEDULE, Case, named
 
 import schedsearch
 from benchmarks.tiny_pipelines import PIPELINES, random
@@ -25,6 +27,34 @@ def test_guidance_past_the_call_of_the_model(case: Case) -> None:
         cut = case.cut(case.make(), SCHEDULE.depth_at(clock))
         assert torch.equal(run(model, clock), run(cut, clock))
     assert schedsearch.summary(model).num_calls == len(CLOCKS)
+
+
+@pytest.mark.parametrize("case", [*DIFFUSERS, OFFICIAL[0]], ids=lambda case: case.name)
+def test_a_call_does_little_besides_the_blocks(case: Case) -> None:
+    model = case.make()
+    case.enable(model)
+    attachment = model._schedsearch_schedule
+    time = attachment.family.time_argument
+    done: Counter[str] = Counter()
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        done[event] += 1
+
+    def call(clock: float) -> None:
+        attachment.arm(model, (), {time: torch.tensor(case.fed(clock)).expand(2)})
+        for blocks in attachment.lists:
+            list(blocks)
+        attachment.disarm(model, (), True)
+
+    call(999.0)  # the first of a run looks for caches in every module
+    sys.setprofile(count)
+    try:
+        for clock in range(900, 890, -1):
+            call(float(clock))
+    finally:
+        sys.setprofile(None)
+    # NOTE: Calls of functions are counted, because a clock depends on the machine.
+    assert (done["call"] + done["c_call"]) / 10 < 200
 
 
 def test_true_guidance_of_flux_makes_two_calls_of_one_depth() -> None:

@@ -1,27 +1,29 @@
 """What cannot be right is refused, and then nothing has changed."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import official_modules as official
 import pytest
 import torch
-from diffusers import FirstBlockCacheConfig
-from diffusers.hooks import apply_first_block_cache
+from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
+from diffusers.hooks import apply_first_block_cache, apply_pyramid_attention_broadcast
 from model_cases import CASES, SCHEDULE, Case, named, state_of
 from torch import nn
 
 import schedsearch
 from benchmarks.tiny_pipelines import PIPELINES, random
-from schedsearch.apply import schedules
 from schedsearch.apply.attachment import Attachment
 from schedsearch.apply.clock import check_process, clock_of, process_of
 from schedsearch.apply.view import ScheduledBlocks
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.exceptions import ConfigError, ScheduleError
 from schedsearch.families.recognise import recognise
+from schedsearch.schedules.hand_made import preset_for
 from schedsearch.schedules.schedule_file import (
     ScheduledBackbone,
     ScheduleFile,
@@ -67,6 +69,23 @@ def test_unknown_classes_name_the_nearest_and_the_table() -> None:
 
     with pytest.raises(ConfigError, match="lacks mid_block of the official UViT"):
         schedsearch.enable(UViT(), SCHEDULE)
+
+
+def test_sana_sprint_is_fed_an_angle() -> None:
+    sana = PIPELINES["Sana"].model()
+    untouched = state_of(sana)
+    parts = dict.fromkeys(("tokenizer", "text_encoder", "vae"))
+    scheduler = diffusers.SCMScheduler()
+    pipe = diffusers.SanaSprintPipeline(transformer=sana, scheduler=scheduler, **parts)
+    with pytest.raises(ScheduleError, match=r"with SCMScheduler feeds its model an angle"):
+        schedsearch.enable(pipe, SCHEDULE)
+    assert state_of(sana) == untouched
+    sizes = {key: value for key, value in sana.config.items() if not key.startswith("_")}
+    sprint = diffusers.SanaTransformer2DModel(**{**sizes, "guidance_embeds": True})
+    with pytest.raises(ConfigError, match="guidance_embeds, as in Sana Sprint, which"):
+        schedsearch.enable(sprint, SCHEDULE)
+    with schedsearch.enabled(named("FLUX").make(), SCHEDULE):
+        pass  # NOTE: its guidance is embedded too
 
 
 def test_an_error_inside_enable_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,14 +190,26 @@ def test_a_schedule_for_another_clock_is_refused(name: str, counts: str) -> None
             check_process(SimpleNamespace(clock=other), process)
 
 
-def test_a_preset_is_not_taken_where_one_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {**schedules.presets, "D3-DiT@flow": SCHEDULE}
-    monkeypatch.setattr(schedules, "presets", known)
+def test_a_preset_is_not_taken_where_one_is_moved() -> None:
     model = named("SD3").make()
     with pytest.raises(ScheduleError, match=r"fed flow sigmas\. Use D3-DiT@flow"):
         schedsearch.enable(model, "D3-DiT")
-    with schedsearch.enabled(named("DiT").make(), "D3-DiT"), schedsearch.enabled(model, "full"):
-        pass
+    # Also where its name is gone.
+    scaled = preset_for("D3-DiT", 6)
+    for preset in (scaled, schedsearch.ExitSchedule((6,) * 10, clock="ddpm")):
+        with pytest.raises(ScheduleError, match="for the clock ddpm, but the model is fed"):
+            schedsearch.enable(model, preset)
+    for name in ("full", "D3-DiT@flow"):
+        with schedsearch.enabled(model, name):
+            pass
+    dit = named("DiT").make()
+    for schedule in ("D3-DiT", scaled):
+        with schedsearch.enabled(dit, schedule):
+            pass
+    for moved in ("D3-DiT@flow", preset_for("D3-DiT@flow", 6)):
+        with pytest.raises(ScheduleError, match="for the clock flow, but the model is fed"):
+            schedsearch.enable(dit, moved)
+    assert schedsearch.presets["D3-DiT"].clock == "ddpm"
 
 
 # ---- caches -----------------------------------------------------------------------------------
@@ -218,6 +249,22 @@ def test_a_cache_after_enable_is_refused_in_the_next_call(by_hand: bool) -> None
     assert schedsearch.summary(model).num_calls == 0
 
 
+@pytest.mark.parametrize("name", ["DiT", "PixArt-alpha", "SD3", "FLUX"])
+def test_a_cache_of_attention_after_enable_is_refused_in_the_next_run(name: str) -> None:
+    case = named(name)
+    model = case.make()
+    case.enable(model)
+    for clock in (900.0, 450.0):
+        case.at(model, clock)
+    config = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500
+    )
+    apply_pyramid_attention_broadcast(model, config)
+    with pytest.raises(ScheduleError, match="PyramidAttentionBroadcastHook is active"):
+        case.at(model, 900.0)
+    assert schedsearch.summary(model).num_calls == 2
+
+
 # ---- calls ------------------------------------------------------------------------------------
 
 
@@ -240,6 +287,28 @@ def test_an_error_in_a_block_leaves_the_list_idle(
     handle.remove()
     assert torch.equal(case.at(model, 450.0), case.expected(450.0))
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("part", "guided"),
+    [("y_embedder", True), ("y_embedder", False), ("t_embedder", True), ("forward", False)],
+)
+def test_an_error_before_the_blocks_leaves_the_list_idle(part: str, guided: bool) -> None:
+    case = named("official DiT")
+    model = case.make()
+    case.enable(model)
+    x, t, y = random(2, 3, 4), torch.tensor([450, 450]), torch.tensor([1, 2])
+    call = partial(model.forward_with_cfg, cfg_scale=2.0) if guided else model
+    if part == "y_embedder":
+        y[1] = 99
+    elif part == "t_embedder":
+        model.t_embedder.mlp = nn.Linear(2, 8)
+    else:
+        y = torch.tensor([1, 2, 3])  # cannot be added to two times
+    with pytest.raises((IndexError, RuntimeError)):
+        call(x, t, y)
+    assert len(list(model.blocks)) == 6
+    assert schedsearch.summary(model).num_calls == 0
 
 
 def test_samples_of_several_depths_are_refused() -> None:

@@ -96,6 +96,16 @@ def test_the_sde_calls_the_network_once_per_step(monkeypatch: pytest.MonkeyPatch
     assert times[-1] == pytest.approx(0.96)
 
 
+def test_a_sit_is_no_network_of_ddpm() -> None:
+    net = make_net()
+    with pytest.raises(ConfigError, match="is trained by flow matching, but"):
+        schedsearch.sample(net, SCHEDULE, num=1, diffusion={"betas": "linear"})
+    with pytest.raises(ConfigError, match="a SiT is trained by flow matching, got ddpm"):
+        schedsearch.load_backbone(
+            {"backbone": {"name": "SiT-S/8"}, "diffusion": {"betas": "linear"}}
+        )
+
+
 def test_other_solvers_are_refused() -> None:
     with pytest.raises(ConfigError, match="ddim cannot run on the process flow"):
         schedsearch.sample(make_net(), SCHEDULE, solver="ddim", num=1)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schedsearch.cli.main import main
@@ -50,8 +51,49 @@ def test_check_says_what_the_network_is_fed(
 ) -> None:
     solver = "flow_euler" if "flow" in diffusion else "ddim"
     options = ("-o", f"diffusion={diffusion}", "-o", f"solver={{name: {solver}}}")
-    assert main(["check", "digits_dit", *options]) == 0
+    assert main(["check", "digits_dit", *options, "-o", "warm_start=[full]"]) == 0
     assert shown in capsys.readouterr().out
+
+
+def test_check_shows_both_shifts_of_flow_matching(capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(diffusion: str) -> str:
+        sections = (
+            f"diffusion={{process: flow, time: sigma1000{diffusion}}}",
+            "solver={name: flow_euler, num_steps: 28, shift: 3}",
+            "warm_start=[full]",
+        )
+        options = [word for section in sections for word in ("-o", section)]
+        assert main(["check", "digits_dit", *options]) == 0
+        return capsys.readouterr().out
+
+    plain = printed("")
+    assert "training times: uniform, shift 1\n" in plain
+    assert "solver      flow_euler, 28 steps, shift 3\n" in plain
+    assert "hint: training times have the shift 1, the solver's 3;" in plain
+    same = printed(", times: logit_normal, shift: 3.0")
+    assert "training times: logit_normal, shift 3\n" in same
+    assert "hint: training times" not in same
+
+
+def test_check_refuses_weights_of_repa_with_the_time_of_sit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "repa.safetensors"
+    names = ("x_embedder.proj.weight", "projectors.0.0.weight")
+    save_file({name: np.ones((2, 2), np.float32) for name in names}, path)
+    sizes = "input_size: 8, patch_size: 2, in_channels: 1, hidden_size: 8, depth: 10, num_heads: 2"
+    options = [
+        f"backbone={{family: sit, config: {{{sizes}, num_classes: 10}}, checkpoint: {path}}}",
+        "solver={name: flow_euler}",
+        "warm_start=[full]",
+    ]
+    words = [word for option in options for word in ("-o", option)]
+    times = [("-o", f"diffusion={{process: flow, time: {time}}}") for time in ("sit", "sigma")]
+    assert main(["check", "digits_dit", *words, *times[0]]) == 2
+    assert "time: sigma, as REPA is" in capsys.readouterr().err
+    assert main(["check", "digits_dit", *words, *times[1]]) == 0
 
 
 def test_check_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:

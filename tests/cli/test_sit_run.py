@@ -116,8 +116,10 @@ def test_an_exported_schedule_says_edges_and_clock_and_samples(
 def test_a_schedule_of_the_other_clock_is_refused(sit_run: Path, tmp_path: Path) -> None:
     net = schedsearch.load_backbone(sit_run.parent / "space.yaml")
     ddpm = ExitSchedule((4,) * 10, clock="ddpm")
-    with pytest.raises(ConfigError, match="written for the clock ddpm"):
-        schedsearch.sample(net, ddpm, num=1)
+    preset = preset_for("D3-DiT", 4)
+    for schedule in (ddpm, preset):
+        with pytest.raises(ConfigError, match="written for the clock ddpm"):
+            schedsearch.sample(net, schedule, num=1)
     assert schedsearch.sample(net, ExitSchedule((4,) * 10), num=1, num_steps=2).shape[0] == 1
     file = tmp_path / "old.yaml"
     file.write_text(
@@ -135,12 +137,17 @@ def test_check_shows_edges_and_hints(sit_run: Path, tmp_path: Path) -> None:
     space = yaml.safe_load((sit_run.parent / "space.yaml").read_text())
     space["backbone"]["checkpoint"] = str(sit_run.parent / "sit.safetensors")
     space["warm_start"] = ["full", "D3-DiT"]
+    path = tmp_path / "plain.yaml"
+    path.write_text(yaml.safe_dump(space, sort_keys=False))
+    done = run_cli("check", path)
+    assert done.code == 2
+    assert "D3-DiT is for the clock ddpm, not flow; write D3-DiT@flow" in done.err
+    space["warm_start"] = ["full", "D3-DiT@flow"]
     path = tmp_path / "space.yaml"
     path.write_text(yaml.safe_dump(space, sort_keys=False))
     done = run_cli("check", path)
     assert done.code == 0, done.err
     assert "edges       0 250 428.57" in done.out
-    assert "hint: D3-DiT was made for the clock of DDPM; D3-DiT@flow has" in done.out
     assert "looks like a SiT" not in done.out
     # The same weights as a DiT, with rows for variances that nothing trained.
     state = SiT(**CONFIG).state_dict()
@@ -148,6 +155,7 @@ def test_check_shows_edges_and_hints(sit_run: Path, tmp_path: Path) -> None:
     save_file(state, tmp_path / "zero.safetensors")
     space["backbone"].update(family="dit", checkpoint="zero.safetensors")
     space["diffusion"] = {"betas": "linear"}
+    space["warm_start"] = ["full", "D3-DiT"]
     space["solver"] = {"name": "ddim", "num_steps": 4}
     path.write_text(yaml.safe_dump(space, sort_keys=False))
     done = run_cli("check", path)

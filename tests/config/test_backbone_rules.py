@@ -168,7 +168,7 @@ def test_presets_scale_to_the_decoder(uvit: Edited) -> None:
 
 
 def test_a_sit_is_a_network_of_flow_matching_and_says_its_time(edited: Edited) -> None:
-    path = edited(("family: dit", "family: sit"))
+    path = edited(("family: dit", "family: sit"), ("[full, D3-DiT]", "[full, D3-DiT@flow]"))
     solver = "\nsolver: {name: flow_euler, num_steps: 4}\n"
     text = path.read_text()
     path.write_text(text + solver + "diffusion: {betas: linear}\n")

@@ -28,7 +28,7 @@ def flow(edited: Callable[..., Path]) -> Callable[..., list[str]]:
 
     def mistakes(diffusion: str, *pairs: tuple[str, str]) -> list[str]:
         more = [("data: {source", f"diffusion: {{{diffusion}}}\ndata: {{source")]
-        path = edited(*more, *pairs)
+        path = edited(*more, WARM_START, *pairs)
         try:
             read_settings(path)
         except InvalidFileError as error:
@@ -39,13 +39,14 @@ def flow(edited: Callable[..., Path]) -> Callable[..., list[str]]:
 
 
 SOLVER = ("search: {", "solver: {name: flow_euler}\nsearch: {")
+WARM_START = ("[full, D3-DiT]", "[full, D3-DiT@flow]")
 NO_VARIANCE = ("num_classes: 10}", "num_classes: 10, learn_sigma: false}")
 
 
 def test_a_flow_space_is_valid_and_states_what_was_left_out(
     edited: Callable[..., Path],
 ) -> None:
-    path = edited(("data: {source", FLOW + "data: {source"), SOLVER, NO_VARIANCE)
+    path = edited(("data: {source", FLOW + "data: {source"), SOLVER, NO_VARIANCE, WARM_START)
     found = read_settings(path).diffusion
     assert found == DiffusionSettings(process="flow", time="sit", prediction="velocity")
     assert (found.betas, found.times, found.shift) == (None, "uniform", 1.0)
@@ -190,7 +191,7 @@ def test_what_remembers_a_batch_cannot_follow_an_interval(flow: Callable[..., li
         "  cache: {kind: block_cache, every: [2]}\n"
         "  fitted: {kind: fitted_steps, num_steps: [5]}\n"
         "  fewer: {kind: steps, num_steps: [5]}\n"
-        "  tuned: {kind: schedule, schedules: [D3-DiT], recipe: {start: adapters}}\n"
+        "  tuned: {kind: schedule, schedules: [D3-DiT@flow], recipe: {start: adapters}}\n"
     )
     found = flow("process: flow, time: sit", ("search: {", more + "search: {"), NO_VARIANCE)
     assert "rivals.cache.kind: block_cache cannot follow solver.cfg_interval" in found[0]
@@ -223,7 +224,7 @@ def test_a_sit_needs_flow_matching(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_check_imports_no_torch(edited: Callable[..., Path]) -> None:
-    path = edited(("data: {source", FLOW + "data: {source"), SOLVER, NO_VARIANCE)
+    path = edited(("data: {source", FLOW + "data: {source"), SOLVER, NO_VARIANCE, WARM_START)
     code = (
         "import sys; from schedsearch.config import read_settings; "
         f"read_settings({str(path)!r}); print(sorted({{'torch', 'diffusers'}} & set(sys.modules)))"
@@ -233,5 +234,5 @@ def test_the_check_imports_no_torch(edited: Callable[..., Path]) -> None:
 
 
 def test_a_backbone_alone_has_the_default_process(edited: Callable[..., Path]) -> None:
-    path = edited(("data: {source", FLOW + "data: {source"), SOLVER, NO_VARIANCE)
+    path = edited(("data: {source", FLOW + "data: {source"), SOLVER, NO_VARIANCE, WARM_START)
     assert read_model_settings(path).diffusion.process == "flow"

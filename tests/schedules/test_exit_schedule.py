@@ -1,10 +1,14 @@
 """Exit schedules on the clock [0, 1000]."""
 
+import math
+from fractions import Fraction
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schedsearch.diffusion.solvers.times import flow_times
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 TEN = ExitSchedule((28, 28, 24, 24, 20, 20, 16, 16, 12, 12))
@@ -56,6 +60,23 @@ def test_batch_equals_single_times(depths: list[int], times: list[float]) -> Non
     schedule = ExitSchedule(tuple(depths))
     batch = torch.tensor(times, dtype=torch.float32)
     assert schedule.depths_at(batch).tolist() == [schedule.depth_at(t) for t in times]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shift", [1.0, 1.5, 3.0])
+@pytest.mark.parametrize("num_steps", [3, 6, 28, 50])
+def test_rounding_moves_no_step_at_an_edge(
+    num_steps: int, shift: float, dtype: torch.dtype
+) -> None:
+    sigmas = torch.arange(num_steps, 0, -1, dtype=dtype) / num_steps
+    times = 1000 * (shift * sigmas / (1 + (shift - 1) * sigmas))
+    top = Fraction(str(shift))
+    exact = [top * k / (num_steps + (top - 1) * k) for k in range(num_steps, 0, -1)]
+    expected = [min(9, math.floor(10 * share)) for share in exact]
+    assert [TEN.interval_of(float(t)) for t in times] == expected
+    assert TEN.depths_at(times).tolist() == [TEN.depths[i] for i in expected]
+    ours = [t for t in flow_times(num_steps, shift) if t > 0]
+    assert [TEN.interval_of(t) for t in ours] == expected
 
 
 def test_intervals_are_equal_tenths() -> None:

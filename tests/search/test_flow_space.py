@@ -20,7 +20,7 @@ FLOW: dict[str, Any] = {
     "plan": {"targets": [0.7], "fit_images": 8, "table_images": 8, "weight_images": 8},
     "rivals": {"fitted": {"kind": "fitted_steps", "num_steps": [1], "calibration_samples": 8}},
     "solver": {"name": "flow_heun", "num_steps": 4},
-    "warm_start": ["full", "D3-DiT"],
+    "warm_start": ["full", "D3-DiT@flow"],
     "evaluation": {"num_samples": 24, "auditor": "digits_mlp", "confirm_seeds": 2},
     "search": {"n_trials": 2},
 }

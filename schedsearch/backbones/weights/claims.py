@@ -1,4 +1,7 @@
-"""What a weights file says of its own training, compared with the search space."""
+"""What a weights file says of its own training, compared with the search space.
+
+No torch here, so that ``check`` stays fast.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from safetensors import SafetensorError, safe_open
 
-from schedsearch.backbones.wrapped import WrappedBackbone
+from schedsearch.backbones.weights.sit_files import TIME, is_repa
 from schedsearch.exceptions import CheckpointError
 from schedsearch.settings import DiffusionSettings
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CLAIMS_KEY = "schedsearch.claims"
 """Metadata key of converted weights: what their source said."""
@@ -38,7 +44,10 @@ _OTHER_SCHEDULES = ("scaled_linear", "sigmoid", "sqrt", "karras", "quad", "const
 _STEPS = ("num_train_timesteps", "diffusion_steps", "noise_steps")
 _BETAS = {"beta_start": 1e-4, "beta_end": 0.02}
 _KNOWN = frozenset(
-    (*_PREDICTION, *_SCHEDULE, *_STEPS, *_BETAS, "path_type", "model", "num_classes", "image_size")
+    (
+        *(*_PREDICTION, *_SCHEDULE, *_STEPS, *_BETAS),
+        *("path_type", "model", "num_classes", "image_size", TIME),
+    )
 )
 
 _log = logging.getLogger(__name__)
@@ -81,21 +90,45 @@ def claims_of_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
     return {**claims_in(metadata), **claims_in(kept)}
 
 
+def claims_of_file(path: Path) -> dict[str, Any]:
+    """What a file and those beside it state, without torch: of .safetensors only the header."""
+    names: list[str] = []
+    metadata: Mapping[str, str] = {}
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="np") as file:
+                names, metadata = list(file.keys()), file.metadata() or {}
+    except (SafetensorError, OSError):
+        pass  # NOTE: loading says what is wrong with it
+    found = {**claims_beside(path), **claims_of_metadata(metadata)}
+    return {**found, TIME: "sigma"} if is_repa(dict.fromkeys(names)) else found
+
+
 def check_claims(net: object, diffusion: DiffusionSettings) -> None:
     """Compare what the loaded weights say of themselves with the search space.
 
     Raises:
         CheckpointError: If they were trained for another prediction or noise schedule.
     """
+    from schedsearch.backbones.dit import DiT
+    from schedsearch.backbones.wrapped import WrappedBackbone
+
     inner = net.net if isinstance(net, WrappedBackbone) else net
-    claims: Mapping[str, Any] = getattr(inner, ATTRIBUTE, {})
+    claims = dict(getattr(inner, ATTRIBUTE, {}))
+    if not isinstance(inner, DiT):
+        claims.pop(TIME, None)  # NOTE: another class may convert the time itself
+    compare_claims(claims, diffusion)
+    for text in _doubts(claims, inner):
+        _log.warning("weights: %s", text)
+
+
+def compare_claims(claims: Mapping[str, Any], diffusion: DiffusionSettings) -> None:
+    """As :func:`check_claims`, for statements that were read already."""
     for ours, value, theirs in _contradictions(claims, diffusion):
         raise CheckpointError(
             f"The weights were trained with {theirs}, as their own file says, but the search "
             f"space has {ours}: {value}. Correct the section 'diffusion', or take other weights."
         )
-    for text in _doubts(claims, inner):
-        _log.warning("weights: %s", text)
 
 
 def _contradictions(
@@ -104,6 +137,10 @@ def _contradictions(
     """Key and value of the space, and what the file states instead."""
     betas, prediction = diffusion.betas, str(diffusion.prediction)
     flow = getattr(diffusion, "process", None) == "flow"
+    if (fed := claims.get(TIME)) is not None and not (flow and diffusion.time == fed):
+        key = "time" if flow else "process"
+        value = getattr(diffusion, key)
+        yield f"diffusion.{key}", value, f"process: flow and time: {fed}, as REPA is"
     path_type, model = _text(claims, "path_type"), _text(claims, "model")
     straight = path_type == "linear" or (model.startswith("sit-") and not path_type)
     if path_type == "gvp" or (straight and not flow):

@@ -36,6 +36,7 @@ from schedsearch.backbones.weights.diffusers_dit import (
     transformer_config,
 )
 from schedsearch.backbones.weights.recognition import recognise
+from schedsearch.backbones.weights.sit_files import TIME
 from schedsearch.backbones.weights.weight_files import read_weights
 from schedsearch.config.checkpoint_paths import DIFFUSERS_STEM, locate_weights
 from schedsearch.exceptions import ConfigError
@@ -145,6 +146,9 @@ def convert(
         _write_diffusers(net, target, settings.name or "DiT", source, digest)
     elif layout == "official":
         _write_official(net, target)
+        if TIME in weights.claims:
+            silent = f"{target.name} does not say that it is REPA's; a .safetensors file would"
+            note = "; ".join(filter(None, (note, silent)))
     else:
         section = {k: v for k, v in dataclasses.asdict(settings).items() if k != "checkpoint"}
         said = {CLAIMS_KEY: json.dumps(dict(weights.claims))} if weights.claims else {}

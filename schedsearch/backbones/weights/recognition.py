@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from schedsearch.backbones.shape_arguments import LABEL_ROWS, arguments_of
-from schedsearch.backbones.weights.sit_files import as_sit, is_repa
+from schedsearch.backbones.weights.sit_files import TIME, as_sit, is_repa
 from schedsearch.backbones.weights.weight_files import Weights
 from schedsearch.config.backbone_arguments import FAMILIES, REGISTRY, merged_arguments
 from schedsearch.exceptions import CheckpointError, ConfigError
@@ -18,7 +18,7 @@ def recognise(weights: Weights, name: str | None = None) -> BackboneSettings:
 
     The last row of a DiT's label table is assumed to mean "no class", as in all released
     models. A search space can override this. A SiT has the shapes of a DiT, so it is recognised
-    only by its name or by keys of REPA.
+    only by its name, by keys of REPA, or by what a conversion kept of them.
 
     Args:
         weights: Weights from a file.
@@ -30,7 +30,7 @@ def recognise(weights: Weights, name: str | None = None) -> BackboneSettings:
     """
     if name is not None and name not in REGISTRY:
         raise ConfigError(f"There is no backbone {name!r}. Known names: {', '.join(REGISTRY)}.")
-    repa = is_repa(weights.state)
+    repa = is_repa(weights.state) or TIME in weights.claims
     if repa:
         weights = as_sit(weights)
     found = {**arguments_of(weights.state), **weights.stated}

@@ -30,6 +30,9 @@ HINT = (
     "one, use family: sit or a name such as SiT-XL/2; a DiT would run it on the wrong process"
 )
 
+TIME = "diffusion.time"
+"""Key of what a file says its network is fed; REPA's and the official SiT differ in it."""
+
 _PROJECTORS = "projectors."
 _DECODER = re.compile(r"decoder_blocks\.(\d+)\.")
 _PATHS = ("linear",)
@@ -76,6 +79,8 @@ def as_sit(weights: Weights) -> Weights:
         first = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
         state = {_renumbered(name, first): value for name, value in state.items()}
         notes.append(f"REPA's decoder_blocks became blocks {first} and up")
+    if TIME in weights.claims:
+        notes.append(f"it is REPA's, not the official SiT; set {TIME} to {weights.claims[TIME]}")
     wanted = str(weights.claims.get("prediction", "velocity")).lower()
     if wanted not in ("velocity", "v"):
         notes.append(f"it was trained to predict the {wanted}; set diffusion.prediction to it")

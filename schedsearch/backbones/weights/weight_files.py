@@ -29,6 +29,7 @@ from schedsearch.backbones.weights.diffusers_dit import (
 )
 from schedsearch.backbones.weights.file_kinds import layout_of_file
 from schedsearch.backbones.weights.shards import read_shards, shards_in_index, shards_of
+from schedsearch.backbones.weights.sit_files import TIME, is_repa
 from schedsearch.backbones.weights.weight_sets import choose_set, name_some
 from schedsearch.config.checkpoint_paths import WeightsLocation
 from schedsearch.exceptions import CheckpointError
@@ -96,7 +97,12 @@ def read_weights(location: WeightsLocation) -> Weights:
         others=others,
         passed_over=bool(passed_over),
         prefix=chosen.prefix,
-        claims={**claims_beside(path), **claims_of_metadata(metadata), **claims_in(content)},
+        claims={
+            **claims_beside(path),
+            **claims_of_metadata(metadata),
+            **claims_in(content),
+            **({TIME: "sigma"} if is_repa(state) else {}),
+        },
     )
 
 

@@ -30,6 +30,7 @@ def take_action(args: argparse.Namespace) -> int:
 
     path = find_space(args.space)
     settings = read_settings(path, args.overrides)
+    _check_weights(settings)
     if settings.search.storage is not None:
         _check_storage(settings.search.storage)
     depth = num_exit_blocks_of(settings.backbone)
@@ -64,7 +65,7 @@ def take_action(args: argparse.Namespace) -> int:
         ),
         ("budget", _budget(settings)),
         ("process", _process(settings.diffusion)),
-        ("solver", f"{settings.solver.name}, {settings.solver.num_steps} steps"),
+        ("solver", _solver(settings)),
         (
             "evaluation",
             _evaluation(settings.evaluation),
@@ -87,6 +88,18 @@ def take_action(args: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
+def _check_weights(settings: StudySettings) -> None:
+    """Refuse weights that contradict the process, where their file can be read without torch."""
+    from schedsearch.backbones.weights.claims import claims_of_file, compare_claims
+    from schedsearch.config.backbone_rules import shipped_family
+    from schedsearch.config.checkpoint_paths import locate_weights
+
+    backbone = settings.backbone
+    if backbone.checkpoint is not None and shipped_family(backbone) is not None:
+        claims = claims_of_file(locate_weights(backbone.checkpoint).path)
+        compare_claims(claims, settings.diffusion)
+
+
 def _check_storage(url: str) -> None:
     """Refuse a database that cannot be used now; for `run` it may only be down."""
     from schedsearch.exceptions import ConfigError, StorageError
@@ -104,18 +117,17 @@ def _hints(settings: StudySettings) -> Iterator[str]:
     from schedsearch.backbones.weights.sit_files import HINT, file_looks_like_sit
     from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.config.checkpoint_paths import locate_weights
-    from schedsearch.schedules.hand_made import HAND_MADE, MOVED
 
     backbone = settings.backbone
     if backbone.checkpoint is not None and shipped_family(backbone) == "dit":
         path = locate_weights(backbone.checkpoint).path
         if file_looks_like_sit(path):
             yield f"{path} {HINT}"
-    plain = [entry for entry in settings.warm_start if entry in HAND_MADE]
-    if settings.diffusion.process == "flow" and plain:
+    trained, sampled = settings.diffusion.shift, settings.solver.shift
+    if trained != sampled:
         yield (
-            f"{plain[0]} was made for the clock of DDPM; {plain[0]}{MOVED} has the same depth at "
-            "the same signal-to-noise ratio"
+            f"training times have the shift {trained:g}, the solver's {sampled:g}; fine-tuning "
+            "covers the times that are sampled best where diffusion.shift is solver.shift"
         )
 
 
@@ -168,8 +180,15 @@ def _process(diffusion: DiffusionSettings) -> str:
     predicts = {"velocity": velocity, "x0": "the data", "eps": "the noise"}
     return (
         f"flow matching, the network is fed {fed} and predicts "
-        f"{predicts[str(diffusion.prediction)]}; clock: 1000 sigma after the solver's shift"
+        f"{predicts[str(diffusion.prediction)]}; clock: 1000 sigma after the solver's shift; "
+        f"training times: {diffusion.times}, shift {diffusion.shift:g}"
     )
+
+
+def _solver(settings: StudySettings) -> str:
+    solver = settings.solver
+    shift = f", shift {solver.shift:g}" if settings.diffusion.process == "flow" else ""
+    return f"{solver.name}, {solver.num_steps} steps{shift}"
 
 
 def _confirmation(settings: StudySettings) -> str:

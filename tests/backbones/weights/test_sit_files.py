@@ -20,12 +20,14 @@ from schedsearch.backbones.weights.recognition import recognise
 from schedsearch.backbones.weights.sit_files import (
     LAST_WEIGHT,
     PATCHES,
+    TIME,
     file_looks_like_sit,
     has_variances,
     variances_are_zero,
 )
 from schedsearch.backbones.weights.weight_files import Weights
 from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.settings import BackboneSettings
 
 CONFIG: dict[str, Any] = {
     "input_size": 4,
@@ -111,9 +113,31 @@ def test_repa(tmp_path: Path, encoder_depth: int | None) -> None:
     assert ("decoder_blocks became blocks" in note) == (encoder_depth is not None)
     for name, value in make_state(learn_sigma=False).items():
         assert torch.equal(net.state_dict()[name], value)
-    assert torch.equal(run(schedsearch.load_backbone(section(path))), run(net.eval()))
+    repa = {"backbone": section(path), "diffusion": {"process": "flow", "time": "sigma"}}
+    assert torch.equal(run(schedsearch.load_backbone(repa)), run(net.eval()))
     torch.save({"ema": repa_state(encoder_depth), "args": args}, path)
     assert "trained to predict the x0" in str(load_weights(net, path))
+
+
+def test_repa_is_not_run_with_the_time_of_sit(tmp_path: Path) -> None:
+    source, target = tmp_path / "repa.pt", tmp_path / "net.safetensors"
+    torch.save({"ema": repa_state(None)}, source)
+    sit = BackboneSettings(family="sit", config=CONFIG)
+    done = convert(str(source), target, "safetensors", backbone=sit)
+    assert "REPA's, not the official SiT; set diffusion.time to sigma" in str(done.note)
+    for path in (source, target):
+        with pytest.raises(
+            CheckpointError, match=r"time: sigma, as REPA.* diffusion\.time: sit\."
+        ):
+            schedsearch.load_backbone(section(path))
+        sigma = {"process": "flow", "time": "sigma"}
+        net = schedsearch.load_backbone({"backbone": section(path), "diffusion": sigma})
+        with pytest.raises(CheckpointError, match=r"as REPA.* diffusion\.time: sit\."):
+            schedsearch.sample(
+                net, schedsearch.ExitSchedule.flat(4), diffusion={**sigma, "time": "sit"}
+            )
+    note = convert(str(source), tmp_path / "plain.pt", "official", backbone=sit).note
+    assert "plain.pt does not say that it is REPA's" in str(note)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +171,8 @@ def test_a_sit_is_recognised_by_its_name_or_by_repa_alone() -> None:
         recognise(weights, "SiT-B/8")
     repa = {**plain, "projectors.0.0.weight": torch.ones(1)}
     assert recognise(Weights(path=Path("net.pt"), state=repa)).name == "SiT-S/8"
+    converted = Weights(path=Path("net.pt"), state=dict(plain), claims={TIME: "sigma"})
+    assert recognise(converted).name == "SiT-S/8"
 
 
 # ---- "looks like a SiT" ------------------------------------------------------------------------
@@ -204,8 +230,6 @@ def test_conversion(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = tmp_path / "sit.safetensors"
     state = make_state()
     save_file(state, source)
-    from schedsearch.settings import BackboneSettings
-
     dit = BackboneSettings(family="dit", config=CONFIG)
     with caplog.at_level(logging.WARNING):
         convert(str(source), tmp_path / "dit.pt", "official", backbone=dit)
