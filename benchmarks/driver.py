@@ -111,6 +111,7 @@ class SimulatedRun:
             warm_starts=[],
             times=np.linspace(999.0, 0.0, sum(VISITS)).tolist(),
             predict_ms=latency_of,
+            latency_device="cpu",
             publisher=TrialPublisher(study, open_artifacts(self.folder), self.folder),
             observer=RunView(console, hypervolume_of),
             on_result=Throttled(self._write_front, clock),

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,7 +108,7 @@ def share(folder: Path, note: Callable[[str], None]) -> None:
         dump_settings(settings_of(folder, PRETRAINED)), str(folder / "reference")
     )
     recipe = bench.settings.recipe
-    progress = TimedProgress(folder, save_every=recipe.save_every)
+    progress = FileProgress(folder, save_every=recipe.save_every)
     net = load_trainer(bench.settings.trainer).finetune(
         bench.fresh_backbone(),
         RandomScheduleExits(SPACE),
@@ -119,7 +118,7 @@ def share(folder: Path, note: Callable[[str], None]) -> None:
         progress,
         bench.settings.search.seed,
     )
-    seconds = progress.seconds
+    seconds = progress.cpu_seconds
     note(f"shared fine-tune: {seconds:.0f} CPU s, loss {progress.last_loss}")
     save_weights(
         cast(nn.Module, net),
@@ -131,34 +130,6 @@ def share(folder: Path, note: Callable[[str], None]) -> None:
         },
     )
     progress.done()
-
-
-class TimedProgress(FileProgress):
-    """Keeps the CPU seconds with the state, so that those of earlier starts count on.
-
-    Args:
-        folder: Of the state.
-        save_every: Steps between two saved states.
-    """
-
-    def __init__(self, folder: Path, *, save_every: int) -> None:
-        super().__init__(folder, save_every=save_every)
-        self._earlier, self._started = 0.0, time.process_time()
-
-    @property
-    def seconds(self) -> float:
-        """CPU seconds behind the weights so far; work that a stop undid is left out."""
-        return self._earlier + time.process_time() - self._started
-
-    def save(self, step: int, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Keep the state now and then, with the seconds."""
-        super().save(step, lambda: {**state(), "cpu_seconds": self.seconds})
-
-    def restore(self) -> dict[str, Any] | None:
-        """The newest saved state; its seconds are taken over."""
-        if (state := super().restore()) is not None:
-            self._earlier = float(state.pop("cpu_seconds", 0.0))
-        return state
 
 
 def sunk_cost(folder: Path) -> dict[str, Any]:

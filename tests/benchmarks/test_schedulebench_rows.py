@@ -13,7 +13,6 @@ from benchmarks.schedulebench import digits, uvit, uvit_weights
 from benchmarks.schedulebench.make import main, shard_of
 from benchmarks.schedulebench.prefix_memo import PrefixMemo, noisy_end_first
 from benchmarks.schedulebench.rows import RowFolder, chunks, key_of, sharded
-from benchmarks.schedulebench.uvit_weights import TimedProgress
 from schedsearch.backbones.uvit import UViT
 from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.config import dump_settings
@@ -159,18 +158,6 @@ def test_the_digits_bind_recipe_and_weights(
     monkeypatch.setattr(digits, "study", lambda: study)
     with pytest.raises(ConfigError, match=rf"\({differing} differ\)"):
         digits.make_rows(tmp_path, 0, 1, print, 0)
-
-
-def test_the_shared_fine_tune_counts_the_seconds_of_all_its_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter([100.0, 130.0, 7.0, 19.0])
-    monkeypatch.setattr(uvit_weights.time, "process_time", lambda: next(clock))
-    first = TimedProgress(tmp_path, save_every=5)
-    first.save(5, lambda: {"step": 5})  # after 30 s, then killed
-    again = TimedProgress(tmp_path, save_every=5)
-    assert again.restore() == {"step": 5}
-    assert again.seconds == 30.0 + 12.0
 
 
 def test_the_sunk_cost_is_what_the_weights_say(bench: Workbench, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from schedsearch.files.mounts import network_file_system
 
 MOUNTS = r"""rootfs / ext4 rw 0 0
-server:/home /home nfs4 rw 0 0
-tmpfs /home/me/local tmpfs rw 0 0
+server:/users /users nfs4 rw 0 0
+tmpfs /users/me/local tmpfs rw 0 0
 fs /big\040data lustre rw 0 0
 odd
 """
@@ -18,9 +18,9 @@ odd
     ("path", "kind"),
     [
         ("/var/run", None),
-        ("/home/me/run", "nfs4"),
-        ("/homes/me", None),
-        ("/home/me/local/run", None),
+        ("/users/me/run", "nfs4"),
+        ("/users2/me", None),
+        ("/users/me/local/run", None),
         ("/big data/x", "lustre"),
     ],
 )

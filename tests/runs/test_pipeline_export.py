@@ -100,11 +100,11 @@ def latent_run(shared_folder: Path, vae_folder: Path) -> Path:
 def edited(latent_run: Path, tmp_path: Path) -> Callable[..., Path]:
     """Makes a copy of the run whose space has other values."""
 
-    def edit(**sections: dict[str, Any]) -> Path:
+    def edit(**sections: Any) -> Path:
         copy = Path(shutil.copytree(latent_run, tmp_path / "run"))
         data = yaml.safe_load((copy / "space.yaml").read_text())
         for name, values in sections.items():
-            data[name].update(values)
+            data[name] = {**data[name], **values} if isinstance(values, dict) else values
         (copy / "space.yaml").write_text(sealed_yaml(yaml.safe_dump(data)))
         return copy
 
@@ -275,11 +275,12 @@ MSE = {"loss": "mse", "label_dropout": 0.0}
                 "backbone": {"family": "sit", "config": {**CONFIG, "learn_sigma": False}},
                 "diffusion": FLOW,
                 "solver": EULER,
+                "warm_start": ["full"],
             },
             "the backbone is sit",
         ),
         (
-            {"diffusion": FLOW, "solver": EULER, "recipe": MSE},
+            {"diffusion": FLOW, "solver": EULER, "recipe": MSE, "warm_start": ["full"]},
             "its process is flow, not ddpm. Search with ddim",
         ),
         (

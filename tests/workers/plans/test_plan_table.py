@@ -39,7 +39,7 @@ TABLE_OF_THREE = PlanTable(
     exits={(s, 1): {"plain": 9.0, "map": 3.0 + s} for s in range(3)},
     costs=COSTS,
     seconds=1.0,
-    calls=3,
+    samples=3,
 )
 
 
