@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -98,6 +99,11 @@ class FileProgress:
             self._state_file.replace(aside)
             self.note(f"saved state is damaged and was set aside as {aside.name}: {error}")
             return None
+
+    def count_earlier(self) -> None:
+        """Count the CPU time of the saved state, where its weights were finished and kept."""
+        with contextlib.suppress(OSError, ValueError), self._state_file.open("rb") as handle:
+            self._earlier = float(_seal_of(handle)[1].get("cpu_seconds", 0.0))
 
     def done(self) -> None:
         """The trial has its result: the saved state is of no more use."""

@@ -143,7 +143,7 @@ def _finetuned(
         progress.note("continues with the fine-tuned weights of an earlier attempt")
         loss = metadata_of(target).get("final_loss")
         progress.last_loss = None if loss is None else float(loss)
-        progress.restore()  # NOTE: for the CPU time of the earlier attempt
+        progress.count_earlier()
         return net
     start, recipe = start_network(bench, folder, job.schedule), bench.settings.recipe
     if job.accumulate is not None:

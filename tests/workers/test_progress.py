@@ -79,6 +79,11 @@ def test_the_cpu_time_of_an_interrupted_attempt_counts(tmp_path: Path) -> None:
     assert again.cpu_seconds < 50
     again.restore()
     assert 100 <= again.cpu_seconds < 150
+    kept = FileProgress(tmp_path, save_every=1)
+    kept.belongs_to(schedule="another")
+    kept.count_earlier()
+    assert 100 <= kept.cpu_seconds < 150
+    assert (tmp_path / STATE_FILE).is_file(), "it is not set aside"
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "text"])
