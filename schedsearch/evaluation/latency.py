@@ -26,6 +26,7 @@ from schedsearch.evaluation.latency_rounds import (
     time_rounds,
 )
 from schedsearch.evaluation.sampling import balanced_labels, device_of, starting_noise
+from schedsearch.evaluation.timing_lock import timing_lock
 from schedsearch.exceptions import ConfigError
 from schedsearch.protocols import Backbone, Denoiser, Method, Solver
 from schedsearch.schedules.exit_schedule import CLOCK_END, ExitSchedule
@@ -158,7 +159,7 @@ def measure_interleaved(
 class LatencyBench(contextlib.ExitStack):
     """A network prepared for timing; leaving the ``with`` block restores it.
 
-    It sets torch's threads and eval mode; see :meth:`prepare`.
+    It sets torch's threads and eval mode; see :meth:`prepare`. Other runs on the machine wait.
 
     Args:
         net: The network, on the device to measure.
@@ -188,6 +189,7 @@ class LatencyBench(contextlib.ExitStack):
         return self
 
     def _set_up(self) -> None:
+        self.enter_context(timing_lock(self.device))
         self.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(self.protocol.threads)
         self.enter_context(torch.inference_mode())

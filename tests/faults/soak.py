@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -279,7 +280,8 @@ class Soak:
             assert run_cli("status", run).code == 0
             self._check_results(space, run, episode)
         except Exception as error:  # noqa: BLE001 - whatever cannot be read is damaged
-            episode.blame("corrupt", f"{type(error).__name__}: {error}")
+            where = traceback.format_exception(error)[-2].strip()
+            episode.blame("corrupt", f"{type(error).__name__}: {error} ({where})")
 
     def _check_results(self, space: Path, run: Path, episode: Episode) -> None:
         _, undisturbed = self.undisturbed(episode.kind)
