@@ -119,6 +119,7 @@ class FileProgress:
             seal = {
                 "belongs_to": self._owner,
                 "cpu_seconds": round(self.cpu_seconds, 3),
+                "last_loss": self.last_loss,
                 "sha256": sha256_of(temporary),
             }
             with temporary.open("ab") as handle:
@@ -143,6 +144,7 @@ class FileProgress:
             handle.seek(0)
             state: dict[str, Any] = torch.load(handle, map_location="cpu", weights_only=True)
             self._earlier = float(seal.get("cpu_seconds", 0.0))
+            self.last_loss = seal.get("last_loss")
             return state
 
 

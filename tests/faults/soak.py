@@ -291,7 +291,8 @@ class Soak:
             episode.blame("lost", f"warm starts without a result: {missing}")
         for depths in results.keys() & undisturbed.keys():
             if results[depths] != undisturbed[depths]:
-                episode.blame("corrupt", f"{depths}: other numbers than undisturbed")
+                found, expected = results[depths], undisturbed[depths]
+                episode.blame("corrupt", f"{depths}: {found}, but undisturbed {expected}")
         begun = Counter(trainings(space.parent))
         again = Counter(
             tuple(t.user_attrs["depths"])

@@ -86,6 +86,15 @@ def test_the_cpu_time_of_an_interrupted_attempt_counts(tmp_path: Path) -> None:
     assert (tmp_path / STATE_FILE).is_file(), "it is not set aside"
 
 
+def test_an_attempt_that_was_interrupted_after_its_last_step_has_a_loss(tmp_path: Path) -> None:
+    progress = FileProgress(tmp_path, save_every=1)
+    progress.report(3, 0.1 + 0.2)
+    progress.save(3, lambda: state(3))
+    again = FileProgress(tmp_path, save_every=1)
+    again.restore()
+    assert again.last_loss == 0.1 + 0.2
+
+
 @pytest.mark.parametrize("damage", ["empty", "half", "text"])
 def test_a_damaged_state_is_set_aside(tmp_path: Path, damage: str) -> None:
     progress = FileProgress(tmp_path, save_every=1)
