@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from schedsearch.files.atomic import replacing
 from schedsearch.protocols import (
     Backbone,
     ExitRule,
@@ -129,10 +130,12 @@ class _After:
 
 
 class _KilledAfter(_After):
-    """Kills its process."""
+    """Kills its process while it writes a file."""
 
     def act(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+        with replacing(self._progress.folder / "half.txt") as half:  # type: ignore[attr-defined]
+            half.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _StoppedAfter(_After):

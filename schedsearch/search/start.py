@@ -84,6 +84,7 @@ def opened_run(
         meter = Meter(folder, settings, Costs.load(folder), began=began)
         meter.add_driver_work(stages.CHECKS, time.monotonic() - began)
         yield ready, meter
+        folder.remove_leftovers()  # of workers that were killed during this start
 
 
 def refuse_other_space(settings: StudySettings, folder: RunFolder) -> None:
