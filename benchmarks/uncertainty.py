@@ -104,6 +104,15 @@ def page(rows: Sequence[Agreement], explained: float) -> str:
     return "\n".join([*lines, "", f"The step explains {explained:.1%} of the exit depth."])
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="How well an uncertainty module knows the error.")
+    parser.add_argument("space", help="search space of the comparison")
+    parser.add_argument("method", help="method.yaml of a row of kind uncertainty")
+    parser.add_argument("--num-images", type=int, default=NUM_IMAGES, help="default: %(default)s")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     from schedsearch.backbones.weights.checkpoint import load_backbone_from
@@ -112,11 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from schedsearch.diffusion.process import build_process
     from schedsearch.methods.loading import load_method
 
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("space", help="search space of the comparison")
-    parser.add_argument("method", help="method.yaml of a row of kind uncertainty")
-    parser.add_argument("--num-images", type=int, default=NUM_IMAGES, help="default: %(default)s")
-    args = parser.parse_args(argv)
+    args = build_parser().parse_args(argv)
     settings, method = read_settings(args.space), load_method(args.method)
     base: Any = load_backbone_from(settings.backbone)
     net = cast(WithUncertainty, method.network(base))
