@@ -27,7 +27,7 @@ from benchmarks.gpu_rows import GpuRow
 from schedsearch.backbones.devices import require_device
 from schedsearch.diffusion.solvers.times import ddim_times
 from schedsearch.evaluation.clocks import build_clock
-from schedsearch.evaluation.latency import device_name
+from schedsearch.evaluation.latency_protocol import device_name
 from schedsearch.evaluation.latency_rounds import summarise
 from schedsearch.runs.journal import Journal
 from schedsearch.schedules.exit_schedule import ExitSchedule

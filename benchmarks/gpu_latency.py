@@ -31,7 +31,7 @@ from schedsearch.backbones.registry import build_backbone
 from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.clocks import build_clock
-from schedsearch.evaluation.latency import LatencyProtocol, device_name
+from schedsearch.evaluation.latency_protocol import LatencyProtocol, device_name
 from schedsearch.evaluation.latency_rounds import whole_runs
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise

@@ -23,7 +23,8 @@ from schedsearch.diffusion.process import build_process
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.flops import count_flops
-from schedsearch.evaluation.latency import LatencyProtocol, device_name, measure_interleaved
+from schedsearch.evaluation.latency import measure_interleaved
+from schedsearch.evaluation.latency_protocol import LatencyProtocol, device_name
 from schedsearch.evaluation.latency_rounds import Work, time_rounds
 from schedsearch.protocols import Backbone
 from schedsearch.schedules.hand_made import HAND_MADE, preset_for

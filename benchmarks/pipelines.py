@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import schedsearch
 from benchmarks.tiny_pipelines import NUM_BLOCKS, PIPELINES, TinyPipeline, truncated
 from schedsearch.apply.attachment import attachment_of
-from schedsearch.evaluation.latency import device_name
+from schedsearch.evaluation.latency_protocol import device_name
 from schedsearch.files.atomic import write_text
 
 SCHEDULE = schedsearch.ExitSchedule((6, 6, 5, 5, 4, 4, 3, 3, 2, 1))

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import torch
 
-from schedsearch.evaluation.latency import device_name
+from schedsearch.evaluation.latency_protocol import device_name
 from schedsearch.files.atomic import write_text
 
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schedsearch.config import dump_settings
-from schedsearch.evaluation.latency import latency_protocol
+from schedsearch.evaluation.latency_protocol import latency_protocol
 from schedsearch.evaluation.latency_table import measure_table
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.atomic import write_text

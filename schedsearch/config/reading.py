@@ -15,7 +15,7 @@ from schedsearch.config.backbone_rules import check_network, missing_class, miss
 from schedsearch.config.overrides import apply_overrides
 from schedsearch.config.paths import Paths
 from schedsearch.config.recipes import with_recipe_base
-from schedsearch.config.rival_rules import RIVALS, read_rivals
+from schedsearch.config.rival_entries import RIVALS, read_rivals
 from schedsearch.config.rules import check_rules
 from schedsearch.config.solver_rules import trained_by_flow
 from schedsearch.config.warm_starts import WARM_START, check_entries

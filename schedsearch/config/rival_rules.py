@@ -1,24 +1,18 @@
-"""Checks the section ``rivals``: types by kind, then rules between entries and the network."""
+"""Rules for the section ``rivals``: between entries, and with the network and the solver."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from schedsearch.config.backbone_rules import num_blocks_of, num_exit_blocks_of, shipped_family
 from schedsearch.config.paths import why_not_importable
-from schedsearch.config.solver_rules import draws_noise, solver_mistakes
-from schedsearch.config.warm_starts import TWIN_OF, WARM_START, twin_row
+from schedsearch.config.rival_entries import RIVALS, merged_recipe, schedule_at
+from schedsearch.config.solver_rules import draws_noise, other_steps
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, Mistake, nearest_or_list, shown
 from schedsearch.files.validation import validate
-from schedsearch.schedules.argument import resolve_schedule
 from schedsearch.schedules.clocks import Clock
-from schedsearch.schedules.edges import Edges
-from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.schedules.hand_made import FULL, PRESET_NAMES, is_preset
+from schedsearch.schedules.hand_made import FULL
 from schedsearch.settings import (
     BackboneSettings,
     DiffusionSettings,
@@ -26,9 +20,7 @@ from schedsearch.settings import (
     SolverSettings,
     SpaceSettings,
 )
-from schedsearch.settings.plan import PLAN, PlanSettings
 from schedsearch.settings.rivals import (
-    RIVAL_KINDS,
     FittedStepsRival,
     PrunedRival,
     RivalSettings,
@@ -41,62 +33,10 @@ from schedsearch.settings.rivals import (
     TokenMergingRival,
     UncertaintyRival,
 )
-from schedsearch.settings.rows import PRESETS, TWIN, Row, rows_of
-
-RIVALS = "rivals"
-
-TAKEN = (FULL, PRESETS, PLAN)
-"""Names of rows that are no entries of the section."""
+from schedsearch.settings.rows import TWIN, Row, rows_of
 
 WHOLE_CALLS = (ScheduleRival, StepsRival, PrunedRival, SmallRival)
 """Entries that remember nothing from one network call to the next."""
-
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
-
-
-def read_rivals(value: Any, findings: Findings) -> dict[str, RivalSettings]:
-    """Validate the plain section entry by entry; wrong entries are left out.
-
-    Args:
-        value: The section.
-        findings: Receives the mistakes.
-    """
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        findings.add((RIVALS,), f"must be a section of named entries, got {shown(value)}")
-        return {}
-    found = {}
-    for name, entry in value.items():
-        at = (RIVALS, name)
-        if entry is None:  # -o rivals.NAME=null removes an entry
-            continue
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in TAKEN:
-            remedy = "use letters, digits, '_' and '-'; full, presets and plan are taken"
-            findings.add(at, f"{shown(name)} cannot name an entry", remedy)
-        elif not isinstance(entry, Mapping):
-            findings.add(at, f"must be a section with the key kind, got {shown(entry)}")
-        elif not isinstance(kind := entry.get("kind"), str) or kind not in RIVAL_KINDS:
-            known = nearest_or_list(str(kind), list(RIVAL_KINDS))
-            reason = "required key is missing" if kind is None else f"unknown kind {shown(kind)}"
-            findings.add((*at, "kind"), reason, known)
-        else:
-            valid, settings = validate(RIVAL_KINDS[kind], dict(entry), at, findings)
-            if valid:
-                found[name] = settings
-    return found
-
-
-def merged_recipe(recipe: RecipeSettings, entry: RivalSettings) -> Mapping[str, Any]:
-    """The space's recipe with the keys of an entry, as plain data.
-
-    Args:
-        recipe: Of the space.
-        entry: May have ``recipe`` and, where a trainer has options of its own, ``extra``.
-    """
-    data = {**dataclasses.asdict(recipe), **getattr(entry, "recipe", {})}
-    extra = getattr(entry, "extra", {})
-    return {**data, "extra": {**data["extra"], **extra}} if extra else data
 
 
 def rivals_fit(
@@ -145,7 +85,7 @@ def steps_fit(
             reason = f"{'adapters' if adapted else entry.kind} cannot follow solver.cfg_interval"
             yield f"{at}.kind", reason, f"set solver.cfg_interval to null, or add -o {at}=null"
         if isinstance(entry, StepsRival):
-            yield from _plain_steps(f"{at}.num_steps", entry, solver, diffusion)
+            yield from other_steps(f"{at}.num_steps", entry.num_steps, solver, diffusion)
         elif isinstance(entry, FittedStepsRival):
             yield from _fitted_steps(at, entry, solver)
         elif isinstance(entry, RouterRival) and solver.num_steps < 2:
@@ -155,44 +95,8 @@ def steps_fit(
             yield at, reason, f"take more steps, or add -o {at}=null"
 
 
-def plans_fit(
-    plan: PlanSettings | None, solver: SolverSettings, diffusion: DiffusionSettings
-) -> Iterator[Mistake]:
-    """The solver takes the numbers of steps that plans are made for, each below its own."""
-    if plan is None:
-        return
-    at = f"{PLAN}.num_steps"
-    yield from _plain_steps(at, plan, solver, diffusion)
-    for index, num_steps in enumerate(plan.num_steps):
-        if num_steps >= solver.num_steps:
-            reason = f"must be below the solver's {solver.num_steps} steps, got {num_steps}"
-            yield f"{at}.{index}", reason, "remove it"
-
-
-def twins_exist(
-    warm_start: tuple[str | tuple[int, ...], ...], rivals: Mapping[str, RivalSettings]
-) -> Iterator[Mistake]:
-    """Every twin among the warm starts is that of a dynamic row."""
-    rows = {row.name: row for row in rows_of(rivals, {})}
-    dynamic = [f"{TWIN_OF}{name}" for name, row in rows.items() if row.has_twin]
-    for index, entry in enumerate(warm_start):
-        name = twin_row(entry)
-        if name is None or (name in rows and rows[name].has_twin):
-            continue
-        reason = f"there is no row {name!r} in rivals"
-        if name in rows:
-            why = "exits in the encoder" if rows[name].dynamic else "is not dynamic"
-            reason = f"the row {name!r} of rivals {why}, so it has no static twin"
-        remedy = "add an entry of kind uncertainty or similarity to rivals"
-        yield (
-            f"{WARM_START}.{index}",
-            reason,
-            nearest_or_list(entry, dynamic) if dynamic else remedy,
-        )
-
-
 def rows_differ(rivals: Mapping[str, RivalSettings], presets: Iterable[str]) -> Iterator[Mistake]:
-    """Every row has a name of its own, since its folder is named so.
+    """No two rows share a name, since their folders are named so.
 
     Args:
         rivals: The section.
@@ -213,34 +117,6 @@ def trainers_exist(rivals: Mapping[str, RivalSettings]) -> Iterator[Mistake]:
         trainer = getattr(entry, "trainer", None)
         if trainer is not None and (broken := why_not_importable(trainer)) is not None:
             yield f"{RIVALS}.{name}.trainer", *broken
-
-
-def schedule_at(
-    point: str,
-    num_exit_blocks: int,
-    num_intervals: int,
-    family: str | None,
-    edges: Edges | None = None,
-    clock: Clock | None = None,
-) -> ExitSchedule:
-    """The schedule that a point of ``kind: schedule`` means.
-
-    Raises:
-        ConfigError: If there is no such schedule in the network.
-    """
-    if found := re.fullmatch(r"flat-(\d+)", point):
-        point = found[1]
-    elif not re.fullmatch(r"[\d\s]+", point) and not is_preset(point):
-        known = nearest_or_list(point, [FULL, *PRESET_NAMES])
-        raise ConfigError(f"unknown schedule {point!r}; {known}; or flat-N, or a list of depths")
-    return resolve_schedule(
-        point,
-        num_exit_blocks=num_exit_blocks,
-        num_intervals=num_intervals,
-        edges=edges,
-        clock=clock,
-        family=family,
-    )
 
 
 def _schedules_exist(
@@ -273,16 +149,6 @@ def _has_exits(at: str, entry: RivalSettings, num_blocks: int | None) -> Iterato
         yield at, reason, "remove start"
     elif deep := [str(point) for point in entry.points if point in full]:
         yield at, f"{deep[0]} has no early exit to adapt", "move it to an entry that starts plain"
-
-
-def _plain_steps(
-    at: str, entry: StepsRival | PlanSettings, solver: SolverSettings, diffusion: DiffusionSettings
-) -> Iterator[Mistake]:
-    for index, num_steps in enumerate(entry.num_steps):
-        fewer = dataclasses.replace(solver, num_steps=num_steps)
-        for key, reason, remedy in solver_mistakes(fewer, process=diffusion.process or "ddpm"):
-            if key == "solver.num_steps":
-                yield f"{at}.{index}", reason, remedy
 
 
 def _fitted_steps(at: str, entry: FittedStepsRival, solver: SolverSettings) -> Iterator[Mistake]:

@@ -26,17 +26,15 @@ from schedsearch.config.data_rules import (
     image_shape,
 )
 from schedsearch.config.paths import PACKAGE_PREFIX, why_not_importable
-from schedsearch.config.rival_rules import (
-    RIVALS,
-    plans_fit,
-    rivals_fit,
-    rows_differ,
-    steps_fit,
-    trainers_exist,
+from schedsearch.config.rival_entries import RIVALS
+from schedsearch.config.rival_rules import rivals_fit, rows_differ, steps_fit, trainers_exist
+from schedsearch.config.solver_rules import guidance, plans_fit, solver_options, trained_by_flow
+from schedsearch.config.warm_starts import (
+    WARM_START,
+    number_of_trials,
+    resolve_warm_starts,
     twins_exist,
 )
-from schedsearch.config.solver_rules import guidance, solver_options, trained_by_flow
-from schedsearch.config.warm_starts import WARM_START, number_of_trials, resolve_warm_starts
 from schedsearch.files.problems import Findings, Mistake
 from schedsearch.settings import (
     BackboneSettings,

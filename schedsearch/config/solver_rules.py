@@ -1,8 +1,9 @@
-"""Rules for the solver: its options, the process and the network."""
+"""Rules for the solver: its options, numbers of steps, the process and the network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 from schedsearch.config.backbone_rules import known_arguments, shipped_family
 from schedsearch.files.problems import Mistake, shown
@@ -13,6 +14,7 @@ from schedsearch.settings import (
     Process,
     SolverSettings,
 )
+from schedsearch.settings.plan import PLAN, PlanSettings
 
 OWN_OPTIONS = {
     "eta": "ddim",
@@ -88,6 +90,38 @@ def solver_options(
         prediction=diffusion.prediction,
         learned_variance=learned,
     )
+
+
+def other_steps(
+    at: str, several: Sequence[int], solver: SolverSettings, diffusion: DiffusionSettings
+) -> Iterator[Mistake]:
+    """The solver takes other numbers of steps than its own.
+
+    Args:
+        at: Key of the numbers.
+        several: The numbers.
+        solver: Section ``solver``.
+        diffusion: Section ``diffusion``.
+    """
+    for index, num_steps in enumerate(several):
+        other = dataclasses.replace(solver, num_steps=num_steps)
+        for key, reason, remedy in solver_mistakes(other, process=diffusion.process or "ddpm"):
+            if key == "solver.num_steps":
+                yield f"{at}.{index}", reason, remedy
+
+
+def plans_fit(
+    plan: PlanSettings | None, solver: SolverSettings, diffusion: DiffusionSettings
+) -> Iterator[Mistake]:
+    """The solver takes the numbers of steps that plans are made for, each below its own."""
+    if plan is None:
+        return
+    at = f"{PLAN}.num_steps"
+    yield from other_steps(at, plan.num_steps, solver, diffusion)
+    for index, num_steps in enumerate(plan.num_steps):
+        if num_steps >= solver.num_steps:
+            reason = f"must be below the solver's {solver.num_steps} steps, got {num_steps}"
+            yield f"{at}.{index}", reason, "remove it"
 
 
 def trained_by_flow(backbone: BackboneSettings, diffusion: DiffusionSettings) -> Iterator[Mistake]:

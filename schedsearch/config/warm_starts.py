@@ -15,6 +15,7 @@ from schedsearch.files.problems import (
     InvalidFileError,
     Mistake,
     nearest,
+    nearest_or_list,
     shown,
 )
 from schedsearch.schedules.argument import read_schedule_for
@@ -22,6 +23,8 @@ from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, MOVED, PRESET_NAMES, is_preset, preset_for
 from schedsearch.settings import SearchSettings, SpaceSettings
+from schedsearch.settings.rivals import RivalSettings
+from schedsearch.settings.rows import rows_of
 
 WARM_START = "warm_start"
 
@@ -147,6 +150,28 @@ def twin_row(entry: str | tuple[int, ...]) -> str | None:
     if not isinstance(entry, str) or not entry.startswith(TWIN_OF):
         return None
     return entry.removeprefix(TWIN_OF)
+
+
+def twins_exist(
+    warm_start: tuple[str | tuple[int, ...], ...], rivals: Mapping[str, RivalSettings]
+) -> Iterator[Mistake]:
+    """Every twin among the warm starts is that of a dynamic row."""
+    rows = {row.name: row for row in rows_of(rivals, {})}
+    dynamic = [f"{TWIN_OF}{name}" for name, row in rows.items() if row.has_twin]
+    for index, entry in enumerate(warm_start):
+        name = twin_row(entry)
+        if name is None or (name in rows and rows[name].has_twin):
+            continue
+        reason = f"there is no row {name!r} in rivals"
+        if name in rows:
+            why = "exits in the encoder" if rows[name].dynamic else "is not dynamic"
+            reason = f"the row {name!r} of rivals {why}, so it has no static twin"
+        remedy = "add an entry of kind uncertainty or similarity to rivals"
+        yield (
+            f"{WARM_START}.{index}",
+            reason,
+            nearest_or_list(entry, dynamic) if dynamic else remedy,
+        )
 
 
 def number_of_trials(search: SearchSettings, warm_starts: int) -> Iterator[Mistake]:

@@ -1,6 +1,6 @@
-"""Counts FLOPs per exit depth, FLOPs saved by a schedule, and parameters.
+"""Counts FLOPs per exit depth, saved by a schedule and of whole runs, and parameters.
 
-torch counts on the meta device, so that any model size works and fused attention is included.
+Calls are counted on the meta device, so any model size works and fused attention is included.
 One multiply-accumulate is two FLOPs. Only matrix products and convolutions count, as in the
 papers. Papers often call multiply-accumulates FLOPs, for example the 118.6 GFLOPs of DiT-XL/2
 (DiT, Table 4).
@@ -8,7 +8,7 @@ papers. Papers often call multiply-accumulates FLOPs, for example the 118.6 GFLO
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -135,6 +135,24 @@ def count_call(net: nn.Module | Backbone, exit_depth: int) -> CallFlops:
     )
     total = sum(by_operator.values())
     return CallFlops(weights=total - attention, attention=attention)
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def count_run(run: Callable[[], object], num_images: int) -> int:
+    """Count the multiply-accumulates of a sampling run, per image.
+
+    Output layers, certainty modules and the matching of tokens are included; what a cache skips
+    is not. Only matrix products and convolutions count, as in the papers.
+
+    Args:
+        run: Samples ``num_images`` images.
+        num_images: Images of the run.
+    """
+    counter = FlopCounterMode(display=False)
+    with counter:
+        run()
+    return counter.get_total_flops() // (2 * num_images)
 
 
 def count_parameters(net: nn.Module | Backbone) -> int:

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +16,7 @@ from torch import Tensor, nn
 from schedsearch.backbones.compiling import compile_blocks
 from schedsearch.backbones.guidance import GuidedDenoiser
 from schedsearch.evaluation.clocks import Clock, build_clock
+from schedsearch.evaluation.latency_protocol import LatencyProtocol, latency_protocol
 from schedsearch.evaluation.latency_rounds import (
     LatencyMeasurement,
     Work,
@@ -32,75 +30,10 @@ from schedsearch.protocols import Backbone, Denoiser, Method, Solver
 from schedsearch.schedules.exit_schedule import CLOCK_END, ExitSchedule
 
 if TYPE_CHECKING:
-    from schedsearch.settings import EvaluationSettings, SolverSettings, StudySettings
+    from schedsearch.settings import StudySettings
 
 BASELINE = "full"
 """Name of the schedule against which savings are measured."""
-
-
-def cost_times(solver: Solver) -> tuple[float, ...]:
-    """Clock times of the network calls, by what they cost.
-
-    With ``solver.cfg_interval`` a guided call has twice the batch of the others, so it is listed
-    twice.
-    """
-    if solver.cfg_interval is None:
-        return solver.times
-    low, high = solver.cfg_interval
-    return tuple(t for t in solver.times for _ in range(1 + (low <= t <= high)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyProtocol:
-    """How a latency was measured; only latencies with equal protocols compare."""
-
-    device: str
-    """Name of the processor or GPU."""
-    dtype: str
-    """Data type of the weights: ``float32``, ``bfloat16`` or ``float16``."""
-    batch: int
-    """Images sampled at once."""
-    threads: int
-    """CPU threads of torch."""
-    solver: str
-    num_steps: int
-    spacing: str
-    cfg_scale: float
-    """Guidance scale. Guided calls run twice the batch, which the latency includes."""
-    cfg_channels: int | None = None
-    compile: bool = False
-    """Whether ``torch.compile`` compiles the blocks."""
-    solver_options: str = ""
-    """Options of the solver that differ from its defaults: ``order=3, method=singlestep``."""
-
-    @property
-    def arithmetic(self) -> str:
-        """Data type and compilation, as text for people."""
-        return f"{self.dtype}, compiled" if self.compile else self.dtype
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to plain data; solver options only where there are some."""
-        data = asdict(self)
-        return data if self.solver_options else {k: data[k] for k in data if k != "solver_options"}
-
-
-def latency_protocol(
-    net: Backbone, solver: SolverSettings, evaluation: EvaluationSettings, threads: int
-) -> LatencyProtocol:
-    """Return the protocol of a search space on the device of ``net``."""
-    return LatencyProtocol(
-        device=device_name(device_of(net)),
-        dtype=evaluation.latency_dtype,
-        batch=evaluation.latency_batch,
-        threads=threads,
-        solver=solver.name,
-        num_steps=solver.num_steps,
-        spacing=solver.spacing,
-        cfg_scale=float(solver.cfg_scale),
-        cfg_channels=solver.cfg_channels,
-        compile=evaluation.latency_compile,
-        solver_options=", ".join(f"{key}={value}" for key, value in solver.options.items()),
-    )
 
 
 def measure_schedules(
@@ -282,22 +215,21 @@ class LatencyBench(contextlib.ExitStack):
         return lambda: (denoiser(self._noise, self._middle) for _ in range(num))
 
 
+def cost_times(solver: Solver) -> tuple[float, ...]:
+    """Clock times of the network calls, by what they cost.
+
+    With ``solver.cfg_interval`` a guided call has twice the batch of the others, so it is listed
+    twice.
+    """
+    if solver.cfg_interval is None:
+        return solver.times
+    low, high = solver.cfg_interval
+    return tuple(t for t in solver.times for _ in range(1 + (low <= t <= high)))
+
+
 def _middle_time(solver: Solver) -> float:
     """A time in the middle of the run; with an interval of guidance, one outside of it."""
     if solver.cfg_interval is None:
         return solver.times[len(solver.times) // 2]
     low, high = solver.cfg_interval
     return low / 2 if low > 0 else (high + CLOCK_END) / 2
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of the GPU, or ``cpu`` with the processor's name if known."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type != "cpu":
-        return str(device)
-    with contextlib.suppress(OSError):  # Linux only
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return f"cpu ({line.partition(':')[2].strip()})"
-    return f"cpu ({platform.processor()})" if platform.processor() else "cpu"

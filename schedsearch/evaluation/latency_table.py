@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from schedsearch.evaluation.clocks import Clock, build_clock
-from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol, cost_times
+from schedsearch.evaluation.latency import LatencyBench, cost_times
+from schedsearch.evaluation.latency_protocol import LatencyProtocol
 from schedsearch.evaluation.latency_rounds import Work, time_rounds
 from schedsearch.protocols import Backbone, Solver
 from schedsearch.schedules.exit_schedule import ExitSchedule

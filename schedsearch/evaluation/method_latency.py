@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schedsearch.evaluation.clocks import Clock, build_clock
-from schedsearch.evaluation.latency import LatencyBench, LatencyProtocol
+from schedsearch.evaluation.latency import LatencyBench
+from schedsearch.evaluation.latency_protocol import LatencyProtocol
 from schedsearch.evaluation.latency_rounds import t_half_width, time_rounds
 from schedsearch.protocols import Backbone, Method, Solver
 from schedsearch.schedules.exit_schedule import ExitSchedule

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schedsearch.config.rival_rules import merged_recipe
+from schedsearch.config.rival_entries import merged_recipe
 from schedsearch.evaluation.clocks import build_clock
 from schedsearch.evaluation.latency_rounds import whole_runs
 from schedsearch.runs.methods.digests import maker_in

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.evaluation.latency import LatencyProtocol, latency_protocol
+from schedsearch.evaluation.latency_protocol import LatencyProtocol, latency_protocol
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.methods.loading import load_method
 from schedsearch.protocols import StagedBackbone

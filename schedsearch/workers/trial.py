@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, cast
 
 from schedsearch.backbones.weights.checkpoint import link_weights, metadata_of, save_weights
-from schedsearch.evaluation.latency import device_name
+from schedsearch.evaluation.latency_protocol import device_name
 from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.digest import sha256_of

@@ -25,7 +25,7 @@ from benchmarks.schedulebench.side_tables import (
 )
 from benchmarks.schedulebench.tables import Table
 from schedsearch.config import dump_settings
-from schedsearch.evaluation.latency import LatencyProtocol
+from schedsearch.evaluation.latency_protocol import LatencyProtocol
 from schedsearch.evaluation.latency_table import fit_table
 from schedsearch.exceptions import ConfigError, TrialError
 from schedsearch.planning.error_table import ErrorTable

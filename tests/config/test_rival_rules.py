@@ -1,25 +1,10 @@
 """Mistakes in the section ``rivals``: one clear line each, with key and remedy."""
 
-import copy
 from typing import Any
 
 import pytest
-import yaml
-from tiny_runs import tiny_space
+from rival_spaces import DEEDIFF, problems_of, read
 
-from schedsearch.config import dump_settings, settings_from_text
-from schedsearch.config.rival_rules import merged_recipe, schedule_at
-from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import InvalidFileError
-from schedsearch.settings.rivals import UncertaintyRival
-
-DEEDIFF = {
-    "kind": "uncertainty",
-    "trainer": "trainers.deediff:DeeDiffTrainer",
-    "targets": [0.75],
-    "recipe": {"num_steps": 7},
-    "extra": {"beta": 0.5},
-}
 UVIT = {
     "backbone": {
         "family": "uvit",
@@ -36,27 +21,6 @@ UVIT = {
     "space": {"num_intervals": 10, "min_depth": 1, "max_depth": 2},
     "warm_start": [],
 }
-
-
-def read(rivals: Any, **changes: Any) -> Any:
-    return settings_from_text(yaml.safe_dump(tiny_space(rivals=rivals, **changes)))
-
-
-def problems_of(rivals: Any, **changes: Any) -> list[tuple[str, str]]:
-    with pytest.raises(InvalidFileError) as caught:
-        read(rivals, **changes)
-    return [(p.key, f"{p.reason}; {p.remedy}") for p in caught.value.problems]
-
-
-def test_a_section_survives_writing_and_reading() -> None:
-    settings = read({"deediff": DEEDIFF, "flat": {"kind": "schedule", "schedules": [[4] * 10]}})
-    assert isinstance(settings.rivals["deediff"], UncertaintyRival)
-    assert settings_from_text(dump_settings(settings)) == settings
-
-
-def test_no_section_is_no_rivals() -> None:
-    assert read(None).rivals == {}
-    assert settings_from_text(yaml.safe_dump(tiny_space())).rivals == {}
 
 
 @pytest.mark.parametrize(
@@ -139,24 +103,12 @@ def test_steps_are_fitted_to_a_run_without_noise_in_its_steps(
     assert "use ddim with eta: 0, dpm_solver or flow_euler, or add -o rivals.mine=null" in text
 
 
-def test_null_removes_an_entry() -> None:
-    """A shipped space has entries that another solver refuses: ``-o rivals.fitted=null``."""
-    assert read({"mine": None}, solver={"name": "ddpm"}).rivals == {}
-
-
 def test_fewer_steps_than_the_solver_takes() -> None:
     """A row that cannot be built is found before the run."""
     solver = {"name": "dpm_solver", "method": "singlestep", "order": 3, "num_steps": 9}
     ((key, text),) = problems_of({"few": {"kind": "steps", "num_steps": [6, 3]}}, solver=solver)
     assert key == "rivals.few.num_steps[1]"
     assert "of order 3 needs at least 4 network calls, got 3" in text
-
-
-@pytest.mark.parametrize("name", ["full", "presets", "a b", "1st", "x" * 50])
-def test_names_that_cannot_be_folders_or_are_taken(name: str) -> None:
-    ((key, text),) = problems_of({name: {"kind": "steps", "num_steps": [3]}})
-    assert key == f"rivals.{name}"
-    assert "cannot name an entry" in text
 
 
 @pytest.mark.parametrize(
@@ -189,13 +141,6 @@ def test_a_smaller_network_has_fewer_blocks() -> None:
     assert "must be below the 10 exit blocks of the backbone, got 12" in text
 
 
-@pytest.mark.parametrize("num_steps", [3, 30])
-def test_plans_are_for_fewer_steps_than_the_solver_takes(num_steps: int) -> None:
-    ((key, text),) = problems_of({}, plan={"num_steps": [2, num_steps]})
-    assert key == "plan.num_steps[1]"
-    assert f"must be below the solver's 3 steps, got {num_steps}; remove it" in text
-
-
 def test_a_uvit_exit_that_does_not_exist() -> None:
     ((key, text),) = problems_of({"flat": {"kind": "schedule", "schedules": ["flat-3"]}}, **UVIT)
     assert key == "rivals.flat.schedules[0]"
@@ -208,65 +153,6 @@ def test_a_row_can_be_stitched_to_a_pruned_network_of_another_entry() -> None:
         "pruned": {"kind": "pruned", "depth": [8]},
     }
     assert set(read(rivals).rivals) == set(rivals)
-
-
-def test_the_recipe_of_an_entry_holds_over_that_of_the_space() -> None:
-    settings = read({"deediff": DEEDIFF}, recipe={"extra": {"alpha": 1}})
-    merged = merged_recipe(settings.recipe, settings.rivals["deediff"])
-    assert merged["num_steps"] == 7
-    assert merged["batch_size"] == settings.recipe.batch_size
-    assert merged["extra"] == {"alpha": 1, "beta": 0.5}
-
-
-def test_points_of_schedules() -> None:
-    assert schedule_at("flat-4", 10, 10, "dit").depths == (4,) * 10
-    assert schedule_at("full", 10, 10, "dit").depths == (10,) * 10
-    assert schedule_at("5 5 5 5 5 4 4 4 4 4", 10, 10, "dit").depths[-1] == 4
-    assert schedule_at("flat-0", 6, 10, "uvit").depths == (0,) * 10
-    with pytest.raises(ConfigError, match="unknown schedule 'no'"):
-        schedule_at("no", 10, 10, "dit")
-
-
-CALM = {"kind": "similarity", "trainer": "a:B", "targets": [0.75], "thresholds": [0.99]}
-
-
-def test_the_twin_of_a_dynamic_row_is_a_warm_start() -> None:
-    starts = ["full", "twin:deediff-0.75", "twin:calm-t0.99", "twin:calm-t0.99"]
-    settings = read({"deediff": DEEDIFF, "calm": CALM}, warm_start=starts)
-    assert settings.warm_start == tuple(starts)
-    assert settings_from_text(dump_settings(settings)) == settings
-
-
-@pytest.mark.parametrize(
-    ("entry", "reason"),
-    [
-        ("twin:deedif-0.75", "no row 'deedif-0.75' in rivals; did you mean 'twin:deediff-0.75'?"),
-        ("twin:deediff", "no row 'deediff' in rivals; did you mean 'twin:deediff-0.75'?"),
-        ("twin:", "no row '' in rivals; "),
-        ("twin:fora-2", "the row 'fora-2' of rivals is not dynamic, so it has no static twin; "),
-        ("twin:all_blocks-0.75", "exits in the encoder, so it has no static twin; "),
-        ("twim:x", "unknown schedule 'twim:x'; known are full, D2-DiT"),
-    ],
-)
-def test_a_twin_needs_a_dynamic_row(entry: str, reason: str) -> None:
-    all_blocks = {**copy.deepcopy(DEEDIFF), "exits": "all"}
-    fora = {"kind": "block_cache", "every": [2]}
-    rivals = {"deediff": DEEDIFF, "all_blocks": all_blocks, "fora": fora}
-    ((key, text),) = problems_of(rivals, warm_start=["full", entry])
-    assert key == "warm_start[1]"
-    assert reason in text
-
-
-def test_a_twin_needs_rivals() -> None:
-    ((key, text),) = problems_of(None, warm_start=["twin:deediff-0.75"])
-    assert key == "warm_start[0]"
-    assert "add an entry of kind uncertainty or similarity to rivals" in text
-
-
-def test_the_twin_of_a_wrong_entry_is_no_second_mistake() -> None:
-    wrong = {**DEEDIFF, "targets": [1.5]}
-    ((key, _),) = problems_of({"deediff": wrong}, warm_start=["twin:deediff-0.75"])
-    assert key == "rivals.deediff.targets[0]"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import pytest
+from rival_spaces import problems_of
 
 from schedsearch.config.solver_rules import guidance, solver_options
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
@@ -163,3 +164,10 @@ def test_rules_import_neither_torch_nor_diffusers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("num_steps", [3, 30])
+def test_plans_are_for_fewer_steps_than_the_solver_takes(num_steps: int) -> None:
+    ((key, text),) = problems_of({}, plan={"num_steps": [2, num_steps]})
+    assert key == "plan.num_steps[1]"
+    assert f"must be below the solver's 3 steps, got {num_steps}; remove it" in text

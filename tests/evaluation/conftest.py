@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.diffusion.process import DDPMProcess
-from schedsearch.evaluation.latency import LatencyProtocol
+from schedsearch.evaluation.latency_protocol import LatencyProtocol
 
 
 class Meter:

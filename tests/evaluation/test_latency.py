@@ -10,12 +10,11 @@ from torch import nn
 
 from schedsearch.evaluation.latency import (
     LatencyBench,
-    LatencyProtocol,
     cost_times,
-    latency_protocol,
     measure_interleaved,
     measure_schedules,
 )
+from schedsearch.evaluation.latency_protocol import LatencyProtocol
 from schedsearch.evaluation.latency_table import (
     LatencyTable,
     fit_table,
@@ -26,7 +25,6 @@ from schedsearch.exceptions import ConfigError
 from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.caches.residual_cache import ResidualCache
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.settings import EvaluationSettings, SolverSettings
 from tests.methods.caches import cached_runs
 
 from .conftest import EulerSolver, FakeClock, TinyNet
@@ -268,40 +266,6 @@ def test_a_real_network_on_the_wall_clock(net, solver, protocol):
     assert all(ms > 0 for ms in table.depth_ms.values())
     found = measure_interleaved(net, {"tight": TIGHT}, solver, protocol, repeats=3)
     assert all(m.median_ms > 0 for m in found.values())
-
-
-def test_the_protocol_of_a_space(net):
-    made = latency_protocol(
-        net,
-        SolverSettings(name="dpm_solver", num_steps=20, cfg_scale=1.5),
-        EvaluationSettings(latency_batch=8, latency_dtype="bfloat16"),
-        threads=1,
-    )
-    assert made.device.startswith("cpu")
-    assert (made.dtype, made.batch, made.threads) == ("bfloat16", 8, 1)
-    assert (made.solver, made.num_steps, made.cfg_scale) == ("dpm_solver", 20, 1.5)
-    assert "solver_options" not in made.to_dict()
-
-
-@pytest.mark.parametrize(
-    ("solver", "options"),
-    [
-        (SolverSettings(name="ddim", num_steps=20), ""),
-        (SolverSettings(name="ddim", num_steps=20, eta=1.0), "eta=1.0"),
-        (
-            SolverSettings(name="dpm_solver", order=3, method="singlestep", end_time=1.0),
-            "order=3, method=singlestep, end_time=1.0",
-        ),
-        (SolverSettings(name="ddpm", variance="fixed_large"), "variance=fixed_large"),
-    ],
-)
-def test_the_protocol_names_options_that_change_what_the_solver_does(net, solver, options):
-    made = latency_protocol(net, solver, EvaluationSettings(), threads=1)
-    assert made.solver_options == options
-    again = LatencyProtocol(**json.loads(json.dumps(made.to_dict())))
-    assert again == made
-    plain = latency_protocol(net, SolverSettings(name=solver.name), EvaluationSettings(), 1)
-    assert (made == replace(plain, num_steps=made.num_steps)) == (options == "")
 
 
 def test_blocks_are_compiled_in_a_copy(net, solver, protocol, monkeypatch):

@@ -7,8 +7,7 @@ import torch
 
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers.dpm_solver import MultistepDPMSolver
-from schedsearch.evaluation.flops import count_flops
-from schedsearch.evaluation.run_flops import count_run
+from schedsearch.evaluation.flops import count_flops, count_run
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.methods.caches.block_cache import BlockCache
 from schedsearch.methods.exits.similarity import SimilarityExit

@@ -11,7 +11,7 @@ from schedsearch.backbones.guidance import learns_variance, null_label_of
 from schedsearch.backbones.pruning import keep_blocks
 from schedsearch.diffusion.process import DDPMProcess
 from schedsearch.diffusion.solvers.dpm_solver import MultistepDPMSolver
-from schedsearch.evaluation.latency import LatencyProtocol
+from schedsearch.evaluation.latency_protocol import LatencyProtocol
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import ConfigError

@@ -10,7 +10,7 @@ from driving import settings_of
 from matplotlib.image import imread
 from rich.console import Console, RenderableType
 
-from schedsearch.evaluation.latency import LatencyProtocol
+from schedsearch.evaluation.latency_protocol import LatencyProtocol
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.report.profile_plots import (

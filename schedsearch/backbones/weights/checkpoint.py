@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.registry import build_backbone
-from schedsearch.backbones.shape_arguments import differences
 from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.weights.claims import remember
 from schedsearch.backbones.weights.sit_files import (
@@ -25,14 +24,8 @@ from schedsearch.backbones.weights.sit_files import (
     has_variances,
     variances_are_zero,
 )
+from schedsearch.backbones.weights.strict_match import check_finite, matched_state
 from schedsearch.backbones.weights.weight_files import Weights, read_weights
-from schedsearch.backbones.weights.weight_sets import (
-    MAX_NAMED,
-    common_prefix,
-    is_bookkeeping,
-    name_some,
-)
-from schedsearch.backbones.wrapped import ADAPTERS
 from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.config.checkpoint_paths import locate_weights
 from schedsearch.exceptions import CheckpointError
@@ -64,27 +57,60 @@ def load_weights(net: nn.Module, checkpoint: str | Path) -> str | None:
     return fill(net, weights)
 
 
+def load_backbone_from(
+    settings: BackboneSettings, device: torch.device | str = "cpu"
+) -> nn.Module:
+    """Build the backbone of a search space and load its weights, in eval mode.
+
+    Args:
+        settings: Section ``backbone``. Without a checkpoint the weights are random, but equal
+            in every process.
+        device: Device of the model.
+
+    Raises:
+        ConfigError: If the backbone cannot be built.
+        CheckpointError: If the weights do not fit.
+    """
+    if settings.checkpoint is None:
+        return build_backbone(settings).to(device).eval()
+    weights = read_weights(locate_weights(settings.checkpoint))
+    check_fingerprint(weights.path)
+    net = build_backbone(with_variances_of(settings, weights))
+    if (note := fill(net, weights)) is not None:
+        level = logging.WARNING if weights.passed_over else logging.INFO
+        logger.log(level, "weights: %s", note)
+    remember(net, weights.claims)
+    return net.to(device).eval()
+
+
 def fill(net: nn.Module, weights: Weights) -> str | None:
     """Load weights that are already in memory; otherwise as :func:`load_weights`."""
     if isinstance(net, SiT):
         weights = as_sit(weights)
     elif isinstance(net, DiT) and variances_are_zero(weights.state):
         logger.warning("%s %s", weights.path, HINT)
-    own = net.state_dict()
-    state, notes = _renamed(weights, own)
-    if weights.is_diffusers and "pos_embed" in own and "pos_embed" not in state:
-        # NOTE: diffusers does not store the position embedding, because it is fixed.
-        state = {**state, "pos_embed": own["pos_embed"]}
-    _check_match(own, state, weights)
-    _check_types(own, state, weights.path)
-    _check_stated(net, weights)
+    state, notes = matched_state(net, weights)
     net.load_state_dict(state)
-    _check_finite(net, weights.path)
+    check_finite(net, weights.path)
+    own = net.state_dict()
     pairs = {(value.dtype, own[name].dtype) for name, value in state.items()}
     cast = sorted(f"{old} to {new}" for old, new in pairs if old != new)
     if cast:
         notes.append(f"converted from {', '.join(cast).replace('torch.', '')}")
     return "; ".join(notes) or None
+
+
+def with_variances_of(settings: BackboneSettings, weights: Weights) -> BackboneSettings:
+    """Let the weights of a SiT decide ``learn_sigma`` where the section does not.
+
+    SiT's training script builds rows for variances, its sampling script expects none, and neither
+    uses them.
+    """
+    found = has_variances(weights.state)
+    family, _ = REGISTRY.get(settings.name or "", (settings.family, {}))
+    if found is None or "learn_sigma" in settings.config or family != "sit":
+        return settings
+    return dataclasses.replace(settings, config={**settings.config, "learn_sigma": found})
 
 
 def save_weights(net: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -101,6 +127,33 @@ def save_weights(net: nn.Module, path: Path, metadata: Mapping[str, str] | None 
     with replacing(path) as temporary:
         # NOTE: Not save_file, which hides the operating system's error for a full disk.
         temporary.write_bytes(serialize(state, about))
+
+
+def link_weights(net: nn.Module, source: Path, path: Path) -> bool:
+    """Hard-link a file instead of saving the same weights again.
+
+    Args:
+        net: Network whose weights should be in ``path``.
+        source: Safetensors file that may hold these weights.
+        path: Link to create.
+
+    Returns:
+        Whether the link was created; False if the weights differ or the file system refuses.
+    """
+    state = net.state_dict()
+    with safe_open(source, framework="pt") as file:
+        if set(file.keys()) != set(state) or not all(
+            torch.equal(file.get_tensor(name), value.detach().cpu())
+            for name, value in state.items()
+        ):
+            return False
+    try:
+        with replacing(path) as temporary:
+            temporary.unlink(missing_ok=True)
+            temporary.hardlink_to(source)
+    except OSError:
+        return False
+    return True
 
 
 def metadata_of(path: Path) -> dict[str, str]:
@@ -154,72 +207,6 @@ def read_whole(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def link_weights(net: nn.Module, source: Path, path: Path) -> bool:
-    """Hard-link a file instead of saving the same weights again.
-
-    Args:
-        net: Network whose weights should be in ``path``.
-        source: Safetensors file that may hold these weights.
-        path: Link to create.
-
-    Returns:
-        Whether the link was created; False if the weights differ or the file system refuses.
-    """
-    state = net.state_dict()
-    with safe_open(source, framework="pt") as file:
-        if set(file.keys()) != set(state) or not all(
-            torch.equal(file.get_tensor(name), value.detach().cpu())
-            for name, value in state.items()
-        ):
-            return False
-    try:
-        with replacing(path) as temporary:
-            temporary.unlink(missing_ok=True)
-            temporary.hardlink_to(source)
-    except OSError:
-        return False
-    return True
-
-
-def load_backbone_from(
-    settings: BackboneSettings, device: torch.device | str = "cpu"
-) -> nn.Module:
-    """Build the backbone of a search space and load its weights, in eval mode.
-
-    Args:
-        settings: Section ``backbone``. Without a checkpoint the weights are random, but equal
-            in every process.
-        device: Device of the model.
-
-    Raises:
-        ConfigError: If the backbone cannot be built.
-        CheckpointError: If the weights do not fit.
-    """
-    if settings.checkpoint is None:
-        return build_backbone(settings).to(device).eval()
-    weights = read_weights(locate_weights(settings.checkpoint))
-    check_fingerprint(weights.path)
-    net = build_backbone(with_variances_of(settings, weights))
-    if (note := fill(net, weights)) is not None:
-        level = logging.WARNING if weights.passed_over else logging.INFO
-        logger.log(level, "weights: %s", note)
-    remember(net, weights.claims)
-    return net.to(device).eval()
-
-
-def with_variances_of(settings: BackboneSettings, weights: Weights) -> BackboneSettings:
-    """Let the weights of a SiT decide ``learn_sigma`` where the section does not.
-
-    SiT's training script builds rows for variances, its sampling script expects none, and neither
-    uses them.
-    """
-    found = has_variances(weights.state)
-    family, _ = REGISTRY.get(settings.name or "", (settings.family, {}))
-    if found is None or "learn_sigma" in settings.config or family != "sit":
-        return settings
-    return dataclasses.replace(settings, config={**settings.config, "learn_sigma": found})
-
-
 def fingerprint(net: nn.Module) -> str:
     """SHA-256 over names, shapes, dtypes and values of a network's state."""
     return fingerprint_of(net.state_dict())
@@ -233,121 +220,3 @@ def fingerprint_of(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return f"sha256:{digest.hexdigest()}"
-
-
-def _renamed(
-    weights: Weights, own: Mapping[str, Tensor]
-) -> tuple[Mapping[str, Tensor], list[str]]:
-    """Weights under the network's names where they differ by a prefix only, and notes."""
-    state, notes = weights.state, list(weights.notes)
-    before = common_prefix(list(own))
-    if before:
-        state = {before + name: value for name, value in state.items()}
-    if removed := weights.prefix.removesuffix(before):
-        notes.append(f"the prefix {removed!r} of its keys was removed")
-    state = {n: v for n, v in state.items() if n in own or not is_bookkeeping(n, v)}
-    if set(own) <= set(state):
-        return state, notes
-    # The network may be one attribute of what was saved.
-    first = next(iter(own))
-    for name in [name for name in state if name.endswith(f".{first}")]:
-        prefix = name.removesuffix(first)
-        part = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
-        if set(part) == set(own):
-            rest = [n for n in state if not n.startswith(prefix)]
-            notes.append(f"{prefix!r} was taken; left out were {name_some(rest)}")
-            return part, notes
-    return state, notes
-
-
-def _check_types(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse values that a copy would change in silence: of integers, without content."""
-    for name, value in state.items():
-        if value.is_meta:
-            kind = "no values (device meta)"
-        elif value.is_quantized or (
-            own[name].is_floating_point() and not value.is_floating_point()
-        ):
-            kind = f"{value.dtype} values, as quantised weights have them".replace("torch.", "")
-        elif value.layout != torch.strided:
-            kind = f"{value.layout} values".replace("torch.", "")
-        else:
-            continue
-        raise CheckpointError(
-            f"The checkpoint {path} has {kind}, for example {name}. Save plain float weights."
-        )
-
-
-def _check_finite(net: nn.Module, path: Path) -> None:
-    """Refuse weights that are NaN or infinite, also after they were cast."""
-    parameters = {name for name, _ in net.named_parameters()}
-    wrong = [
-        (name, value)
-        for name, value in net.state_dict().items()
-        if value.is_floating_point()
-        # NOTE: A buffer may be a mask of infinities.
-        and bool((~value.isfinite() if name in parameters else value.isnan()).any())
-    ]
-    if wrong:
-        name, value = wrong[0]
-        bad = int((~value.isfinite()).sum())
-        more = f", and {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
-        raise CheckpointError(
-            f"The checkpoint {path} holds values that are not finite: {name} ({bad} of "
-            f"{value.numel()}){more}. The training has diverged: take an earlier checkpoint."
-        )
-
-
-def _check_match(
-    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: Weights
-) -> None:
-    path = source.path
-    missing = [name for name in own if name not in weights]
-    unexpected = [name for name in weights if name not in own]
-    wrong_shape = [
-        f"{name} (file {tuple(weights[name].shape)}, model {tuple(value.shape)})"
-        for name, value in own.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    found = [
-        f"{len(names)} {kind}: {name_some(names)}"
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", wrong_shape),
-        )
-        if names
-    ]
-    if any(n.startswith(ADAPTERS) for n in weights) > any(n.startswith(ADAPTERS) for n in own):
-        raise CheckpointError(
-            f"{path} holds exit adapters, which a schedule file or a backbone cannot use. "
-            "Export the trial as a method file, and name it: `schedsearch sample --method FILE`."
-        )
-    if found:
-        hint = differences(weights, own) or (
-            "Compare the section 'backbone' with the model that the file was saved from."
-        )
-        others = " It holds other sets of weights; name one: " if source.others else ""
-        others += ", ".join(f"{path.name}#{name}" for name in source.others[:MAX_NAMED])
-        raise CheckpointError(
-            f"The checkpoint {path} belongs to another model. Tensors: {'; '.join(found)}. {hint}"
-            f"{others}{'.' if others else ''}"
-        )
-
-
-def _check_stated(net: nn.Module, weights: Weights) -> None:
-    """Compare arguments stated in a config beside the file with the network."""
-    attention = [
-        module for module in net.modules() if isinstance(getattr(module, "num_heads", None), int)
-    ]
-    in_shape = getattr(net, "in_shape", None)
-    own = {
-        "num_heads": getattr(attention[0], "num_heads", None) if attention else None,
-        "input_size": in_shape[-1] if isinstance(in_shape, tuple) else None,
-    }
-    for key, value in weights.stated.items():
-        if own.get(key) not in (None, value):
-            raise CheckpointError(
-                f"The config beside {weights.path} has {key} {value}, but the model {own[key]}. "
-                f"Set {key}: {value} in the section 'backbone'."
-            )

@@ -112,12 +112,8 @@ def _measure(
     """Measure one batch size and print its tables."""
     from rich.table import Table
 
-    from schedsearch.evaluation.latency import (
-        BASELINE,
-        cost_times,
-        latency_protocol,
-        measure_interleaved,
-    )
+    from schedsearch.evaluation.latency import BASELINE, cost_times, measure_interleaved
+    from schedsearch.evaluation.latency_protocol import latency_protocol
     from schedsearch.evaluation.latency_table import measure_table
     from schedsearch.report.console import result_console
     from schedsearch.schedules.exit_schedule import ExitSchedule

@@ -10,12 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
-from schedsearch.evaluation.latency import (
-    BASELINE,
-    cost_times,
-    latency_protocol,
-    measure_schedules,
-)
+from schedsearch.evaluation.latency import BASELINE, cost_times, measure_schedules
+from schedsearch.evaluation.latency_protocol import latency_protocol
 from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from schedsearch.config.rival_rules import merged_recipe
+from schedsearch.config.rival_entries import merged_recipe
 from schedsearch.formatting import rounded
 from schedsearch.runs.methods.digests import digest_of, entry_in, maker_in, rivals_in
 from schedsearch.runs.methods.journals import MethodJournals

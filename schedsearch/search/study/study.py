@@ -7,7 +7,6 @@ interrupted trial is closed, a result is journalled before it is told.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,13 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from schedsearch.exceptions import StorageError
-from schedsearch.records import TrialRecord, TrialState
-from schedsearch.runs.folder import STATE_FILE
+from schedsearch.records import TrialRecord
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.study.attempts import Attempts
 from schedsearch.search.study.driver_storage import together
 from schedsearch.search.study.known import DistinctSchedules, FinishedTrials, Key
 from schedsearch.search.study.proposals import Proposals
-from schedsearch.search.study.reconcile import kept_attributes, reconcile, tell_record
+from schedsearch.search.study.reconcile import reconcile, tell_record
 from schedsearch.workers.jobs import DISK_STAGE, Done, Failed, Job, Outcome, TrialJob
 
 if TYPE_CHECKING:
@@ -90,10 +89,9 @@ class ScheduleStudy:
         self.proposals = Proposals(
             study, self._space, self.distinct, self.finished, seed=settings.search.seed
         )
-        self._running: dict[int, optuna.Trial] = {}
-        self._running_keys: dict[Key, int] = {}
+        self._attempts = Attempts(settings, folder, self.proposals)
+        self._running: dict[Key, optuna.Trial] = {}
         self._failed_now = 0
-        self._attempts: Counter[Key] = Counter()
         self.exhausted = False
 
     # ---- what is known --------------------------------------------------------------------
@@ -144,14 +142,13 @@ class ScheduleStudy:
             self.exhausted = not self._running
             return None
         with together(self._study):
-            trial = self.proposals.ask(self._running_keys.keys())
+            trial = self.proposals.ask(self._running.keys())
         if trial is None:
             self.exhausted = not self._running
             return None
         attributes = trial.user_attrs
         schedule = self._space.schedule(attributes["depths"])
-        self._running[trial.number] = trial
-        self._running_keys[self._key(schedule)] = trial.number
+        self._running[self._key(schedule)] = trial
         job = TrialJob(
             number=trial.number,
             schedule=schedule,
@@ -162,28 +159,11 @@ class ScheduleStudy:
             predicted_latency_ms=self._predict_ms(schedule),
             measure_latency=self._settings.resources.gpus_per_trial >= 1,
             latency_device=self._latency_device,
-            resume_from=self._saved_state(attributes.get("retry_of")),
+            resume_from=self._attempts.saved_state(attributes.get("retry_of")),
             accumulate=attributes.get("accumulate"),
         )
         self._observer.started(job)
         return job
-
-    def _saved_state(self, number: int | None) -> int | None:
-        """The newest attempt at a schedule that left a state to continue from.
-
-        An attempt that died while it loaded left none, but the one before it may have.
-        """
-        if number is None:
-            return None
-        retry_of = {t.number: t.user_attrs.get("retry_of") for t in self.proposals.trials()}
-        while number is not None and not self._left_work(number):
-            number = retry_of[number]
-        return number
-
-    def _left_work(self, number: int) -> bool:
-        """Whether a trial left a saved state or fine-tuned weights."""
-        state = self._folder.trial(number) / STATE_FILE
-        return state.is_file() or self._folder.weights(number).is_file()
 
     # ---- tell -----------------------------------------------------------------------------
 
@@ -218,42 +198,15 @@ class ScheduleStudy:
             )
         if failure.retry and self._retry(job, failure):
             return
-        attempts = self._attempts_of(job)
-        gave_up = f"; gave up after {attempts} attempts" if attempts > 1 else ""
-        self._tell(
-            TrialRecord(
-                number=job.number,
-                depths=job.schedule.depths,
-                edges=job.schedule.edges,
-                label=job.label,
-                origin=job.origin,
-                state=TrialState.FAILED,
-                stage=failure.stage,
-                reason=f"{failure.reason}{gave_up}",
-                started=failure.started,
-                seconds=failure.seconds,
-                worker=failure.worker,
-            )
-        )
-
-    def _attempts_of(self, job: TrialJob) -> int:
-        return self._attempts[self._key(job.schedule)] + 1
+        self._tell(self._attempts.failed_record(job, failure, self._key(job.schedule)))
 
     def _retry(self, job: TrialJob, failure: Failed) -> bool:
-        """Enqueue the schedule again and close the trial as interrupted.
-
-        Where memory ran out, the next attempt works on half as many images at a time.
-        """
-        if self._attempts_of(job) > self._settings.search.max_retries:
+        """Enqueue the schedule again and close the trial as interrupted."""
+        key = self._key(job.schedule)
+        if not self._attempts.use_retry(key):
             return False
-        self._attempts[self._key(job.schedule)] += 1
-        trial = self._no_longer_running(job.number, job.schedule)
-        kept, reason = kept_attributes(trial.user_attrs), failure.reason
-        if failure.out_of_memory:
-            recipe = self._settings.recipe
-            parts = 2 * (job.accumulate or recipe.accumulate)
-            kept["accumulate"] = min(parts, recipe.batch_size)
-            reason = f"{reason}; batches are cut into {kept['accumulate']} parts"
+        trial = self._running.pop(key)
+        kept, reason = self._attempts.next_attributes(job, failure, trial.user_attrs)
         self.proposals.enqueue(job.schedule, retry_of=job.number, **kept)
         with together(self._study):
             trial.set_user_attr("interrupted", True)
@@ -263,7 +216,7 @@ class ScheduleStudy:
         return True
 
     def _tell(self, record: TrialRecord) -> None:
-        trial = self._no_longer_running(record.number, record.schedule)
+        trial = self._running.pop(self._key(record.schedule))
         self._journal.append(record)
         self.finished.add(record)
         if not record.complete:
@@ -273,7 +226,3 @@ class ScheduleStudy:
             tell_record(self._study, trial.number, record)
         self._observer.finished(record)
         self._on_result()
-
-    def _no_longer_running(self, number: int, schedule: ExitSchedule) -> optuna.Trial:
-        del self._running_keys[self._key(schedule)]
-        return self._running.pop(number)

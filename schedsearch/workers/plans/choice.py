@@ -9,7 +9,7 @@ from schedsearch.exceptions import StorageError
 from schedsearch.methods.plans.plan import map_name
 from schedsearch.planning.plan_front import PlannedSteps, best_within, plan_front
 from schedsearch.settings.plan import PlanTarget
-from schedsearch.workers.plans.calibration import plan_digest, plan_folder
+from schedsearch.workers.plans.stage_files import plan_digest, plan_folder
 from schedsearch.workers.plans.table import FITS, MAPS, Numbers, PlanTable
 from schedsearch.workers.rivals.thresholds import Calibrated
 

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.strict_json import check_numbers, read_document, to_document
 from schedsearch.workers.plans.table import FITS, MAPS, TABLE, Numbers
+
+if TYPE_CHECKING:
+    from schedsearch.runs.folder import RunFolder
+    from schedsearch.workers.workbench import Workbench
 
 ERRORS, WEIGHTS, COSTS, MAP_ERRORS = "errors.json", "weights.json", "costs.json", "map_errors.json"
 """Stages whose content is plain data."""
 
 MARKER = "settings.sha256"
 """Digest of what the files were made from."""
+
+
+def plan_folder(folder: RunFolder, num_steps: int) -> Path:
+    """Where the calibration for a number of solver steps lies."""
+    return folder.methods / "plans" / f"{num_steps}-steps"
+
+
+def plan_digest(bench: Workbench, num_steps: int) -> str:
+    """Digest of what a calibration depends on besides the run folder's space."""
+    settings = bench.settings.plan
+    assert settings is not None
+    behind = {
+        "num_steps": num_steps,
+        "weights": fingerprint(bench.pretrained),
+        **{k: getattr(settings, k) for k in ("fit_images", "table_images", "weight_images")},
+        "max_age": settings.max_age,
+    }
+    return hashlib.sha256(json.dumps(behind, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class StageFiles:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file
 
+from schedsearch.evaluation.flops import count_run
 from schedsearch.evaluation.latency import cost_times
-from schedsearch.evaluation.run_flops import count_run
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.schedules.exit_schedule import ExitSchedule
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from safetensors.torch import save
 
-from schedsearch.config.rival_rules import schedule_at
+from schedsearch.config.rival_entries import schedule_at
 from schedsearch.files.atomic import replacing
 from schedsearch.methods.caches.block_cache import Plan
 from schedsearch.methods.caches.block_calibration import (

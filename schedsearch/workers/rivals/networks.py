@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.config import read_sections
-from schedsearch.config.rival_rules import merged_recipe, schedule_at
+from schedsearch.config.rival_entries import merged_recipe, schedule_at
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.strict_json import read_document, to_document

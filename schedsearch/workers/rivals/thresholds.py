@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from schedsearch.evaluation.latency import latency_protocol
+from schedsearch.evaluation.latency_protocol import latency_protocol
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.exceptions import StorageError

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from tiny_dit import CONFIG, make_net
 from tiny_runs import TINY
 from torch import nn
 
@@ -24,25 +25,6 @@ from schedsearch.backbones.weights.checkpoint import (
 from schedsearch.config.checkpoint_paths import locate_weights
 from schedsearch.exceptions import CheckpointError
 from schedsearch.settings import BackboneSettings
-
-CONFIG = {
-    "input_size": 8,
-    "patch_size": 4,
-    "in_channels": 1,
-    "hidden_size": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "num_classes": 3,
-    "learn_sigma": False,
-}
-
-
-def make_net(seed: int, **overrides: object) -> DiT:
-    torch.manual_seed(seed)
-    net = DiT(**{**CONFIG, **overrides})
-    for parameter in net.parameters():
-        nn.init.normal_(parameter)
-    return net
 
 
 def test_round_trip_with_metadata(tmp_path: Path) -> None:
@@ -93,16 +75,6 @@ def test_other_weights_get_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "hardlink_to", refused)
     assert not link_weights(net, first, second)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
-def test_plain_pt_with_the_prefixes_of_wrappers(tmp_path: Path, prefix: str) -> None:
-    net, path = make_net(0), tmp_path / "net.pt"
-    torch.save({prefix + name: value for name, value in net.state_dict().items()}, path)
-    other = make_net(1)
-    note = load_weights(other, path)
-    assert note == (f"the prefix {prefix!r} of its keys was removed" if prefix else None)
-    assert fingerprint(other) == fingerprint(net)
 
 
 def training_file(path: Path) -> dict[str, DiT]:
@@ -168,59 +140,6 @@ def test_half_precision_files_fill_a_float32_model(
     assert note == f"converted from {str(dtype).removeprefix('torch.')} to float32"
     assert net.final_layer.linear.weight.dtype == torch.float32
     assert fingerprint(net) == fingerprint(half.float())
-
-
-def test_mismatch_is_counted_and_named(tmp_path: Path) -> None:
-    path = tmp_path / "deeper.safetensors"
-    save_weights(make_net(0, depth=3, num_classes=4), path)
-    with pytest.raises(CheckpointError) as caught:
-        load_weights(make_net(1), path)
-    text = str(caught.value)
-    assert "10 unexpected: blocks.2." in text
-    assert "and 5 more" in text
-    assert "1 of another shape: y_embedder.embedding_table.weight (file (5, 16), " in text
-    assert "By its shapes the file has depth: 3 (model: 2), rows of the label table: 5" in text
-    save_weights(make_net(0), path)
-    with pytest.raises(CheckpointError, match=r"10 missing: blocks\.2\."):
-        load_weights(make_net(1, depth=3), path)
-
-
-@pytest.mark.parametrize(
-    ("change", "hint"),
-    [
-        ({"learn_sigma": True}, "learn_sigma: true (model: false)"),
-        ({"depth": 5}, "depth: 5 (model: 2)"),
-        ({"hidden_size": 32}, "hidden_size: 32 (model: 16)"),
-        ({"patch_size": 2}, "patch_size: 2 (model: 4)"),
-        ({"input_size": 16}, "input_size: 16 (model: 8)"),
-        ({"in_channels": 4}, "in_channels: 4 (model: 1)"),
-        ({"mlp_ratio": 2.0}, "mlp_ratio: 2 (model: 4)"),
-        (
-            {"class_dropout_prob": 0.0},
-            "rows of the label table: 3 (model: 4). The label table has",
-        ),
-    ],
-)
-def test_the_argument_to_change_is_named(
-    tmp_path: Path, change: dict[str, object], hint: str
-) -> None:
-    save_weights(make_net(0, **change), tmp_path / "net.safetensors")
-    with pytest.raises(CheckpointError) as caught:
-        load_weights(make_net(1), tmp_path / "net.safetensors")
-    text = str(caught.value)
-    assert f"By its shapes the file has {hint}" in text
-    assert "\n" not in text
-
-
-def test_nothing_is_loaded_when_one_key_is_wrong(tmp_path: Path) -> None:
-    path, net = tmp_path / "net.pt", make_net(1)
-    state = make_net(0).state_dict()
-    del state["final_layer.linear.bias"]
-    torch.save(state, path)
-    before = fingerprint(net)
-    with pytest.raises(CheckpointError, match=r"1 missing: final_layer\.linear\.bias"):
-        load_weights(net, path)
-    assert fingerprint(net) == before
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])

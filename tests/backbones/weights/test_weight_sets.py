@@ -122,21 +122,6 @@ def test_an_ema_without_names_is_said(tmp_path: Path) -> None:
     assert note.endswith("'ema' holds tensors without names and was passed over")
 
 
-@pytest.mark.parametrize(
-    ("change", "kind"),
-    [
-        (lambda v: v.to(torch.int8), "int8 values"),
-        (lambda v: v.to("meta"), "no values"),
-        (lambda v: v.to_sparse(), "sparse_coo values"),
-        (lambda v: v.to(torch.complex64), "complex64 values"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:Validating sparse:UserWarning")
-def test_values_that_a_copy_would_change_in_silence(tmp_path: Path, change, kind: str) -> None:
-    with pytest.raises(CheckpointError, match=f"{kind}.*first.weight"):
-        loaded(tmp_path, {**EMA, "first.weight": change(EMA["first.weight"])})
-
-
 @pytest.mark.parametrize("content", [b"\x80\x04.", b"\x80\x02N.", b"\x80\x02]q\x00a."])
 @pytest.mark.filterwarnings("ignore:Detected pickle:UserWarning")
 def test_pickles_that_make_no_sense(tmp_path: Path, content: bytes) -> None:
@@ -157,11 +142,3 @@ def test_a_set_that_does_not_fit_names_the_others(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"name one: net\.pt#generator"):
         loaded(tmp_path, {"discriminator": {"a": torch.ones(1), **other}, "generator": EMA})
     assert loaded(tmp_path, {"discriminator": other, "generator": EMA}, "#generator")[0] == 2.0
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e300])
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path, bad: float) -> None:
-    state = {name: value.double().clone() for name, value in EMA.items()}
-    state["first.bias"][1] = bad  # 1e300 overflows in float32
-    with pytest.raises(CheckpointError, match=r"not finite: first\.bias \(1 of 2\)"):
-        loaded(tmp_path, state)

@@ -1,6 +1,8 @@
 """Starts of a driver on one folder, and how a run goes on to its end."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from driving import Driver, settings_of, warm
 from optuna.trial import TrialState as OptunaState
@@ -18,6 +20,12 @@ def settings(n_trials: int = 5) -> StudySettings:
 
 def start(tmp_path: Path, n_trials: int = 5) -> Driver:
     driver = Driver(tmp_path / "run", settings(n_trials), WARM)
+    driver.prepare()
+    return driver
+
+
+def start_with(tmp_path: Path, *labelled: tuple[str, Sequence[int]], **changes: Any) -> Driver:
+    driver = Driver(tmp_path / "run", settings_of(**changes), warm(*labelled))
     driver.prepare()
     return driver
 

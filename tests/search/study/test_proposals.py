@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from driving import Driver, settings_of, warm
 from optuna.trial import TrialState as OptunaState
+from starts import start_with as start
 
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.workers.jobs import TrialJob
@@ -20,12 +20,6 @@ def visited(schedule: ExitSchedule | Sequence[int]) -> tuple[int, ...]:
     """Depths where the solver calls the network."""
     depths = schedule.depths if isinstance(schedule, ExitSchedule) else schedule
     return depths[9], depths[6], depths[3]
-
-
-def start(tmp_path: Path, *labelled: tuple[str, Sequence[int]], **changes: Any) -> Driver:
-    driver = Driver(tmp_path / "run", settings_of(**changes), warm(*labelled))
-    driver.prepare()
-    return driver
 
 
 def test_exactly_n_different_schedules(tmp_path: Path) -> None:
