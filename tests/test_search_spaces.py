@@ -23,7 +23,7 @@ SPACES = shipped_spaces()
 BRINGS_ITS_FILES = {"digits_dit"}
 """Spaces whose data and weights ship too; the others name files that their users bring."""
 
-BRINGS_WEIGHTS = BRINGS_ITS_FILES | {"mnist_dit"}
+BRINGS_WEIGHTS = BRINGS_ITS_FILES | {"mnist_dit", "tiles_sit"}
 
 NETS = {  # parameters, shape of an input, exits, real classes, label of "no class"
     "digits_dit": (777_092, (1, 8, 8), 10, 10, 10),
@@ -32,6 +32,7 @@ NETS = {  # parameters, shape of an input, exits, real classes, label of "no cla
     "uvit_s4_celeba64": (44_292_228, (3, 64, 64), 6, None, None),
     "cifar10_uvit": (44_255_328, (3, 32, 32), 6, None, None),
     "mnist_dit": (1_730_128, (1, 28, 28), 10, 10, 10),
+    "tiles_sit": (2_070_480, (3, 32, 32), 12, 5, 5),
     "mnist_uvit": (1_573_883, (1, 28, 28), 6, 10, 10),
 }
 
