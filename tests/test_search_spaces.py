@@ -36,7 +36,13 @@ NETS = {  # parameters, shape of an input, exits, real classes, label of "no cla
     "mnist_uvit": (1_573_883, (1, 28, 28), 6, 10, 10),
 }
 
-USER_FILES = {"backbone.checkpoint", "data.path", "data.vae", "evaluation.features_path"}
+USER_FILES = {
+    "backbone.checkpoint",
+    "data.path",
+    "data.reference_path",
+    "data.vae",
+    "evaluation.features_path",
+}
 
 
 def settings_of(name: str) -> StudySettings:
@@ -147,6 +153,7 @@ def test_the_command_of_the_header_is_complete(name, tmp_path, monkeypatch):
 def make_file(path: Path) -> None:
     """A stand-in that exists; its content is of no interest before the run."""
     if path.suffix:
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"weights")
         return
     path.mkdir()
