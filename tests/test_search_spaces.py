@@ -144,7 +144,7 @@ def test_the_command_of_the_header_is_complete(name, tmp_path, monkeypatch):
         make_file(tmp_path / file)
     monkeypatch.chdir(tmp_path)
     settings = read_settings(name, overrides)
-    paths = {settings.evaluation.features_path: BRINGS_ITS_FILES}
+    paths = {settings.evaluation.features_path: BRINGS_ITS_FILES | {"tiles_sit"}}
     paths[settings.backbone.checkpoint] = BRINGS_WEIGHTS
     for path, brought in paths.items():
         assert name in brought or (path is not None and Path(path).is_relative_to(tmp_path))
