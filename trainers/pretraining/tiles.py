@@ -2,10 +2,10 @@
 
     python -m trainers.pretraining.tiles --path rltiles --output tiles
 
-The path is the folder ``rltiles`` of Dungeon Crawl Stone Soup, or an npz file of tiles. The command
-writes ``train.npz`` and ``test.npz``, which ``data: {source: npz}`` reads. Tiles whose names differ
-only in a number are variants of one drawing, so they stay together. Equal commands give equal
-images.
+The path is the folder ``rltiles`` of Dungeon Crawl Stone Soup, or an npz file of tiles. The
+command writes ``train.npz`` and ``test.npz``, which ``data: {source: npz}`` reads. Tiles whose
+names differ only in a number are variants of one drawing, so they stay together. Equal commands
+give equal images.
 """
 
 from __future__ import annotations
