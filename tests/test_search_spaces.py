@@ -23,7 +23,7 @@ SPACES = shipped_spaces()
 BRINGS_ITS_FILES = {"digits_dit"}
 """Spaces whose data and weights ship too; the others name files that their users bring."""
 
-BRINGS_WEIGHTS = BRINGS_ITS_FILES | {"mnist_dit"}
+BRINGS_WEIGHTS = BRINGS_ITS_FILES | {"mnist_dit", "tiles_sit"}
 
 NETS = {  # parameters, shape of an input, exits, real classes, label of "no class"
     "digits_dit": (777_092, (1, 8, 8), 10, 10, 10),
@@ -32,10 +32,17 @@ NETS = {  # parameters, shape of an input, exits, real classes, label of "no cla
     "uvit_s4_celeba64": (44_292_228, (3, 64, 64), 6, None, None),
     "cifar10_uvit": (44_255_328, (3, 32, 32), 6, None, None),
     "mnist_dit": (1_730_128, (1, 28, 28), 10, 10, 10),
+    "tiles_sit": (2_070_480, (3, 32, 32), 12, 5, 5),
     "mnist_uvit": (1_573_883, (1, 28, 28), 6, 10, 10),
 }
 
-USER_FILES = {"backbone.checkpoint", "data.path", "data.vae", "evaluation.features_path"}
+USER_FILES = {
+    "backbone.checkpoint",
+    "data.path",
+    "data.reference_path",
+    "data.vae",
+    "evaluation.features_path",
+}
 
 
 def settings_of(name: str) -> StudySettings:
@@ -137,7 +144,7 @@ def test_the_command_of_the_header_is_complete(name, tmp_path, monkeypatch):
         make_file(tmp_path / file)
     monkeypatch.chdir(tmp_path)
     settings = read_settings(name, overrides)
-    paths = {settings.evaluation.features_path: BRINGS_ITS_FILES}
+    paths = {settings.evaluation.features_path: BRINGS_ITS_FILES | {"tiles_sit"}}
     paths[settings.backbone.checkpoint] = BRINGS_WEIGHTS
     for path, brought in paths.items():
         assert name in brought or (path is not None and Path(path).is_relative_to(tmp_path))
@@ -146,6 +153,7 @@ def test_the_command_of_the_header_is_complete(name, tmp_path, monkeypatch):
 def make_file(path: Path) -> None:
     """A stand-in that exists; its content is of no interest before the run."""
     if path.suffix:
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"weights")
         return
     path.mkdir()

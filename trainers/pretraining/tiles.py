@@ -1,10 +1,11 @@
 """Splits RGBA tiles into training and test images on a plain background.
 
-    python -m trainers.pretraining.tiles --path crawl_tiles32_cc0.npz --output tiles
+    python -m trainers.pretraining.tiles --path rltiles --output tiles
 
-Writes ``train.npz`` and ``test.npz``, which ``data: {source: npz}`` reads. Tiles whose names
-differ only in a number are variants of one drawing, so they stay together. Equal commands give
-equal images.
+The path is the folder ``rltiles`` of Dungeon Crawl Stone Soup, or an npz file of tiles. The
+command writes ``train.npz`` and ``test.npz``, which ``data: {source: npz}`` reads. Tiles whose
+names differ only in a number are variants of one drawing, so they stay together. Equal commands
+give equal images.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from schedsearch.data.npz import IMAGE_KEYS, LABEL_KEYS, checked_labels, read_arrays
 from schedsearch.exceptions import ConfigError, ExitCode, SchedSearchError
@@ -34,6 +36,12 @@ SEED = 0
 
 TRAIN, TEST = "train.npz", "test.npz"
 
+CLASSES = ("dngn", "item", "mon", "player", "effect")
+"""Folders of tiles, in the order of the labels that the bundled weights know."""
+
+SIDE = 32
+"""Tiles of another size are passed over."""
+
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
@@ -44,6 +52,8 @@ def read_tiles(path: Path) -> tuple[Images, Labels, list[str]]:
     Raises:
         ConfigError: If the file is missing or damaged, or holds no such tiles.
     """
+    if path.is_dir():
+        return read_folder(path)
     arrays = read_arrays(path, IMAGE_KEYS, (*LABEL_KEYS, "names"))
     images = next(arrays[key] for key in IMAGE_KEYS if key in arrays)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 4 or not len(images):
@@ -57,6 +67,33 @@ def read_tiles(path: Path) -> tuple[Images, Labels, list[str]]:
     labels = checked_labels(found, len(images), path)
     names = arrays.get("names", np.arange(len(images)).astype(str))
     return images.astype(np.uint8), labels, [str(name) for name in names]
+
+
+def read_folder(folder: Path) -> tuple[Images, Labels, list[str]]:
+    """Read the tiles below a folder; see :func:`read_tiles`. Repeated images count once.
+
+    Raises:
+        ConfigError: If a class has no tiles, or a file is damaged.
+    """
+    found: dict[bytes, tuple[Images, int, str]] = {}
+    for label, name in enumerate(CLASSES):
+        for path in sorted((folder / name).rglob("*.png")):
+            try:
+                with Image.open(path) as image:
+                    tile = (
+                        np.asarray(image.convert("RGBA")) if image.size == (SIDE, SIDE) else None
+                    )
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"Cannot read {path}: {error}.") from error
+            if tile is not None:
+                found.setdefault(tile.tobytes(), (tile, label, str(path.relative_to(folder))))
+        if not any(known == label for _, known, _ in found.values()):
+            raise ConfigError(
+                f"{folder}: the folders {', '.join(CLASSES)} must hold PNG files of "
+                f"{SIDE} x {SIDE} pixels, but {name} has none."
+            )
+    tiles, labels, names = zip(*found.values(), strict=True)
+    return np.stack(tiles), np.array(labels, dtype=np.int64), list(names)
 
 
 def on_background(tiles: Images, grey: int) -> Images:
@@ -102,7 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m trainers.pretraining.tiles", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--path", type=Path, required=True, help="npz file of RGBA tiles")
+    parser.add_argument(
+        "--path", type=Path, required=True, help="folder or npz file of RGBA tiles"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--background", type=int, default=BACKGROUND, help="grey, 0 to 255")
     parser.add_argument("--test-share", type=float, default=TEST_SHARE)

@@ -4,9 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from schedsearch.data.npz import load_npz
-from trainers.pretraining.tiles import drawing_of, held_out, main, on_background
+from schedsearch.exceptions import ConfigError
+from trainers.pretraining.tiles import (
+    CLASSES,
+    drawing_of,
+    held_out,
+    main,
+    on_background,
+    read_tiles,
+)
 
 
 def write_tiles(path: Path, count: int = 60) -> np.ndarray:
@@ -24,6 +33,43 @@ def test_a_tile_is_mixed_with_its_background() -> None:
     mixed = on_background(tile, 100)
     assert mixed.dtype == np.uint8
     assert mixed[0, 0].tolist() == [[100, 100, 100], [200, 0, 0], [120, 80, 80]]
+
+
+def write_folder(root: Path, leave_out: str = "") -> None:
+    """Two tiles per class, the second of them twice, and a file of another size."""
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        if name == leave_out:
+            continue
+        (root / name / "deep").mkdir(parents=True)
+        for stem in ("a", "b"):
+            tile = Image.fromarray(rng.integers(0, 256, (32, 32, 4), dtype=np.uint8))
+            tile.save(root / name / f"{stem}.png")
+        tile.save(root / name / "deep" / "copy.png")
+        tile.resize((64, 64)).save(root / name / "large.png")
+
+
+def test_a_folder_of_tiles(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    tiles, labels, names = read_tiles(tmp_path)
+    assert tiles.shape == (10, 32, 32, 4)
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert names[:3] == ["dngn/a.png", "dngn/b.png", "item/a.png"]
+    with Image.open(tmp_path / "item" / "a.png") as image:
+        assert (np.asarray(image) == tiles[2]).all()
+
+
+def test_a_folder_without_a_class_is_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path, leave_out="mon")
+    with pytest.raises(ConfigError, match="but mon has none"):
+        read_tiles(tmp_path)
+
+
+def test_a_damaged_tile_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "item" / "b.png").write_bytes(b"no picture")
+    with pytest.raises(ConfigError, match=r"item/b\.png"):
+        read_tiles(tmp_path)
 
 
 @pytest.mark.parametrize(
