@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from schedsearch.cli.parser import LineParser
 from schedsearch.cli.streams import safe_streams
 from schedsearch.exceptions import ExitCode, SchedSearchError
 from schedsearch.memory import is_out_of_memory, reason_of
@@ -175,7 +176,7 @@ def _find_modules_here() -> None:
 
 
 def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = LineParser(
         prog="schedsearch",
         description="Automatic search of compute schedules for diffusion transformers.",
         epilog="Exit codes: 0 done, 2 bad input, 3 some schedules failed, 4 no result, "

@@ -207,4 +207,5 @@ def test_only_a_dit_goes_to_diffusers(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_wrong_usage(argv: tuple[str, ...]) -> None:
     done = run_cli("convert", *argv)
     assert done.code == 2
-    assert "usage:" in done.err
+    assert done.err.startswith("schedsearch convert: ")
+    assert done.err.count("\n") == 1
