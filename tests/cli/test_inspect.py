@@ -155,6 +155,18 @@ def test_no_run(tmp_path: Path, command: tuple[str, ...]) -> None:
     assert "A run folder holds space.yaml" in done.err
 
 
+def test_the_runs_that_exist_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "There is no run here." in run_cli("status", "demo").err
+    for name in ("demo", "other"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "space.yaml").touch()
+    for typed, meant in (("dmeo", "demo"), ("runs/dmeo", "runs/demo")):
+        done = run_cli("status", typed)
+        assert done.code == 2
+        assert f"did you mean '{meant}'? Runs here: runs/demo, runs/other." in done.err
+
+
 def test_a_run_without_results(complete_run: Path, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text((complete_run / "space.yaml").read_text())
     front = run_cli("front", tmp_path, "--format", "json")

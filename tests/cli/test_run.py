@@ -1,5 +1,6 @@
 """``schedsearch run`` before it starts anything; whole runs are in search/test_campaign*.py."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,18 @@ def test_a_dry_run_says_what_would_happen_and_leaves_nothing(tmp_path: Path) -> 
     for text in ("tiny, 43,758 schedules, 7 trials", "(new)", "D3-DiT", "saves", "disk, roughly"):
         assert text in done.out
     assert "nothing was started" in done.out
+    assert done.err.startswith("Dry run of tiny: ")
     assert {path.name for path in tmp_path.iterdir()} == {"space"}
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "compare"])
+def test_a_dry_run_speaks_before_its_slow_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "schedsearch.search.preflight", None)
+    done = run_cli(command, write_space(tmp_path), "--output", tmp_path / "run", "--dry-run")
+    assert done.code == 1
+    assert done.err.startswith("Dry run of tiny: ")
 
 
 def test_a_dry_run_on_a_run_leaves_it_as_it_is(run_copy: Path) -> None:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.cli.arguments import add_device, add_space, count, thread_count
+from schedsearch.cli.arguments import add_device, add_overrides, add_space, count, thread_count
 
 if TYPE_CHECKING:
     from schedsearch.protocols import Solver
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``latency``."""
     add_space(parser)
+    add_overrides(parser)
     parser.add_argument(
         "--schedule",
         dest="schedules",
@@ -26,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="exit schedule to compare with full depth: a schedule file, a preset, or depths "
-        "separated by commas; may be repeated (default: the paper's presets for the family: those "
-        "of U-ViT for a U-ViT, else those of DiT)",
+        "separated by commas; may be repeated (default: the presets of U-ViT for a U-ViT, those "
+        "of DiT for any other family)",
     )
     parser.add_argument(
         "--batch",
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         action="append",
         default=[],
-        help="batch size; may be repeated (default: evaluation.latency_batch)",
+        help="batch size in images; may be repeated (default: evaluation.latency_batch)",
     )
     parser.add_argument(
         "--threads",
@@ -46,7 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CPU threads (default: %(default)s)",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="compile the network's blocks (torch.compile)"
+        "--compile",
+        action="store_true",
+        help="compile the network's blocks with torch.compile (default: "
+        "evaluation.latency_compile)",
     )
     add_device(parser)
 
@@ -64,7 +68,7 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.schedules.argument import resolve_schedule
     from schedsearch.schedules.hand_made import HAND_MADE, MOVED
 
-    settings = read_model_settings(args.space)
+    settings = read_model_settings(args.space, args.overrides)
     net: Any = load_backbone_from(settings.backbone, require_device(args.device))
     solver = build_solver(
         settings.solver,
