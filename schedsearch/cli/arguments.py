@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import math
 import os
@@ -118,6 +119,21 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
         help="the search's schedules, or also what `compare` and `plan` measured "
         "(default: %(default)s)",
     )
+
+
+def add_format(parser: argparse._ActionsContainer, *forms: str) -> None:
+    """``--format``; the first form is the default."""
+    parser.add_argument(
+        "--format",
+        choices=forms,
+        default=forms[0],
+        help="what to print on stdout (default: %(default)s)",
+    )
+
+
+def print_json(data: object) -> None:
+    """Print plain data on stdout; NaN is refused, since it is no JSON."""
+    print(json.dumps(data, indent=2, allow_nan=False))
 
 
 def add_pick_rules(parser: argparse.ArgumentParser, *, with_trial: bool = False) -> None:

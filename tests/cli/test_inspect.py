@@ -46,6 +46,22 @@ def test_status(complete_run: Path) -> None:
     assert "interrupted" not in values
 
 
+def test_status_as_json(complete_run: Path) -> None:
+    found = json.loads(run_cli("status", complete_run, "--format", "json").out)
+    assert {key: found[key] for key in ("name", "done", "n_trials", "failed")} == {
+        "name": "tiny",
+        "done": 7,
+        "n_trials": 7,
+        "failed": 0,
+    }
+    assert (found["driver_at_work"], found["running"], found["interrupted"]) == (False, [], [])
+    assert found["front"] == len(front_of(complete_run))
+    costs = json.loads((complete_run / "costs.json").read_text())
+    assert found["wall_seconds"] == costs["wall_seconds"]
+    assert found["device_seconds"] > 0
+    assert 0 < found["hypervolume"] < 1
+
+
 def front_of(run: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(run_cli("front", run, "--format", "json").out)
     return rows
@@ -115,6 +131,9 @@ def test_pick(complete_run: Path) -> None:
     done = run_cli("pick", complete_run, "--knee")
     assert done.code == 0
     row = rows[knee_by_hand(rows)]
+    picked = json.loads(run_cli("pick", complete_run, "--knee", "--format", "json").out)
+    assert picked == {**row, "why": picked["why"]}
+    assert f"why:          {picked['why']}" in done.out
     name = f" ({row['name']})" if row["name"] else ""
     assert done.out.splitlines()[0] == f"trial {row['trial']}{name}"
 

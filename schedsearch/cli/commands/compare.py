@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from schedsearch.cli.arguments import (
     add_cluster,
+    add_format,
     add_output,
     add_overrides,
     announce_dry_run,
@@ -53,12 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_output_format(parser: argparse.ArgumentParser) -> None:
     """Declare how methods are printed."""
     showing = parser.add_argument_group("what to print")
-    showing.add_argument(
-        "--format",
-        choices=("table", "json", "csv", "markdown"),
-        default="table",
-        help="what to print on stdout (default: %(default)s)",
-    )
+    add_format(showing, "table", "json", "csv", "markdown")
     showing.add_argument(
         "--plot",
         metavar="FILE.png",
