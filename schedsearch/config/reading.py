@@ -171,8 +171,8 @@ def find_space(path_or_name: str | Path) -> Path:
         return shipped[name]
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; give the search space file itself.")
-    files = [str(path.parent / file.name) for file in path.parent.glob("*.y*ml")]
-    similar = nearest(name, [*shipped, *files]) or nearest(path.stem, shipped)
+    beside = [file.name for file in path.parent.glob("*.y*ml")]
+    similar = nearest(path.stem, shipped) or nearest(path.name, beside)
     raise ConfigError(
         f"There is no search space file {name!r}{f'; {similar}' if similar else '.'} Spaces that "
         f"ship: {', '.join(shipped)}."

@@ -107,8 +107,7 @@ class RunFolder:
                 folder.refuse_links()
                 return folder
         found = sorted(file.parent for file in Path("runs").glob("*/space.yaml"))
-        names = [text for path in found for text in (path.name, str(path))]
-        similar = nearest(name, names)
+        similar = nearest(Path(name).name, [path.name for path in found])
         there = f"Runs here: {', '.join(map(str, found))}." if found else "There is no run here."
         raise ConfigError(
             f"A run folder holds space.yaml, but neither {name} nor {Path('runs') / name} does"

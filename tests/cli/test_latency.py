@@ -16,10 +16,10 @@ def test_tables(tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     keys = ("backbone", "solver", "evaluation")
     space.write_text(yaml.safe_dump({key: TINY[key] for key in keys}))
-    options = ("--batch", 2, "-o", "evaluation.latency_repeats=2")
+    options = ("--batch", 2, "-o", "evaluation.latency_repeats=4")
     done = run_cli("latency", space, "--schedule", "D3-DiT", "--schedule", "4", *options)
     assert done.code == 0, done.err
-    assert "2 rounds" in done.out
+    assert "4 rounds" in done.out
     assert "batch 2, 1 CPU thread(s), dpm_solver with 3 steps" in done.out
     assert done.err == ""
     rows = [
