@@ -171,7 +171,8 @@ def find_space(path_or_name: str | Path) -> Path:
         return shipped[name]
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; give the search space file itself.")
-    beside = [file.name for file in path.parent.glob("*.y*ml")]
+    # NOTE: stems decide, since equal endings make any two names similar.
+    beside = [f.name for f in path.parent.glob("*.y*ml") if nearest(path.stem, [f.stem])]
     similar = nearest(path.stem, shipped) or nearest(path.name, beside)
     raise ConfigError(
         f"There is no search space file {name!r}{f'; {similar}' if similar else '.'} Spaces that "

@@ -118,6 +118,8 @@ def test_a_file_that_does_not_exist_is_compared_with_its_folder(tmp_path: Path) 
     (tmp_path / "my_space.yaml").touch()
     with pytest.raises(ConfigError, match=r"did you mean 'my_space\.yaml'"):
         find_space(tmp_path / "my_spaec.yaml")
+    with pytest.raises(ConfigError, match=r"nope\.yaml'\. Spaces that ship"):
+        find_space(tmp_path / "nope.yaml")
     with pytest.raises(ConfigError, match=r"did you mean 'digits_dit'"):
         find_space(tmp_path / "digits_dit.yaml")
 
