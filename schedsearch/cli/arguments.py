@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from schedsearch.exceptions import ConfigError
+from schedsearch.files.targets import check_target
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
     from schedsearch.settings import StudySettings
+
+_log = logging.getLogger(__name__)
 
 
 def add_space(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +39,7 @@ def add_overrides(parser: argparse._ActionsContainer) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="replace one key of the file, for example search.n_trials=50; may be repeated; "
+        help="replace one key of the file, for example solver.num_steps=20; may be repeated; "
         "the value is YAML, and its paths are relative to the current folder",
     )
 
@@ -44,8 +53,25 @@ def add_space_and_output(parser: argparse.ArgumentParser, *, output_help: str) -
     """
     add_space(parser)
     add_overrides(parser)
+    add_output(parser, output_help)
+
+
+def add_output(parser: argparse._ActionsContainer, output_help: str) -> None:
+    """``--output DIR``, the run folder; ``output_help`` says what an existing one means."""
     parser.add_argument(
-        "--output", metavar="DIR", help=f"run folder (default: runs/NAME); {output_help}"
+        "--output",
+        metavar="DIR",
+        type=output_folder,
+        help=f"run folder (default: runs/NAME of the space); {output_help}",
+    )
+
+
+def add_cluster(parser: argparse._ActionsContainer) -> None:
+    """``--address`` of a Ray cluster."""
+    parser.add_argument(
+        "--address",
+        metavar="ADDR",
+        help="a Ray cluster to join: HOST:PORT of its head node, or auto (default: this machine)",
     )
 
 
@@ -60,6 +86,11 @@ def space_and_output(args: argparse.Namespace) -> tuple[StudySettings, RunFolder
 
     settings = read_settings(args.space, args.overrides)
     return settings, RunFolder(Path(args.output or f"runs/{settings.name}"))
+
+
+def announce_dry_run(settings: StudySettings) -> None:
+    """Say what a dry run does, before its slow imports."""
+    _log.info("Dry run of %s: loads the model and measures its latency.", settings.name)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -85,8 +116,24 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
         "--methods",
         choices=("schedules", "all"),
         default="schedules",
-        help="the search's schedules, or also what `compare` measured (default: %(default)s)",
+        help="the search's schedules, or also what `compare` and `plan` measured "
+        "(default: %(default)s)",
     )
+
+
+def add_format(parser: argparse._ActionsContainer, *forms: str) -> None:
+    """``--format``; the first form is the default."""
+    parser.add_argument(
+        "--format",
+        choices=forms,
+        default=forms[0],
+        help="what to print on stdout (default: %(default)s)",
+    )
+
+
+def print_json(data: object) -> None:
+    """Print plain data on stdout; NaN is refused, since it is no JSON."""
+    print(json.dumps(data, indent=2, allow_nan=False))
 
 
 def add_pick_rules(parser: argparse.ArgumentParser, *, with_trial: bool = False) -> None:
@@ -114,10 +161,10 @@ def add_pick_rules(parser: argparse.ArgumentParser, *, with_trial: bool = False)
         "--max-latency-ms",
         metavar="X",
         type=positive_number,
-        help="the best FID at a latency of at most X ms",
+        help="the best FID at a latency of at most X ms per batch",
     )
     group.add_argument(
-        "--max-fid", metavar="X", type=positive_number, help="the fastest with a FID of at most X"
+        "--max-fid", metavar="X", type=positive_number, help="the fastest with an FID of at most X"
     )
     group.add_argument(
         "--max-fid-increase",
@@ -125,6 +172,34 @@ def add_pick_rules(parser: argparse.ArgumentParser, *, with_trial: bool = False)
         type=number_from_zero,
         help="the fastest whose FID is at most PCT %% above that of full depth",
     )
+
+
+def output_file(*endings: str) -> Callable[[str], str]:
+    """Type of an option that names a file to write; the file is checked before any work.
+
+    Args:
+        endings: How its name may end, such as ``.npz``.
+    """
+
+    def checked(text: str) -> str:
+        try:
+            check_target(Path(text), endings)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return text
+
+    return checked
+
+
+def output_folder(text: str) -> str:
+    """A folder to write into, which need not exist."""
+    path = Path(text).absolute()
+    existing = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if not existing.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"Cannot make the folder {text}: {existing} is no folder. Choose another name."
+        )
+    return text
 
 
 def count(text: str) -> int:

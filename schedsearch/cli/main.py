@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from schedsearch.cli.parser import LineParser
 from schedsearch.cli.streams import safe_streams
 from schedsearch.exceptions import ExitCode, SchedSearchError
 from schedsearch.memory import is_out_of_memory, reason_of
@@ -59,17 +60,17 @@ class Command:
 
 COMMANDS: tuple[Command, ...] = (
     Command("run", "search for exit schedules, or resume a search", "run"),
-    Command("check", "validate a search space file, all errors at once", "check"),
+    Command("check", "validate a search space file and list all errors", "check"),
     Command(
         "status",
-        "how far a run is",
+        "show how far a run is",
         "inspect",
         arguments="add_status_arguments",
         action="show_status",
     ),
     Command(
         "front",
-        "the Pareto front of a run",
+        "show the Pareto front of a run",
         "inspect",
         arguments="add_front_arguments",
         action="show_front",
@@ -82,15 +83,19 @@ COMMANDS: tuple[Command, ...] = (
         action="show_pick",
     ),
     Command("recover", "rebuild the study of a run from results.jsonl", "recover"),
-    Command("export", "write the chosen schedule, and its weights", "export"),
-    Command("compare", "measure other methods beside the schedules, or show them", "compare"),
-    Command("plan", "plans that need no training: calibrate, choose, measure", "plan"),
+    Command("export", "write a schedule or method as a file, and its weights", "export"),
+    Command(
+        "compare", "measure other methods beside the schedules, or show finished runs", "compare"
+    ),
+    Command("plan", "calibrate, choose and measure plans, which need no training", "plan"),
     Command("convert", "check weights and write them in another layout", "convert"),
-    Command("sample", "sample images with an exit schedule", "sample"),
+    Command("sample", "sample images with an exit schedule or another method", "sample"),
     Command("latency", "measure the latency of schedules", "latency"),
-    Command("profile", "the latency and error tables of a space, before any trial", "profile"),
+    Command(
+        "profile", "measure the latency and error tables of a space, without trials", "profile"
+    ),
     Command("dashboard", "serve the Optuna dashboard of a run", "dashboard"),
-    Command("presets", "the papers' hand-made schedules", "presets"),
+    Command("presets", "show the papers' hand-made schedules", "presets"),
 )
 
 
@@ -175,12 +180,13 @@ def _find_modules_here() -> None:
 
 
 def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = LineParser(
         prog="schedsearch",
-        description="Automatic search of compute schedules for diffusion transformers.",
-        epilog="Exit codes: 0 done, 2 bad input, 3 some schedules failed, 4 no result, "
-        "5 storage, disk or Ray, 124 time budget used up, 130 interrupted. "
-        "After 5, 124 and 130 the same command resumes.",
+        description="Search for exit schedules of diffusion transformers: how many blocks run in "
+        "each tenth of diffusion time.",
+        epilog="Exit codes: 0 done, 1 a defect of the tool, 2 bad input, 3 some schedules failed, "
+        "4 no result, 5 storage, disk or Ray, 124 time budget used up, 130 interrupted. "
+        "After 5 and 130 the same command resumes, after 124 with a larger search.budget.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

@@ -48,7 +48,7 @@ def _parse(option: str) -> tuple[KeyPath, Any, Findings]:
     key, equals, text = option.partition("=")
     key = key.strip()
     if not equals or KEY_PATTERN.fullmatch(key) is None:
-        findings.add((), "not of the form KEY=VALUE", "write for example -o search.n_trials=50")
+        findings.add((), "not of the form KEY=VALUE", "write for example -o solver.num_steps=20")
         return (), None, findings
     value = parse_document(text, findings).data
     # NOTE: A value has no line in the file, so its mistakes belong to the option as a whole.

@@ -20,7 +20,7 @@ from schedsearch.config.rules import check_rules
 from schedsearch.config.solver_rules import trained_by_flow
 from schedsearch.config.warm_starts import WARM_START, check_entries
 from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import Findings, nearest_or_list
+from schedsearch.files.problems import Findings, nearest, nearest_or_list
 from schedsearch.files.strict_yaml import Document, parse_document, read_limited
 from schedsearch.files.validation import validate
 from schedsearch.settings import (
@@ -113,10 +113,16 @@ def read_model_settings(
     wanted = ["backbone", "diffusion", "solver", "evaluation"]
     if _has_edges(document.data):
         wanted.append("space")
+    if any(key[0] == "data" for key in findings.overrides):
+        wanted.append("data")
     # Drop the mistakes of other sections.
     findings.problems = [
         p for p in findings.problems if not p.key or p.key.partition(".")[0] in wanted
     ]
+    for key in findings.overrides:
+        if key[0] not in wanted:
+            remedy = nearest_or_list(key[0], [*wanted, "data"])
+            findings.add(key, "not in a section that is read here", remedy)
     data = Paths(folder, findings.overrides).make_absolute(document.data)
     sections = validate_sections(data, findings, only=wanted)
     if (backbone := sections.get("backbone")) is not None:
@@ -125,8 +131,8 @@ def read_model_settings(
         if "diffusion" in sections:
             findings.add_all(trained_by_flow(backbone, sections["diffusion"]))
     findings.raise_if_any()
-    sections["data"] = None
-    if "data" in data:
+    sections.setdefault("data", None)
+    if "data" in data and "data" not in wanted:
         sections |= validate_sections(data, Findings("data"), only=["data"])
     return ModelSettings(**sections)
 
@@ -165,11 +171,13 @@ def find_space(path_or_name: str | Path) -> Path:
         return shipped[name]
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; give the search space file itself.")
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        advice = f"spaces that ship: {', '.join(shipped)}"
-    else:
-        advice = nearest_or_list(name, list(shipped))
-    raise ConfigError(f"There is no search space file {name!r}; {advice}.")
+    # NOTE: stems decide, since equal endings make any two names similar.
+    beside = [f.name for f in path.parent.glob("*.y*ml") if nearest(path.stem, [f.stem])]
+    similar = nearest(path.stem, shipped) or nearest(path.name, beside)
+    raise ConfigError(
+        f"There is no search space file {name!r}{f'; {similar}' if similar else '.'} Spaces that "
+        f"ship: {', '.join(shipped)}."
+    )
 
 
 def shipped_spaces() -> dict[str, Path]:

@@ -8,27 +8,17 @@ from pathlib import Path
 from schedsearch.exceptions import ConfigError
 
 
-def check_targets(*paths: str | Path | None) -> None:
-    """Refuse files that cannot be written, or that would be written twice.
+def check_target(path: Path, endings: tuple[str, ...] = ()) -> None:
+    """Refuse a file that a user named and that cannot be written.
 
     Args:
-        paths: Files that a user named; None is left out.
+        path: The file.
+        endings: How its name may end, such as ``.npz``; empty for any name.
 
     Raises:
-        ConfigError: If a folder is missing or not writable, or something else than a regular
-            file stands there, such as a folder or a device.
+        ConfigError: If its folder is missing or not writable, its ending means another format,
+            or something else than a regular file stands there, such as a folder or a device.
     """
-    given = [Path(path) for path in paths if path is not None]
-    for path in given:
-        check_target(path)
-    resolved = [path.absolute() for path in given]
-    for index, path in enumerate(resolved):
-        if path in resolved[:index]:
-            raise ConfigError(f"Two results would be written to {given[index]}. Name two files.")
-
-
-def check_target(path: Path) -> None:
-    """Refuse one file that cannot be written; see :func:`check_targets`."""
     folder = path.absolute().parent
     try:
         if path.name in ("", ".", "..") or path.is_dir():
@@ -40,6 +30,9 @@ def check_target(path: Path) -> None:
             reason, remedy = f"it is {kind}, not a regular file", "Choose another name"
         elif not os.access(folder, os.W_OK | os.X_OK):
             reason, remedy = f"the folder {folder} is not writable", "Choose another one"
+        elif endings and path.suffix.lower() not in endings:
+            reason = f"its name must end in {' or '.join(endings)}"
+            remedy = f"Name for example {path.with_suffix(endings[0])}"
         else:
             return
     except OSError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.files.atomic import write_text
+from schedsearch.files.problems import nearest
 
 STATE_FILE = "progress.pt"
 """Name of a job's saved state in its folder."""
@@ -105,9 +106,12 @@ class RunFolder:
                 folder = cls(path)
                 folder.refuse_links()
                 return folder
+        found = sorted(file.parent for file in Path("runs").glob("*/space.yaml"))
+        similar = nearest(Path(name).name, [path.name for path in found])
+        there = f"Runs here: {', '.join(map(str, found))}." if found else "There is no run here."
         raise ConfigError(
-            f"A run folder holds space.yaml, but neither {name} nor {Path('runs') / name} does. "
-            "Name the folder that `schedsearch run` printed, usually runs/<name>."
+            f"A run folder holds space.yaml, but neither {name} nor {Path('runs') / name} does"
+            f"{f'; {similar}' if similar else '.'} {there}"
         )
 
     def create(self) -> None:

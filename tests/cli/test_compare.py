@@ -90,3 +90,7 @@ def test_pick_prints_an_export_that_works(tmp_path: Path, weights: str | None) -
     out = run_cli("pick", run, "--methods", "all", "--max-latency-ms", 55).out
     assert "--method steps-9 -o method.yaml" in out
     assert ("--weights method.safetensors" in out) == (weights is not None)
+    rule = ("--methods", "all", "--max-latency-ms", 55, "--format", "json")
+    picked = json.loads(run_cli("pick", run, *rule).out)
+    assert picked.pop("why")
+    assert picked in json.loads(run_cli("front", run, *rule[:2], *rule[4:]).out)

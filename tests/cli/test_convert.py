@@ -126,6 +126,7 @@ def test_half_precision_is_said(tmp_path: Path) -> None:
         (("train.pt", "no/x.pt"), "there is no folder"),
         (("train.pt", "train.pt"), "exists already. Choose another name, or give --force"),
         (("train.pt", ".", "--to", "official"), "it is a folder"),
+        (("train.pt", "x.pt", "--to", "safetensors"), ".pt means the layout official"),
         (("train.pt", "train.pt", "--to", "diffusers"), "it is a file, and diffusers needs"),
         (("train.pt", ".", "--to", "diffusers", "--force"), "holds other files (plain.pt)"),
         (
@@ -207,4 +208,5 @@ def test_only_a_dit_goes_to_diffusers(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_wrong_usage(argv: tuple[str, ...]) -> None:
     done = run_cli("convert", *argv)
     assert done.code == 2
-    assert "usage:" in done.err
+    assert done.err.startswith("schedsearch convert: ")
+    assert done.err.count("\n") == 1

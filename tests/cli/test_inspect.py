@@ -46,6 +46,22 @@ def test_status(complete_run: Path) -> None:
     assert "interrupted" not in values
 
 
+def test_status_as_json(complete_run: Path) -> None:
+    found = json.loads(run_cli("status", complete_run, "--format", "json").out)
+    assert {key: found[key] for key in ("name", "done", "n_trials", "failed")} == {
+        "name": "tiny",
+        "done": 7,
+        "n_trials": 7,
+        "failed": 0,
+    }
+    assert (found["driver_at_work"], found["running"], found["interrupted"]) == (False, [], [])
+    assert found["front"] == len(front_of(complete_run))
+    costs = json.loads((complete_run / "costs.json").read_text())
+    assert found["wall_seconds"] == costs["wall_seconds"]
+    assert found["device_seconds"] > 0
+    assert 0 < found["hypervolume"] < 1
+
+
 def front_of(run: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(run_cli("front", run, "--format", "json").out)
     return rows
@@ -115,6 +131,9 @@ def test_pick(complete_run: Path) -> None:
     done = run_cli("pick", complete_run, "--knee")
     assert done.code == 0
     row = rows[knee_by_hand(rows)]
+    picked = json.loads(run_cli("pick", complete_run, "--knee", "--format", "json").out)
+    assert picked == {**row, "why": picked["why"]}
+    assert f"why:          {picked['why']}" in done.out
     name = f" ({row['name']})" if row["name"] else ""
     assert done.out.splitlines()[0] == f"trial {row['trial']}{name}"
 
@@ -153,6 +172,19 @@ def test_no_run(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = run_cli(command[0], tmp_path / "nothing", *command[1:])
     assert done.code == 2
     assert "A run folder holds space.yaml" in done.err
+
+
+def test_the_runs_that_exist_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "There is no run here." in run_cli("status", "demo").err
+    for name in ("demo", "other"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "space.yaml").touch()
+    for typed in ("dmeo", "runs/dmeo"):
+        done = run_cli("status", typed)
+        assert done.code == 2
+        assert "did you mean 'demo'? Runs here: runs/demo, runs/other." in done.err
+    assert "did you mean" not in run_cli("status", "runs/xy").err
 
 
 def test_a_run_without_results(complete_run: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``schedsearch latency``."""
 
+import json
 import re
 from pathlib import Path
 
@@ -15,8 +16,10 @@ def test_tables(tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     keys = ("backbone", "solver", "evaluation")
     space.write_text(yaml.safe_dump({key: TINY[key] for key in keys}))
-    done = run_cli("latency", space, "--schedule", "D3-DiT", "--schedule", "4", "--batch", 2)
+    options = ("--batch", 2, "-o", "evaluation.latency_repeats=4")
+    done = run_cli("latency", space, "--schedule", "D3-DiT", "--schedule", "4", *options)
     assert done.code == 0, done.err
+    assert "4 rounds" in done.out
     assert "batch 2, 1 CPU thread(s), dpm_solver with 3 steps" in done.out
     assert done.err == ""
     rows = [
@@ -39,6 +42,28 @@ def test_tables(tmp_path: Path) -> None:
         measured, full = (float(r[2].partition(" ")[0]) for r in (row, rows[0]))
         saved, rounding = 100 * (1 - measured / full), 0.1 + 100 * 0.1 / full
         assert float(row[4].rstrip("%")) == pytest.approx(saved, abs=rounding)
+
+
+def test_json_has_the_names_of_the_front(tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    keys = ("backbone", "solver", "evaluation")
+    space.write_text(yaml.safe_dump({key: TINY[key] for key in keys}))
+    batches = ("--batch", 1, "--batch", 2)
+    done = run_cli("latency", space, "--schedule", "4", *batches, "--format", "json")
+    assert done.code == 0, done.err
+    rows = json.loads(done.out)
+    assert [(row["name"], row["batch"]) for row in rows] == [
+        ("full", 1),
+        ("4", 1),
+        ("full", 2),
+        ("4", 2),
+    ]
+    for row in rows:
+        assert row["depths"] == [10 if row["name"] == "full" else 4] * 10
+        full_ms = next(r for r in rows if r["batch"] == row["batch"])["latency_ms"]
+        assert row["acceleration"] == pytest.approx(1 - row["latency_ms"] / full_ms)
+        assert row["predicted_latency_ms"] > 0 <= row["latency_half_width_ms"]
+        assert (row["dtype"], row["threads"], row["num_steps"]) == ("float32", 1, 3)
 
 
 def test_compiled_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,31 +48,65 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv",
+    ("argv", "said"),
     [
-        [],
-        ["nonsense"],
-        ["check"],
-        ["check", "x", "--nonsense"],
-        ["check", "x", "--over", "a=1"],
-        ["check", "x", "-q", "-v"],
-        ["front", "x", "--format", "xml"],
-        ["pick", "x"],
-        ["pick", "x", "--knee", "--max-fid", "3"],
-        ["pick", "x", "--max-fid", "nan"],
-        ["pick", "x", "--max-latency-ms", "0"],
-        ["export", "x", "--knee"],
-        ["export", "x", "--trial", "-1", "-o", "f"],
-        ["sample", "x", "--num", "1_0", "--out", "f"],
-        ["latency", "x", "--batch", "0"],
-        ["presets", "--depth", "0"],
+        ("", "schedsearch: the following arguments are required: COMMAND"),
+        ("nonsense", "argument COMMAND: must be one of run, check, "),
+        ("rnu digits_dit", "presets; got 'rnu'; did you mean 'run'?"),
+        ("--quite check x", "schedsearch: unknown option '--quite'; did you mean '--quiet'?"),
+        ("check", "schedsearch check: the following arguments are required: SPACE"),
+        ("check x y", "takes no further argument, got 'y'; see `schedsearch check --help`."),
+        ("check x --nonsense", "unknown option '--nonsense'; see `schedsearch check --help`."),
+        ("check x --over a=1", "unknown option '--over'; did you mean '--override'?"),
+        ("check x -z", "unknown option '-z'"),
+        ("check x -q -v", "argument -v/--verbose: not allowed with argument -q/--quiet"),
+        ("front x --format jsn", "one of table, json, yaml, csv; got 'jsn'; did you mean 'json'?"),
+        ("front x --format xml", "got 'xml'; see `schedsearch front --help`."),
+        ("pick x", "one of the arguments --knee --max-latency-ms --max-fid"),
+        ("pick x --max-latency=3", "unknown option '--max-latency'; did you mean '--max-latency-"),
+        ("pick x --knee --max-fid 3", "argument --max-fid: not allowed with argument --knee"),
+        ("pick x --max-fid nan", "argument --max-fid: expected a number >= 0, got 'nan'"),
+        ("pick x --max-latency-ms 0", "argument --max-latency-ms: expected a number > 0"),
+        ("export x --knee", "the following arguments are required: -o/--output"),
+        ("export x --trial -1 -o f.yaml", "argument --trial: expected an integer >= 0, got '-1'"),
+        ("export x --trial", "argument --trial: expected one argument"),
+        ("sample x --num 1_0 --out f.npz", "argument --num: expected an integer >= 1, got '1_0'"),
+        (
+            "sample x --out f.jpg",
+            "argument --out: Cannot write f.jpg: its name must end in .npz. ",
+        ),
+        ("sample x --out no/f.npz", "argument --out: Cannot write no/f.npz: there is no folder"),
+        ("sample x --out f.npz --grid g.pdf", "g.pdf: its name must end in .png."),
+        ("export x --knee -o s.json", "must end in .yaml or .yml. Name for example s.yaml."),
+        ("export x --knee -o s.yaml --weights w.pt", "must end in .safetensors."),
+        ("compare x --plot p.pdf", "argument --plot: Cannot write p.pdf: its name must end in"),
+        ("plan x --plot /", "Cannot write /: it is a folder. Name a file."),
+        ("run x --output /dev/null", "argument --output: Cannot make the folder /dev/null"),
+        ("plan x --output /dev/null/a", "Cannot make the folder /dev/null/a: /dev/null is no"),
+        ("compare x --output /dev/null", "/dev/null is no folder. Choose another name."),
+        ("profile x --output /dev/null", "/dev/null is no folder. Choose another name."),
+        ("plan x --target-blocks 1", "expected a share above 0 and below 1, got '1'"),
+        ("latency x --batch 0", "argument --batch: expected an integer >= 1, got '0'"),
+        ("presets --depth 0", "argument --depth: expected an integer >= 1, got '0'"),
     ],
 )
-def test_wrong_usage_exits_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(argv) == 2
+def test_wrong_usage_is_one_line_and_exits_2(
+    argv: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(argv.split()) == 2
     captured = capsys.readouterr()
-    assert "usage:" in captured.err
+    assert said in captured.err
+    assert captured.err.startswith("schedsearch")
+    assert captured.err.endswith(("?\n", ".\n"))
+    assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_a_value_after_two_dashes_or_with_a_blank_is_no_option(
+    acting: SimpleNamespace,
+) -> None:
+    assert cli.main(["check", "-o", "--a b", "--", "--space"]) == 0
+    assert (acting.seen.space, acting.seen.overrides) == ("--space", ["--a b"])
 
 
 # ---- errors -----------------------------------------------------------------------------------

@@ -33,7 +33,9 @@ def test_tables_pictures_and_a_folder_that_a_run_takes_up(tmp_path: Path) -> Non
     full = next(entry for entry in data["hand_made"] if entry["name"] == "full")
     assert (full["blocks"], full["excess_loss"], full["acceleration"]) == (30, 0.0, 0.0)
     assert data["plans"]
+    keys = {"latency_ms", "latency_half_width_ms", "predicted_latency_ms"}
     for plan in (*data["plans"], *data["hand_made"]):  # at the calls in intervals 3, 6 and 9
+        assert keys <= set(plan)
         assert plan["blocks"] == sum(plan["depths"][i] for i in (3, 6, 9))
 
     before = folder.error_table.stat().st_mtime_ns, folder.latency_file.read_text()

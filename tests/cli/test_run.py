@@ -1,10 +1,12 @@
 """``schedsearch run`` before it starts anything; whole runs are in search/test_campaign*.py."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from tiny_runs import contents, run_cli, write_space
 
+from schedsearch.cli.main import main
 from schedsearch.runs.folder import RunFolder
 
 
@@ -15,7 +17,21 @@ def test_a_dry_run_says_what_would_happen_and_leaves_nothing(tmp_path: Path) -> 
     for text in ("tiny, 43,758 schedules, 7 trials", "(new)", "D3-DiT", "saves", "disk, roughly"):
         assert text in done.out
     assert "nothing was started" in done.out
+    assert done.err.startswith("Dry run of tiny: ")
     assert {path.name for path in tmp_path.iterdir()} == {"space"}
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "compare"])
+def test_a_dry_run_speaks_before_its_slow_imports(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "schedsearch.search.preflight", None)
+    argv = [command, str(write_space(tmp_path)), "--output", str(tmp_path / "run"), "--dry-run"]
+    assert main(argv) == 1
+    assert capsys.readouterr().err.startswith("Dry run of tiny: ")
 
 
 def test_a_dry_run_on_a_run_leaves_it_as_it_is(run_copy: Path) -> None:
@@ -85,5 +101,5 @@ def test_a_cluster_needs_ray(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run_cli("run", write_space(tmp_path), "--output", tmp_path / "file" / "run")
-    assert done.code == 5
-    assert "writable folder" in done.err
+    assert done.code == 2
+    assert f"{tmp_path / 'file'} is no folder. Choose another name." in done.err

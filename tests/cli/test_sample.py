@@ -51,6 +51,15 @@ def test_only_its_sections_are_read(space: Path) -> None:
     assert "16 images, schedule [10 10" in done.err
 
 
+def test_overrides(space: Path) -> None:
+    done, _ = sample(space, "--num", 1, "-o", "solver.num_steps=4")
+    assert done.code == 0, done.err
+    assert "dpm_solver with 4 steps" in done.err
+    done, _ = sample(space, "--num", 1, "-o", "slover.num_steps=4")
+    assert done.code == 2
+    assert "not in a section that is read here; did you mean 'solver'?" in done.err
+
+
 def test_images_do_not_depend_on_their_number_and_do_on_the_seed(space: Path) -> None:
     _, few = sample(space, "--num", 3, "--raw")
     _, many = sample(space, "--num", 7, "--raw")

@@ -108,10 +108,20 @@ def test_recipe_defaults_are_those_of_the_dataclass(good: Path) -> None:
 
 def test_spaces_that_ship_are_found_by_name() -> None:
     assert find_space("digits_dit") == shipped_spaces()["digits_dit"]
-    with pytest.raises(ConfigError, match="did you mean 'digits_dit'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'digits_dit'\? Spaces that ship: cif"):
         find_space("digits_dti")
     with pytest.raises(ConfigError, match=r"no search space file 'nope\.yaml'"):
         find_space("nope.yaml")
+
+
+def test_a_file_that_does_not_exist_is_compared_with_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "my_space.yaml").touch()
+    with pytest.raises(ConfigError, match=r"did you mean 'my_space\.yaml'"):
+        find_space(tmp_path / "my_spaec.yaml")
+    with pytest.raises(ConfigError, match=r"nope\.yaml'\. Spaces that ship"):
+        find_space(tmp_path / "nope.yaml")
+    with pytest.raises(ConfigError, match=r"did you mean 'digits_dit'"):
+        find_space(tmp_path / "digits_dit.yaml")
 
 
 def test_folders_and_empty_files_are_refused(tmp_path: Path) -> None:
@@ -136,6 +146,20 @@ def test_model_settings_ignore_the_other_sections(edited: Edited) -> None:
     assert model.backbone.config["depth"] == 10
     assert model.solver.num_steps == 3
     assert model.backbone.checkpoint == str(path.parent / "weights.pt")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("search.n_trials=3", "not in a section that is read here; known are backbone, "),
+        ("slover.num_steps=3", "did you mean 'solver'"),
+        ("space.min_depth=3", "not in a section that is read here"),
+        ("data.source=nope", "must be digits, mnist"),
+    ],
+)
+def test_model_settings_refuse_overrides_without_effect(override: str, said: str) -> None:
+    with pytest.raises(InvalidFileError, match=said):
+        read_model_settings("digits_dit", [override])
 
 
 def test_model_settings_from_a_dict() -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.atomic import replacing
-from schedsearch.files.targets import check_targets
+from schedsearch.files.targets import check_target
 
 
 def test_what_can_be_written_passes(tmp_path: Path) -> None:
     (tmp_path / "old.npz").write_bytes(b"x")
-    check_targets(tmp_path / "old.npz", None, tmp_path / "new.npz")
+    for name in ("old.npz", "new.npz", "NEW.NPZ"):
+        check_target(tmp_path / name, (".npz",))
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -28,14 +29,15 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         "x" * 300: "too long",
     }.items():
         with pytest.raises(ConfigError, match=reason):
-            check_targets(tmp_path / name)
+            check_target(tmp_path / name, (".npz",))
     with pytest.raises(ConfigError, match="device or pipe"):
-        check_targets("/dev/null")
+        check_target(Path("/dev/null"))
 
 
-def test_two_results_in_one_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Two results"):
-        check_targets(tmp_path / "a", tmp_path / "a")
+def test_an_ending_that_means_another_format(tmp_path: Path) -> None:
+    for name in ("x.jpg", "x", "x.npz.zip"):
+        with pytest.raises(ConfigError, match=r"must end in \.yaml or \.yml\. Name for example"):
+            check_target(tmp_path / name, (".yaml", ".yml"))
 
 
 def test_a_device_is_never_replaced(tmp_path: Path) -> None:

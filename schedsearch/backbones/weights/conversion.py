@@ -46,6 +46,13 @@ from schedsearch.settings import BackboneSettings
 
 Layout = Literal["safetensors", "diffusers", "official"]
 
+_BY_SUFFIX: dict[str, Layout] = {
+    ".safetensors": "safetensors",
+    ".pt": "official",
+    ".pth": "official",
+    "": "diffusers",
+}
+
 DIFFUSERS_FILES = {"config.json", f"{DIFFUSERS_STEM}.safetensors", "README.md"}
 """Files of an exported folder. A folder with any other file is never replaced."""
 
@@ -96,18 +103,12 @@ def layout_of(target: Path) -> Layout:
     Raises:
         ConfigError: If the suffix is unknown.
     """
-    by_suffix: dict[str, Layout] = {
-        ".safetensors": "safetensors",
-        ".pt": "official",
-        ".pth": "official",
-        "": "diffusers",
-    }
-    if target.suffix not in by_suffix:
+    if target.suffix not in _BY_SUFFIX:
         raise ConfigError(
             f"The name {target} does not say which layout is wanted. End it in .safetensors, .pt "
             "or .pth, or give --to."
         )
-    return by_suffix[target.suffix]
+    return _BY_SUFFIX[target.suffix]
 
 
 def convert(
@@ -167,6 +168,12 @@ def convert(
 def _check_target(target: Path, layout: Layout, *, force: bool) -> None:
     if layout != "diffusers":
         check_target(target)
+        meant = _BY_SUFFIX.get(target.suffix, layout)
+        if target.suffix and meant != layout:
+            raise ConfigError(
+                f"Cannot write {target}: {target.suffix} means the layout {meant}, but {layout} "
+                "is wanted. Choose another ending, or leave out --to."
+            )
         if target.exists() and not force:
             raise ConfigError(f"{target} exists already. Choose another name, or give --force.")
         return

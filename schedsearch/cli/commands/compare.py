@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schedsearch.cli.arguments import add_overrides
+from schedsearch.cli.arguments import (
+    add_cluster,
+    add_format,
+    add_output,
+    add_overrides,
+    announce_dry_run,
+    output_file,
+)
 from schedsearch.cli.signals import stopping_with
 from schedsearch.exceptions import ConfigError
 
@@ -27,11 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     measuring = parser.add_argument_group("with a search space")
     add_overrides(measuring)
-    measuring.add_argument(
-        "--output",
-        metavar="DIR",
-        help="run folder (default: runs/NAME); an existing comparison resumes",
-    )
+    add_output(measuring, "an existing comparison resumes")
     parser.add_argument(
         "--only",
         metavar="NAME",
@@ -39,9 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="measure or show this entry or row alone, and full depth; may be repeated",
     )
-    measuring.add_argument("--address", metavar="ADDR", help="join this Ray cluster")
+    add_cluster(measuring)
     measuring.add_argument(
-        "--dry-run", action="store_true", help="print rows and time, start nothing"
+        "--dry-run",
+        action="store_true",
+        help="print the rows and the time that they take, start nothing",
     )
     add_output_format(parser)
 
@@ -49,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_output_format(parser: argparse.ArgumentParser) -> None:
     """Declare how methods are printed."""
     showing = parser.add_argument_group("what to print")
+    add_format(showing, "table", "json", "csv", "markdown")
     showing.add_argument(
-        "--format",
-        choices=("table", "json", "csv", "markdown"),
-        default="table",
-        help="what to print on stdout (default: %(default)s)",
+        "--plot",
+        metavar="FILE.png",
+        type=output_file(".png"),
+        help="also draw all methods into this file",
     )
-    showing.add_argument("--plot", metavar="FILE.png", help="also draw all methods into this file")
 
 
 def take_action(args: argparse.Namespace) -> int:
@@ -103,7 +108,6 @@ def measure_and_print(
     settings: StudySettings, folder: RunFolder, args: argparse.Namespace, *, only: Sequence[str]
 ) -> int:
     """Measure the rows of a space in a run folder, then print them."""
-    from schedsearch.files.targets import check_targets
     from schedsearch.report.console import progress_console
     from schedsearch.report.live import RunView
     from schedsearch.report.method_plot import plot_methods
@@ -111,7 +115,6 @@ def measure_and_print(
     from schedsearch.runs.results import hypervolume_of
     from schedsearch.search.compare_space import compare_space
 
-    check_targets(args.plot)
     progress = progress_console()
     if not args.quiet:
         progress.print(f"run folder: {folder.shown}", soft_wrap=True, highlight=False)
@@ -134,6 +137,7 @@ def measure_and_print(
 
 def print_dry_run(settings: StudySettings, folder: RunFolder, only: Sequence[str]) -> int:
     """Print the rows that would be measured, and the time."""
+    announce_dry_run(settings)
     from schedsearch.formatting import duration
     from schedsearch.search.compare_space import wanted_rows
     from schedsearch.search.estimates import estimate_comparison
@@ -172,7 +176,6 @@ def print_methods(parts: dict[str, MethodResults], args: argparse.Namespace) -> 
     Raises:
         ConfigError: If runs have unequal protocols.
     """
-    from schedsearch.files.targets import check_targets
     from schedsearch.report import method_tables
     from schedsearch.report.console import result_console
     from schedsearch.report.method_plot import plot_methods
@@ -180,7 +183,6 @@ def print_methods(parts: dict[str, MethodResults], args: argparse.Namespace) -> 
     from schedsearch.runs.methods.joined import JoinedMethods
 
     methods = JoinedMethods(parts)
-    check_targets(args.plot)
     if args.plot is not None:
         plot_methods(methods, Path(args.plot))
     if args.format in ("json", "csv"):

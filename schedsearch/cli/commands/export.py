@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schedsearch.cli.arguments import add_pick_rules, add_run
+from schedsearch.cli.arguments import add_pick_rules, add_run, output_file
 from schedsearch.formatting import for_shell
 from schedsearch.schedules.hand_made import FULL
 
@@ -20,11 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add_pick_rules(parser, with_trial=True)
     parser.add_argument(
-        "-o", "--output", metavar="FILE.yaml", required=True, help="schedule file to write"
+        "-o",
+        "--output",
+        metavar="FILE.yaml",
+        type=output_file(".yaml", ".yml"),
+        required=True,
+        help="schedule or method file to write",
     )
     parser.add_argument(
         "--weights",
         metavar="FILE.safetensors",
+        type=output_file(".safetensors"),
         help="also write the fine-tuned weights (EMA) of the trial",
     )
 
@@ -32,13 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def take_action(args: argparse.Namespace) -> int:
     """Write the schedule file."""
     from schedsearch.cli.commands.inspect import open_run
-    from schedsearch.files.targets import check_targets
     from schedsearch.runs.export import export_method, export_schedule, has_adapters
 
     folder, results = open_run(args.run)
     output = Path(args.output)
     weights = None if args.weights is None else Path(args.weights)
-    check_targets(output, weights)
     if args.method is not None:
         export_method(folder, args.method, output, weights)
         also = f", weights in {weights}" if weights is not None and weights.is_file() else ""

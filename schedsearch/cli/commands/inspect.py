@@ -5,17 +5,26 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from schedsearch.cli.arguments import add_methods, add_pick_rules, add_run
+from schedsearch.cli.arguments import (
+    add_format,
+    add_methods,
+    add_pick_rules,
+    add_run,
+    print_json,
+)
 from schedsearch.formatting import for_shell
 
 if TYPE_CHECKING:
+    from schedsearch.runs.entry import FrontEntry
     from schedsearch.runs.folder import RunFolder
+    from schedsearch.runs.methods.entry import MethodEntry
     from schedsearch.runs.results import RunResults
 
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``status``."""
     add_run(parser)
+    add_format(parser, "text", "json")
 
 
 def open_run(name: str) -> tuple[RunFolder, RunResults]:
@@ -41,6 +50,24 @@ def show_status(args: argparse.Namespace) -> int:
     used = used_budget(costs, budget.wall_clock, budget.device_hours)
     volume = results.hypervolume()
     wanted = results.settings.search.n_trials
+    if args.format == "json":
+        print_json(
+            {
+                "name": results.settings.name,
+                "run": folder.shown,
+                "driver_at_work": live,
+                "done": done,
+                "n_trials": wanted,
+                "failed": failed,
+                "running": open_trials if live else [],
+                "interrupted": [] if live else open_trials,
+                "wall_seconds": costs.wall_seconds,
+                "device_seconds": costs.device_seconds,
+                "front": len(results.front()),
+                "hypervolume": volume,
+            }
+        )
+        return 0
     print(f"run:          {results.settings.name} ({folder.shown})")
     print(f"driver:       {'at work' if live else 'not running'}")
     print(f"done:         {done} of {wanted}")
@@ -63,12 +90,7 @@ def add_front_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``front``."""
     add_run(parser)
     add_methods(parser)
-    parser.add_argument(
-        "--format",
-        choices=("table", "json", "yaml", "csv"),
-        default="table",
-        help="what to print on stdout (default: %(default)s)",
-    )
+    add_format(parser, "table", "json", "yaml", "csv")
 
 
 def show_front(args: argparse.Namespace) -> int:
@@ -123,16 +145,16 @@ def add_pick_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``pick``."""
     add_run(parser)
     add_methods(parser)
+    add_format(parser, "text", "json")
     add_pick_rules(parser)
 
 
 def show_pick(args: argparse.Namespace) -> int:
     """Print one trial or method off the front, and why it was chosen."""
-    from schedsearch.methods.method_file import read_method_file
-    from schedsearch.runs.folder import METHOD_FILE
+    from schedsearch.runs.front_files import front_row
+    from schedsearch.runs.methods.entry import method_row
     from schedsearch.runs.methods.results import MethodResults
     from schedsearch.runs.pick import pick
-    from schedsearch.schedules.edges import in_words
 
     folder, results = open_run(args.run)
     rules = {
@@ -141,26 +163,41 @@ def show_pick(args: argparse.Namespace) -> int:
         "max_fid": args.max_fid,
         "max_fid_increase": args.max_fid_increase,
     }
-    export = f"schedsearch export {for_shell(folder.shown)}"
     if args.methods == "all":
         methods = MethodResults.load(folder)
         method, why = pick(methods.require_front(), methods.full(), **rules)
-        if method.trial is None:
-            record, name = method.first, method.name
-            print(f"method:       {name} ({method.method})")
-            print(f"FID:          {method.fid:.4f} ({record.features}, n={record.num_samples})")
-            print(
-                f"latency:      {method.latency_ms:.2f} ms per batch, {record.share:.0%} of blocks"
-            )
-            print(f"why:          {why}")
-            path = folder.method(name) / METHOD_FILE
-            weighty = path.is_file() and read_method_file(path).weights is not None
-            weights = " --weights method.safetensors" if weighty else ""
-            print(f"export:       {export} --method {for_shell(name)} -o method.yaml{weights}")
-            return 0
-        entry = method.trial
+        row, entry = method_row(method, methods.full()), method.trial
     else:
         entry, why = pick(results.require_front(), results.full(), **rules)
+        row = front_row(entry)
+    if args.format == "json":
+        print_json({**row, "why": why})
+    elif entry is None:
+        _print_method(folder, method, why)
+    else:
+        _print_trial(folder, entry, why)
+    return 0
+
+
+def _print_method(folder: RunFolder, method: MethodEntry, why: str) -> None:
+    from schedsearch.methods.method_file import read_method_file
+    from schedsearch.runs.folder import METHOD_FILE
+
+    record, name = method.first, method.name
+    print(f"method:       {name} ({method.method})")
+    print(f"FID:          {method.fid:.4f} ({record.features}, n={record.num_samples})")
+    print(f"latency:      {method.latency_ms:.2f} ms per batch, {record.share:.0%} of blocks")
+    print(f"why:          {why}")
+    path = folder.method(name) / METHOD_FILE
+    weighty = path.is_file() and read_method_file(path).weights is not None
+    weights = " --weights method.safetensors" if weighty else ""
+    print(f"export:       {_export(folder)} --method {for_shell(name)} -o method.yaml{weights}")
+
+
+def _print_trial(folder: RunFolder, entry: FrontEntry, why: str) -> None:
+    from schedsearch.runs.folder import METHOD_FILE
+    from schedsearch.schedules.edges import in_words
+
     print(f"trial {entry.trial}" + (f" ({entry.name})" if entry.name else ""))
     print(f"depths:       {' '.join(map(str, entry.depths))}")
     if (edges := entry.schedule.edges) is not None:
@@ -173,5 +210,8 @@ def show_pick(args: argparse.Namespace) -> int:
     print(f"why:          {why}")
     adapted = (folder.trial(entry.trial) / METHOD_FILE).is_file()
     files = "method.yaml --weights method.safetensors" if adapted else "schedule.yaml"
-    print(f"export:       {export} --trial {entry.trial} -o {files}")
-    return 0
+    print(f"export:       {_export(folder)} --trial {entry.trial} -o {files}")
+
+
+def _export(folder: RunFolder) -> str:
+    return f"schedsearch export {for_shell(folder.shown)}"

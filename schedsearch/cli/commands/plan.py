@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from schedsearch.cli.arguments import add_overrides
+from schedsearch.cli.arguments import add_cluster, add_space_and_output, space_and_output
 from schedsearch.cli.commands.compare import (
     add_output_format,
     measure_and_print,
@@ -15,15 +14,15 @@ from schedsearch.cli.commands.compare import (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``plan``."""
-    parser.add_argument("space", metavar="SPACE", help="a search space, or the name of one")
-    add_overrides(parser)
+    add_space_and_output(parser, output_help="plans that it holds are kept")
     parser.add_argument(
         "--target-latency",
         metavar="SHARE",
         action="append",
         type=_share,
         default=[],
-        help="plan for this share of full depth's measured latency; may be repeated",
+        help="plan for this share of full depth's measured latency, above 0 and below 1; may be "
+        "repeated (default: plan.targets; with --target-blocks none)",
     )
     parser.add_argument(
         "--target-blocks",
@@ -31,16 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_share,
         default=[],
-        help="plan for this share of full depth's blocks; may be repeated",
+        help="plan for this share of full depth's blocks, above 0 and below 1; may be repeated "
+        "(default: plan.target_blocks; with --target-latency none)",
     )
+    add_cluster(parser)
     parser.add_argument(
-        "--output",
-        metavar="DIR",
-        help="run folder (default: runs/NAME); measured plans are kept",
-    )
-    parser.add_argument("--address", metavar="ADDR", help="join this Ray cluster")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print plans and time, start nothing"
+        "--dry-run",
+        action="store_true",
+        help="print the rows and the time that they take, start nothing",
     )
     add_output_format(parser)
 
@@ -49,13 +46,11 @@ def take_action(args: argparse.Namespace) -> int:
     """Calibrate, plan, measure and print."""
     import dataclasses
 
-    from schedsearch.config import read_settings
-    from schedsearch.runs.folder import RunFolder
     from schedsearch.runs.methods.digests import rivals_in
     from schedsearch.settings.plan import PlanSettings
     from schedsearch.settings.rivals import StepsRival
 
-    settings = read_settings(args.space, args.overrides)
+    settings, folder = space_and_output(args)
     plan = settings.plan or PlanSettings()
     if args.target_latency or args.target_blocks:
         plan = dataclasses.replace(
@@ -64,7 +59,6 @@ def take_action(args: argparse.Namespace) -> int:
             target_blocks=tuple(dict.fromkeys(args.target_blocks)),
         )
     settings = dataclasses.replace(settings, plan=plan)
-    folder = RunFolder(Path(args.output or f"runs/{settings.name}"))
     only = [
         name
         for name, entry in rivals_in(settings).items()
@@ -82,5 +76,5 @@ def _share(text: str) -> float:
     except ValueError:
         share = 0.0
     if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"a share lies between 0 and 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a share above 0 and below 1, got {text!r}")
     return share

@@ -96,8 +96,8 @@ def _plain(entry: ProfiledSchedule) -> dict[str, Any]:
         "depths": list(entry.schedule.depths),
         "blocks": entry.blocks,
         "excess_loss": entry.excess,
-        "predicted_ms": entry.predicted_ms,
-        "measured_ms": entry.measured_ms,
-        "half_width_ms": entry.half_width_ms,
+        "latency_ms": entry.measured_ms,
+        "latency_half_width_ms": entry.half_width_ms,
+        "predicted_latency_ms": entry.predicted_ms,
         "acceleration": entry.acceleration,
     }

@@ -6,7 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schedsearch.cli.arguments import add_space_and_output, space_and_output
+from schedsearch.cli.arguments import (
+    add_cluster,
+    add_space_and_output,
+    announce_dry_run,
+    space_and_output,
+)
 from schedsearch.cli.signals import stopping_with
 
 if TYPE_CHECKING:
@@ -19,11 +24,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``run``."""
     add_space_and_output(parser, output_help="an existing run is resumed to search.n_trials")
-    parser.add_argument(
-        "--address",
-        metavar="ADDR",
-        help="a Ray cluster to join, HOST:PORT of its GCS or auto (default: this machine)",
-    )
+    add_cluster(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -96,6 +97,7 @@ def _run(settings: StudySettings, folder: RunFolder, *, address: str | None, qui
 
 def _dry_run(settings: StudySettings, folder: RunFolder, address: str | None) -> int:
     """Validate, load, count and estimate; leaves nothing behind."""
+    announce_dry_run(settings)
     from schedsearch.search.preflight import check_before_start
     from schedsearch.search.runners import build_runner
     from schedsearch.search.start import identity_of, refuse_other_space

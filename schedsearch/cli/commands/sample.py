@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.cli.arguments import add_device, add_space, count, count_from_zero
+from schedsearch.cli.arguments import (
+    add_device,
+    add_overrides,
+    add_space,
+    count,
+    count_from_zero,
+    output_file,
+)
 from schedsearch.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sample``."""
     add_space(parser)
+    add_overrides(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--schedule",
@@ -37,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--weights",
-        metavar="F",
-        help="weights to load instead of backbone.checkpoint: anything that it may name",
+        metavar="FILE",
+        help="weights to load instead of backbone.checkpoint; takes the same values",
     )
     parser.add_argument(
         "--seed",
@@ -48,20 +56,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seed of noise and labels (default: %(default)s)",
     )
     parser.add_argument(
-        "--num", metavar="N", type=count, help="number of images (default: 16, or all in --noise)"
+        "--num",
+        metavar="N",
+        type=count,
+        help="number of images (default: 16, or as many as --noise holds)",
     )
     add_device(parser)
     start = parser.add_argument_group("a fixed start")
-    start.add_argument("--noise", metavar="F.npy", help="starting noise, (N, C, H, W) float32")
-    start.add_argument("--labels", metavar="F.npy", help="class labels, (N,) integers")
+    start.add_argument("--noise", metavar="FILE.npy", help="starting noise, (N, C, H, W) float32")
+    start.add_argument("--labels", metavar="FILE.npy", help="class labels, (N,) integers")
     result = parser.add_argument_group("output")
     result.add_argument(
         "--out",
-        metavar="F.npz",
+        metavar="FILE.npz",
+        type=output_file(".npz"),
         required=True,
         help="file to write: images, uint8 (N, H, W, C)",
     )
-    result.add_argument("--grid", metavar="F.png", help="also write a picture of the first images")
+    result.add_argument(
+        "--grid",
+        metavar="FILE.png",
+        type=output_file(".png"),
+        help="also write a picture of the first 80 images",
+    )
     result.add_argument(
         "--raw",
         action="store_true",
@@ -86,7 +103,6 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.diffusion.solvers import build_solver
     from schedsearch.evaluation.grid import save_grid
     from schedsearch.evaluation.sampling import generate, require_finite
-    from schedsearch.files.targets import check_targets
     from schedsearch.memory import within_memory
     from schedsearch.methods.loading import (
         build_solver_for,
@@ -96,11 +112,10 @@ def take_action(args: argparse.Namespace) -> int:
     )
     from schedsearch.methods.method_file import check_fits
 
-    check_targets(args.out, args.grid)  # sampling may take long
     chosen = _choose_schedule(args)
     # NOTE: The checkpoint need not exist where other weights replace it.
     replaced = () if chosen.weights is None else ("backbone.checkpoint=null",)
-    settings = read_model_settings(args.space, replaced)
+    settings = read_model_settings(args.space, [*args.overrides, *replaced])
     backbone = dataclasses.replace(
         settings.backbone, checkpoint=chosen.weights or settings.backbone.checkpoint
     )

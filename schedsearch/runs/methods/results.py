@@ -77,7 +77,7 @@ class MethodResults:
         if unknown := [name for name in names if name not in known]:
             raise ConfigError(
                 f"--only names an entry or a row of the comparison, got {unknown[0]!r}; there are "
-                f"{', '.join(sorted({r.entry for r in self._records}))}."
+                f"{', '.join(sorted({r.entry for r in self._records})) or 'none'}."
             )
         wanted = {FULL, *names}
         kept = [r for r in self._records if not names or {r.entry, r.name} & wanted]
