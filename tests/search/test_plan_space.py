@@ -231,7 +231,7 @@ def test_a_run_measures_plans_before_it_trains(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--target-latency", "1.5"), "between 0 and 1"),
+        (("--target-latency", "1.5"), "above 0 and below 1"),
         (("-o", "plan.num_steps=[8]"), "below the solver's 8"),
         (("-o", "plan.max_age=0"), "plan.max_age"),
     ],
