@@ -124,6 +124,15 @@ def schedule_file_with(tmp_path: Path) -> Callable[..., Path]:
     return edit
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_timing_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Processes of pytest-xdist do not wait for each other: "Waiting for ..." is on stderr."""
+    folder = str(tmp_path_factory.mktemp("locks"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("schedsearch.evaluation.timing_lock.gettempdir", lambda: folder)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_handler_of_another_test() -> Iterator[None]:
     """Remove what a command left on the root logger: its stream is closed with the test."""

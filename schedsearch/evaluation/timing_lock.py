@@ -6,10 +6,10 @@ import contextlib
 import fcntl
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import torch
 
@@ -54,7 +54,7 @@ def lock_path(device: torch.device) -> Path:
     name = device.type
     if device.type == "cuda":
         name = f"gpu-{torch.cuda.get_device_properties(device).uuid}"
-    return Path(tempfile.gettempdir()) / f"schedsearch-timing-{name}.lock"
+    return Path(gettempdir()) / f"schedsearch-timing-{name}.lock"
 
 
 def _open(path: Path) -> int:
