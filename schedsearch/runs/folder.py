@@ -17,6 +17,20 @@ from schedsearch.files.problems import nearest
 STATE_FILE = "progress.pt"
 """Name of a job's saved state in its folder."""
 
+RECORD_FILE = "record.json"
+"""Name of a trial's result in its folder."""
+
+NETWORK_FILE = "network.json"
+"""Record of a network that a comparison trained, in its folder."""
+
+_RESULTS = {
+    "trials/*": RECORD_FILE,
+    "profile": "shared.safetensors",
+    "profile/start/*": RECORD_FILE,
+    "methods/networks/*/*": NETWORK_FILE,
+}
+"""What ends the use of a saved state, by the folder of both."""
+
 SCHEDULE_FILE = "schedule.yaml"
 """Name of a trial's schedule file in its folder."""
 
@@ -51,7 +65,7 @@ class RunFolder:
         self.ray = self.root / "ray"
         self.profile = self.root / "profile"
         self.error_table = self.profile / "error_table.json"
-        self.shared_weights = self.profile / "shared.safetensors"
+        self.shared_weights = self.profile / _RESULTS["profile"]
         self.adapters = self.profile / "adapters.safetensors"
         self.adapters_record = self.profile / "adapters.json"
         self.costs_file = self.root / "costs.json"
@@ -172,6 +186,10 @@ class RunFolder:
         for pattern in (self.stop_file.name, ".*.tmp", "*/.*.tmp", *below):
             for path in self.root.glob(pattern):
                 path.unlink(missing_ok=True)
+        for places, result in _RESULTS.items():
+            for path in self.root.glob(f"{places}/{STATE_FILE}"):
+                if (path.parent / result).is_file():  # killed once it had its result
+                    path.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

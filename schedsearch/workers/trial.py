@@ -17,7 +17,7 @@ from schedsearch.exceptions import CheckpointError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.digest import sha256_of
 from schedsearch.records import Evaluation, TrialRecord, TrialState
-from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
+from schedsearch.runs.folder import METHOD_FILE, RECORD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.version import __version__
 from schedsearch.workers.failures import StageError, note_failure, worker_name
 from schedsearch.workers.finetune import finetune
@@ -105,7 +105,7 @@ def run_trial(job: TrialJob) -> TrialRecord:
         versions=versions(),
     )
     with stages("save"):
-        write_text(folder.trial(job.number) / "record.json", record.to_json() + "\n")
+        write_text(folder.trial(job.number) / RECORD_FILE, record.to_json() + "\n")
         progress.done()
     return record
 

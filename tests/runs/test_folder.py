@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.runs.folder import RunFolder
+from schedsearch.runs.folder import RECORD_FILE, STATE_FILE, RunFolder
 
 
 def test_places(tmp_path: Path) -> None:
@@ -77,6 +77,16 @@ def test_half_written_files_are_removed(tmp_path: Path) -> None:
     folder.remove_leftovers()
     names = sorted(path.name for path in folder.root.rglob("*tmp"))
     assert names == ["kept.tmp"] * 4
+
+
+def test_a_saved_state_goes_once_there_is_a_result(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for number in (0, 1):
+        folder.trial(number).mkdir(parents=True)
+        (folder.trial(number) / STATE_FILE).write_text("state")
+    (folder.trial(1) / RECORD_FILE).write_text("result")
+    folder.remove_leftovers()
+    assert [path.parent for path in tmp_path.rglob(STATE_FILE)] == [folder.trial(0)]
 
 
 def test_one_driver(tmp_path: Path) -> None:

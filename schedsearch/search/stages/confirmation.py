@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schedsearch.records import ConfirmRecord
+from schedsearch.runs.folder import STATE_FILE
 from schedsearch.search.stages.queue import JobQueue
 from schedsearch.workers.jobs import ConfirmJob, Done, Job, RetrainJob
 
@@ -60,8 +61,7 @@ class Confirmation(JobQueue):
             assert isinstance(record, ConfirmRecord)
             self._journal.append(record)
         if isinstance(job, RetrainJob):
-            path = self._folder.retrained_weights(job.number, job.training_seed)
-            path.unlink(missing_ok=True)
+            _drop_weights(self._folder, job.number, job.training_seed)
 
 
 def confirmation_jobs(results: RunResults, settings_text: str, folder: RunFolder) -> list[Job]:
@@ -122,7 +122,14 @@ def drop_recorded_weights(results: RunResults, jobs: Sequence[Job], folder: RunF
     left = {(j.number, j.training_seed) for j in jobs if isinstance(j, RetrainJob)}
     for number, training_seed in {(r.number, r.training_seed) for r in results.retrained} - left:
         assert training_seed is not None
-        folder.retrained_weights(number, training_seed).unlink(missing_ok=True)
+        _drop_weights(folder, number, training_seed)
+
+
+def _drop_weights(folder: RunFolder, number: int, training_seed: int) -> None:
+    """Remove retrained weights, and the state of an attempt that died after they were kept."""
+    weights = folder.retrained_weights(number, training_seed)
+    weights.unlink(missing_ok=True)
+    weights.with_name(STATE_FILE).unlink(missing_ok=True)
 
 
 def entries_to_confirm(results: RunResults) -> list[FrontEntry]:

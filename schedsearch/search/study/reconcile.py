@@ -16,6 +16,7 @@ from optuna.trial import TrialState as OptunaState
 from schedsearch.files.checksums import opened
 from schedsearch.records import TrialRecord
 from schedsearch.runs.checks.rules import AHEAD, PER_LINE, trial_rules
+from schedsearch.runs.folder import RECORD_FILE
 from schedsearch.search.study.bulk import CHUNK, add_trials
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def kept_record(folder: RunFolder, number: int) -> TrialRecord:
         OSError: If there is none.
         ValueError: If it is damaged.
     """
-    text = (folder.trial(number) / "record.json").read_bytes().decode("utf-8").rstrip("\n")
+    text = (folder.trial(number) / RECORD_FILE).read_bytes().decode("utf-8").rstrip("\n")
     return TrialRecord.from_json(opened(text))
 
 

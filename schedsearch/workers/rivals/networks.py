@@ -16,7 +16,7 @@ from schedsearch.files.atomic import write_text
 from schedsearch.files.strict_json import read_document, to_document
 from schedsearch.methods.exits.with_adapters import WithAdapters
 from schedsearch.methods.networks import build_network
-from schedsearch.runs.folder import STATE_FILE, RunFolder
+from schedsearch.runs.folder import NETWORK_FILE, STATE_FILE, RunFolder
 from schedsearch.runs.methods.digests import entry_in, family_in, maker_in, network_digest_of
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings.rivals import (
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from schedsearch.workers.workbench import Workbench
 
 WEIGHTS = "weights.safetensors"
-ABOUT = "network.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +72,12 @@ def read_network(path: Path) -> NetworkRecord | None:
         StorageError: If it is damaged.
     """
     try:
-        return NetworkRecord(**read_document(path / ABOUT))
+        return NetworkRecord(**read_document(path / NETWORK_FILE))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise StorageError(
-            f"Cannot read {path / ABOUT}: {error}. Delete the folder; it is made again."
+            f"Cannot read {path / NETWORK_FILE}: {error}. Delete the folder; it is made again."
         ) from error
 
 
@@ -108,7 +107,7 @@ def _begin(path: Path, digest: str) -> None:
     """Drop what other settings left, so that no attempt continues from it."""
     marker = path / "settings.sha256"
     if not marker.exists() or marker.read_text(encoding="utf-8") != digest:
-        for name in (ABOUT, WEIGHTS, STATE_FILE):
+        for name in (NETWORK_FILE, WEIGHTS, STATE_FILE):
             (path / name).unlink(missing_ok=True)
         write_text(marker, digest)
 
@@ -147,7 +146,7 @@ def make_network(job: NetworkJob) -> None:
         samples=recipe.num_steps * recipe.batch_size,
         seconds=round(progress.cpu_seconds, 3),
     )
-    write_text(path / ABOUT, to_document(asdict(record)))
+    write_text(path / NETWORK_FILE, to_document(asdict(record)))
     progress.done()
 
 
