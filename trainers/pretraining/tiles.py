@@ -134,18 +134,22 @@ def _write(path: Path, images: Images, labels: Labels) -> None:
         np.savez_compressed(handle, **arrays)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Split the tiles, write both files, and return the exit code."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m trainers.pretraining.tiles", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument(
-        "--path", type=Path, required=True, help="folder or npz file of RGBA tiles"
-    )
+    parser.add_argument("--path", type=Path, required=True, help="folder or npz file of tiles")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--background", type=int, default=BACKGROUND, help="grey, 0 to 255")
     parser.add_argument("--test-share", type=float, default=TEST_SHARE)
     parser.add_argument("--seed", type=int, default=SEED)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Split the tiles, write both files, and return the exit code."""
+    parser = build_parser()
     args = parser.parse_args(arguments)
     if not 0 <= args.background <= 255:
         parser.error(f"--background must lie in 0..255, got {args.background}")
