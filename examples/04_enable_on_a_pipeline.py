@@ -84,8 +84,7 @@ def main() -> None:
         sample(pipe, args.num, args.num_steps)
         summary = schedsearch.summary(pipe)
         print(summary)
-        times = pipe.scheduler.timesteps.tolist()
-        depths = summary.schedule.visited(times)
+        depths = [depth for _, depth in summary.last_run]
         print(f"blocks per step, noise -> data: {' '.join(map(str, depths))}")
 
     # Time it against full depth.

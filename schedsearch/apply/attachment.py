@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any, cast
 
 import torch
@@ -25,6 +25,10 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 
 ATTRIBUTE = "_schedsearch_schedule"
 """Attribute of an enabled model that holds its :class:`Attachment`."""
+
+
+MOST_CALLS = 10_000
+"""Calls of a run whose times are kept."""
 
 
 class Attachment:
@@ -51,7 +55,8 @@ class Attachment:
         self.num_blocks = num_exit_blocks(model, family)
         self.calls: Counter[int] = Counter()
         """Calls by the number of blocks that they ran."""
-        self.last_clock: float | None = None
+        self.last_run: deque[tuple[float, int]] = deque(maxlen=MOST_CALLS)
+        """Clock time and blocks of every call since the time last rose."""
         self.lowest_clock, self.highest_clock = float("inf"), float("-inf")
         self._armed: tuple[float, int] | None = None
         """Clock time and depth of the call that runs."""
@@ -103,7 +108,7 @@ class Attachment:
         """
         clock, depth = self._depth(self.time.read(args, kwargs))
         # NOTE: Looking at every module takes long, so only the first call of a run does it.
-        begins = self.last_clock is None or clock >= self.last_clock
+        begins = not self.last_run or clock >= self.last_run[-1][0]
         (refuse_any_cache if begins else refuse_caches)(self.model, self.lists)
         argument = self.family.exit_argument
         if argument is not None:
@@ -139,7 +144,9 @@ class Attachment:
             return
         clock, depth = armed
         self.calls[depth] += 1
-        self.last_clock = clock
+        if self.last_run and clock > self.last_run[-1][0]:
+            self.last_run.clear()
+        self.last_run.append((clock, depth))
         self.lowest_clock = min(clock, self.lowest_clock)
         self.highest_clock = max(clock, self.highest_clock)
 

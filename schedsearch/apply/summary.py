@@ -12,6 +12,9 @@ from schedsearch.schedules.exit_schedule import ExitSchedule
 RECOMPILE_LIMIT = 8
 """Graphs that ``torch.compile`` keeps of one function by default."""
 
+MOST_SHOWN = 20
+"""Times of a run that the table shows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
@@ -25,9 +28,18 @@ class Summary:
     schedule: ExitSchedule
     calls: Mapping[int, int]
     """Calls by the number of blocks that they ran, deepest first."""
-    last_clock: float | None
-    """Clock time of the last call, 0 at the data and 1000 at the noise."""
+    last_run: tuple[tuple[float, int], ...]
+    """Clock time, 0 at the data and 1000 at the noise, and blocks of every call of the last run.
+
+    They are those of the calls, whatever the settings of a scheduler say. A run begins where the
+    time rises.
+    """
     notes: tuple[str, ...] = ()
+
+    @property
+    def last_clock(self) -> float | None:
+        """Clock time of the last call."""
+        return self.last_run[-1][0] if self.last_run else None
 
     @property
     def num_calls(self) -> int:
@@ -57,11 +69,15 @@ class Summary:
             yield "blocks  calls"
             yield from (f"{depth:>6}  {calls:>5}" for depth, calls in self.calls.items())
             saved = 1 - self.blocks_run / self.blocks_full
-            yield (
-                f"blocks run: {self.blocks_run} of {self.blocks_full} ({saved:.1%} saved), "
-                f"last clock time: {self.last_clock:g}"
-            )
+            yield f"blocks run: {self.blocks_run} of {self.blocks_full} ({saved:.1%} saved)"
+            yield "clock times of the last run: " + _shown([clock for clock, _ in self.last_run])
         yield from (f"note: {note}" for note in self.notes)
+
+
+def _shown(clocks: list[float]) -> str:
+    """Times of a run, the middle of a long one left out."""
+    words = [f"{clock:.4g}" for clock in clocks]
+    return " ".join(words if len(words) <= MOST_SHOWN else [*words[:8], "...", *words[-8:]])
 
 
 def summarise(attachment: Attachment, *, is_compiled: bool) -> Summary:
@@ -77,7 +93,7 @@ def summarise(attachment: Attachment, *, is_compiled: bool) -> Summary:
         num_blocks=attachment.num_blocks,
         schedule=attachment.schedule,
         calls=dict(sorted(attachment.calls.items(), reverse=True)),
-        last_clock=attachment.last_clock,
+        last_run=tuple(attachment.last_run),
         notes=tuple(_notes(attachment, is_compiled)),
     )
 

@@ -32,8 +32,32 @@ def test_a_summary_counts_calls_and_blocks() -> None:
         "     6      1",
         "     4      1",
         "     1      2",
-        "blocks run: 12 of 24 (50.0% saved), last clock time: 5",
+        "blocks run: 12 of 24 (50.0% saved)",
+        "clock times of the last run: 999 999 450 5",
     ]
+    assert summary.last_run == ((999.0, 1), (999.0, 1), (450.0, 4), (5.0, 6))
+
+
+def test_a_run_begins_where_the_time_rises() -> None:
+    case = named("DiT")
+    model = case.make()
+    case.enable(model)
+    for clock in (900.0, 300.0, 800.0, 200.0, 200.0):
+        case.at(model, clock)
+    summary = schedsearch.summary(model)
+    assert [clock for clock, _ in summary.last_run] == [800.0, 200.0, 200.0]
+    assert summary.num_calls == 5
+
+
+def test_the_middle_of_a_long_run_is_left_out() -> None:
+    case = named("DiT")
+    model = case.make()
+    case.enable(model)
+    for clock in range(999, 974, -1):
+        case.at(model, float(clock))
+    shown = str(schedsearch.summary(model))
+    assert shown.endswith("993 992 ... 982 981 980 979 978 977 976 975")
+    assert len(schedsearch.summary(model).last_run) == 25
 
 
 def test_a_summary_suspects_a_model_that_is_fed_sigma() -> None:
