@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_dit import CONFIG
 
 from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.weights.checkpoint import load_backbone_from
@@ -15,17 +16,6 @@ from schedsearch.backbones.weights.claims import check_claims
 from schedsearch.backbones.weights.conversion import convert
 from schedsearch.exceptions import CheckpointError
 from schedsearch.settings import BackboneSettings, DiffusionSettings
-
-CONFIG = {
-    "input_size": 8,
-    "patch_size": 4,
-    "in_channels": 1,
-    "hidden_size": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "num_classes": 3,
-    "learn_sigma": False,
-}
 
 
 def settings_of(path: Path) -> BackboneSettings:
