@@ -12,13 +12,9 @@ from schedsearch.config.backbone_arguments import (
     overridden,
 )
 from schedsearch.config.checkpoint_paths import locate_weights, split_choice
-from schedsearch.config.paths import (
-    PACKAGE_PREFIX,
-    is_import_string,
-    why_not_a_file,
-    why_not_importable,
-)
+from schedsearch.config.paths import PACKAGE_PREFIX, is_import_string, why_not_importable
 from schedsearch.exceptions import CheckpointError
+from schedsearch.files.content import why_not_a_file
 from schedsearch.files.problems import FROM_FOLDER, Findings, Mistake, nearest, nearest_or_list
 from schedsearch.files.validation import validate
 from schedsearch.settings import BackboneSettings

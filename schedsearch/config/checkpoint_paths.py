@@ -13,12 +13,16 @@ from pathlib import Path
 
 from schedsearch.config.paths import PACKAGE_PREFIX
 from schedsearch.exceptions import CheckpointError
+from schedsearch.files.content import why_not_a_file, why_not_a_folder
 
 CHOICES = ("ema", "model", "state_dict")
 """Usual names of sets of weights, the first to prefer: EMA samples better."""
 
 UVIT_FILES = {"ema": "nnet_ema.pth", "model": "nnet.pth"}
 """Weights in a training folder of U-ViT (``N.ckpt``); its code writes the EMA last."""
+
+_ENDINGS = frozenset((".safetensors", ".pt", ".pth", ".bin", ".ckpt"))
+_NAMED = 5
 
 DIFFUSERS_STEM = "diffusion_pytorch_model"
 """Name of the weights in a diffusers folder, beside ``config.json``."""
@@ -61,16 +65,19 @@ def locate_weights(checkpoint: str | Path) -> WeightsLocation:
         CheckpointError: If it does not exist, or the folder is incomplete or of another kind.
     """
     text = str(checkpoint)
+    if not text:
+        raise CheckpointError("The name of the checkpoint is empty.")
     if text.startswith(PACKAGE_PREFIX):
         return WeightsLocation(_shipped(text.removeprefix(PACKAGE_PREFIX)))
     path, choice = split_choice(text)
-    if path.is_file():
+    reason = why_not_a_file(path)
+    if reason is None:
         config = path.parent / "config.json"
         beside = path.name.startswith(DIFFUSERS_STEM) and config.is_file()
         return WeightsLocation(path, choice, config if beside else None)
-    if not path.is_dir():
+    if why_not_a_folder(path) is not None:
         raise CheckpointError(
-            f"The checkpoint {path} does not exist. Give a .safetensors or .pt file, a training "
+            f"The checkpoint cannot be read: {reason}. Give a .safetensors or .pt file, a training "
             "folder of U-ViT, a diffusers folder, or package:NAME for weights that ship."
         )
     if (path / "config.json").is_file():
@@ -123,10 +130,9 @@ def _in_diffusers_folder(folder: Path, choice: str | None) -> WeightsLocation:
         index = folder / f"{DIFFUSERS_STEM}{suffix}.index.json"
         if index.is_file():
             return WeightsLocation(index, choice, folder / "config.json")
-    others = sorted(file.name for file in folder.glob(f"{DIFFUSERS_STEM}.*"))
-    hint = f"name one of its files: {', '.join(others)}" if others else "copy the folder again"
     raise CheckpointError(
-        f"The diffusers folder {folder} has no {DIFFUSERS_STEM}.safetensors; {hint}."
+        f"The diffusers folder {folder} has no {DIFFUSERS_STEM}.safetensors; "
+        f"{_what_to_name(folder) or 'copy the folder again'}."
     )
 
 
@@ -147,5 +153,16 @@ def _why_no_checkpoint(folder: Path) -> str:
         )
     return (
         f"{folder} is a folder, but neither a training folder of U-ViT (nnet_ema.pth) nor a "
-        "diffusers model (config.json). Name the file of weights in it."
+        f"diffusers model (config.json); {_what_to_name(folder) or 'it holds no weights'}."
     )
+
+
+def _what_to_name(folder: Path) -> str:
+    """The files and model folders in a folder that a user may have meant."""
+    found = sorted(
+        entry.name if entry.is_file() else f"{entry.name}/"
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in _ENDINGS or (entry / "config.json").is_file()
+    )
+    more = ", ..." if len(found) > _NAMED else ""
+    return f"name one of its files: {', '.join(found[:_NAMED])}{more}" if found else ""

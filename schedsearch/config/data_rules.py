@@ -7,12 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from schedsearch.config.backbone_rules import known_arguments
-from schedsearch.config.paths import (
-    is_import_string,
-    why_not_a_file,
-    why_not_a_folder,
-    why_not_importable,
-)
+from schedsearch.config.paths import is_import_string, why_not_importable
+from schedsearch.files.content import why_not_a_file, why_not_a_folder
 from schedsearch.files.problems import FROM_FOLDER, Mistake, nearest, shown
 from schedsearch.settings import BackboneSettings, DataSettings, EvaluationSettings
 

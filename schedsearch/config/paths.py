@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tarfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
@@ -86,34 +84,6 @@ def _ships(text: object) -> bool:
 def names_a_file(entry: object) -> bool:
     """Whether a text means a file rather than the name of a preset or recipe."""
     return isinstance(entry, str) and re.search(r"[/\\]|\.(yaml|yml)$|^~", entry) is not None
-
-
-def why_not_a_file(path: Path) -> str | None:
-    """Why a path cannot be read as a file, or None."""
-    if path.is_file():
-        return None
-    if path.is_dir():
-        return f"{path} is a folder, not a file"
-    if path.is_symlink():
-        return f"{path} is a link to nothing"
-    if path.exists():
-        return f"{path} is a device or pipe, not a file"
-    return f"the file {path} does not exist" + (
-        "" if path.parent.is_dir() else ", nor does its folder"
-    )
-
-
-def why_not_a_folder(path: Path) -> str | None:
-    """Why a path cannot be read as a folder, or None."""
-    if path.is_dir():
-        return None
-    if path.is_file():
-        if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):
-            return f"{path} is an archive file; unpack it and name the folder"
-        return f"{path} is a file, not a folder"
-    if path.is_symlink():
-        return f"{path} is a link to nothing"
-    return f"the folder {path} does not exist"
 
 
 def is_import_string(text: str) -> bool:

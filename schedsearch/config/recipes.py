@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from schedsearch.config.paths import Paths, names_a_file, why_not_a_file
+from schedsearch.config.paths import Paths, names_a_file
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.content import why_not_a_file
 from schedsearch.files.problems import FROM_FOLDER, Findings, KeyPath, nearest_or_list, shown
 from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.files.validation import validate

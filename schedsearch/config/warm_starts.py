@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schedsearch.config.paths import names_a_file, why_not_a_file
+from schedsearch.config.paths import names_a_file
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.content import why_not_a_file
 from schedsearch.files.problems import (
     FROM_FOLDER,
     Findings,

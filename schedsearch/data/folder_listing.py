@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schedsearch.config.paths import why_not_a_folder
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.content import why_not_a_folder
 
 EXTENSIONS = frozenset(
     (

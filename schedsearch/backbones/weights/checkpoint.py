@@ -18,6 +18,7 @@ from schedsearch.backbones.dit import DiT
 from schedsearch.backbones.registry import build_backbone
 from schedsearch.backbones.sit import SiT
 from schedsearch.backbones.weights.claims import remember
+from schedsearch.backbones.weights.file_kinds import layout_of_file
 from schedsearch.backbones.weights.sit_files import (
     HINT,
     as_sit,
@@ -162,9 +163,11 @@ def metadata_of(path: Path) -> dict[str, str]:
     Raises:
         CheckpointError: If it is damaged.
     """
-    if path.suffix != ".safetensors" or not path.is_file():
+    if not path.is_file():
         return {}
     try:
+        if layout_of_file(path) != "safetensors":
+            return {}
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
@@ -183,7 +186,7 @@ def check_fingerprint(path: Path) -> None:
     try:
         metadata = metadata_of(path)
     except CheckpointError:
-        return  # another kind of file with the ending of safetensors
+        return  # NOTE: reading says what is wrong with it
     if FINGERPRINT in metadata:
         read_whole(path)
 

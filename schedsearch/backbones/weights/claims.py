@@ -95,11 +95,10 @@ def claims_of_file(path: Path) -> dict[str, Any]:
     names: list[str] = []
     metadata: Mapping[str, str] = {}
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="np") as file:
-                names, metadata = list(file.keys()), file.metadata() or {}
+        with safe_open(path, framework="np") as file:
+            names, metadata = list(file.keys()), file.metadata() or {}
     except (SafetensorError, OSError):
-        pass  # NOTE: loading says what is wrong with it
+        pass  # NOTE: another layout, or damaged, which loading says
     found = {**claims_beside(path), **claims_of_metadata(metadata)}
     return {**found, TIME: "sigma"} if is_repa(dict.fromkeys(names)) else found
 

@@ -103,12 +103,12 @@ def layout_of(target: Path) -> Layout:
     Raises:
         ConfigError: If the suffix is unknown.
     """
-    if target.suffix not in _BY_SUFFIX:
+    if (suffix := target.suffix.lower()) not in _BY_SUFFIX:
         raise ConfigError(
             f"The name {target} does not say which layout is wanted. End it in .safetensors, .pt "
             "or .pth, or give --to."
         )
-    return _BY_SUFFIX[target.suffix]
+    return _BY_SUFFIX[suffix]
 
 
 def convert(
@@ -168,7 +168,7 @@ def convert(
 def _check_target(target: Path, layout: Layout, *, force: bool) -> None:
     if layout != "diffusers":
         check_target(target)
-        meant = _BY_SUFFIX.get(target.suffix, layout)
+        meant = _BY_SUFFIX.get(target.suffix.lower(), layout)
         if target.suffix and meant != layout:
             raise ConfigError(
                 f"Cannot write {target}: {target.suffix} means the layout {meant}, but {layout} "

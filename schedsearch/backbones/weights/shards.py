@@ -12,7 +12,9 @@ from torch import Tensor
 from schedsearch.backbones.weights.weight_sets import name_some
 from schedsearch.exceptions import CheckpointError
 
-_NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?P<suffix>\.\w+)")
+_NUMBERED = re.compile(
+    r"(?P<stem>.+[-_.])(?P<number>\d+)(?P<of>[-_.]of[-_.])(?P<total>\d+)(?P<suffix>\.\w+)"
+)
 _MAX_INDEX_BYTES = 50_000_000
 
 
@@ -26,14 +28,14 @@ def shards_of(path: Path) -> list[Path]:
         CheckpointError: If one of them is missing.
     """
     match = _NUMBERED.fullmatch(path.name)
-    for index in sorted(path.parent.glob("*.index*.json")):
+    for index in sorted(path.parent.glob("*index*.json")):
         if path.name in (files := set(_weight_map(index).values())):
             return _existing([path.parent / name for name in sorted(files)], index)
     if match is None or int(match["total"]) < 2:
         return []
     digits, total = len(match["number"]), int(match["total"])
     names = [
-        f"{match['stem']}-{number:0{digits}}-of-{match['total']}{match['suffix']}"
+        f"{match['stem']}{number:0{digits}}{match['of']}{match['total']}{match['suffix']}"
         for number in range(1, total + 1)
     ]
     return _existing([path.parent / name for name in names], path)

@@ -133,14 +133,14 @@ def _read_file(path: Path) -> tuple[Mapping[str, object], Mapping[str, str]]:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         # NOTE: With mmap, optimizer state beside the weights is never read from disk. torch reads
         # a path by its ending, so an open file is given where the ending is wrong.
-        misnamed = path.suffix == ".safetensors"
+        misnamed = path.suffix.lower() == ".safetensors"
         mmap = zipfile.is_zipfile(path) and not misnamed
         with torch.serialization.safe_globals([*ALLOWED_CLASSES]), path.open("rb") as file:
             source: Any = file if misnamed else path
             content = torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_why_refused(path, error)) from error
-    except MemoryError:
+    except (CheckpointError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle raises anything
         raise CheckpointError(_why_unreadable(path, error)) from error

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import lzma
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from schedsearch.backbones.weights.checkpoint import load_weights
+from schedsearch.backbones.weights.checkpoint import load_weights, save_weights
 from schedsearch.exceptions import CheckpointError
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 27\n"
@@ -27,6 +29,9 @@ def write(path: Path, kind: str) -> None:
     elif kind == "tar":
         with tarfile.open(path, "w") as archive:
             archive.addfile(tarfile.TarInfo("net.pt"))
+    elif kind == "npz":
+        with path.open("wb") as file:
+            np.savez(file, weight=np.ones((1, 2), np.float32))
     elif kind == "npy":
         with path.open("wb") as file:
             np.save(file, np.ones(3))
@@ -38,6 +43,16 @@ def write(path: Path, kind: str) -> None:
                 "text": "Zugriff verweigert: ä\x1b".encode().replace(b"\x1b", b""),
                 "json": json.dumps({"error": "not found"}).encode(),
                 "zeros": bytes(9999),
+                "picture": b"\x89PNG\r\n\x1a\n" + bytes(99),
+                "database": b"SQLite format 3\x00" + bytes(99),
+                "utf-16": "<html>login</html>".encode("utf-16"),
+                "latin page": "<html><title>\xe9".encode("latin-1"),
+                "comment": b"<!-- x -->\n<html>",
+                "marked page": b"\xef\xbb\xbf<!DOCTYPE html>",
+                "xet": b"# xet version 0\n",
+                "lzma": lzma.compress(b"weights", format=lzma.FORMAT_ALONE),
+                "onnx": b"\x08\x07\x12\x07pytorch" + bytes(range(250)),
+                "three": b"\x10\x00\x00",
             }[kind]
         )
 
@@ -52,7 +67,18 @@ def write(path: Path, kind: str) -> None:
         ("json", "a text file"),
         ("gzip", "a gzip file.*Unpack"),
         ("tar", "a tar archive.*Unpack"),
-        ("zip", "a zip archive that torch did not write"),
+        ("zip", "a zip archive without a state dict.*Unpack"),
+        ("npz", "a NumPy archive.*state dict"),
+        ("picture", "a picture"),
+        ("database", "a SQLite database"),
+        ("utf-16", "a web page"),
+        ("latin page", "a web page"),
+        ("comment", "a web page"),
+        ("marked page", "a web page"),
+        ("xet", "a Git LFS pointer"),
+        ("lzma", "an lzma file.*Unpack"),
+        ("onnx", r"neither safetensors nor a file of torch: it begins with b'\\x08"),
+        ("three", "neither safetensors nor a file of torch"),
         ("npy", "a NumPy array"),
         ("zeros", "filled with zero bytes"),
     ],
@@ -62,7 +88,7 @@ def test_what_a_file_really_is(tmp_path: Path, ending: str, kind: str, said: str
     write(path, kind)
     with pytest.raises(CheckpointError, match=said) as caught:
         load_weights(nn.Linear(2, 1), path)
-    assert "cut off" not in str(caught.value)
+    assert "pickle" not in str(caught.value)
     assert "run code" not in str(caught.value)
 
 
@@ -70,10 +96,47 @@ def test_weights_are_read_by_content_not_by_ending(tmp_path: Path) -> None:
     net = nn.Linear(2, 1)
     save_file(net.state_dict(), tmp_path / "a.pt")
     torch.save(net.state_dict(), tmp_path / "b.safetensors")
-    for name in ("a.pt", "b.safetensors"):
+    save_file(net.state_dict(), tmp_path / "c.SAFETENSORS")
+    torch.save(net.state_dict(), tmp_path / "d.SafeTensors")
+    for name in ("a.pt", "b.safetensors", "c.SAFETENSORS", "d.SafeTensors"):
         other = nn.Linear(2, 1)
         load_weights(other, tmp_path / name)
         assert torch.equal(other.weight, net.weight)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.SAFETENSORS", "w.pt", "w"])
+def test_a_fingerprint_is_checked_whatever_the_ending(tmp_path: Path, name: str) -> None:
+    save_weights(nn.Linear(2, 1), tmp_path / "saved.safetensors")
+    content = bytearray((tmp_path / "saved.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged: its values are not those"):
+        load_weights(nn.Linear(2, 1), tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pipe", "is a device or pipe, not a file"),
+        ("/dev/zero", "is a device or pipe, not a file"),
+        ("lost", "is a link to nothing"),
+        ("circle", "is a link to nothing"),
+        ("x" * 300, "File name too long"),
+        ("", "name of the checkpoint is empty"),
+        ("folder", r"name one of its files: ema/, net\.PT, net\.safetensors\."),
+        ("empty", "it holds no weights"),
+    ],
+)
+def test_a_path_that_is_no_file_is_called_what_it_is(tmp_path: Path, name: str, said: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "lost").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "folder" / "ema").mkdir(parents=True)
+    for inner in ("ema/config.json", "net.PT", "net.safetensors", "log.txt"):
+        (tmp_path / "folder" / inner).write_text("{}")
+    with pytest.raises(CheckpointError, match=said):
+        load_weights(nn.Linear(2, 1), tmp_path / name if name else "")
 
 
 def test_a_damaged_pickle_is_not_said_to_run_code(tmp_path: Path) -> None:

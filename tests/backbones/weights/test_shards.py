@@ -42,6 +42,36 @@ def test_all_shards_are_read(net: nn.Linear, tmp_path: Path, name: str, with_ind
     assert torch.equal(other.bias, net.bias)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("net_1_of_2.safetensors", "net_2_of_2.safetensors"),
+        ("net.01-of-02.safetensors", "net.02-of-02.safetensors"),
+        ("a.safetensors", "b.safetensors"),
+    ],
+)
+def test_shards_are_known_by_any_usual_name_or_index(
+    net: nn.Linear, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    (tmp_path / INDEX).unlink()
+    for number, name in enumerate(names, 1):
+        (tmp_path / shard(number)).rename(tmp_path / name)
+    if "of" not in names[0]:
+        weights = {"weight": names[0], "bias": names[1]}
+        (tmp_path / "index.json").write_text(json.dumps({"weight_map": weights}))
+    other = nn.Linear(2, 1)
+    assert "belongs to 2 shards" in (load_weights(other, tmp_path / names[1]) or "")
+    assert torch.equal(other.bias, net.bias)
+
+
+@pytest.mark.usefixtures("net")
+def test_an_empty_shard_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / shard(2)).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=rf"{shard(2)} is empty") as caught:
+        load_weights(nn.Linear(2, 1), tmp_path / shard(1))
+    assert str(caught.value).count("The checkpoint") == 1
+
+
 @pytest.mark.usefixtures("net")
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     (tmp_path / shard(2)).unlink()
