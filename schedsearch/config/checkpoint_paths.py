@@ -77,8 +77,8 @@ def locate_weights(checkpoint: str | Path) -> WeightsLocation:
         return WeightsLocation(path, choice, config if beside else None)
     if why_not_a_folder(path) is not None:
         raise CheckpointError(
-            f"The checkpoint cannot be read: {reason}. Give a .safetensors or .pt file, a training "
-            "folder of U-ViT, a diffusers folder, or package:NAME for weights that ship."
+            f"The checkpoint cannot be read: {reason}. Give a .safetensors or .pt file, a "
+            "training folder of U-ViT, a diffusers folder, or package:NAME for weights that ship."
         )
     if (path / "config.json").is_file():
         return _in_diffusers_folder(path, choice)

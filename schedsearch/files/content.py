@@ -105,7 +105,7 @@ def kind_of(path: Path) -> tuple[str, str] | None:
     if not head.startswith((b"PK", b"\x80")) and (text := _text_of(head)):
         if text.lower().encode().startswith(_WEB):
             return "a web page", "Download the file itself; the site may want a login or a token"
-        return f"a text file that begins with {ascii(text.splitlines()[0][:40])}", _NAME
+        return f"a text file that begins with {text.splitlines()[0][:40]!a}", _NAME
     return None
 
 

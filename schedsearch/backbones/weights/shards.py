@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from schedsearch.backbones.weights.weight_sets import name_some
+from schedsearch.backbones.weights.weight_names import name_some
 from schedsearch.exceptions import CheckpointError
 
 _NUMBERED = re.compile(

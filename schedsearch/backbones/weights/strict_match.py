@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from schedsearch.backbones.shape_arguments import differences
 from schedsearch.backbones.weights.weight_files import Weights
-from schedsearch.backbones.weights.weight_sets import (
+from schedsearch.backbones.weights.weight_names import (
     MAX_NAMED,
     common_prefix,
     is_bookkeeping,

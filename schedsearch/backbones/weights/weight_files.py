@@ -30,7 +30,8 @@ from schedsearch.backbones.weights.diffusers_dit import (
 from schedsearch.backbones.weights.file_kinds import layout_of_file
 from schedsearch.backbones.weights.shards import read_shards, shards_in_index, shards_of
 from schedsearch.backbones.weights.sit_files import TIME, is_repa
-from schedsearch.backbones.weights.weight_sets import choose_set, name_some
+from schedsearch.backbones.weights.weight_names import name_some
+from schedsearch.backbones.weights.weight_sets import choose_set
 from schedsearch.config.checkpoint_paths import WeightsLocation
 from schedsearch.exceptions import CheckpointError
 

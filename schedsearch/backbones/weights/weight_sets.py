@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
 from torch import Tensor
 
+from schedsearch.backbones.weights.weight_names import (
+    common_prefix,
+    is_bookkeeping,
+    is_ema,
+    name_some,
+    without_wrappers,
+)
 from schedsearch.config.checkpoint_paths import CHOICES
 from schedsearch.exceptions import CheckpointError
 
-MAX_NAMED = 5
-"""Largest number of keys that an error names."""
-
-_MAX_NESTING = 4
-
-_EMA_WORDS = frozenset({"avg", "average", "averaged", "shadow", "polyak", "swa"})
-_NO_EMA = ("schema", "cinema", "kinema")
-
-_BOOKKEEPING = frozenset(
-    ["n_averaged", "num_updates", "decay", "initted", "step", "epoch", "iteration", "global_step"]
-)
-"""Counters that averaging and training code stores beside weights."""
+_MAX_NESTING = 6
 
 _OPTIMIZER_STATE = frozenset(
     ["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "step"]
 )
+_NAMELESS = "holds tensors without names"
 _OPTIMIZERS = ("opt", "sched", "scaler", "scheduler")
 
 
@@ -41,6 +37,8 @@ class WeightSet:
     """Names without the wrappers' prefix."""
     prefix: str
     """What stood before all names."""
+    wrappers: tuple[str, ...] = ()
+    """What torch's wrappers had put into some names."""
 
 
 def choose_set(
@@ -64,11 +62,7 @@ def choose_set(
         chosen = _named(sets, empty, path, choice)
         return chosen, (), [f"{path.name}: {choice!r} was loaded"], []
     if not sets:
-        keys = name_some([ascii(key).strip("'") for key in content])
-        raise CheckpointError(
-            f"The checkpoint {path} holds no tensors where its weights should be; "
-            + (f"the keys there are {keys}." if keys else "it is an empty mapping.")
-        )
+        raise CheckpointError(_why_no_set(content, empty, path))
     first, *others = sets
     passed = [f"{path.name}: {name!r} {why} and was passed over" for name, why in empty.items()]
     notes = []
@@ -78,6 +72,8 @@ def choose_set(
         notes.append(f"{path.name} holds {name_some(names)}; {names[0]!r} was loaded ({advice})")
     elif first.name:
         notes.append(f"{path.name}: {first.name!r} was loaded")
+    if first.wrappers:
+        notes.append(f"{', '.join(first.wrappers)} was removed from its keys")
     return first, tuple(s.name for s in others if s.name), notes, passed
 
 
@@ -85,38 +81,19 @@ def find_sets(content: Mapping[str, object]) -> tuple[list[WeightSet], dict[str,
     """Every set of weights in a file, the one to prefer first; and why others give none."""
     found: list[tuple[str, dict[str, Tensor]]] = []
     empty: dict[str, str] = {}
-    _walk(content, "", found, empty)
+    _walk(content, "", found, empty, 0)
     sets = [part for name, tensors in found for part in _split(name, tensors)]
     largest = max((len(s.state) for s in sets), default=0)
 
     def order(item: WeightSet) -> tuple[bool, bool, int]:
         last = item.name.rpartition(".")[2]
         usual = CHOICES.index(last) if last in CHOICES else len(CHOICES)
+        ema = is_ema(item.name)
         # NOTE: A few averaged values beside a network are no EMA of it.
-        return 2 * len(item.state) < largest, not _is_ema(item.name), usual
+        few = 2 * len(item.state) < largest and not (ema and _has_twin(item, sets))
+        return few, not ema, usual
 
     return sorted(sets, key=order), empty
-
-
-def common_prefix(names: Sequence[str]) -> str:
-    """What stands before all names, up to a dot; never a numbered child's parent."""
-    parts = [name.split(".") for name in names]
-    columns = zip(*(part[:-1] for part in parts), strict=False)
-    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
-    while shared and any(part[len(shared)].isdigit() for part in parts):
-        shared = shared[:-1]
-    return "".join(f"{part}." for part in shared)
-
-
-def is_bookkeeping(name: str, value: Tensor) -> bool:
-    """Whether a tensor is a counter of training code, not a weight."""
-    return value.numel() == 1 and (value.ndim == 0 or name.rpartition(".")[2] in _BOOKKEEPING)
-
-
-def name_some(names: Sequence[str]) -> str:
-    """List the first names and the number of the rest."""
-    rest = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _named(sets: list[WeightSet], empty: Mapping[str, str], path: Path, choice: str) -> WeightSet:
@@ -137,33 +114,63 @@ def _named(sets: list[WeightSet], empty: Mapping[str, str], path: Path, choice: 
     )
 
 
+def _why_no_set(content: Mapping[str, object], empty: Mapping[str, str], path: Path) -> str:
+    types = sorted({str(v.dtype)[6:] for v in content.values() if isinstance(v, Tensor)})
+    if types:
+        return (
+            f"The checkpoint {path} has {', '.join(types)} values, as quantised weights have them. "
+            "Save plain float weights."
+        )
+    keys = name_some([ascii(key).strip("'") for key in content])
+    nameless = next((name for name, why in empty.items() if why == _NAMELESS), None)
+    return (
+        f"The checkpoint {path} holds no tensors where its weights should be; "
+        + (f"the keys there are {keys}." if keys else "it is an empty mapping.")
+        + (f" {nameless!r} {_NAMELESS}: save a state dict instead." if nameless else "")
+    )
+
+
 def _walk(
-    content: Mapping[object, object] | Mapping[str, object],
+    content: object,
     name: str,
     found: list[tuple[str, dict[str, Tensor]]],
     empty: dict[str, str],
+    depth: int,
 ) -> None:
-    tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    """Collect the mappings of tensors below ``name``, and the EMAs that give none."""
+    items = list(content.items()) if isinstance(content, Mapping) else _mappings_in(content)
+    tensors = {k: v for k, v in items if isinstance(k, str) and isinstance(v, Tensor)}
     if any(v.is_floating_point() and not is_bookkeeping(k, v) for k, v in tensors.items()) and (
         not set(tensors) <= _OPTIMIZER_STATE
     ):
         found.append((name, tensors))
-    if name.count(".") >= _MAX_NESTING:
+    if depth >= _MAX_NESTING:
         return
-    for key, value in content.items():
-        if not isinstance(key, str) or key.lower().startswith(_OPTIMIZERS):
+    for key, value in items:
+        if not isinstance(key, str) or not isinstance(value, Mapping | list | tuple | None):
             continue
         inner, before = f"{name}.{key}" if name else key, len(found)
-        if isinstance(value, Mapping):
-            _walk(value, inner, found, empty)
-        elif not (value is None or isinstance(value, list | tuple)):
-            continue
-        if len(found) == before and (key in CHOICES or _is_ema(key)):
+        _walk(value, inner, found, empty, depth + 1)
+        if key.lower().startswith(_OPTIMIZERS):  # NOTE: some keep an EMA, none a network
+            found[before:] = [f for f in found[before:] if is_ema(f[0].removeprefix(inner))]
+        elif len(found) == before and (key in CHOICES or is_ema(key)):
             inside = [name for name in empty if name.startswith(f"{inner}.")]
             why = empty.pop(inside[0]) if inside else "is empty"
-            empty[inner] = (
-                "holds tensors without names" if isinstance(value, list) and value else why
-            )
+            empty[inner] = _NAMELESS if _is_nameless(value) else why
+
+
+def _mappings_in(content: object) -> list[tuple[str, object]]:
+    """The mappings in a list, by their number."""
+    if not isinstance(content, list | tuple):
+        return []
+    return [(str(i), v) for i, v in enumerate(content) if isinstance(v, Mapping)]
+
+
+def _is_nameless(value: object) -> bool:
+    """Whether tensors lie in a list, or under keys that are no text."""
+    if isinstance(value, Mapping):
+        return any(isinstance(v, Tensor) and not isinstance(k, str) for k, v in value.items())
+    return bool(value)
 
 
 def _split(name: str, tensors: Mapping[str, Tensor]) -> Iterator[WeightSet]:
@@ -175,7 +182,7 @@ def _split(name: str, tensors: Mapping[str, Tensor]) -> Iterator[WeightSet]:
         head, dot, rest = n.partition(".")
         if dot and not is_bookkeeping(n, value):
             groups.setdefault(head, {})[rest] = value
-    for head in [head for head in groups if _is_ema(head)]:
+    for head in [head for head in groups if is_ema(head)]:
         twin = next((g for h, g in groups.items() if h != head and _alike(groups[head], g)), None)
         if twin is not None:
             dotted = {n.replace(".", ""): n for n in twin}  # NOTE: latent-diffusion drops dots
@@ -183,25 +190,23 @@ def _split(name: str, tensors: Mapping[str, Tensor]) -> Iterator[WeightSet]:
             for h, group in groups.items():
                 yield from _split(f"{name}.{prefix}{h}".strip("."), group)
             return
-    yield WeightSet(name, state, prefix)
+    state, wrappers = without_wrappers(state)
+    yield WeightSet(name, state, prefix, wrappers)
+
+
+def _has_twin(ema: WeightSet, sets: Sequence[WeightSet]) -> bool:
+    """Whether another set, or one attribute in it, has mostly the same names."""
+    for other in sets:
+        parts: dict[str, dict[str, Tensor]] = {}
+        for n, value in other.state.items():
+            parts.setdefault(n.partition(".")[0], {})[n.partition(".")[2]] = value
+        for part in (other.state, *parts.values()):
+            if other is not ema and _alike(ema.state, part) and _alike(part, ema.state):
+                return True
+    return False
 
 
 def _alike(ema: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     """Whether most names of one are names of the other, dots aside."""
     shared = {n.replace(".", "") for n in ema} & {n.replace(".", "") for n in other}
     return 2 * len(shared) > len(ema)
-
-
-def _is_ema(name: str) -> bool:
-    """Whether one of the keys says that these are averaged weights."""
-    for part in name.split("."):
-        low = part.lower()
-        if low.startswith("exp_avg"):
-            continue
-        if low.startswith("ema") or (low.endswith("ema") and not low.endswith(_NO_EMA)):
-            return True
-        words = "".join(f" {c}" if c.isupper() else c for c in part).lower()
-        pieces = words.replace("_", " ").replace("-", " ").split()
-        if not _EMA_WORDS.isdisjoint(pieces) or "ema" in pieces:
-            return True
-    return False
