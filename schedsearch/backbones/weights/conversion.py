@@ -28,7 +28,7 @@ from schedsearch.backbones.weights.checkpoint import (
     save_weights,
     with_variances_of,
 )
-from schedsearch.backbones.weights.claims import CLAIMS_KEY
+from schedsearch.backbones.weights.claim_sources import CLAIMS_KEY
 from schedsearch.backbones.weights.diffusers_dit import (
     SHIFT_KEY,
     check_positions,

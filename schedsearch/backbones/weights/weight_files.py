@@ -20,7 +20,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from schedsearch.backbones.weights.claims import claims_beside, claims_in, claims_of_metadata
+from schedsearch.backbones.weights.claim_sources import (
+    claims_beside,
+    claims_in,
+    claims_of_metadata,
+)
 from schedsearch.backbones.weights.diffusers_dit import (
     SHIFT_KEY,
     is_diffusers_state,

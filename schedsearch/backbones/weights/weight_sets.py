@@ -118,8 +118,8 @@ def _why_no_set(content: Mapping[str, object], empty: Mapping[str, str], path: P
     types = sorted({str(v.dtype)[6:] for v in content.values() if isinstance(v, Tensor)})
     if types:
         return (
-            f"The checkpoint {path} has {', '.join(types)} values, as quantised weights have them. "
-            "Save plain float weights."
+            f"The checkpoint {path} has {', '.join(types)} values, as quantised weights have "
+            "them. Save plain float weights."
         )
     keys = name_some([ascii(key).strip("'") for key in content])
     nameless = next((name for name, why in empty.items() if why == _NAMELESS), None)

@@ -90,7 +90,8 @@ def take_action(args: argparse.Namespace) -> int:
 
 def _check_weights(settings: StudySettings) -> None:
     """Refuse weights that contradict the process, where their file can be read without torch."""
-    from schedsearch.backbones.weights.claims import claims_of_file, compare_claims
+    from schedsearch.backbones.weights.claim_sources import claims_of_file
+    from schedsearch.backbones.weights.claims import compare_claims
     from schedsearch.config.backbone_rules import shipped_family
     from schedsearch.config.checkpoint_paths import locate_weights
 
