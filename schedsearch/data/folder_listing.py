@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mimetypes
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,60 +10,24 @@ from pathlib import Path
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.content import why_not_a_folder
-
-EXTENSIONS = frozenset(
-    (
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".ppm",
-        ".pgm",
-        ".pnm",
-        ".tif",
-        ".tiff",
-        ".jp2",
-    )
-)
-"""Endings of the files that are read, in any case; of animations the first frame."""
+from schedsearch.files.pictures import EXTENSIONS, is_picture, kind_left_out
 
 TOOL_FOLDERS = frozenset(
-    ("@eadir", "__macosx", "__pycache__", "#recycle", "$recycle.bin", "lost+found", "thumbnails")
+    (
+        *("@eadir", "__macosx", "__pycache__", "thumbnails", "lost+found", "node_modules"),
+        *("#recycle", "@recycle", "$recycle.bin", "#snapshot", "system volume information"),
+    )
 )
 """Folders that tools leave behind, in lower case; they and hidden ones are no part of the set."""
 
 LIKELY_SLIPS = frozenset(
-    ("train", "training", "val", "valid", "validation", "test", "images", "data")
-)
-"""Names of folders that hold classes, and are hardly ever one."""
-
-_PICTURES = frozenset(
     (
-        ".avif",
-        ".heic",
-        ".heif",
-        ".jxl",
-        ".exr",
-        ".hdr",
-        ".tga",
-        ".dng",
-        ".cr2",
-        ".nef",
-        ".arw",
-        ".psd",
-        ".jpf",
-        ".j2k",
-        ".mpo",
+        *("train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"),
+        *("images", "imgs", "data", "set", "split", "fold", "part"),
     )
 )
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-_ARCHIVES = frozenset((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"))
+"""Words of folders that hold classes, and are hardly ever one."""
+
 _NAMED = 3
 
 
@@ -78,6 +42,8 @@ class FolderListing:
     """Names of the classes, in the order of their labels."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Pictures and folders that are not read, by ending or kind."""
+    inner: Counter[str] = field(default_factory=Counter)
+    """Pictures in subfolders of classes, by the name of the subfolder."""
 
     def warnings(self) -> tuple[str, ...]:
         """What a user should know about this folder."""
@@ -88,18 +54,27 @@ class FolderListing:
                 f"{sum(self.left_out.values())} entries of the image folder are left out: "
                 f"{kinds}. Convert or move what belongs to the data."
             )
-        if slips := [name for name in self.classes if name.lower() in LIKELY_SLIPS]:
+        if self.inner:
+            names = list(self.inner)
+            found.append(
+                f"{self.inner.total()} images lie in subfolders of class folders "
+                f"({', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}) and are "
+                "read as pictures of the class. Move away what is none."
+            )
+        if slips := [name for name in self.classes if _is_slip(name)]:
             found.append(
                 f"The folders {', '.join(slips)} are taken for classes. If they hold class "
                 "folders themselves, name one of them in data.path."
             )
-        numbers = [name for name in self.classes if name.isascii() and name.isdigit()]
-        moved = [i for i, name in enumerate(sorted(numbers, key=int)) if name != numbers[i]]
-        if moved and len(numbers) == len(self.classes):
-            found.append(
-                f"The class folders are numbers, but are sorted as text: {numbers[moved[0]]!r} "
-                f"has label {moved[0]}. Pad them with zeros if the network counts otherwise."
-            )
+        plain = all(name.isascii() and name.isdigit() for name in self.classes)
+        wanted = sorted(self.classes, key=_natural)
+        for label, (name, other) in enumerate(zip(self.classes, wanted, strict=True)):
+            if name != other or (plain and int(name) != label):
+                found.append(
+                    f"Labels count the class folders, sorted as text: {name!r} has label {label}. "
+                    "Rename the folders, padded with zeros, if the network counts otherwise."
+                )
+                break
         return tuple(found)
 
 
@@ -116,7 +91,8 @@ def list_pictures(path: Path) -> FolderListing:
         raise ConfigError(f"data.path: {reason}.")
     left_out: Counter[str] = Counter()
     entries = _entries(path)
-    folders = [entry for entry in entries if entry.is_dir() and not _is_picture(entry)]
+    folders = [entry for entry in entries if entry.is_dir() and not is_picture(entry)]
+    _refuse_same(folders, path)
     loose = _among([entry for entry in entries if entry not in folders], left_out)
     if not folders:
         if not loose:
@@ -132,9 +108,11 @@ def list_pictures(path: Path) -> FolderListing:
         )
     files: list[Path] = []
     labels: list[int] = []
+    inner: Counter[str] = Counter()
     for label, folder in enumerate(folders):
         mine: Counter[str] = Counter()
         members = sorted(_below(folder, mine))
+        inner.update(m.parent.name for m in members if m.parent != folder)
         if not members:
             raise ConfigError(
                 f"data.path {path}: the class folder {folder.name!r} holds no images"
@@ -143,7 +121,7 @@ def list_pictures(path: Path) -> FolderListing:
         files += members
         labels += [label] * len(members)
         left_out += mine
-    return FolderListing(files, labels, [folder.name for folder in folders], left_out)
+    return FolderListing(files, labels, [folder.name for folder in folders], left_out, inner)
 
 
 def class_warnings(path: Path, num_classes: int | None) -> tuple[str, ...]:
@@ -153,7 +131,7 @@ def class_warnings(path: Path, num_classes: int | None) -> tuple[str, ...]:
         path: The image folder.
         num_classes: Classes of the network; None if it has none or they are unknown.
     """
-    names = [entry.name for entry in _entries(path) if entry.is_dir() and not _is_picture(entry)]
+    names = [entry.name for entry in _entries(path) if entry.is_dir() and not is_picture(entry)]
     found = FolderListing([], None, names).warnings()
     if names and num_classes is not None and len(names) < num_classes:
         return (*found, classes_warning(names, len(names), num_classes))
@@ -184,10 +162,37 @@ def _entries(folder: Path) -> list[Path]:
     ]
 
 
+def _refuse_same(folders: Sequence[Path], root: Path) -> None:
+    """Refuse class folders that are links to each other, or to a folder above them.
+
+    Raises:
+        ConfigError: With the names.
+    """
+    real = {root.resolve(): root, **{p.resolve(): p for p in root.resolve().parents}}
+    for folder in folders:
+        other = real.setdefault(folder.resolve(), folder)
+        if other is not folder:
+            raise ConfigError(
+                f"data.path {root}: the class folders {folder.name!r} and {str(other)!r} are the "
+                "same folder, so its images would count twice. Remove the link."
+            )
+
+
+def _is_slip(name: str) -> bool:
+    words = re.findall(r"[a-z]+", name.lower())
+    return bool(words) and LIKELY_SLIPS.issuperset(words)
+
+
+def _natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
+    """Key that sorts the numbers in names by their value."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts], name
+
+
 def _below(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
     """Pictures in a class folder and its subfolders."""
     entries = _entries(folder)
-    inner = [entry for entry in entries if entry.is_dir() and not _is_picture(entry)]
+    inner = [entry for entry in entries if entry.is_dir() and not is_picture(entry)]
     yield from _among([entry for entry in entries if entry not in inner], left_out)
     for entry in inner:
         if entry.is_symlink():  # NOTE: it may lead round in a circle
@@ -199,33 +204,11 @@ def _below(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
 def _among(entries: Sequence[Path], left_out: Counter[str]) -> list[Path]:
     pictures = []
     for entry in entries:
-        if _is_picture(entry):
+        if is_picture(entry):
             pictures.append(entry)
-        elif (kind := _other_picture(entry)) is not None:
+        elif (kind := kind_left_out(entry)) is not None:
             left_out[kind] += 1
     return pictures
-
-
-def _is_picture(entry: Path) -> bool:
-    return entry.suffix.lower() in EXTENSIONS
-
-
-def _other_picture(entry: Path) -> str | None:
-    """Kind of a picture or archive that is not read, or None for any other file."""
-    ending = entry.suffix.lower()
-    guessed = mimetypes.guess_type(entry.name)[0] or ""
-    if ending in _PICTURES | _ARCHIVES or guessed.startswith("image/"):
-        return ending
-    if guessed.startswith(("text/", "application/")) or not entry.is_file():
-        return None
-    try:
-        with entry.open("rb") as file:
-            head = file.read(12)
-    except OSError:
-        return None
-    if head.startswith(_MAGIC) or head[8:12] == b"WEBP":
-        return f"{ending} (a picture inside)" if ending else "picture without an ending"
-    return None
 
 
 def _counted(left_out: Counter[str]) -> str:

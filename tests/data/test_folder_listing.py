@@ -31,7 +31,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".thumbnails", "deep/.cache", "#recycle"]
+    "name",
+    [
+        *(".ipynb_checkpoints", "@eaDir", "__MACOSX", ".thumbnails", "deep/.cache", "#recycle"),
+        *("System Volume Information", "@Recycle", "#snapshot", "node_modules"),
+    ],
 )
 def test_leavings_of_tools_are_left_out_at_every_level(folder: Path, name: str) -> None:
     picture(folder / "a" / name / "0.png")
@@ -51,17 +55,44 @@ def test_every_ending_of_the_kinds_that_are_read(folder: Path) -> None:
 
 
 def test_pictures_that_are_not_read_are_counted_by_ending(folder: Path) -> None:
-    for name in ("x.heic", "y.avif", "z.svg", "all.zip"):
+    for name in ("x.heic", "y.avif", "z.svg", "all.zip", "c.NPY", "d.parquet", "e.mp4"):
         (folder / "a" / name).write_bytes(b"?")
+    (folder / "a" / "IMG_1").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "lost class").symlink_to("nowhere")
+    os.mkfifo(folder / "b" / "pipe")
     picture(folder / "b" / "ILSVRC_0001")
     picture(folder / "b" / "photo.orig")
     (folder / "b" / "notes.txt").write_text("GIF89a is a format")
     (folder / "c" / "linked").symlink_to(folder / "b")
     (note,) = ImageFolder.open(folder, SHAPE).verify()
-    for kind in (".heic", ".avif", ".svg", ".zip", "picture without an ending", ".orig"):
+    kinds = (".heic", ".avif", ".svg", ".zip", ".npy", ".parquet", ".mp4", ".orig")
+    for kind in (*kinds, "linked folder", "link to nothing", "device or pipe"):
         assert f"1 {kind}" in note
-    assert "1 linked folder" in note
+    assert "2 picture without an ending" in note
     assert "txt" not in note
+
+
+@pytest.mark.parametrize("target", [".", "..", "a"])
+def test_a_class_that_is_a_link_to_another_folder_of_the_set_is_refused(
+    folder: Path, target: str
+) -> None:
+    (folder / "z").symlink_to(target)
+    with pytest.raises(ConfigError, match=r"'z' and .* are the same folder"):
+        list_pictures(folder)
+
+
+def test_pictures_in_subfolders_of_classes_are_counted(folder: Path) -> None:
+    picture(folder / "a" / "masks" / "0.png")
+    picture(folder / "b" / "val" / "deep" / "0.png")
+    (note,) = ImageFolder.open(folder, SHAPE).verify()
+    assert "2 images lie in subfolders of class folders (masks, deep)" in note
+
+
+def test_files_of_arrays_alone_are_named(tmp_path: Path) -> None:
+    for name in ("a.npy", "b.npy", "c.parquet"):
+        (tmp_path / name).write_bytes(b"?")
+    with pytest.raises(ConfigError, match=r"holds no images .*, but 2 \.npy, 1 \.parquet"):
+        list_pictures(tmp_path)
 
 
 def test_an_empty_class_says_what_lies_in_it(folder: Path) -> None:
@@ -105,11 +136,36 @@ def test_names_that_are_hardly_classes(folder: Path) -> None:
     slips, fewer = class_warnings(folder.parent / "above", 4)
     assert "folders train, val are taken for classes" in slips
     assert "2 classes (train, val), but the network 4" in fewer
-    for number in range(11):
-        picture(folder.parent / "numbers" / str(number) / "0.png")
-    (note,) = class_warnings(folder.parent / "numbers", 11)
-    assert "sorted as text: '10' has label 2" in note
     assert class_warnings(folder, 3) == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([str(number) for number in range(11)], "sorted as text: '10' has label 2"),
+        ([f"class_{number}" for number in range(9, 12)], "'class_10' has label 0"),
+        (["1", "2", "3"], "'1' has label 0"),
+        (["0", "1", "3"], "'3' has label 2"),
+        (["Training Set", "test-images"], "folders Training Set, test-images are taken"),
+        (["fold1", "fold2"], "folders fold1, fold2 are taken"),
+    ],
+)
+def test_names_that_may_not_mean_their_label(
+    tmp_path: Path, names: list[str], said: str
+) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    (note,) = class_warnings(tmp_path, len(names))
+    assert said in note
+
+
+def test_names_in_order_are_no_matter(tmp_path: Path) -> None:
+    for name in ("0", "1", "2"):
+        (tmp_path / name).mkdir()
+    assert class_warnings(tmp_path, 3) == ()
+    for name in ("n01440764", "n01443537", "test tube", "train car"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+    assert class_warnings(tmp_path / "other", 4) == ()
 
 
 def test_a_path_of_the_wrong_kind_is_called_that(folder: Path, tmp_path: Path) -> None:
@@ -122,6 +178,11 @@ def test_a_path_of_the_wrong_kind_is_called_that(folder: Path, tmp_path: Path) -
     picture(tmp_path / "one.png")
     with pytest.raises(ConfigError, match="is a file, not a folder"):
         list_pictures(tmp_path / "one.png")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is a device or pipe, not a folder"):
+        list_pictures(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="File name too long"):
+        list_pictures(tmp_path / ("x" * 300))
     (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="a link to nothing"):
         list_pictures(tmp_path / "lost")

@@ -36,7 +36,7 @@ def check(tmp_path: Path, said: object, **diffusion: Any) -> None:
         ({"transport": {"path_type": "GVP"}}, "GVP"),
         ({"model": {"parameterization": "x_start"}}, "parameterization x_start"),
         ({"prediction_type": "v_prediction"}, "v_prediction"),
-        ({"predict_xstart": True}, "x_start"),
+        ({"predict_xstart": True}, "predict_xstart"),
         ({"noise_schedule": "cosine"}, "noise_schedule cosine"),
         ({"beta_schedule": "scaled_linear"}, "scaled_linear"),
         ({"diffusion_steps": 4000}, "diffusion_steps 4000"),
