@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +13,13 @@ from torch import Tensor
 
 from schedsearch.data.npz import checked_labels, read_arrays
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.content import why_not_a_file
+from schedsearch.files.pictures import kind_left_out
 
 LATENTS, MOMENTS, LABELS = "latents", "moments", "labels"
 SUFFIXES = (".safetensors", ".npz")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,25 +67,43 @@ def load_shards(path: Path, in_shape: tuple[int, int, int]) -> list[LatentShard]
 
 
 def _shard_files(path: Path) -> list[Path]:
-    if path.suffix == ".npy" or (path.is_dir() and any(path.glob("*.npy"))):
+    if path.suffix.lower() == ".npy" or (path.is_dir() and any(path.glob("*.npy"))):
         raise ConfigError(
             f"data.path {path}: .npy features, as U-ViT's extract_imagenet_feature.py writes "
             "them, are pickles and are refused, because they could run code. Where you trust "
             f"them, stack them once and save {MOMENTS} and {LABELS} with np.savez or "
             "safetensors."
         )
-    if path.is_file() and path.suffix in SUFFIXES:
+    reason = why_not_a_file(path)
+    if reason is None and _is_shard(path):
         return [path]
-    files = sorted(file for file in path.glob("*") if file.suffix in SUFFIXES)
-    if not files:
+    entries = sorted(entry for entry in path.glob("*") if not entry.name.startswith("."))
+    folders = [entry.name for entry in entries if any(map(_is_shard, entry.glob("**/*")))]
+    if folders:
         raise ConfigError(
-            f"data.path {path} must be a file ({' or '.join(SUFFIXES)}) or a folder of them."
+            f"data.path {path} holds shards in folders ({', '.join(folders[:3])}). Name one of "
+            "them, or move all shards into one folder."
         )
+    files = [entry for entry in entries if _is_shard(entry)]
+    others = Counter(filter(None, map(kind_left_out, (e for e in entries if e not in files))))
+    left_out = ", ".join(f"{n} {kind}" for kind, n in sorted(others.items()))
+    if not files:
+        why = reason if reason and not path.is_dir() else f"{path} holds none of them"
+        raise ConfigError(
+            f"data.path must be a file ({' or '.join(SUFFIXES)}) or a folder of them, but "
+            f"{why}{left_out and f', but {left_out}'}."
+        )
+    if left_out:
+        _log.warning("The latents leave out entries of %s: %s.", path, left_out)
     return files
 
 
+def _is_shard(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
 def _load_shard(file: Path, in_shape: tuple[int, int, int]) -> LatentShard:
-    tensors = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
+    tensors = _read_safetensors(file) if file.suffix.lower() == ".safetensors" else _read_npz(file)
     if (LATENTS in tensors) == (MOMENTS in tensors):
         raise ConfigError(
             f"{file} must hold either {LATENTS} or {MOMENTS}, but has "
@@ -126,7 +150,7 @@ def _check_values(
     if values.ndim == 4 and len(values) and tuple(values.shape[1:]) == wanted:
         return
     hint = ""
-    if values.ndim == 4 and values.shape[1] == channels * (1 if moments else 2):
+    if values.ndim == 4 and tuple(values.shape[1:]) == (channels * (1 if moments else 2), *size):
         hint = f"; with {values.shape[1]} channels they are {other}, so name the key so"
     raise ConfigError(
         f"{file}: the backbone wants {name} of shape (N, {', '.join(map(str, wanted))}), but the "

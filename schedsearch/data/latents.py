@@ -38,7 +38,7 @@ class LatentSource:
         self._shards, self._decoder = shards, decoder
         self._starts = torch.tensor([0, *(len(shard.values) for shard in shards)]).cumsum(0)
         labels = [shard.labels for shard in shards if shard.labels is not None]
-        self._labels = torch.cat(labels) if labels else None
+        self.labels = torch.cat(labels) if labels else None
         channels = shards[0].channels
         if channels != decoder.latent_channels:
             raise ConfigError(
@@ -59,7 +59,7 @@ class LatentSource:
     @property
     def num_classes(self) -> int | None:
         """The largest label plus one, or None without labels."""
-        return None if self._labels is None else int(self._labels.max()) + 1
+        return None if self.labels is None else int(self.labels.max()) + 1
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,7 +77,7 @@ class LatentSource:
         """
         chosen = torch.randint(self.num_images, (size,), generator=generator)
         latents = self._rows(chosen, generator)
-        return latents, None if self._labels is None else self._labels[chosen]
+        return latents, None if self.labels is None else self.labels[chosen]
 
     def uint8_batches(self, batch_size: int) -> Iterator[Tensor]:
         """Yield the decoded image of every latent once, in order: (n, 3, H, W) uint8."""
@@ -99,9 +99,7 @@ class LatentSource:
         """
         # Read a sample.
         ends = {*self._starts[:-1].tolist(), *(self._starts[1:] - 1).tolist()}
-        numbers = torch.tensor(
-            sorted({*spread_over_classes(self._labels, self.num_images), *ends})
-        )
+        numbers = torch.tensor(sorted({*spread_over_classes(self.labels, self.num_images), *ends}))
         # Look for damage.
         broken = numbers[~self._stored(numbers).isfinite().flatten(1).all(1)].tolist()
         if broken:

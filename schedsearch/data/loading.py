@@ -205,7 +205,7 @@ def check_labels_fit(source: ImageSource, backbone: Backbone) -> tuple[str, ...]
     """Check that the backbone has a label for every class of the data.
 
     Returns:
-        A warning where the data has fewer classes than the network.
+        Warnings where the data has fewer classes than the network, or gaps between labels.
 
     Raises:
         ConfigError: If a conditional backbone gets unlabelled data or too many classes.
@@ -215,14 +215,21 @@ def check_labels_fit(source: ImageSource, backbone: Backbone) -> tuple[str, ...]
     if source.num_classes is None:
         raise ConfigError(
             f"The backbone has {backbone.num_classes} classes, but the data has no labels. "
-            "Put the images into one folder per class, or use an unconditional backbone."
+            "Add them (one folder per class, or the key labels of an npz), or use an "
+            "unconditional backbone."
         )
     if source.num_classes > backbone.num_classes:
         raise ConfigError(
             f"The data has {source.num_classes} classes, but the backbone only "
             f"{backbone.num_classes}."
         )
+    found = []
     if source.num_classes < backbone.num_classes:
         names = list(getattr(source, "classes", []))
-        return (classes_warning(names, source.num_classes, backbone.num_classes),)
-    return ()
+        found.append(classes_warning(names, source.num_classes, backbone.num_classes))
+    labels = getattr(source, "labels", None)
+    present = set() if labels is None else set(labels.unique().tolist())
+    if present and (gone := [n for n in range(source.num_classes) if n not in present]):
+        more = f" (nor {len(gone) - 1} more)" if len(gone) > 1 else ""
+        found.append(f"No image has the label {gone[0]}{more}. Check the labels of the data.")
+    return tuple(found)

@@ -35,6 +35,11 @@ class Mirrored:
         return self._source.num_classes
 
     @property
+    def labels(self) -> Tensor | None:
+        """Classes, (N,) int64, where the source holds them in memory."""
+        return getattr(self._source, "labels", None)
+
+    @property
     def classes(self) -> list[str]:
         """Names of the classes, where the source knows them."""
         return list(getattr(self._source, "classes", []))

@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 
 from schedsearch.data.sources import ImagesInMemory
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.content import kind_of, why_not_a_file
 
 _MAGIC = b"\x93NUMPY"
 
 IMAGE_KEYS = ("images", "x", "arr_0")
 LABEL_KEYS = ("labels", "y", "arr_1")
 """``arr_0`` and ``arr_1`` are the keys of ADM's sample and reference batches."""
+
+MAX_LABEL = 2**31
+"""Labels from here on are no classes."""
 
 
 def load_npz(path: Path, in_shape: tuple[int, int, int]) -> ImagesInMemory:
@@ -75,10 +79,10 @@ def checked_labels(labels: NDArray[np.generic], num_images: int, path: Path) -> 
             f"data.path {path}: labels must be {num_images} integers, one per image, but are "
             f"{labels.dtype} {labels.shape}."
         )
-    integers = labels.astype(np.int64)
-    if integers.min() < 0:
-        raise ConfigError(f"data.path {path}: labels start at 0, but one is {integers.min()}.")
-    return integers
+    for label in (int(labels.min()), int(labels.max())):
+        if not 0 <= label < MAX_LABEL:
+            raise ConfigError(f"data.path {path}: labels start at 0, but one is {label}.")
+    return labels.astype(np.int64)
 
 
 def is_single_array(path: Path) -> bool:
@@ -100,19 +104,24 @@ def read_arrays(
     Raises:
         ConfigError: If the file is missing or damaged, has none of the keys, or holds objects.
     """
-    if not path.is_file():
-        raise ConfigError(f"data.path {path} is not a file.")
-    if not zipfile.is_zipfile(path) and not is_single_array(path):
+    if (reason := why_not_a_file(path)) is not None:
+        raise ConfigError(f"data.path: {reason}.")
+    if is_single_array(path):
+        raise ConfigError(f"data.path {path} is a single array; save it with np.savez.")
+    if (found := kind_of(path)) is not None:
+        kind, remedy = found
+        raise ConfigError(f"data.path {path} cannot be read as npz: it is {kind}. {remedy}.")
+    if not zipfile.is_zipfile(path):
         raise ConfigError(
             f"data.path {path} cannot be read as npz: it is no NumPy archive, or was cut off. "
             "Make it with np.savez, or copy it again."
         )
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ConfigError(f"data.path {path} is a single array; save it with np.savez.")
             names = list(archive.files)
             arrays = {key: archive[key] for key in (*one_of, *optional) if key in names}
+    except MemoryError as error:
+        raise ConfigError(f"data.path {path} does not fit into memory: {error}.") from error
     except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise ConfigError(
             f"data.path {path} cannot be read as npz ({error}). It may be cut off, or hold "
@@ -124,4 +133,10 @@ def read_arrays(
             f"data.path {path} needs the key {first} (or {', '.join(others)}), but has "
             f"{', '.join(names) or 'nothing'}."
         )
-    return arrays
+    for keys in (one_of, optional):
+        if len(same := [key for key in keys if key in arrays]) > 1:
+            raise ConfigError(f"data.path {path} must hold either {' or '.join(same)}, not both.")
+    if odd := [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]:
+        raise ConfigError(f"data.path {path}: {odd[0]} is no array. Save it with np.savez.")
+    # NOTE: torch takes native bytes only.
+    return {k: v.astype(v.dtype.newbyteorder("="), copy=False) for k, v in arrays.items()}

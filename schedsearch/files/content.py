@@ -117,7 +117,7 @@ def _kind_of_zip(path: Path) -> tuple[str, str] | None:
         return "a damaged zip archive", "It may be cut off: copy or download it again"
     if any(name.endswith(("data.pkl", ".npy")) for name in names):
         return None
-    return "a zip archive without a state dict", _UNPACK
+    return "a zip archive without tensors or arrays", _UNPACK
 
 
 def _text_of(head: bytes) -> str:

@@ -150,9 +150,7 @@ def test_names_that_are_hardly_classes(folder: Path) -> None:
         (["fold1", "fold2"], "folders fold1, fold2 are taken"),
     ],
 )
-def test_names_that_may_not_mean_their_label(
-    tmp_path: Path, names: list[str], said: str
-) -> None:
+def test_names_that_may_not_mean_their_label(tmp_path: Path, names: list[str], said: str) -> None:
     for name in names:
         (tmp_path / name).mkdir()
     (note,) = class_warnings(tmp_path, len(names))

@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,12 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from schedsearch.data.latents import LatentSource
-from schedsearch.data.loading import load_decoder, load_reference_source, load_source
+from schedsearch.data.loading import (
+    check_labels_fit,
+    load_decoder,
+    load_reference_source,
+    load_source,
+)
 from schedsearch.data.pixels import to_uint8
 from schedsearch.evaluation.real_images.neighbours import load_or_compute_neighbours
 from schedsearch.exceptions import CheckpointError, ConfigError
@@ -167,6 +173,30 @@ def test_pickled_features_of_uvit_are_refused(tmp_path, open_latents, capsys) ->
         with pytest.raises(ConfigError, match=r"pickles and are refused.*save moments"):
             open_latents(path)
     assert "code ran" not in capsys.readouterr().out
+
+
+def test_a_folder_of_shards_leaves_nothing_out_in_silence(tmp_path, open_latents, caplog) -> None:
+    np.savez(tmp_path / "0.npz", latents=GOOD.numpy().astype(">f4"))
+    with (tmp_path / "1.NPZ").open("wb") as file:
+        np.savez(file, latents=GOOD.numpy())
+    save_file({"latents": GOOD}, tmp_path / "2.SAFETENSORS")
+    (tmp_path / "._0.npz").write_bytes(b"left by another system")
+    torch.save({"latents": GOOD}, tmp_path / "3.pt")
+    assert open_latents().num_images == 9
+    assert open_latents(tmp_path / "2.SAFETENSORS").num_images == 3
+    assert "leave out entries" in caplog.text
+    assert "1 .pt" in caplog.text
+    (tmp_path / "val").mkdir()
+    save_file({"latents": GOOD}, tmp_path / "val" / "0.safetensors")
+    with pytest.raises(ConfigError, match=r"holds shards in folders \(val\)"):
+        open_latents()
+
+
+def test_labels_of_latents_with_a_gap(tmp_path, open_latents) -> None:
+    save_file({"latents": GOOD, "labels": torch.tensor([0, 2, 2])}, tmp_path / "a.safetensors")
+    network = SimpleNamespace(num_classes=3)
+    (note,) = check_labels_fit(open_latents(), network)  # type: ignore[arg-type]
+    assert "No image has the label 1." in note
 
 
 def test_damaged_and_missing_files(tmp_path, open_latents) -> None:

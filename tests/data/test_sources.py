@@ -1,4 +1,7 @@
+import zipfile
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,6 +185,11 @@ IMAGES = np.zeros((4, 6, 6, 3), dtype=np.uint8)
         ({"images": IMAGES, "labels": np.arange(4.0)}, "must be 4 integers"),
         ({"images": IMAGES, "labels": np.arange(4) - 1}, "start at 0"),
         ({"images": np.array([{}, {}], dtype=object)}, "cannot be read as npz"),
+        ({"images": IMAGES, "labels": np.full(4, 2**64 - 1, np.uint64)}, f"one is {2**64 - 1}"),
+        ({"images": IMAGES, "labels": np.full(4, 10**12)}, f"start at 0, but one is {10**12}"),
+        ({"images": IMAGES, "labels": np.arange(4) > 1}, "must be 4 integers.*bool"),
+        ({"images": IMAGES, "arr_0": IMAGES}, "either images or arr_0, not both"),
+        ({"x": IMAGES, "labels": np.arange(4), "y": np.arange(4)}, "either labels or y"),
     ],
 )
 def test_npz_errors(tmp_path: Path, arrays: dict[str, object], message: str) -> None:
@@ -202,8 +210,46 @@ def test_damaged_npz(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read as npz"):
         load_source(settings, SHAPE)
     path.unlink()
-    with pytest.raises(ConfigError, match="is not a file"):
+    with pytest.raises(ConfigError, match="does not exist"):
         load_source(settings, SHAPE)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images", "0 1 2")
+        archive.writestr("a.npy", b"\x93NUMPY")
+    with pytest.raises(ConfigError, match="images is no array"):
+        load_source(settings, SHAPE)
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (10000000000000, 6, 6, 3), }"
+    huge = b"\x93NUMPY\x01\x00v\x00" + header.ljust(117).encode() + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", huge)
+    with pytest.raises(ConfigError, match="does not fit into memory"):
+        load_source(settings, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"<!doctype html>", "a web page"),
+        (b"", "empty"),
+        (b"\x1f\x8b" + bytes(9), "a gzip file"),
+    ],
+)
+def test_what_is_no_npz_is_called_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    settings = DataSettings(source="npz", path=str(tmp_path / "a.npz"))
+    with pytest.raises(ConfigError, match=f"cannot be read as npz: it is {said}"):
+        load_source(settings, SHAPE)
+    np.save(tmp_path / "a.npy", IMAGES)
+    with pytest.raises(ConfigError, match="is a single array"):
+        load_source(DataSettings(source="npz", path=str(tmp_path / "a.npy")), SHAPE)
+
+
+def test_labels_without_images_are_said(tmp_path: Path) -> None:
+    settings = write_npz(tmp_path / "a.npz", images=IMAGES, labels=np.array([0, 1, 4, 4]))
+    for flip in (False, True):
+        source = load_source(replace(settings, flip=flip), SHAPE)
+        (note,) = check_labels_fit(source, SimpleNamespace(num_classes=5))  # type: ignore[arg-type]
+        assert "No image has the label 2 (nor 1 more)" in note
 
 
 def test_wrong_shape_or_missing_path() -> None:

@@ -67,7 +67,7 @@ def write(path: Path, kind: str) -> None:
         ("json", "a text file"),
         ("gzip", "a gzip file.*Unpack"),
         ("tar", "a tar archive.*Unpack"),
-        ("zip", "a zip archive without a state dict.*Unpack"),
+        ("zip", "a zip archive without tensors or arrays.*Unpack"),
         ("npz", "a NumPy archive.*state dict"),
         ("picture", "a picture"),
         ("database", "a SQLite database"),
