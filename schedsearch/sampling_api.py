@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -126,7 +126,8 @@ def sample(
         ValueError: If an argument has another type, shape or range; the message names it.
     """
     _check_counts(num=num, seed=seed, batch_size=batch_size)
-    _check_objects(net, schedule)
+    _check_objects(net, schedule, diffusion)
+    _check_scale(cfg_scale)
     if isinstance(schedule, ExitSchedule) and max(schedule.depths) > net.num_exit_blocks:
         raise ValueError(
             f"The schedule runs up to {max(schedule.depths)} blocks, but the network has "
@@ -154,7 +155,7 @@ def sample(
             "solver": {
                 "name": solver,
                 "num_steps": num_steps,
-                "cfg_scale": float(cfg_scale),
+                "cfg_scale": cfg_scale,
                 **solver_options,
             }
         }
@@ -179,8 +180,7 @@ def sample(
     if labels is None:
         labels = balanced_labels(len(noise), net.num_classes)
     else:
-        _check_labels(labels, len(noise), net)
-        labels = labels.long()
+        labels = _whole_labels(labels, len(noise), net)
     with within_memory(f"num {len(noise)} and batch_size {batch_size}"):
         samples = generate(
             net,
@@ -204,6 +204,8 @@ def _check_device(device: torch.device | str) -> None:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ConfigError(f"device must be cpu or cuda, got {shown(device)}.") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device must be cpu or cuda, got {shown(device)}.")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device is {found}, but torch finds {torch.cuda.device_count()} GPUs.")
 
@@ -215,12 +217,20 @@ def _check_counts(**counts: object) -> None:
             raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
 
 
-def _check_objects(net: object, schedule: object) -> None:
+def _check_scale(cfg_scale: object) -> None:
+    plain = isinstance(cfg_scale, Real) and not isinstance(cfg_scale, bool)
+    if not plain or not math.isfinite(cast(float, cfg_scale)):
+        raise ValueError(f"cfg_scale must be a finite number, got {cfg_scale!r}.")
+
+
+def _check_objects(net: object, schedule: object, diffusion: object) -> None:
+    if not isinstance(diffusion, Mapping | None):
+        raise ValueError(f"diffusion must be a section as a dict, got {shown(diffusion)}.")
     if not hasattr(net, "in_shape") or not hasattr(net, "num_exit_blocks"):
         raise ValueError(
             f"net must be a network of schedsearch.load_backbone, got a {type(net).__name__}."
         )
-    if not hasattr(schedule, "begin"):
+    if not hasattr(schedule, "begin") or isinstance(schedule, type):
         raise ValueError(
             f"schedule must be an ExitSchedule or a method of schedsearch.load_method, got "
             f"{shown(schedule)}."
@@ -231,32 +241,43 @@ def _check_noise(noise: object, net: Backbone) -> None:
     import torch
 
     wanted = f"a float tensor (N, {', '.join(map(str, net.in_shape))}) with N >= 1"
-    if not isinstance(noise, torch.Tensor) or not noise.is_floating_point():
-        kind = getattr(noise, "dtype", type(noise).__name__)
-        raise ValueError(f"noise must be {wanted}, got {kind}.")
+    _check_dense(noise, "noise", wanted)
+    if noise.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        raise ValueError(f"noise must be {wanted}, got {noise.dtype}.")
     if tuple(noise.shape[1:]) != tuple(net.in_shape) or not len(noise):
         raise ValueError(f"noise must be {wanted}, got the shape {tuple(noise.shape)}.")
     require_finite(noise, "images of noise")
 
 
-def _check_labels(labels: object, num: int, net: Backbone) -> None:
-    import torch
-
+def _whole_labels(labels: Tensor, num: int, net: Backbone) -> Tensor:
     if net.num_classes is None:
         raise ValueError("labels must be None, because the network is unconditional.")
-    if not isinstance(labels, torch.Tensor) or not _is_integer(labels):
-        kind = getattr(labels, "dtype", type(labels).__name__)
-        raise ValueError(f"labels must be a tensor of integers, (N,), got {kind}.")
+    wanted = "a tensor of integers, (N,)"
+    _check_dense(labels, "labels", wanted)
+    if not _is_integer(labels):
+        raise ValueError(f"labels must be {wanted}, got {labels.dtype}.")
     if labels.shape != (num,):
         raise ValueError(
             f"{num} images need labels of shape ({num},), got {tuple(labels.shape)}. Set num, or "
             "pass one label per image."
         )
+    labels = labels.long()  # NOTE: torch compares no uint16 and uint64
     if not bool(((labels >= 0) & (labels < net.num_classes)).all()):
         raise ValueError(
             f"labels must lie in [0, {net.num_classes - 1}], got {int(labels.min())} to "
             f"{int(labels.max())}."
         )
+    return labels
+
+
+def _check_dense(value: object, name: str, wanted: str) -> None:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        kind = f"{getattr(value, 'dtype', '')} {type(value).__name__}".strip()
+        raise ValueError(f"{name} must be {wanted}, got a {kind}; use torch.as_tensor.")
+    if value.is_meta or value.layout != torch.strided:
+        raise ValueError(f"{name} must be {wanted}, got {value.layout} on {value.device}.")
 
 
 def _is_integer(labels: Tensor) -> bool:

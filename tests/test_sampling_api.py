@@ -1,7 +1,9 @@
 """``schedsearch.load_backbone`` and ``schedsearch.sample``."""
 
 import math
+import os
 
+import numpy as np
 import pytest
 import torch
 from tiny_runs import TINY, write_space
@@ -140,6 +142,11 @@ def test_guidance_needs_a_label_for_no_class(num_classes: int) -> None:
 def test_a_section_with_a_mistake() -> None:
     with pytest.raises(ConfigError, match="familly"):
         schedsearch.load_backbone({"familly": "dit"})
+    with pytest.raises(ConfigError, match="backbone: unknown key"):
+        schedsearch.load_backbone({1: 2})
+    backbone = {**TINY["backbone"], "config": {**TINY["backbone"]["config"], "depth": b"10"}}
+    with pytest.raises(ConfigError, match="plain data with finite numbers: a bytes is none"):
+        schedsearch.load_backbone(backbone)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +158,25 @@ def test_a_section_with_a_mistake() -> None:
         ("num", 0),
         ("num", True),
         ("num", "3"),
+        ("num", np.float32(2)),
+        ("num_steps", 2.0),
+        ("num_steps", "2"),
+        ("cfg_scale", "1.5"),
+        ("cfg_scale", None),
+        ("cfg_scale", True),
+        ("cfg_scale", 1 + 0j),
+        ("cfg_scale", math.nan),
+        ("cfg_scale", torch.tensor(1.5)),
+        ("diffusion", "linear"),
+        ("diffusion", 3),
         ("seed", -1),
         ("seed", None),
         ("labels", torch.tensor([0.5, 1.0])),
         ("labels", torch.tensor([True, False])),
         ("labels", [0, 1]),
+        ("labels", np.array([0, 1])),
+        ("labels", torch.zeros(2, dtype=torch.long, device="meta")),
+        ("labels", torch.tensor([0, 10], dtype=torch.uint16)),
         ("labels", torch.tensor([0, 10])),
         ("labels", torch.tensor([-1, 0])),
         ("noise", torch.full((2, 1, 8, 8), math.nan)),
@@ -163,8 +184,14 @@ def test_a_section_with_a_mistake() -> None:
         ("noise", torch.zeros(2, 1, 4, 4)),
         ("noise", torch.zeros(0, 1, 8, 8)),
         ("noise", [[1.0]]),
+        ("noise", np.zeros((2, 1, 8, 8), np.float32)),
+        ("noise", torch.zeros(2, 1, 8, 8).to_sparse()),
+        ("noise", torch.zeros(2, 1, 8, 8, device="meta")),
+        ("noise", torch.zeros(2, 1, 8, 8).to(torch.float8_e4m3fn)),
+        ("noise", torch.zeros(2, 1, 8, 8, dtype=torch.complex64)),
         ("schedule", (10,) * 10),
         ("schedule", "ASE-DiT-D3"),
+        ("schedule", schedsearch.ExitSchedule),
         ("net", torch.nn.Linear(2, 2)),
     ],
 )
@@ -172,6 +199,33 @@ def test_an_argument_of_another_type_or_range_is_named(net, argument: str, value
     arguments = {"net": net, "schedule": D3, "num": 2, "num_steps": 2, argument: value}
     with pytest.raises((ValueError, ConfigError), match=argument):
         schedsearch.sample(**arguments)
+
+
+def test_numbers_and_labels_of_numpy_and_torch_are_as_good(net) -> None:
+    plain = schedsearch.sample(net, D3, num=2, num_steps=2, seed=2**70, cfg_scale=2.0, eta=0.5)
+    same = schedsearch.sample(
+        net,
+        schedsearch.ExitSchedule(np.array(D3.depths)),
+        num=np.int64(2),
+        num_steps=np.int32(2),
+        seed=2**70,
+        batch_size=np.int8(64),
+        labels=torch.tensor([0, 1], dtype=torch.uint16),
+        cfg_scale=np.float32(2.0),
+        eta=np.float32(0.5),
+    )
+    assert torch.equal(plain, same)
+
+
+@pytest.mark.parametrize("load", [schedsearch.load_schedule, schedsearch.load_method])
+@pytest.mark.parametrize("name", [None, 3, b"s.yaml", ["s.yaml"], "a\0b", "pipe", "x" * 300, "."])
+def test_what_names_no_file_is_refused(tmp_path, monkeypatch, load, name: object) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")  # opening it would block for ever
+    with pytest.raises(ConfigError):
+        load(name)
+    with pytest.raises(ConfigError):
+        schedsearch.load_backbone(name)
 
 
 def test_samples_that_are_not_finite_are_no_result(net) -> None:
@@ -185,7 +239,7 @@ def test_samples_that_are_not_finite_are_no_result(net) -> None:
 
 
 def test_a_device_that_is_not_there() -> None:
-    for device in ("cuda:99", "gpu", 3.5):
+    for device in ("cuda:99", "gpu", 3.5, "meta", "mps", None):
         with pytest.raises(ConfigError, match="device"):
             schedsearch.load_backbone(TINY["backbone"], device=device)
 

@@ -16,6 +16,7 @@ from schedsearch.exceptions import ConfigError, ScheduleError
 from schedsearch.families.family import Family, ProcessKind
 from schedsearch.files.problems import Findings, ended, nearest_or_list
 from schedsearch.files.strict_yaml import parse_document, read_limited
+from schedsearch.schedules.argument import is_file
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.hand_made import FULL, MOVED, preset_for, presets
 from schedsearch.schedules.schedule_file import ScheduleFile, read_schedule_file
@@ -68,7 +69,7 @@ def schedule_for(
 def _from_file(
     path: Path, model: nn.Module, family: Family, num_blocks: int, strict: bool
 ) -> ExitSchedule:
-    if not path.is_file():
+    if not is_file(str(path)):
         known = nearest_or_list(path, [FULL, *presets])
         raise ConfigError(f"There is no schedule file or preset {str(path)!r}; {ended(known)}")
     _refuse_method(path)

@@ -15,6 +15,7 @@ from torch import Tensor
 from schedsearch.data.npz import is_single_array
 from schedsearch.evaluation.sampling import balanced_labels, require_finite, starting_noise
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.content import why_not_a_file
 from schedsearch.memory import require_memory
 
 DEFAULT_NUM = 16
@@ -78,12 +79,16 @@ def starting_arrays(args: argparse.Namespace, net: Any) -> tuple[Tensor, Tensor 
 
 
 def _load_array(path: str, option: str) -> Tensor:
+    if (reason := why_not_a_file(Path(path))) is not None:
+        raise ConfigError(f"{option}: {reason}.")
     try:
         if not zipfile.is_zipfile(path) and not is_single_array(Path(path)):
             raise ConfigError(f"{option} {path} is no NumPy array (.npy), or is empty.")
         array = np.load(path, allow_pickle=False)
         if not isinstance(array, np.ndarray):
-            raise ConfigError(f"{option} {path} holds several arrays. Save one with np.save.")
+            raise ConfigError(
+                f"{option} {path} is an archive, not one array. Save it with np.save."
+            )
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
     except MemoryError as error:
         raise ConfigError(f"{option} {path} does not fit into memory: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,7 @@ from schedsearch.config.rules import check_rules
 from schedsearch.config.solver_rules import trained_by_flow
 from schedsearch.config.warm_starts import WARM_START, check_entries
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.content import as_path, why_not_a_file
 from schedsearch.files.problems import Findings, nearest, nearest_or_list
 from schedsearch.files.strict_yaml import Document, parse_document, read_limited
 from schedsearch.files.validation import validate
@@ -163,14 +165,14 @@ def find_space(path_or_name: str | Path) -> Path:
     Raises:
         ConfigError: If there is neither.
     """
-    path = Path(path_or_name).expanduser()
-    if path.is_file():
+    path = as_path(path_or_name)
+    if (reason := why_not_a_file(path)) is None:
         return path
     shipped = shipped_spaces()
     if (name := str(path_or_name)) in shipped:
         return shipped[name]
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder; give the search space file itself.")
+    if os.path.lexists(path):
+        raise ConfigError(f"{reason}; give the search space file itself.")
     # NOTE: stems decide, since equal endings make any two names similar.
     beside = [f.name for f in path.parent.glob("*.y*ml") if nearest(path.stem, [f.stem])]
     similar = nearest(path.stem, shipped) or nearest(path.name, beside)

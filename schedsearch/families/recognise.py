@@ -5,7 +5,7 @@ from __future__ import annotations
 from schedsearch.exceptions import ConfigError
 from schedsearch.families.family import TIMES, Clock, Family
 from schedsearch.families.table import FAMILIES
-from schedsearch.files.problems import nearest, nearest_or_list
+from schedsearch.files.problems import ended, nearest, nearest_or_list
 
 
 def recognise(model: object) -> Family:
@@ -56,7 +56,7 @@ def choose_clock(family: Family, model: object, time: str | None) -> Clock:
             raise ConfigError(_ambiguous(family, model))
         return family.clock
     if time not in TIMES:
-        raise ConfigError(f"time is {nearest_or_list(time, list(TIMES))}; got {time!r}.")
+        raise ConfigError(f"There is no time {time!r}; {ended(nearest_or_list(time, [*TIMES]))}")
     if not family.may_choose_time:
         raise ConfigError(
             f"A {family.class_name} says itself what time it is fed; leave out time={time!r}."

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 import zipfile
 from pathlib import Path
+
+from schedsearch.exceptions import ConfigError
 
 _HEAD = 512
 """Bytes that are looked at."""
@@ -36,6 +39,17 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
 _LFS = (b"version https://git-lfs", b"version https://hawser", b"# git-media", b"# xet version")
 _WEB = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--", b"http/1.")
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+
+
+def as_path(value: object) -> Path:
+    """The path that an argument names, with the home folder in place of ``~``.
+
+    Raises:
+        ConfigError: If it is neither text nor a path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigError(f"A file is named by text or a path, got a {type(value).__name__}.")
+    return Path(value).expanduser()
 
 
 def why_not_a_file(path: Path) -> str | None:

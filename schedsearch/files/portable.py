@@ -11,6 +11,7 @@ from typing import Any
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.checksums import opened_yaml, sealed_yaml
+from schedsearch.files.content import as_path
 from schedsearch.files.problems import Findings, KeyPath, dotted, shown
 from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.files.yaml_writer import dump_yaml
@@ -68,7 +69,7 @@ def read_portable(
         ConfigError: If it cannot be read.
     """
     findings = Findings(str(path))
-    content = read_limited(Path(path).expanduser())
+    content = read_limited(as_path(path))
     try:
         opened_yaml(content.decode("utf-8", "replace"))
     except ValueError as error:

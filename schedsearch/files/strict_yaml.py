@@ -30,10 +30,13 @@ def read_limited(path: Path) -> bytes:
         ConfigError: If it cannot be read; more than the limit is never read.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # NOTE: a pipe would block
+            raise ConfigError(f"Cannot read {path}: it is a device or pipe, not a file.")
         with path.open("rb") as handle:
             return handle.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"Cannot read {path}: {reason}.") from error
 
 
 _Base: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader

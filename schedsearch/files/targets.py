@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.atomic import temporary_beside
 
 
 def check_target(path: Path, endings: tuple[str, ...] = ()) -> None:
@@ -34,6 +35,9 @@ def check_target(path: Path, endings: tuple[str, ...] = ()) -> None:
             reason = f"its name must end in {' or '.join(endings)}"
             remedy = f"Name for example {path.with_suffix(endings[0])}"
         else:
+            # NOTE: Only an attempt finds long names and folders like /proc.
+            temporary_beside(path).touch(exist_ok=False)
+            temporary_beside(path).unlink()
             return
     except OSError as error:
         reason, remedy = error.strerror or str(error), "Choose another name"

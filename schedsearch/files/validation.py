@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from numbers import Integral, Real
 from typing import Any, cast, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError, model_validator
@@ -72,7 +73,13 @@ def validate(kind: Any, value: Any, path: KeyPath, findings: Findings) -> tuple[
 
 def _plain(value: object) -> object:
     """What a Python caller may pass beside the types of YAML."""
-    return dict(value) if isinstance(value, Mapping) else os.fspath(cast(Any, value))
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Integral | Real):  # such as NumPy's numbers
+        return int(value) if isinstance(value, Integral) else float(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"a {type(value).__name__} is none")
 
 
 @lru_cache(maxsize=64)
@@ -101,7 +108,7 @@ def _report(
             findings.add_all(broken.mistakes, (*path, *at))
         elif first["type"] in _UNKNOWN:
             known = _sibling_keys(kind, at)
-            findings.add((*path, *at), "unknown key", nearest_or_list(at[-1], known))
+            findings.add((*path, *at), "unknown key", nearest_or_list((*path, *at)[-1], known))
         elif first["type"] == "missing" and isinstance(at[-1], int):
             findings.add((*path, *at[:-1]), f"the list is too short: it lacks entry {at[-1]}")
         elif first["type"] == "missing":

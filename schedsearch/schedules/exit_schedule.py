@@ -7,6 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.schedules.clocks import Clock, LogSnr, time_of_same_snr
@@ -46,16 +47,21 @@ class ExitSchedule:
     clock: Clock | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "depths", tuple(self.depths))
-        if not self.depths:
+        for name in ("depths", "edges"):
+            value = getattr(self, name)
+            if not (isinstance(value, Iterable) or (name == "edges" and value is None)):
+                raise ValueError(f"The {name} of an exit schedule are a sequence, got {value!r}.")
+        depths = tuple(self.depths)
+        if not depths:
             raise ValueError("An exit schedule needs at least one interval, but got ().")
-        for interval, depth in enumerate(self.depths):
-            if isinstance(depth, bool) or not isinstance(depth, int) or depth < 0:
+        for interval, depth in enumerate(depths):
+            if isinstance(depth, bool) or not isinstance(depth, Integral) or depth < 0:
                 raise ValueError(
                     f"An exit depth is an integer >= 0, but interval {interval} has {depth!r}."
                 )
+        object.__setattr__(self, "depths", tuple(map(int, depths)))
         if self.edges is not None:
-            if any(isinstance(e, bool) or not isinstance(e, int | float) for e in self.edges):
+            if any(isinstance(e, bool) or not isinstance(e, Real) for e in self.edges):
                 raise ValueError(f"The edges of an exit schedule are numbers, got {self.edges!r}.")
             edges = tuple(float(edge) for edge in self.edges)
             if (reason := why_no_edges(edges, len(self.depths))) is not None:
@@ -92,7 +98,11 @@ class ExitSchedule:
         Raises:
             ValueError: If ``t`` lies outside the clock or is not a number.
         """
-        if not -CLOCK_SLACK <= t <= CLOCK_END + CLOCK_SLACK:
+        try:
+            inside = bool(-CLOCK_SLACK <= t <= CLOCK_END + CLOCK_SLACK)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"A time is one number on the clock, got {t!r}.") from error
+        if not inside:
             raise ValueError(
                 f"An exit schedule is defined for times in [0, {CLOCK_END:g}], but got t={t}. "
                 "Pass the model's timestep (U-ViT: 1000 s), not a solver's step index."
@@ -130,7 +140,7 @@ class ExitSchedule:
         """
         import torch
 
-        clock = t.to(torch.float64)
+        clock = torch.as_tensor(t).to(torch.float64)
         inside = (clock >= -CLOCK_SLACK) & (clock <= CLOCK_END + CLOCK_SLACK)
         if not bool(inside.all()):
             first = float(clock[~inside].flatten()[0])
@@ -139,10 +149,10 @@ class ExitSchedule:
         if self.edges is None:
             interval = torch.floor(clock * len(self.depths) / CLOCK_END).long()
         else:
-            edges = torch.tensor(self.edges, dtype=torch.float64, device=t.device)
+            edges = torch.tensor(self.edges, dtype=torch.float64, device=clock.device)
             interval = torch.bucketize(clock, edges, right=True) - 1
         interval = interval.clamp(0, len(self.depths) - 1)
-        return torch.tensor(self.depths, dtype=torch.long, device=t.device)[interval]
+        return torch.tensor(self.depths, dtype=torch.long, device=clock.device)[interval]
 
     def moved(
         self,

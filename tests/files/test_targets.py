@@ -34,6 +34,19 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         check_target(Path("/dev/null"))
 
 
+@pytest.mark.parametrize("folder", ["/proc", "/sys", "/dev/fd"])
+def test_a_folder_that_takes_no_files(folder: str) -> None:
+    with pytest.raises(ConfigError, match=f"Cannot write {folder}/x.npz"):
+        check_target(Path(folder) / "x.npz")
+
+
+def test_a_name_whose_temporary_one_is_too_long(tmp_path: Path) -> None:
+    for name in ("x" * 246, "\u00fc" * 122):
+        with pytest.raises(ConfigError, match="File name too long"):
+            check_target(tmp_path / f"{name}.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_ending_that_means_another_format(tmp_path: Path) -> None:
     for name in ("x.jpg", "x", "x.npz.zip"):
         with pytest.raises(ConfigError, match=r"must end in \.yaml or \.yml\. Name for example"):

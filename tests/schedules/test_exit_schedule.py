@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -41,6 +42,26 @@ def test_times_outside_the_clock_are_refused(t: float) -> None:
         TEN.depth_at(t)
     with pytest.raises(ValueError, match=r"\[0, 1000\]"):
         TEN.depths_at(torch.tensor([5.0, t], dtype=torch.float64))
+
+
+def test_numbers_of_numpy_are_depths_and_edges() -> None:
+    edges = (0, np.float32(250), np.int64(1000))
+    schedule = ExitSchedule(np.array([4, 2], np.uint8), edges)  # type: ignore[arg-type]
+    assert schedule == ExitSchedule((4, 2), (0.0, 250.0, 1000.0))
+    assert {type(depth) for depth in schedule.depths} == {int}
+    assert schedule.depths_at([5.0, 900.0]).tolist() == [4, 2]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("depths", [3, None, "33", (3.0,), (np.float64(3),), (np.bool_(True),)])
+def test_what_is_no_list_of_depths(depths: object) -> None:
+    with pytest.raises(ValueError, match=r"are a sequence|is an integer >= 0"):
+        ExitSchedule(depths)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("t", ["5", None, 1j, torch.tensor([5.0, 6.0])])
+def test_what_is_no_time(t: object) -> None:
+    with pytest.raises(ValueError, match="A time is one number"):
+        TEN.depth_at(t)  # type: ignore[arg-type]
 
 
 def test_batch_equals_single_times_for_every_integer_time() -> None:
