@@ -14,6 +14,7 @@ from schedsearch.backbones.weights.checkpoint import fingerprint_of
 from schedsearch.backbones.weights.diffusers_dit import official_state
 from schedsearch.exceptions import ConfigError, ScheduleError
 from schedsearch.families.family import Family, ProcessKind
+from schedsearch.files.content import as_path
 from schedsearch.files.problems import Findings, ended, nearest_or_list
 from schedsearch.files.strict_yaml import parse_document, read_limited
 from schedsearch.schedules.argument import is_file
@@ -55,7 +56,7 @@ def schedule_for(
             )
         found = preset_for(schedule, num_blocks)
     elif isinstance(schedule, str | Path):
-        found = _from_file(Path(schedule).expanduser(), model, family, num_blocks, strict)
+        found = _from_file(as_path(schedule), model, family, num_blocks, strict)
     else:
         raise ConfigError(
             f"enable takes an exit schedule, a preset or a schedule file, got "

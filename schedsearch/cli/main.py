@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -119,6 +120,8 @@ def _run(arguments: Sequence[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         return _fail("schedsearch: interrupted", int(ExitCode.INTERRUPTED), debug=False)
+    except OSError as error:  # from the check of a path that an option names
+        return _fail(*_last_line(error, debug=False), debug=False)
     _configure_logging(verbose=args.verbose, quiet=args.quiet, debug=args.debug)
     try:
         code = _command(args.command).take_action(args)
@@ -153,6 +156,9 @@ def _last_line(error: Exception, *, debug: bool) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         text = "too many open files. Raise the limit (`ulimit -n`), or use fewer workers."
         return f"schedsearch: {text}", int(ExitCode.STORAGE)
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        text = "the current folder is gone. Change to another one."
+        return f"schedsearch: {text}", int(ExitCode.CONFIG)
     if isinstance(error, OSError) and error.filename is not None:
         name, reason = str(error.filename), error.strerror or type(error).__name__
         name = name if len(name) <= 200 else f"{name[:100]}..."
@@ -174,9 +180,10 @@ def _find_modules_here() -> None:
     Last on the path, so that no file there can take the place of an installed module. Workers
     inherit the path; Ray hands its workers the driver's current folder by itself.
     """
-    here = str(Path.cwd())
-    if not sys.flags.safe_path and here not in sys.path:
-        sys.path.append(here)
+    with suppress(OSError):  # the current folder is gone
+        here = str(Path.cwd())
+        if not sys.flags.safe_path and here not in sys.path:
+            sys.path.append(here)
 
 
 def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

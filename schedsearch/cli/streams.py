@@ -24,7 +24,7 @@ def safe_streams() -> Iterator[None]:
     _fill_descriptors()
     codecs.register_error(_ERRORS, _plain)
     try:
-        sys.stdout, sys.stderr = _safe(sys.stdout), _safe(sys.stderr)
+        sys.stdout, sys.stderr = _safe(sys.stdout), _safe(sys.stderr, may_be_lost=True)
         yield
     finally:
         sys.stdout, sys.stderr = before
@@ -39,12 +39,12 @@ def _fill_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _safe(stream: Any) -> Any:
+def _safe(stream: Any, *, may_be_lost: bool = False) -> Any:
     if stream is None:
         stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for good
     elif hasattr(stream, "reconfigure"):
         stream.reconfigure(errors=_ERRORS)
-    return PrintableStream(stream)
+    return PrintableStream(stream, may_be_lost=may_be_lost)
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:

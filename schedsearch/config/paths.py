@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schedsearch.files.content import as_path
 from schedsearch.files.problems import KeyPath
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Paths:
         overridden = any(key[: len(prefix)] == prefix for prefix in self.overrides)
         base = Path.cwd() if overridden else self.folder
         # NOTE: abspath, not resolve: a link to "the current weights" stays that link.
-        return Path(os.path.abspath(base / Path(text).expanduser()))  # noqa: PTH100
+        return Path(os.path.abspath(base / as_path(text)))  # noqa: PTH100
 
     def make_absolute(self, data: Any) -> Any:
         """A copy of the sections, as plain data, in which every path is absolute."""

@@ -49,7 +49,8 @@ def as_path(value: object) -> Path:
     """
     if not isinstance(value, str | os.PathLike):
         raise ConfigError(f"A file is named by text or a path, got a {type(value).__name__}.")
-    return Path(value).expanduser()
+    # NOTE: Path.expanduser fails for unknown users.
+    return Path(os.path.expanduser(value))  # noqa: PTH111
 
 
 def why_not_a_file(path: Path) -> str | None:

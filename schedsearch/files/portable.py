@@ -108,7 +108,7 @@ def weights_beside(file: str | Path, weights: str) -> Path:
     Raises:
         ConfigError: If a link leads out of the folder.
     """
-    file = Path(file).expanduser()
+    file = as_path(file)
     path = file.absolute().parent / weights
     # NOTE: A download cache may link both files into one folder of its own.
     folders = (file.parent.resolve(), file.resolve().parent)

@@ -36,10 +36,11 @@ class PrintableStream:
 
     Args:
         raw: The stream that is written to.
+        may_be_lost: Whether text is given up where the disk is full or the reader is gone.
     """
 
-    def __init__(self, raw: Any) -> None:
-        self.raw = raw
+    def __init__(self, raw: Any, *, may_be_lost: bool = False) -> None:
+        self.raw, self.may_be_lost = raw, may_be_lost
 
     def write(self, text: str) -> int:
         """Write text that is safe to show."""
@@ -59,9 +60,10 @@ class PrintableStream:
         try:
             act()
         except OSError as error:
-            if error.errno != errno.EBADF:
+            # NOTE: EBADF: it was never open for writing.
+            if error.errno != errno.EBADF and not self.may_be_lost:
                 raise
-            # NOTE: It was never open for writing; the interpreter flushes it again at exit.
+            # NOTE: The interpreter flushes it again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.raw.fileno())
         except ValueError as error:
             if "closed file" not in str(error):

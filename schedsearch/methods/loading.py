@@ -14,6 +14,7 @@ from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.diffusion.process import NoiseProcess
 from schedsearch.diffusion.solvers import build_solver
 from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.files.content import as_path
 from schedsearch.files.digest import sha256_of
 from schedsearch.files.portable import weights_beside
 from schedsearch.methods.kinds import build_method, fitted_numbers
@@ -164,7 +165,7 @@ def load_method(path: str | Path) -> LoadedMethod:
     Raises:
         ConfigError: If the file or its weights cannot be read.
     """
-    loaded = LoadedMethod(read_method_file(path), Path(path).expanduser().absolute())
+    loaded = LoadedMethod(read_method_file(path), as_path(path).absolute())
     _check_digest(loaded)
     loaded.method  # noqa: B018 - mistakes in the numbers are found here
     loaded.check_adapters()

@@ -17,6 +17,7 @@ from schedsearch.data.vae import CONFIG_FILE, WEIGHTS_FILE, LatentDecoder
 from schedsearch.diffusion.diffusers_scheduler import diffusers_scheduler
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.files.atomic import replacing, replacing_folder, write_text
+from schedsearch.files.content import as_path
 from schedsearch.files.targets import check_new_folder
 from schedsearch.runs.export import export_schedule, has_adapters
 from schedsearch.runs.folder import SCHEDULE_FILE, RunFolder
@@ -48,7 +49,7 @@ def export_pipeline(run: str | Path, trial: int, folder: str | Path) -> None:
         StorageError: If the run is damaged, or the folder cannot be written.
     """
     # Check that a pipeline can hold it.
-    source, target = RunFolder.existing(str(run)), Path(folder).expanduser().resolve()
+    source, target = RunFolder.existing(str(run)), as_path(folder).resolve()
     results = RunResults.load(source)
     entry, settings = results.require_entry(trial), results.settings
     check_new_folder(target)

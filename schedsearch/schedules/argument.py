@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from schedsearch.exceptions import ConfigError
+from schedsearch.files.content import as_path
 from schedsearch.files.problems import ended, nearest, shown
 from schedsearch.schedules.clocks import Clock
 from schedsearch.schedules.edges import Edges
@@ -115,7 +116,7 @@ def resolve_schedule(
             f"presets are {', '.join([FULL, *PRESET_NAMES])}"
         )
         raise ConfigError(f"There is no schedule file or preset {shown(spec)}; {ended(advice)}")
-    path = Path(spec).expanduser()
+    path = as_path(spec)
     return read_schedule_for(path, num_exit_blocks, family, clock).schedule
 
 

@@ -11,6 +11,8 @@ from schedsearch.cli import main as cli_main
 from schedsearch.cli.main import main
 
 RUN = [sys.executable, "-m", "schedsearch"]
+FOLDERS = [str(Path.cwd()), *(name for name in sys.path if Path(name).is_absolute())]
+HERE = {**os.environ, "PYTHONPATH": os.pathsep.join(FOLDERS)}
 
 
 @pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&- <&-", "1</dev/null", "2</dev/null"])
@@ -19,6 +21,46 @@ def test_a_closed_stream_is_no_failure(closing: str) -> None:
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("check nowhere 2>/dev/full", 2),
+        ("check nowhere 2>&1 >/dev/null | true", 2),
+        ("presets 2>/dev/full", 0),
+        ("presets >/dev/full", 5),
+        ("presets >/dev/full 2>&1", 5),
+        ("presets | true", 141),
+    ],
+)
+def test_what_cannot_be_shown_keeps_the_exit_code(command: str, code: int) -> None:
+    shell = f'set -o pipefail; "{sys.executable}" -m schedsearch {command}'
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("check digits_dit", 0),
+        ("run digits_dit", 2),
+        ("sample digits_dit --out x.npz", 2),
+        ("check ~nosuchuser/s.yaml", 2),
+    ],
+)
+def test_a_current_folder_or_home_that_is_gone(tmp_path: Path, command: str, code: int) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    shell = f'rmdir "{gone}"; "{sys.executable}" -m schedsearch {command}'
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=gone, env=HERE, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+    assert ("current folder is gone" in done.stderr) == (code == 2 and "~" not in command)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])

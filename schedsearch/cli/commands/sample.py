@@ -225,11 +225,12 @@ class _Choice:
 def _choose_schedule(args: argparse.Namespace) -> _Choice:
     """The schedule and the weights it brings along; ``--weights`` comes first."""
     from schedsearch.config.paths import PACKAGE_PREFIX
+    from schedsearch.files.content import as_path
     from schedsearch.files.portable import weights_beside
     from schedsearch.schedules.argument import is_file
     from schedsearch.schedules.schedule_file import read_schedule_file
 
-    path, weights = Path(args.schedule).expanduser(), args.weights
+    path, weights = as_path(args.schedule), args.weights
     if weights is not None and not weights.startswith(PACKAGE_PREFIX):
         weights = str(Path(weights).absolute())
     if not is_file(args.schedule):
