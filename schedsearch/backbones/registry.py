@@ -14,6 +14,7 @@ from torch import nn
 from schedsearch.config.backbone_rules import check_network, known_arguments, shipped_family
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import Findings, nearest
+from schedsearch.memory import within_memory
 from schedsearch.settings import BackboneSettings
 
 INIT_SEED = 0
@@ -40,7 +41,8 @@ def build_backbone(settings: BackboneSettings) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(INIT_SEED)
         try:
-            net = build(**config)
+            with within_memory("the sizes of the section backbone"):
+                net = build(**config)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"backbone: {family} cannot be built: {error}") from error
     return _checked(net, family)

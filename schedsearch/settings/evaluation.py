@@ -35,11 +35,11 @@ class EvaluationSettings:
     """Data type of the weights when latency is measured."""
     latency_compile: bool = False
     """Time the network with its blocks compiled by ``torch.compile``, as you will use it."""
-    latency_repeats: Annotated[int, Field(ge=3)] = 7
+    latency_repeats: Annotated[int, Field(ge=3, le=10_000)] = 7
     """Rounds; each times every schedule once, interleaved with the others."""
     latency_batches: Count = 4
     """Batches of different noise that time a dynamic method in a comparison."""
-    confirm_seeds: Annotated[int, Field(ge=0)] = 5
+    confirm_seeds: Annotated[int, Field(ge=0, le=10_000)] = 5
     """Held-out evaluation seeds that compare searched schedules with presets; 0 leaves it out."""
     confirm_samples: Annotated[int, Field(ge=2)] | None = None
     """Images per held-out seed; null takes ``num_samples``."""

@@ -26,7 +26,7 @@ class SolverSettings:
     """The last three, and ``dpm_solver``, run on ``diffusion.process: flow``."""
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 50
     """Calls of the network per image; ``flow_heun`` makes two per step."""
-    cfg_scale: Annotated[float, Field(ge=1)] = 1.0
+    cfg_scale: float = 1.0
     """Classifier-free guidance; 1 is off."""
     cfg_channels: Count | None = None
     """Guide only the first channels (3 of 4 in DiT's code); null guides all."""
@@ -56,6 +56,9 @@ class SolverSettings:
 
     @rules
     def _rules(self) -> Iterator[Mistake]:
+        if self.cfg_scale < 1:
+            remedy = "1 is off; U-ViT's code counts from 0, so its 0.4 is 1.4 here"
+            yield "cfg_scale", f"must be >= 1.0, got {self.cfg_scale:g}", remedy
         if self.cfg_interval is None:
             return
         low, high = self.cfg_interval

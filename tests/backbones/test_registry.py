@@ -74,6 +74,12 @@ def test_name_with_the_arguments_that_it_leaves_open() -> None:
     assert net.num_classes == 5
 
 
+def test_sizes_beyond_all_memory_are_named() -> None:
+    sizes = {"hidden_size": 10**9, "num_heads": 1, "depth": 1}
+    with pytest.raises(ConfigError, match="Out of memory with the sizes of the section backbone"):
+        build_backbone(BackboneSettings(family="dit", config=sizes))
+
+
 @pytest.mark.parametrize(
     ("name", "config", "num_exit_blocks", "in_shape", "num_classes", "null_label"),
     [

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from rival_spaces import problems_of
 
+from schedsearch.config import read_sections
 from schedsearch.config.solver_rules import guidance, solver_options
+from schedsearch.files.problems import InvalidFileError
 from schedsearch.settings import BackboneSettings, DiffusionSettings, SolverSettings
 
 
@@ -19,6 +21,19 @@ def mistakes(
     if backbone is not None:
         found += guidance(backbone, solver)
     return [f"{key}: {reason}; {remedy}" for key, reason, remedy in found]
+
+
+@pytest.mark.parametrize("scale", [0, 0.4, -1])
+def test_guidance_by_the_count_of_u_vit_is_explained(scale: float) -> None:
+    said = rf"solver\.cfg_scale: must be >= 1\.0, got {scale:g}; 1 is off.*its 0\.4 is 1\.4 here"
+    with pytest.raises(InvalidFileError, match=said):
+        read_sections({"solver": {"cfg_scale": scale}})
+
+
+@pytest.mark.parametrize("key", ["latency_repeats", "confirm_seeds"])
+def test_counts_that_no_run_could_finish(key: str) -> None:
+    with pytest.raises(InvalidFileError, match=rf"evaluation\.{key}: must be <= 10000"):
+        read_sections({"evaluation": {key: 10**12}})
 
 
 @pytest.mark.parametrize(
