@@ -183,12 +183,12 @@ def _of_shape(
     return source
 
 
-def check_enough_images(source: ImageSource, settings: DataSettings) -> None:
+def check_enough_images(source: ImageSource, path: str) -> None:
     """Check that there are images enough for a covariance.
 
     Args:
         source: Images that FID compares with, or that train.
-        settings: Section ``data``, for the path in the message.
+        path: The key and value that name them, for the message.
 
     Raises:
         ConfigError: If there is only one that can be read, or none.
@@ -196,7 +196,7 @@ def check_enough_images(source: ImageSource, settings: DataSettings) -> None:
     damaged = len(getattr(source, "damaged", ()))
     if source.num_images - damaged < 2:
         raise ConfigError(
-            f"FID needs at least 2 real images, but data.path {settings.path} gives "
+            f"FID needs at least 2 real images, but {path} gives "
             f"{source.num_images - damaged}. Add images; a good FID needs thousands."
         )
 

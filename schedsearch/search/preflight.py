@@ -14,6 +14,7 @@ import torch
 
 from schedsearch.config import dump_settings
 from schedsearch.data.loading import check_enough_images, check_labels_fit
+from schedsearch.evaluation.features import check_extractor
 from schedsearch.evaluation.latency import cost_times
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.memory import require_memory, within_memory
@@ -126,10 +127,14 @@ def check_before_start(
     _check_memory(settings, math.prod(bench.backbone.in_shape))
     for note in check_labels_fit(bench.source, bench.backbone):
         _log.warning("%s", note)
-    for source in dict.fromkeys((bench.source, bench.reference_source)):
+    reference = settings.data.reference_path
+    sources = {bench.reference_source: f"data.reference_path {reference}"}
+    sources[bench.source] = f"data.path {settings.data.path}"
+    for source, path in reversed(sources.items()):
         for note in source.verify():
             _log.warning("%s", note)
-        check_enough_images(source, settings.data)
+        check_enough_images(source, path)
+    check_extractor(bench.extractor, next(bench.reference_source.uint8_batches(8)))
     if settings.recipe.start == "adapters":
         exits_of_space(bench)  # refuses networks that cannot have adapters
     warm_starts = read_warm_starts(settings, num_exit_blocks, twins=twins)

@@ -193,4 +193,4 @@ def test_one_image_is_too_few(tmp_path: Path) -> None:
     source = load_source(settings, SHAPE)
     source.verify()
     with pytest.raises(ConfigError, match=r"at least 2 real images.*set gives 1\."):
-        check_enough_images(source, settings)
+        check_enough_images(source, f"data.path {settings.path}")

@@ -135,6 +135,50 @@ def test_a_damaged_reference_apart_ends_before_it_is_computed(tmp_path: Path) ->
     assert not any(folder.reference.glob("*"))
 
 
+class NotFinite(Rows):
+    def __call__(self, images: Tensor) -> Tensor:
+        return super().__call__(images) / 0
+
+
+class OtherSize(Rows):
+    dim = 9
+
+
+class Fails(Rows):
+    def __call__(self, images: Tensor) -> Tensor:
+        raise RuntimeError("wrong kernel")
+
+
+class FailsAtOnce(Rows):
+    def __init__(self, features_path: str | None, device: object) -> None:
+        raise RuntimeError("no licence")
+
+
+@pytest.mark.parametrize(
+    ("extractor", "said"),
+    [
+        (NotFinite, r"must give 8 finite numbers .*\(8, 8\), 64 of them not finite"),
+        (OtherSize, r"must give 9 finite numbers per image, but gives the shape \(8, 8\)"),
+        (Fails, "rows fails on images of the shape .*RuntimeError: wrong kernel"),
+        (FailsAtOnce, "Cannot create the feature extractor .*RuntimeError: no licence"),
+    ],
+)
+def test_the_dry_run_tries_the_extractor(tmp_path: Path, extractor: type, said: str) -> None:
+    settings = settings_for(tmp_path, max_damaged=1)
+    features = f"{__name__}:{extractor.__name__}"
+    settings = replace(settings, evaluation=replace(settings.evaluation, features=features))
+    with pytest.raises(ConfigError, match=said):
+        check_before_start(settings, RunFolder(tmp_path / "run"), dry_run=True)
+
+
+def test_one_reference_image_is_named_by_its_own_key(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "new" / "0.png")
+    settings = settings_for(tmp_path, max_damaged=1, reference_path="new")
+    with pytest.raises(ConfigError, match=r"data\.reference_path .*new gives 1\."):
+        check_before_start(settings, RunFolder(tmp_path / "run"), dry_run=True)
+
+
 @pytest.mark.parametrize(
     ("section", "key"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 
 from schedsearch.cli.arguments import add_run
 from schedsearch.cli.signals import stopping_with
@@ -23,6 +22,7 @@ def take_action(args: argparse.Namespace) -> int:
 def _recover(name: str, *, quiet: bool) -> int:
     import sys
 
+    from schedsearch.formatting import for_shell
     from schedsearch.runs.folder import RunFolder
     from schedsearch.search.recover import ASIDE, recover_run
 
@@ -39,5 +39,5 @@ def _recover(name: str, *, quiet: bool) -> int:
     if found.restored:
         trials = ", ".join(map(str, found.restored))
         print(f"lines restored from the folders of trials: {trials}")
-    print(f"Next: schedsearch status {shlex.quote(folder.shown)}; `schedsearch run` goes on.")
+    print(f"Next: schedsearch status {for_shell(folder.shown)}; `schedsearch run` goes on.")
     return 0

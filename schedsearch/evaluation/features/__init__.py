@@ -10,7 +10,8 @@ import importlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from schedsearch.exceptions import ConfigError
+from schedsearch.exceptions import ConfigError, SchedSearchError
+from schedsearch.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -113,6 +114,33 @@ def extract_features(extractor: FeatureExtractor, batches: Iterable[Tensor]) -> 
         return torch.cat([extractor(batch).float().cpu() for batch in batches])
 
 
+def check_extractor(extractor: FeatureExtractor, images: Tensor) -> None:
+    """Try an extractor on some real images.
+
+    Args:
+        extractor: The extractor.
+        images: Pixels, (n, C, H, W) uint8.
+
+    Raises:
+        ConfigError: If it fails, or its features have another shape or are not finite.
+    """
+    try:
+        found = extract_features(extractor, [images])
+    except Exception as error:
+        if is_out_of_memory(error) or isinstance(error, SchedSearchError):
+            raise
+        raise ConfigError(
+            f"evaluation.features: {extractor.name} fails on images of the shape "
+            f"{tuple(images.shape)}: {type(error).__name__}: {error}."
+        ) from error
+    if tuple(found.shape) != (len(images), extractor.dim) or not bool(found.isfinite().all()):
+        raise ConfigError(
+            f"evaluation.features: {extractor.name} must give {extractor.dim} finite numbers per "
+            f"image, but gives the shape {tuple(found.shape)}, "
+            f"{int((~found.isfinite()).sum())} of them not finite. Check its class and weights."
+        )
+
+
 def _build_custom(features: str, path: str | None, device: torch.device) -> FeatureExtractor:
     module_name, _, class_name = features.partition(":")
     if not module_name or not class_name:
@@ -122,10 +150,10 @@ def _build_custom(features: str, path: str | None, device: torch.device) -> Feat
         )
     try:
         made = getattr(importlib.import_module(module_name), class_name)(path, device)
-    except (ImportError, AttributeError, TypeError) as error:
+    except Exception as error:  # code of the user
         raise ConfigError(
             f"Cannot create the feature extractor '{features}' as {class_name}(features_path, "
-            f"device): {error}."
+            f"device): {type(error).__name__}: {error}."
         ) from error
     missing = [name for name in _REQUIRED if not hasattr(made, name)]
     if missing or not isinstance(made, FeatureExtractor):
