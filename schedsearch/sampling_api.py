@@ -237,7 +237,7 @@ def _check_objects(net: object, schedule: object, diffusion: object) -> None:
         )
 
 
-def _check_noise(noise: object, net: Backbone) -> None:
+def _check_noise(noise: Tensor, net: Backbone) -> None:
     import torch
 
     wanted = f"a float tensor (N, {', '.join(map(str, net.in_shape))}) with N >= 1"

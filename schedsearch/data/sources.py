@@ -82,7 +82,7 @@ def spread_over_classes(labels: Tensor | None, num_images: int) -> list[int]:
     if labels is None:
         labels = torch.zeros(num_images, dtype=torch.long)
     order = labels.argsort(stable=True)
-    counts: list[int] = labels.unique(return_counts=True)[1].tolist()
+    counts: list[int] = np.unique(labels.numpy(), return_counts=True)[1].tolist()
     per_class = max(VERIFIED_PER_CLASS, VERIFIED_IN_ALL // len(counts))
     picks: list[int] = []
     for members in torch.split(order, counts):

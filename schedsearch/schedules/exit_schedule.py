@@ -51,7 +51,7 @@ class ExitSchedule:
             value = getattr(self, name)
             if not (isinstance(value, Iterable) or (name == "edges" and value is None)):
                 raise ValueError(f"The {name} of an exit schedule are a sequence, got {value!r}.")
-        depths = tuple(self.depths)
+        depths: tuple[Any, ...] = tuple(self.depths)
         if not depths:
             raise ValueError("An exit schedule needs at least one interval, but got ().")
         for interval, depth in enumerate(depths):
