@@ -153,7 +153,7 @@ def _why_no_checkpoint(folder: Path) -> str:
         )
     return (
         f"{folder} is a folder, but neither a training folder of U-ViT (nnet_ema.pth) nor a "
-        f"diffusers model (config.json); {_what_to_name(folder) or 'it holds no weights'}."
+        f"diffusers model (config.json); {_what_to_name(folder) or 'name the file of weights'}."
     )
 
 

@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from numbers import Integral
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from schedsearch.schedules.edges import Edges, in_words
 from schedsearch.schedules.exit_schedule import ExitSchedule
 
 Monotone = Literal["nonincreasing", "free"]
+
+MOST_INTERVALS = 1000
+"""One per timestep."""
 
 
 class SuggestsInt(Protocol):
@@ -42,8 +46,8 @@ class SearchSpace:
         edges: Edges of the intervals; None for equal ones.
 
     Raises:
-        ValueError: If the range of depths is empty, there is no interval, or the edges are not
-            those of the intervals.
+        ValueError: If an argument has another type, the range of depths is empty, there is no
+            interval, or the edges are not those of the intervals.
     """
 
     min_depth: int
@@ -53,13 +57,23 @@ class SearchSpace:
     edges: Edges | None = None
 
     def __post_init__(self) -> None:
+        for name in ("min_depth", "max_depth", "num_intervals"):
+            value: Any = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise ValueError(f"{name} must be an integer, got {value!r}.")
+            object.__setattr__(self, name, int(value))
+        if self.monotone not in get_args(Monotone):
+            known = " or ".join(get_args(Monotone))
+            raise ValueError(f"monotone must be {known}, got {self.monotone!r}.")
         if not 0 <= self.min_depth <= self.max_depth:
             raise ValueError(
                 "A space needs 0 <= min_depth <= max_depth, but got "
                 f"min_depth={self.min_depth}, max_depth={self.max_depth}."
             )
-        if self.num_intervals < 1:
-            raise ValueError(f"A space needs num_intervals >= 1, got {self.num_intervals}.")
+        if not 1 <= self.num_intervals <= MOST_INTERVALS:
+            raise ValueError(
+                f"num_intervals must be in [1, {MOST_INTERVALS}], got {self.num_intervals}."
+            )
         probe = self.schedule(range(self.num_intervals))  # NOTE: equal edges become None
         object.__setattr__(self, "edges", probe.edges)
 

@@ -153,5 +153,21 @@ def test_what_does_not_belong_is_said_in_words() -> None:
         space.to_params(ExitSchedule((3, 3, 4)))
     with pytest.raises(ValueError, match="min_depth"):
         SearchSpace(4, 3)
-    with pytest.raises(ValueError, match="num_intervals"):
-        SearchSpace(1, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("min_depth", value) for value in (2.0, "2", None, True)),
+        *(("max_depth", value) for value in (10.5, np.float64(10))),
+        *(("num_intervals", value) for value in (0, -1, 2.5, 10**9)),
+        *(("monotone", value) for value in ("up", None, True)),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=name):
+        SearchSpace(**{"min_depth": 2, "max_depth": 10, name: value})  # type: ignore[arg-type]
+
+
+def test_integers_of_numpy_are_as_good() -> None:
+    assert SearchSpace(np.int64(2), np.uint8(10), np.int32(5)) == SearchSpace(2, 10, 5)  # type: ignore[arg-type]

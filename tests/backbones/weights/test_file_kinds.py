@@ -124,7 +124,7 @@ def test_a_fingerprint_is_checked_whatever_the_ending(tmp_path: Path, name: str)
         ("x" * 300, "File name too long"),
         ("", "name of the checkpoint is empty"),
         ("folder", r"name one of its files: ema/, net\.PT, net\.safetensors\."),
-        ("empty", "it holds no weights"),
+        ("empty", "name the file of weights"),
     ],
 )
 def test_a_path_that_is_no_file_is_called_what_it_is(tmp_path: Path, name: str, said: str) -> None:
