@@ -112,7 +112,7 @@ def list_pictures(path: Path) -> FolderListing:
     for label, folder in enumerate(folders):
         mine: Counter[str] = Counter()
         members = sorted(_below(folder, mine))
-        inner.update(m.parent.name for m in members if m.parent != folder)
+        inner.update(m.relative_to(folder).parts[0] for m in members if m.parent != folder)
         if not members:
             raise ConfigError(
                 f"data.path {path}: the class folder {folder.name!r} holds no images"

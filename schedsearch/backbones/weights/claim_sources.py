@@ -88,8 +88,8 @@ def claims_beside(path: Path) -> dict[str, Any]:
     for name in _BESIDE:
         file = path.parent / name
         try:
-            if file.stat().st_size > _MAX_BYTES:
-                continue
+            if not file.is_file() or file.stat().st_size > _MAX_BYTES:
+                continue  # NOTE: a pipe would block
             text = file.read_text(encoding="utf-8-sig")
         except (OSError, ValueError):
             continue

@@ -86,7 +86,7 @@ def read_shards(files: list[Path], read: Callable[[Path], object]) -> dict[str, 
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        if index.stat().st_size > _MAX_INDEX_BYTES:
+        if not index.is_file() or index.stat().st_size > _MAX_INDEX_BYTES:
             return {}
         found = json.loads(index.read_text(encoding="utf-8")).get("weight_map")
     except (OSError, ValueError, AttributeError, RecursionError):

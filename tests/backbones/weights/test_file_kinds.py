@@ -139,6 +139,13 @@ def test_a_path_that_is_no_file_is_called_what_it_is(tmp_path: Path, name: str, 
         load_weights(nn.Linear(2, 1), tmp_path / name if name else "")
 
 
+def test_pipes_beside_weights_are_not_opened(tmp_path: Path) -> None:
+    save_file(nn.Linear(2, 1).state_dict(), tmp_path / "net.safetensors")
+    for name in ("config.json", "hparams.yaml", "model.index.json"):
+        os.mkfifo(tmp_path / name)
+    load_weights(nn.Linear(2, 1), tmp_path / "net.safetensors")
+
+
 def test_a_damaged_pickle_is_not_said_to_run_code(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save(nn.Linear(2, 1).state_dict(), path)
