@@ -78,9 +78,18 @@ def test_an_unpinned_file_is_refused_before_it_is_loaded(weights, monkeypatch):
 
 def test_a_pinned_file_that_is_no_torchscript_is_refused(tmp_path):
     junk = tmp_path / "junk.pt"
-    junk.write_bytes(b"not a zip")
+    junk.write_bytes(b"\x80not a zip")
     with pytest.raises(CheckpointError, match="not the TorchScript Inception"):
         build_extractor("inception", _pinned(junk))
+
+
+@pytest.mark.parametrize("features", ["inception", "lenet"])
+def test_a_file_of_another_kind_is_never_said_to_be_trusted(tmp_path, features):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(CheckpointError, match="is a Git LFS pointer") as caught:
+        build_extractor(features, str(path), "cpu")
+    assert "trust" not in str(caught.value)
 
 
 @pytest.mark.parametrize("path", [None, "missing/inception.pt"])

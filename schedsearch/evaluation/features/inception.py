@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.files.content import kind_of
 
 WEIGHTS_FILE = "inception-2015-12-05.pt"
 """The file name that clean-fid's wrapper opens."""
@@ -75,9 +76,11 @@ class InceptionExtractor:
         """
         path, expected = _resolve(features_path)
         try:
-            data = path.read_bytes()
+            found, data = kind_of(path), path.read_bytes()
         except OSError as error:
             raise ConfigError(f"Cannot read the Inception weights {path}: {error}.") from error
+        if found is not None:
+            raise CheckpointError(f"{path} is {found[0]}, not Inception weights. {found[1]}.")
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 != expected:
             raise CheckpointError(

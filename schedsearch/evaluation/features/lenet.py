@@ -20,6 +20,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.files.content import kind_of
 
 NUM_FEATURES = 84
 NUM_CLASSES = 10
@@ -95,9 +96,11 @@ class LeNetExtractor:
             )
         path = Path(features_path)
         try:
-            data = path.read_bytes()
+            found, data = kind_of(path), path.read_bytes()
         except OSError as error:
             raise ConfigError(f"Cannot read the LeNet weights {path}: {error}.") from error
+        if found is not None:
+            raise CheckpointError(f"{path} is {found[0]}, not LeNet weights. {found[1]}.")
         return cls(_read(data, path), hashlib.sha256(data).hexdigest(), device)
 
     def __call__(self, images: Tensor) -> Tensor:
