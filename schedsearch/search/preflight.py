@@ -134,7 +134,9 @@ def check_before_start(
         for note in source.verify():
             _log.warning("%s", note)
         check_enough_images(source, path)
-    check_extractor(bench.extractor, next(bench.reference_source.uint8_batches(8)))
+    images = next(bench.reference_source.uint8_batches(8))
+    for extractor in filter(None, (bench.extractor, bench.second_extractor)):
+        check_extractor(extractor, images)
     if settings.recipe.start == "adapters":
         exits_of_space(bench)  # refuses networks that cannot have adapters
     warm_starts = read_warm_starts(settings, num_exit_blocks, twins=twins)

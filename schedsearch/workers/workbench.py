@@ -107,8 +107,8 @@ class Workbench:
         return set(schedule.depths) == {self.backbone.num_exit_blocks}
 
     @cached_property
-    def auditor(self) -> Auditor | None:
-        """The second extractor with its reference; loaded at first use, for confirmations only.
+    def second_extractor(self) -> FeatureExtractor | None:
+        """The extractor of the auditor; loaded at first use.
 
         Raises:
             ConfigError: If it cannot be loaded, or is the first extractor under another name.
@@ -122,6 +122,13 @@ class Workbench:
                 f"evaluation.auditor must be another extractor than evaluation.features, but "
                 f"both are {extractor.name} with the same weights. Name an independent one."
             )
+        return extractor
+
+    @cached_property
+    def auditor(self) -> Auditor | None:
+        """The second extractor with its reference, for confirmations only."""
+        if (extractor := self.second_extractor) is None:
+            return None
         return Auditor(
             extractor,
             load_or_compute_reference(self.reference_source, extractor, self.reference_dir),

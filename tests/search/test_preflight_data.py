@@ -136,15 +136,19 @@ def test_a_damaged_reference_apart_ends_before_it_is_computed(tmp_path: Path) ->
 
 
 class NotFinite(Rows):
+    sha256 = "1" * 64
+
     def __call__(self, images: Tensor) -> Tensor:
         return super().__call__(images) / 0
 
 
 class OtherSize(Rows):
-    dim = 9
+    dim, sha256 = 9, "1" * 64
 
 
 class Fails(Rows):
+    sha256 = "1" * 64
+
     def __call__(self, images: Tensor) -> Tensor:
         raise RuntimeError("wrong kernel")
 
@@ -165,10 +169,11 @@ class FailsAtOnce(Rows):
 )
 def test_the_dry_run_tries_the_extractor(tmp_path: Path, extractor: type, said: str) -> None:
     settings = settings_for(tmp_path, max_damaged=1)
-    features = f"{__name__}:{extractor.__name__}"
-    settings = replace(settings, evaluation=replace(settings.evaluation, features=features))
-    with pytest.raises(ConfigError, match=said):
-        check_before_start(settings, RunFolder(tmp_path / "run"), dry_run=True)
+    name = f"{__name__}:{extractor.__name__}"
+    for key in ("features", "auditor"):
+        changed = replace(settings, evaluation=replace(settings.evaluation, **{key: name}))
+        with pytest.raises(ConfigError, match=said):
+            check_before_start(changed, RunFolder(tmp_path / "run"), dry_run=True)
 
 
 def test_one_reference_image_is_named_by_its_own_key(tmp_path: Path) -> None:

@@ -130,12 +130,12 @@ def check_extractor(extractor: FeatureExtractor, images: Tensor) -> None:
         if is_out_of_memory(error) or isinstance(error, SchedSearchError):
             raise
         raise ConfigError(
-            f"evaluation.features: {extractor.name} fails on images of the shape "
+            f"The feature extractor {extractor.name} fails on images of the shape "
             f"{tuple(images.shape)}: {type(error).__name__}: {error}."
         ) from error
     if tuple(found.shape) != (len(images), extractor.dim) or not bool(found.isfinite().all()):
         raise ConfigError(
-            f"evaluation.features: {extractor.name} must give {extractor.dim} finite numbers per "
+            f"The feature extractor {extractor.name} must give {extractor.dim} finite numbers per "
             f"image, but gives the shape {tuple(found.shape)}, "
             f"{int((~found.isfinite()).sum())} of them not finite. Check its class and weights."
         )
