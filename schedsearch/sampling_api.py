@@ -8,7 +8,10 @@ import math
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import torch
+from torch import Tensor
 
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.sit import SiT
@@ -27,19 +30,15 @@ from schedsearch.evaluation.sampling import (
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import shown
 from schedsearch.memory import require_memory, within_memory
-from schedsearch.methods.loading import LoadedMethod, build_solver_for, check_weights
+from schedsearch.methods.loading import LoadedMethod, check_weights
 from schedsearch.methods.method_file import check_solver
+from schedsearch.methods.solver import build_solver_for
+from schedsearch.protocols import Backbone, Method
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
 _DIFFUSION = "_schedsearch_diffusion"
 """Attribute of a loaded network: settings of the process it was trained with."""
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from schedsearch.protocols import Backbone, Method
 
 
 def load_backbone(
@@ -149,17 +148,8 @@ def sample(
         solver = (file and file.solver) or default
     if num_steps is None:
         num_steps = (file and file.num_steps) or 50
-    sections = read_sections(
-        {
-            "solver": {
-                "name": solver,
-                "num_steps": num_steps,
-                "cfg_scale": float(cfg_scale),
-                **solver_options,
-            }
-        }
-    )
-    settings: SolverSettings = sections["solver"]
+    options = {"name": solver, "num_steps": num_steps, "cfg_scale": float(cfg_scale)}
+    settings: SolverSettings = read_sections({"solver": options | solver_options})["solver"]
     check_claims(net, given)
     process, learned = build_process(given), learns_variance(net)
     if isinstance(schedule, LoadedMethod):
@@ -198,8 +188,6 @@ def sample(
 
 
 def _check_device(device: torch.device | str) -> None:
-    import torch
-
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -228,8 +216,6 @@ def _check_objects(net: object, schedule: object) -> None:
 
 
 def _check_noise(noise: object, net: Backbone) -> None:
-    import torch
-
     wanted = f"a float tensor (N, {', '.join(map(str, net.in_shape))}) with N >= 1"
     if not isinstance(noise, torch.Tensor) or not noise.is_floating_point():
         kind = getattr(noise, "dtype", type(noise).__name__)
@@ -240,11 +226,14 @@ def _check_noise(noise: object, net: Backbone) -> None:
 
 
 def _check_labels(labels: object, num: int, net: Backbone) -> None:
-    import torch
-
     if net.num_classes is None:
         raise ValueError("labels must be None, because the network is unconditional.")
-    if not isinstance(labels, torch.Tensor) or not _is_integer(labels):
+    if (
+        not isinstance(labels, Tensor)
+        or labels.is_floating_point()
+        or labels.is_complex()
+        or labels.dtype == torch.bool
+    ):
         kind = getattr(labels, "dtype", type(labels).__name__)
         raise ValueError(f"labels must be a tensor of integers, (N,), got {kind}.")
     if labels.shape != (num,):
@@ -257,9 +246,3 @@ def _check_labels(labels: object, num: int, net: Backbone) -> None:
             f"labels must lie in [0, {net.num_classes - 1}], got {int(labels.min())} to "
             f"{int(labels.max())}."
         )
-
-
-def _is_integer(labels: Tensor) -> bool:
-    import torch
-
-    return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)

@@ -18,15 +18,10 @@ from schedsearch.diffusion.solvers.fitted import FittedSolver
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.methods.kinds import _BUILDERS
-from schedsearch.methods.loading import (
-    LoadedMethod,
-    build_solver_for,
-    check_weights,
-    load_method,
-    solver_for,
-)
+from schedsearch.methods.loading import LoadedMethod, check_weights, load_method
 from schedsearch.methods.method_file import MethodFile, write_method_file
 from schedsearch.methods.networks import build_network
+from schedsearch.methods.solver import build_solver_for, solver_for
 from schedsearch.protocols import Method
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.schedule_file import ScheduledBackbone

@@ -9,13 +9,11 @@ from made_up_plans import FULL, brute_front, tables
 
 from schedsearch.planning import plan_front as module
 from schedsearch.planning.plan_front import (
-    PlanCosts,
-    PlanErrors,
     PlannedSteps,
-    StepChoice,
     best_within,
     plan_front,
 )
+from schedsearch.planning.plan_inputs import PlanCosts, PlanErrors, StepChoice
 
 
 def assert_equal_brute_force(errors, costs):
