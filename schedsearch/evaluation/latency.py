@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from schedsearch.backbones.compiling import compile_blocks
 from schedsearch.backbones.guidance import GuidedDenoiser
 from schedsearch.evaluation.clocks import Clock, build_clock
-from schedsearch.evaluation.latency_protocol import LatencyProtocol, latency_protocol
+from schedsearch.evaluation.latency_protocol import LatencyProtocol, study_protocol
 from schedsearch.evaluation.latency_rounds import (
     LatencyMeasurement,
     Work,
@@ -43,14 +43,11 @@ def measure_schedules(
     schedules: Mapping[str, ExitSchedule],
 ) -> dict[str, LatencyMeasurement]:
     """Measure sampling runs of several schedules with the protocol of a study."""
-    protocol = latency_protocol(
-        net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
-    )
     return measure_interleaved(
         net,
         schedules,
         solver,
-        protocol,
+        study_protocol(net, settings),
         repeats=settings.evaluation.latency_repeats,
         seed=settings.search.seed,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from schedsearch.evaluation.latency_protocol import latency_protocol
+from schedsearch.evaluation.latency_protocol import study_protocol
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.exceptions import StorageError
@@ -51,12 +51,7 @@ def measure_costs(
         "map": PlanStep("reuse", 0, "map"),
         "adapter": PlanStep("exit", middle, "map"),
     }
-    protocol = latency_protocol(
-        bench.backbone,
-        bench.settings.solver,
-        bench.settings.evaluation,
-        bench.settings.resources.cpus_per_trial,
-    )
+    protocol = study_protocol(bench.backbone, bench.settings)
     timed = {
         name: TimedMethod(net=net, method=_repeated(step, num_calls, net.width), solver=solver)
         for name, step in kinds.items()
