@@ -77,7 +77,8 @@ def is_untrained_left(ready: Preflight, folder: RunFolder) -> bool:
     """Whether rows without training, or their latencies, are not measured yet."""
     if not isinstance(ready.bench.backbone, StagedBackbone) or ready.settings.plan is None:
         return False
-    return bool(_untrained_jobs(ready, folder) or _without_latency(ready, folder)[1])
+    protocol = study_protocol(ready.bench.backbone, ready.settings)
+    return bool(_untrained_jobs(ready, folder) or _without_latency(folder, protocol)[1])
 
 
 def _untrained_jobs(ready: Preflight, folder: RunFolder) -> list[RowJob]:
