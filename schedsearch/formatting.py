@@ -26,7 +26,7 @@ def rounded(value: float, *, sign: bool = False, most: int = 3) -> str:
 
 
 def plus_minus(mean: float, half_width: float, *, sign: bool = False) -> str:
-    """A value and half of its interval, with the decimals of the larger of the two."""
+    """A value and half of its interval, with the decimals of the larger."""
     largest = max(abs(mean), abs(half_width))
     if largest >= _HUGE:
         return f"{rounded(mean, sign=sign)} ± {half_width:.2g}"

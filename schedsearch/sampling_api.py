@@ -97,9 +97,9 @@ def sample(
 
     Args:
         net: The network, in eval mode, on the device to use.
-        schedule: An exit schedule, or a method of :func:`load_method`. A method with weights of
-            its own samples with a copy of ``net`` that has them; to build that copy only once,
-            pass what the method's ``network`` returns.
+        schedule: An exit schedule, or a method of :func:`load_method`. A method with
+            its own weights samples with a copy of ``net`` that has them. To build that copy only
+            once, pass what the method's ``network`` returns.
         solver: A value of ``solver.name``, such as ``ddim`` or ``flow_euler``. None takes the one
             that the method was made for, or ``ddim``, with flow matching ``flow_euler``.
         num_steps: Network calls per image. None takes those that the method was made for, or

@@ -219,7 +219,7 @@ def validate_sections(
 
 
 def _default_of(field: dataclasses.Field[Any], valid: Mapping[str, Any]) -> Any:
-    """What a section is where the file leaves it out; a SiT brings its process along."""
+    """The default of a section; for a SiT, ``diffusion`` is flow matching."""
     backbone: BackboneSettings | None = valid.get("backbone")
     if field.name == "diffusion" and backbone is not None:
         family, _ = REGISTRY.get(backbone.name or "", (backbone.family, {}))

@@ -128,7 +128,7 @@ class LatencyBench(contextlib.ExitStack):
         self._net = self.prepare(self._net)
 
     def prepare(self, net: Backbone) -> Backbone:
-        """Return a network in eval mode, in the protocol's data type and compiled if it says so.
+        """Return a network in eval mode, in the data type and compilation of the protocol.
 
         Half precision and compiled blocks use a copy, one for every network.
         """
@@ -225,7 +225,7 @@ def cost_times(solver: Solver) -> tuple[float, ...]:
 
 
 def _middle_time(solver: Solver) -> float:
-    """A time in the middle of the run; with an interval of guidance, one outside of it."""
+    """A time in the middle of the run, outside of an interval of guidance."""
     if solver.cfg_interval is None:
         return solver.times[len(solver.times) // 2]
     low, high = solver.cfg_interval

@@ -23,7 +23,7 @@ ADDS_WEIGHTS = frozenset({"block_cache", "plan"})
 """Kinds whose weights file belongs to the method, not to the network."""
 
 UNCALIBRATED = frozenset({"steps", "tome"})
-"""Kinds whose numbers were fitted to no weights; caches with a fixed period are like them."""
+"""Kinds whose numbers were fitted to no weights. Caches with a fixed period count alike."""
 
 _OURS = "_schedsearch_"
 """Begins the attributes that say what a network was trained with."""
@@ -146,7 +146,7 @@ class LoadedMethod:
             )
         if self.changes_network and not self.made(net):
             raise ConfigError(
-                f"{self.path}: the method needs a network of its own. Build it with the method's "
+                f"{self.path}: the method needs its own network. Build it with the method's "
                 "network(), or use schedsearch.sample."
             )
         return self.method.begin(net, times, guided=guided)

@@ -40,7 +40,7 @@ def build_solver_for(
     *,
     learned_variance: bool = False,
 ) -> Solver:
-    """Build the solver that a method runs with: as set, with fewer steps, or with fitted ones.
+    """Build the solver of a method: as set, with fewer steps, or with fitted steps.
 
     Args:
         file: The method.

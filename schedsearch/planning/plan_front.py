@@ -51,7 +51,7 @@ def plan_front(errors: PlanErrors, costs: PlanCosts) -> list[PlannedSteps]:
 
 
 def best_within(front: Sequence[PlannedSteps], max_ms: float) -> PlannedSteps | None:
-    """Return the plan of lowest error with ``ms <= max_ms``, or None if all cost more.
+    """Return the plan of lowest error with ``ms <= max_ms``, or None.
 
     Like the front, it takes costs that differ by a relative 1e-9 as equal.
 

@@ -1,4 +1,4 @@
-"""What the search of plans is given: choices per solver step, their errors and their costs."""
+"""What the search of plans is given: choices per step, their errors and costs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PlanErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanCosts:
-    """Milliseconds of all choices; what a reuse costs may depend on its fit, so on the cell."""
+    """Milliseconds of all choices. The cost of a reuse may depend on its fit."""
 
     num_blocks: int
     full_ms: float  # one full call

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 ExitLayers = Literal["decoder", "all"]
-"""Where a U-ViT may exit: ``decoder`` as in ASE, or after any block as in DeeDiff. In a DiT both
-are the same."""
+"""Where a U-ViT may exit: in the decoder (ASE), or after any block (DeeDiff). In a DiT both are
+the same."""
 
 
 @runtime_checkable
@@ -55,7 +55,7 @@ class StagedBackbone(Backbone, Protocol):
 
     patch_size: int
     num_extras: int
-    """Tokens in front of the patches: label and time of a U-ViT, none in a DiT."""
+    """Tokens before the patches: label and time in a U-ViT, none in a DiT."""
 
     @property
     def num_blocks(self) -> int:

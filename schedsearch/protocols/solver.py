@@ -53,7 +53,7 @@ class Solver(Protocol):
         ...
 
     calls_per_step: int
-    """Calls of a step: 2 for Heun's method, whose second call is at its end; else 1."""
+    """Calls of a step: 2 for Heun's method, else 1."""
 
     @property
     def wants(self) -> Wants:

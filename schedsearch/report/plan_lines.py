@@ -1,4 +1,4 @@
-"""Plans in words and as a strip: how far each is from full depth, and what fine-tunes add."""
+"""Plans in words and as a strip, beside full depth and fine-tunes."""
 
 from __future__ import annotations
 

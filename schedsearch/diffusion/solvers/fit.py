@@ -113,7 +113,7 @@ def _fit(
 
 
 def meeting_calls(num_full: int, num_steps: int) -> tuple[int, ...]:
-    """Indices of the full run's calls where the few steps call too, evenly spaced from the first.
+    """Indices of the full run's calls that the few steps keep, evenly spaced.
 
     Raises:
         ValueError: If there are not so many.
@@ -124,7 +124,7 @@ def meeting_calls(num_full: int, num_steps: int) -> tuple[int, ...]:
 
 
 def _meeting_calls(solver: Solver, num_steps: int) -> tuple[int, ...]:
-    """The same for calls that start a step of the solver; those of Heun are every second one."""
+    """The same for calls that start a step; with Heun every second one."""
     stride = solver.calls_per_step
     found = meeting_calls(len(solver.times) // stride, num_steps)
     return tuple(stride * call for call in found)

@@ -23,8 +23,8 @@ MAX_VALUES = 2**26
 """Pixel values of training images to compare with: all of MNIST, or 21,845 of CIFAR-10."""
 
 MAX_IMAGE_VALUES = 64 * 64 * 3
-"""Pixel values of the largest images that are compared. In larger ones a small shift outweighs
-the content."""
+"""Pixel values of the largest images to compare. In larger ones a small shift outweighs the
+content."""
 
 MAX_RADIUS_IMAGES = 4000
 """Training images that the radius of near copies is a percentile of."""
@@ -111,7 +111,7 @@ def load_or_compute_neighbours(
 
 
 def radius_of(images: Tensor, *, mirrored: bool = False) -> float:
-    """Distance within which 5 % of the images, (M, C, H, W) uint8, have their nearest other."""
+    """Distance within which 5 % of the images, (M, C, H, W) uint8, have a neighbour."""
     generator = torch.Generator().manual_seed(_SEED)
     rows = torch.randperm(len(images), generator=generator)[:MAX_RADIUS_IMAGES]
     distances = nearest_distances(images[rows], images, mirrored=mirrored, own_rows=rows)

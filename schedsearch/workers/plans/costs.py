@@ -1,4 +1,4 @@
-"""Measures what the steps of plans cost, by timing plans that repeat one kind of step."""
+"""Measures the costs of steps, by timing plans that repeat one kind."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _fitted(
 
 
 def _repeated(step: PlanStep, num_calls: int, width: int) -> Plan:
-    """A plan of one full step and then one kind of step; fitted numbers change nothing."""
+    """A plan of one full step and then one kind of step, with arbitrary numbers."""
     steps = (FULL_STEP, *[step] * (num_calls - 1))
     rows = {"plain": 0, "diagonal": 3, "map": 2 * width + 1}[step.fit]
     if step.kind == "exit":

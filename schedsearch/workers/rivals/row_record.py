@@ -118,7 +118,7 @@ def measured_record(
 def _qualities(
     row: OpenRow, method: Method, solver: Solver, target: Path
 ) -> tuple[tuple[SeedQuality, ...], list[NetworkCall]]:
-    """Quality at every seed, and all runs of the method; images of the first become a picture."""
+    """Quality at every seed, and all runs of the method; the first is drawn."""
     bench, settings = row.bench, row.bench.settings.evaluation
     found: list[SeedQuality] = []
     runs: list[NetworkCall] = []

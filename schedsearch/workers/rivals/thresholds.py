@@ -1,4 +1,4 @@
-"""The threshold of a row: as it stands, or the one that meets a share of measured time."""
+"""The threshold of a row: as given, or the one that meets a share of time."""
 
 from __future__ import annotations
 
