@@ -61,7 +61,7 @@ class ForkedDriver(ForkedCall):
 
 
 class ThreeNodes(ForkedDriver):
-    """A Ray cluster on this machine: a head without CPUs, and two nodes of one CPU."""
+    """A Ray cluster on this machine: nodes of one CPU, all but the head with a T4 in name."""
 
     def __init__(self, folder: Path) -> None:
         self._state = folder / "cluster.json"
@@ -72,7 +72,8 @@ class ThreeNodes(ForkedDriver):
         from ray.cluster_utils import Cluster
 
         cluster = Cluster()
-        nodes = [cluster.add_node(num_cpus=num_cpus) for num_cpus in (0, 1, 1)]
+        t4 = {"accelerator_type:T4": 1}
+        nodes = [cluster.add_node(num_cpus=1, resources=kind) for kind in ({}, t4, t4)]
         state = {
             "address": cluster.address,
             "gcs": nodes[0].all_processes["gcs_server"][0].process.pid,

@@ -14,7 +14,7 @@ from ray._private import services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.search.runners.ray_watch import has_room, reason_of, shown
+from schedsearch.search.runners.ray_watch import ACCELERATOR, has_room, reason_of, shown
 
 _CONNECT_SECONDS = 10.0
 _LOOK_SECONDS = 60.0
@@ -77,10 +77,11 @@ def check_room(needed: dict[str, float]) -> None:
     """
     (found,) = (node["Resources"] for node in ray.nodes() if node["Alive"])
     if not has_room(found, needed):
-        ordinary = {name: found.get(name, 0.0) for name in ("CPU", "GPU")}
+        names = ("CPU", "GPU", *(name for name in found if name.startswith(ACCELERATOR)))
+        ordinary = {name: found.get(name, 0.0) for name in names}
         raise ConfigError(
             f"A job needs {shown(needed)}, but Ray finds {shown(ordinary)} on this machine. Lower "
-            "resources.cpus_per_trial or resources.gpus_per_trial."
+            "resources.cpus_per_trial or gpus_per_trial, or change resources.accelerator."
         )
 
 

@@ -30,6 +30,9 @@ ROOM_SECONDS = 40.0
 SCALING_SECONDS = 600.0
 """How long it waits for the first node; some clusters start nodes on demand."""
 
+ACCELERATOR = "accelerator_type:"
+"""Ray gives a node with a GPU one unit of a resource of this name and the GPU's kind."""
+
 _DAEMONS = ("gcs_server", "raylet")
 _ALIVE = 0
 
@@ -149,8 +152,13 @@ def has_room(resources: Mapping[str, float], needed: Mapping[str, float]) -> boo
 
 
 def shown(resources: Mapping[str, float]) -> str:
-    """Resources in words, for example ``1 CPU, 0.5 GPU``."""
-    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
+    """Resources in words, for example ``1 CPU, 0.5 GPU, accelerator T4``."""
+    words = (
+        f"accelerator {kind}" if kind else f"{amount:g} {name}"
+        for name, amount in resources.items()
+        for kind in [name.partition(ACCELERATOR)[2]]
+    )
+    return ", ".join(words)
 
 
 def reason_of(error: Any) -> str:
