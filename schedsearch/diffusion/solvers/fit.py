@@ -116,7 +116,7 @@ def meeting_calls(num_full: int, num_steps: int) -> tuple[int, ...]:
     """Indices of the full run's calls that the few steps keep, evenly spaced.
 
     Raises:
-        ValueError: If there are not so many.
+        ValueError: If the full run has fewer calls.
     """
     if not 1 <= num_steps <= num_full:
         raise ValueError(f"Fitted steps are 1 to {num_full} of the full run's, got {num_steps}.")

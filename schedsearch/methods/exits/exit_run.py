@@ -1,4 +1,4 @@
-"""Sampling runs in which every sample exits by itself, or the batch by its mean."""
+"""Sampling runs in which each sample exits alone, or the batch by its mean."""
 
 from __future__ import annotations
 
