@@ -24,8 +24,9 @@ def plan_lines(results: MethodResults) -> list[str]:
     if lines:
         lines += choices(results)
         lines.append(
-            "Steps: F runs all blocks. R, G and M run that number of blocks, then reuse the last full "
-            "step's residual: plain, fitted per channel, or by a map. X and A exit, A with a map."
+            "Steps: F runs all blocks. R, G and M run that number of blocks, then reuse the last "
+            "full step's residual: plain, fitted per channel, or by a map. X and A exit, A with a "
+            "map."
         )
     return lines
 
