@@ -10,7 +10,7 @@ import shlex
 _HUGE = 1e5
 
 
-def decimals(value: float, most: int = 3) -> int:
+def decimals(value: float, most: int) -> int:
     """Decimals that leave about four digits, at most ``most``: 0.512, 12.34, 274.1, 3079."""
     for power in range(1, most + 1):
         if abs(value) < 10**power:
