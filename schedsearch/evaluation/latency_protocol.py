@@ -71,7 +71,7 @@ def latency_protocol(
 
 
 def study_protocol(net: Backbone, settings: StudySettings) -> LatencyProtocol:
-    """Return the protocol of a study; a trial's CPU threads are those of a run."""
+    """Return the protocol of a study: its solver, its evaluation and the threads of a trial."""
     threads = settings.resources.cpus_per_trial
     return latency_protocol(net, settings.solver, settings.evaluation, threads)
 
