@@ -8,7 +8,10 @@ import math
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import torch
+from torch import Tensor
 
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.sit import SiT
@@ -27,19 +30,15 @@ from schedsearch.evaluation.sampling import (
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import shown
 from schedsearch.memory import require_memory, within_memory
-from schedsearch.methods.loading import LoadedMethod, build_solver_for, check_weights
+from schedsearch.methods.loading import LoadedMethod, check_weights
 from schedsearch.methods.method_file import check_solver
+from schedsearch.methods.solver import build_solver_for
+from schedsearch.protocols import Backbone, Method, Solver
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
 _DIFFUSION = "_schedsearch_diffusion"
 """Attribute of a loaded network: settings of the process it was trained with."""
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from schedsearch.protocols import Backbone, Method
 
 
 def load_backbone(
@@ -98,9 +97,9 @@ def sample(
 
     Args:
         net: The network, in eval mode, on the device to use.
-        schedule: An exit schedule, or a method of :func:`load_method`. A method with weights of
-            its own samples with a copy of ``net`` that has them; to build that copy only once,
-            pass what the method's ``network`` returns.
+        schedule: An exit schedule, or a method of :func:`load_method`. A method with its own
+            weights samples with a copy of ``net``. To build that copy only once, pass what the
+            method's ``network`` returns.
         solver: A value of ``solver.name``, such as ``ddim`` or ``flow_euler``. None takes the one
             that the method was made for, or ``ddim``, with flow matching ``flow_euler``.
         num_steps: Network calls per image. None takes those that the method was made for, or
@@ -132,43 +131,8 @@ def sample(
             f"The schedule runs up to {max(schedule.depths)} blocks, but the network has "
             f"{net.num_exit_blocks}. Scale it with schedsearch.schedules.hand_made.scale_schedule."
         )
-    # Validate the settings.
-    file = schedule.file if isinstance(schedule, LoadedMethod) else None
-    inner = net.net if isinstance(net, WrappedBackbone) else net
-    own: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
-    given: DiffusionSettings = read_sections(
-        {"diffusion": dataclasses.asdict(own) if diffusion is None else dict(diffusion)}
-    )["diffusion"]
-    if isinstance(inner, SiT) and given.process != "flow":
-        raise ConfigError(
-            f"A SiT is trained by flow matching, but diffusion.process is {given.process}. Pass "
-            "diffusion={'process': 'flow', 'time': 'sit'}, or sigma as the time of REPA's."
-        )
-    if solver is None:
-        default = "flow_euler" if given.process == "flow" else "ddim"
-        solver = (file and file.solver) or default
-    if num_steps is None:
-        num_steps = (file and file.num_steps) or 50
-    sections = read_sections(
-        {
-            "solver": {
-                "name": solver,
-                "num_steps": num_steps,
-                "cfg_scale": float(cfg_scale),
-                **solver_options,
-            }
-        }
-    )
-    settings: SolverSettings = sections["solver"]
-    check_claims(net, given)
-    process, learned = build_process(given), learns_variance(net)
-    if isinstance(schedule, LoadedMethod):
-        check_weights(schedule, net)
-        check_solver(schedule.file, schedule.path, solver=solver, num_steps=num_steps)
-        integrator = build_solver_for(schedule.file, settings, process, learned_variance=learned)
-    else:
-        integrator = build_solver(settings, process, learned_variance=learned)
-    # Sample.
+    options = {"name": solver, "num_steps": num_steps, "cfg_scale": float(cfg_scale)}
+    integrator, settings = _solver_for(net, schedule, diffusion, options | solver_options)
     if isinstance(schedule, LoadedMethod):
         net = schedule.network(net if schedule.made(net) else copy.deepcopy(net))
     if noise is None:
@@ -197,9 +161,38 @@ def sample(
     return samples
 
 
-def _check_device(device: torch.device | str) -> None:
-    import torch
+def _solver_for(
+    net: Backbone, schedule: Method, diffusion: Mapping[str, Any] | None, options: dict[str, Any]
+) -> tuple[Solver, SolverSettings]:
+    """Build the solver of a method from keys of ``solver``; None takes the method's own."""
+    inner = net.net if isinstance(net, WrappedBackbone) else net
+    trained: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
+    given: DiffusionSettings = read_sections(
+        {"diffusion": dataclasses.asdict(trained) if diffusion is None else dict(diffusion)}
+    )["diffusion"]
+    if isinstance(inner, SiT) and given.process != "flow":
+        raise ConfigError(
+            f"A SiT is trained by flow matching, but diffusion.process is {given.process}. Pass "
+            "diffusion={'process': 'flow', 'time': 'sit'}, or sigma as the time of REPA's."
+        )
+    file = schedule.file if isinstance(schedule, LoadedMethod) else None
+    if options["name"] is None:
+        default = "flow_euler" if given.process == "flow" else "ddim"
+        options["name"] = (file and file.solver) or default
+    if options["num_steps"] is None:
+        options["num_steps"] = (file and file.num_steps) or 50
+    settings: SolverSettings = read_sections({"solver": options})["solver"]
+    check_claims(net, given)
+    process, learned = build_process(given), learns_variance(net)
+    if not isinstance(schedule, LoadedMethod):
+        return build_solver(settings, process, learned_variance=learned), settings
+    check_weights(schedule, net)
+    check_solver(schedule.file, schedule.path, solver=settings.name, num_steps=settings.num_steps)
+    built = build_solver_for(schedule.file, settings, process, learned_variance=learned)
+    return built, settings
 
+
+def _check_device(device: torch.device | str) -> None:
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -228,8 +221,6 @@ def _check_objects(net: object, schedule: object) -> None:
 
 
 def _check_noise(noise: object, net: Backbone) -> None:
-    import torch
-
     wanted = f"a float tensor (N, {', '.join(map(str, net.in_shape))}) with N >= 1"
     if not isinstance(noise, torch.Tensor) or not noise.is_floating_point():
         kind = getattr(noise, "dtype", type(noise).__name__)
@@ -240,11 +231,14 @@ def _check_noise(noise: object, net: Backbone) -> None:
 
 
 def _check_labels(labels: object, num: int, net: Backbone) -> None:
-    import torch
-
     if net.num_classes is None:
         raise ValueError("labels must be None, because the network is unconditional.")
-    if not isinstance(labels, torch.Tensor) or not _is_integer(labels):
+    if (
+        not isinstance(labels, Tensor)
+        or labels.is_floating_point()
+        or labels.is_complex()
+        or labels.dtype == torch.bool
+    ):
         kind = getattr(labels, "dtype", type(labels).__name__)
         raise ValueError(f"labels must be a tensor of integers, (N,), got {kind}.")
     if labels.shape != (num,):
@@ -257,9 +251,3 @@ def _check_labels(labels: object, num: int, net: Backbone) -> None:
             f"labels must lie in [0, {net.num_classes - 1}], got {int(labels.min())} to "
             f"{int(labels.max())}."
         )
-
-
-def _is_integer(labels: Tensor) -> bool:
-    import torch
-
-    return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
