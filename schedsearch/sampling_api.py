@@ -8,10 +8,7 @@ import math
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any, cast
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, cast
 
 from schedsearch.backbones.guidance import learns_variance
 from schedsearch.backbones.sit import SiT
@@ -33,12 +30,17 @@ from schedsearch.memory import require_memory, within_memory
 from schedsearch.methods.loading import LoadedMethod, check_weights
 from schedsearch.methods.method_file import check_solver
 from schedsearch.methods.solver import build_solver_for
-from schedsearch.protocols import Backbone, Method, Solver
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
 _DIFFUSION = "_schedsearch_diffusion"
 """Attribute of a loaded network: settings of the process it was trained with."""
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from schedsearch.protocols import Backbone, Method, Solver
 
 
 def load_backbone(
@@ -193,6 +195,8 @@ def _solver_for(
 
 
 def _check_device(device: torch.device | str) -> None:
+    import torch
+
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -221,6 +225,8 @@ def _check_objects(net: object, schedule: object) -> None:
 
 
 def _check_noise(noise: object, net: Backbone) -> None:
+    import torch
+
     wanted = f"a float tensor (N, {', '.join(map(str, net.in_shape))}) with N >= 1"
     if not isinstance(noise, torch.Tensor) or not noise.is_floating_point():
         kind = getattr(noise, "dtype", type(noise).__name__)
@@ -231,14 +237,11 @@ def _check_noise(noise: object, net: Backbone) -> None:
 
 
 def _check_labels(labels: object, num: int, net: Backbone) -> None:
+    import torch
+
     if net.num_classes is None:
         raise ValueError("labels must be None, because the network is unconditional.")
-    if (
-        not isinstance(labels, Tensor)
-        or labels.is_floating_point()
-        or labels.is_complex()
-        or labels.dtype == torch.bool
-    ):
+    if not isinstance(labels, torch.Tensor) or not _is_integer(labels):
         kind = getattr(labels, "dtype", type(labels).__name__)
         raise ValueError(f"labels must be a tensor of integers, (N,), got {kind}.")
     if labels.shape != (num,):
@@ -251,3 +254,9 @@ def _check_labels(labels: object, num: int, net: Backbone) -> None:
             f"labels must lie in [0, {net.num_classes - 1}], got {int(labels.min())} to "
             f"{int(labels.max())}."
         )
+
+
+def _is_integer(labels: Tensor) -> bool:
+    import torch
+
+    return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)

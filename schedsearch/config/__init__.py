@@ -5,13 +5,14 @@ in ``settings``; reading YAML is in ``files``. Read first: ``reading``, ``rules`
 """
 
 from schedsearch.config.backbone_rules import num_exit_blocks_of
-from schedsearch.config.paths import find_space, shipped_spaces
 from schedsearch.config.reading import (
     ModelSettings,
+    find_space,
     read_model_settings,
     read_sections,
     read_settings,
     settings_from_text,
+    shipped_spaces,
 )
 from schedsearch.config.writing import differing_keys, dump_settings
 from schedsearch.files.problems import Findings, InvalidFileError, Problem

@@ -1,4 +1,4 @@
-"""A search space file, and the files and classes that it names: where they are."""
+"""Files and classes that a search space names: where they are, and whether they exist."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ import tarfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import KeyPath, nearest
+from schedsearch.files.problems import KeyPath
 
 if TYPE_CHECKING:
     from schedsearch.settings import StudySettings
-
-SPACES_PACKAGE = "search_spaces"
 
 PACKAGE_PREFIX = "package:"
 """Marks a checkpoint that ships in ``schedsearch/pretrained``."""
@@ -73,42 +69,6 @@ class Paths:
                 for i, entry in enumerate(entries)
             ]
         return data
-
-
-def find_space(path_or_name: str | Path) -> Path:
-    """The file that SPACE on the command line means.
-
-    Args:
-        path_or_name: A file, or the name of a space that ships.
-
-    Raises:
-        ConfigError: If there is neither.
-    """
-    path = Path(path_or_name).expanduser()
-    if path.is_file():
-        return path
-    shipped = shipped_spaces()
-    if (name := str(path_or_name)) in shipped:
-        return shipped[name]
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder; give the search space file itself.")
-    # NOTE: stems decide, since equal endings make any two names similar.
-    beside = [f.name for f in path.parent.glob("*.y*ml") if nearest(path.stem, [f.stem])]
-    similar = nearest(path.stem, shipped) or nearest(path.name, beside)
-    raise ConfigError(
-        f"There is no search space file {name!r}{f'; {similar}' if similar else '.'} Spaces that "
-        f"ship: {', '.join(shipped)}."
-    )
-
-
-def shipped_spaces() -> dict[str, Path]:
-    """The spaces that ship, by name."""
-    try:
-        folder = resources.files(SPACES_PACKAGE)
-    except ModuleNotFoundError:
-        return {}
-    files = sorted(Path(str(f)) for f in folder.iterdir() if f.name.endswith(".yaml"))
-    return {file.stem: file for file in files}
 
 
 def named_files(settings: StudySettings) -> list[str]:

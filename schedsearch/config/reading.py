@@ -6,19 +6,21 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.config.backbone_rules import check_network, missing_class, missing_weights
 from schedsearch.config.overrides import apply_overrides
-from schedsearch.config.paths import Paths, find_space
+from schedsearch.config.paths import Paths
 from schedsearch.config.recipes import with_recipe_base
 from schedsearch.config.rival_entries import RIVALS, read_rivals
 from schedsearch.config.rules import check_rules
 from schedsearch.config.solver_rules import trained_by_flow
 from schedsearch.config.warm_starts import WARM_START, check_entries
-from schedsearch.files.problems import Findings, nearest_or_list
+from schedsearch.exceptions import ConfigError
+from schedsearch.files.problems import Findings, nearest, nearest_or_list
 from schedsearch.files.strict_yaml import Document, parse_document, read_limited
 from schedsearch.files.validation import validate
 from schedsearch.settings import (
@@ -30,6 +32,8 @@ from schedsearch.settings import (
     SpaceSettings,
     StudySettings,
 )
+
+SPACES_PACKAGE = "search_spaces"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +150,42 @@ def read_sections(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     valid = validate_sections(sections, findings, only=list(sections))
     findings.raise_if_any()
     return valid
+
+
+def find_space(path_or_name: str | Path) -> Path:
+    """The file that SPACE on the command line means.
+
+    Args:
+        path_or_name: A file, or the name of a space that ships.
+
+    Raises:
+        ConfigError: If there is neither.
+    """
+    path = Path(path_or_name).expanduser()
+    if path.is_file():
+        return path
+    shipped = shipped_spaces()
+    if (name := str(path_or_name)) in shipped:
+        return shipped[name]
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give the search space file itself.")
+    # NOTE: stems decide, since equal endings make any two names similar.
+    beside = [f.name for f in path.parent.glob("*.y*ml") if nearest(path.stem, [f.stem])]
+    similar = nearest(path.stem, shipped) or nearest(path.name, beside)
+    raise ConfigError(
+        f"There is no search space file {name!r}{f'; {similar}' if similar else '.'} Spaces that "
+        f"ship: {', '.join(shipped)}."
+    )
+
+
+def shipped_spaces() -> dict[str, Path]:
+    """The spaces that ship, by name."""
+    try:
+        folder = resources.files(SPACES_PACKAGE)
+    except ModuleNotFoundError:
+        return {}
+    files = sorted(Path(str(f)) for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return {file.stem: file for file in files}
 
 
 def _parse(content: bytes | str, file: str, overrides: Sequence[str]) -> tuple[Document, Findings]:

@@ -86,7 +86,7 @@ def take_action(args: argparse.Namespace) -> int:
 
 def _is_run(target: str) -> bool:
     """Whether a target is a run folder; a name that ships is a space."""
-    from schedsearch.config import shipped_spaces
+    from schedsearch.config.reading import shipped_spaces
 
     if Path(target).is_file() or target in shipped_spaces():
         return False

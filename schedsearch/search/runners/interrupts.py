@@ -1,4 +1,4 @@
-"""Delays Ctrl-C and SIGTERM until a step is done or workers saved their state."""
+"""Holds Ctrl-C and SIGTERM back: until a step is done, or until workers saved their state."""
 
 from __future__ import annotations
 
@@ -43,10 +43,9 @@ def interrupts_afterwards() -> Iterator[None]:
 
 
 class StopRequest:
-    """Ctrl-C or SIGTERM while jobs run: the first asks the workers to end.
+    """Ctrl-C or SIGTERM while jobs run: the first asks the workers to end, a second ends at once.
 
-    A second one ends at once. Workers see the request as a file in the run folder, so that it
-    reaches those of other nodes.
+    Workers see the request as a file in the run folder, so that it reaches those of other nodes.
 
     Args:
         stop_file: The file; None ends at once.
