@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from forks import ForkedCli
+from forks import ForkedCall
 from tiny_runs import children_of, is_alive, wait_until
 
 from schedsearch.exceptions import SchedSearchError
@@ -45,29 +45,19 @@ def busy_workers(pids: set[int]) -> list[int]:
     return [pid for pid in pids if program_of(pid).startswith(titles)]
 
 
-class ForkedDriver(ForkedCli):
+class ForkedDriver(ForkedCall):
     """A function in its own process group; its errors end it as they end the command line."""
 
     def __init__(self, call: Callable[[], None], log: Path) -> None:
-        self.pid = os.fork()
-        if self.pid:
-            return
-        code = 1
-        try:
-            os.setsid()
-            with log.open("a") as stream:
-                for number in (1, 2):
-                    os.dup2(stream.fileno(), number)
-            sys.stdout = os.fdopen(1, "w", buffering=1)
-            sys.stderr = os.fdopen(2, "w", buffering=1)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            call()
-            code = 0
-        except SchedSearchError as error:
-            print(f"schedsearch: {error}", file=sys.stderr)
-            code = int(error.exit_code)
-        finally:
-            os._exit(code)
+        def guarded() -> int:
+            try:
+                call()
+            except SchedSearchError as error:
+                print(f"schedsearch: {error}", file=sys.stderr)
+                return int(error.exit_code)
+            return 0
+
+        super().__init__(guarded, log)
 
 
 class ThreeNodes(ForkedDriver):

@@ -83,7 +83,7 @@ class ResourceSettings:
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of a worker; small models gain nothing from more than one."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs of a worker, or a fraction of one. With 1 or more, trials measure latency in place."""
+    """GPUs of a worker, or a fraction. From 1 on, trials measure latency themselves."""
     accelerator: str | None = None
     """Kind of GPU that trials need, by Ray's name such as A100; null takes any."""
 

@@ -1,4 +1,4 @@
-"""Checks of a Ray cluster: whether it is there, and whether its nodes can run the jobs."""
+"""Checks whether a Ray cluster is there and its nodes can run the jobs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _greet(address: str) -> None:
 
 
 def check_room(needed: dict[str, float]) -> None:
-    """Find out whether a private runtime can run a job; to a cluster nodes may be added.
+    """Check that a private runtime can run a job; a cluster may get nodes later.
 
     Args:
         needed: Resources of one job, by Ray's names.
@@ -86,7 +86,7 @@ def check_room(needed: dict[str, float]) -> None:
 
 
 def check_nodes(paths: Sequence[str]) -> None:
-    """Find out whether every node of a cluster sees the driver's files and has its versions.
+    """Check that every node of a cluster sees the driver's files and has its versions.
 
     Args:
         paths: Files and folders that jobs read, the run folder's lock among them.
@@ -121,7 +121,7 @@ def check_nodes(paths: Sequence[str]) -> None:
 
 
 def look(paths: Sequence[str]) -> dict[str, str]:
-    """What this node has: versions, and at each path a folder, a file's digest or nothing."""
+    """What this node has: its versions, and what lies at each path."""
     found = {f"the version of {name}": _version(name) for name in _PACKAGES}
     return found | {path: _content(Path(path)) for path in paths}
 
@@ -134,7 +134,7 @@ def _version(name: str) -> str:
 
 
 def _content(path: Path) -> str:
-    """A file by its size and a digest of its ends, since weights and data may be large."""
+    """A file's size and a digest of its ends, since it may be large."""
     if path.is_dir():
         return "a folder"
     if not path.is_file():
