@@ -78,25 +78,25 @@ def _dit(state: Mapping[str, Tensor], proj: Tensor) -> dict[str, Any]:
     }
     if (positions := state.get("pos_embed")) is not None and positions.ndim == 3:
         found["input_size"] = math.isqrt(positions.shape[1]) * patch_size
-    if (hidden := state.get("blocks.0.mlp.fc1.weight")) is not None:
-        found["mlp_ratio"] = len(hidden) / width
-    if (table := state.get("y_embedder.embedding_table.weight")) is not None:
-        found[LABEL_ROWS] = len(table)
-    if (last := state.get("final_layer.linear.weight")) is not None:
-        found["learn_sigma"] = len(last) == 2 * patch_size**2 * channels
+    if (hidden := _rows(state, "blocks.0.mlp.fc1.weight")) is not None:
+        found["mlp_ratio"] = hidden / width
+    if (table := _rows(state, "y_embedder.embedding_table.weight")) is not None:
+        found[LABEL_ROWS] = table
+    if (last := _rows(state, "final_layer.linear.weight")) is not None:
+        found["learn_sigma"] = last == 2 * patch_size**2 * channels
     return found
 
 
 def _uvit(state: Mapping[str, Tensor], proj: Tensor) -> dict[str, Any]:
     width, channels, patch_size, _ = proj.shape
-    labels = state.get("label_emb.weight")
+    labels = _rows(state, "label_emb.weight")
     found: dict[str, Any] = {
         "family": "uvit",
         "embed_dim": width,
         "depth": 2 * _count(state, "in_blocks."),
         "patch_size": patch_size,
         "in_chans": channels,
-        "num_classes": -1 if labels is None else len(labels),
+        "num_classes": -1 if labels is None else labels,
         "mlp_time_embed": "time_embed.0.weight" in state,
         "qkv_bias": "in_blocks.0.attn.qkv.bias" in state,
         "conv": "final_layer.weight" in state,
@@ -105,15 +105,21 @@ def _uvit(state: Mapping[str, Tensor], proj: Tensor) -> dict[str, Any]:
     if (positions := state.get("pos_embed")) is not None and positions.ndim == 3:
         extras = 1 if labels is None else 2  # tokens of the time and of the label
         found["img_size"] = math.isqrt(max(0, positions.shape[1] - extras)) * patch_size
-    if (hidden := state.get("in_blocks.0.mlp.fc1.weight")) is not None:
-        found["mlp_ratio"] = len(hidden) / width
+    if (hidden := _rows(state, "in_blocks.0.mlp.fc1.weight")) is not None:
+        found["mlp_ratio"] = hidden / width
     return found
 
 
 def _patches(state: Mapping[str, Tensor], name: str) -> Tensor | None:
     """Return the convolution that embeds patches, (D, C, P, P)."""
     weight = state.get(name)
-    return weight if weight is not None and weight.ndim == 4 else None
+    return weight if weight is not None and weight.ndim == 4 and weight.numel() else None
+
+
+def _rows(state: Mapping[str, Tensor], name: str) -> int | None:
+    """Size of the first axis; None without such a tensor, or where it is a single number."""
+    weight = state.get(name)
+    return weight.shape[0] if weight is not None and weight.ndim else None
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:

@@ -36,7 +36,7 @@ def check_target(path: Path, endings: tuple[str, ...] = ()) -> None:
             remedy = f"Name for example {path.with_suffix(endings[0])}"
         else:
             # NOTE: Only an attempt finds long names and folders like /proc.
-            temporary_beside(path).touch(exist_ok=False)
+            temporary_beside(path).touch()
             temporary_beside(path).unlink()
             return
     except OSError as error:

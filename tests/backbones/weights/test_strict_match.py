@@ -63,6 +63,15 @@ def test_the_argument_to_change_is_named(
     assert "\n" not in text
 
 
+@pytest.mark.parametrize("shape", [(0,), (), (0, 3), (0, 0, 0, 0), (1, 1, 1, 1)])
+def test_tensors_of_odd_shapes_are_refused_by_name(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    state = {name: torch.zeros(shape) for name in make_net(0).state_dict()}
+    state["blocks.0.attn.qkv.weight"] = torch.zeros(2, 2)
+    torch.save(state, tmp_path / "net.pt")
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        load_weights(make_net(1), tmp_path / "net.pt")
+
+
 def test_nothing_is_loaded_when_one_key_is_wrong(tmp_path: Path) -> None:
     path, net = tmp_path / "net.pt", make_net(1)
     state = make_net(0).state_dict()
