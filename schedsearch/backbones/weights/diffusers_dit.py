@@ -79,7 +79,9 @@ def official_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]
         if theirs in rest:
             official[ours] = rest.pop(theirs)
     for ours, parts in _query_key_value(depth).items():
-        if all(part in rest for part in parts):
+        kinds = {(rest[part].shape, rest[part].dtype) for part in parts if part in rest}
+        # NOTE: Parts that cannot be joined stay, and the strict check names them.
+        if all(part in rest for part in parts) and len(kinds) == 1 and rest[parts[0]].ndim:
             official[ours] = torch.cat([rest.pop(part) for part in parts])
     for ours, copies in _copies(depth).items():
         if not all(copy in rest for copy in copies):

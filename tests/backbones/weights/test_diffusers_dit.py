@@ -211,6 +211,17 @@ def test_lost_keys_are_named(tmp_path: Path, lost: str, message: str) -> None:
         load_weights(make_net(1), tmp_path / "dit.pt")
 
 
+@pytest.mark.parametrize(
+    "part", [torch.ones(()), torch.ones(3, 3), torch.ones(16, dtype=torch.float64)]
+)
+def test_parts_that_cannot_be_joined_are_named(tmp_path: Path, part: torch.Tensor) -> None:
+    state = diffusers_state(make_net().state_dict())
+    state["transformer_blocks.1.attn1.to_k.bias"] = part
+    torch.save(state, tmp_path / "dit.pt")
+    with pytest.raises(CheckpointError, match=r"1 missing: blocks\.1\.attn\.qkv\.bias; 3 unexp"):
+        load_weights(make_net(1), tmp_path / "dit.pt")
+
+
 def test_extra_keys_are_named() -> None:
     state = {
         **diffusers_state(make_net().state_dict()),
