@@ -218,7 +218,9 @@ def test_parts_that_cannot_be_joined_are_named(tmp_path: Path, part: torch.Tenso
     state = diffusers_state(make_net().state_dict())
     state["transformer_blocks.1.attn1.to_k.bias"] = part
     torch.save(state, tmp_path / "dit.pt")
-    with pytest.raises(CheckpointError, match=r"1 missing: blocks\.1\.attn\.qkv\.bias; [23] unexp"):
+    with pytest.raises(
+        CheckpointError, match=r"1 missing: blocks\.1\.attn\.qkv\.bias; [23] unexp"
+    ):
         load_weights(make_net(1), tmp_path / "dit.pt")
 
 
