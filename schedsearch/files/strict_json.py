@@ -52,19 +52,28 @@ def to_line(data: Mapping[str, Any]) -> str:
     return sealed(json.dumps(data, separators=(",", ":")))
 
 
-def to_document(data: Mapping[str, Any]) -> str:
-    """JSON with a line per key, for a file of its own; it carries its checksum."""
-    return sealed(json.dumps(data, indent=1) + "\n")
+def to_document(data: Mapping[str, Any], place: str | None = None) -> str:
+    """JSON with a line per key, for a file of its own; it carries its checksum.
+
+    Args:
+        data: The object.
+        place: Where it belongs; None binds it to no place.
+    """
+    return sealed(json.dumps(data, indent=1) + "\n", place or "")
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path, place: str | None = None) -> dict[str, Any]:
     """The object of a file that :func:`to_document` made.
+
+    Args:
+        path: The file.
+        place: Where it must belong; None takes any.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is damaged.
+        ValueError: If it is damaged, or belongs elsewhere.
     """
-    return read_object(opened(path.read_bytes().decode("utf-8")), "The file")
+    return read_object(opened(path.read_bytes().decode("utf-8"), place), "The file")
 
 
 def check_numbers(value: Any, what: str, *, least: float | None = None) -> None:

@@ -80,20 +80,20 @@ def lowest_depth(family: str | None) -> int:
 
 
 def write_schedule_file(
-    path: str | Path, content: ScheduleFile, *, checksum: bool = False
+    path: str | Path, content: ScheduleFile, *, place: str | None = None
 ) -> None:
     """Write a schedule file atomically, with keys in fixed order.
 
     Args:
         path: File to write or replace.
         content: Plain data with finite numbers and without absolute paths.
-        checksum: Whether its first line holds one, as in a run folder.
+        place: What the checksum of a file in a run folder says; None leaves it out.
 
     Raises:
         ValueError: If ``content`` breaks one of these rules.
         ConfigError: If ``path`` cannot be written.
     """
-    write_portable(path, _data(content), WHAT, checksum=checksum)
+    write_portable(path, _data(content), WHAT, place=place)
 
 
 def _data(content: ScheduleFile) -> dict[str, Any]:
@@ -122,14 +122,18 @@ def _data(content: ScheduleFile) -> dict[str, Any]:
 # ---- reading ----------------------------------------------------------------------------------
 
 
-def read_schedule_file(path: str | Path) -> ScheduleFile:
+def read_schedule_file(path: str | Path, place: str | None = None) -> ScheduleFile:
     """Read and validate a schedule file.
+
+    Args:
+        path: The file.
+        place: What its checksum must say, as that of a run's own file; None takes any.
 
     Raises:
         InvalidFileError: If the file has mistakes; it lists all of them with their lines.
         ConfigError: If the file cannot be read.
     """
-    content, findings = read_portable(path, SCHEMA, WHAT, newer=(SCHEMA_2,))
+    content, findings = read_portable(path, SCHEMA, WHAT, newer=(SCHEMA_2,), place=place)
     schema = content.pop("schema")
     valid, file = validate(ScheduleFile, content, (), findings)
     if valid:

@@ -6,14 +6,14 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.evaluation.latency_protocol import LatencyProtocol, latency_protocol
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
-from schedsearch.methods.loading import load_method
+from schedsearch.methods.loading import LoadedMethod, load_method
 from schedsearch.protocols import StagedBackbone
 from schedsearch.runs import costs as stages
+from schedsearch.runs.checks.identity import place_in
 from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.methods.latencies import write_latencies
 from schedsearch.runs.methods.results import MethodResults
@@ -135,8 +135,7 @@ def measure_latencies(
     # Rows of one network are timed together, so that few networks are in memory.
     by_network: dict[str, list[str]] = defaultdict(list)
     for entry in missing:
-        file = folder.method(entry.name) / METHOD
-        by_network[str(_identity(file))].append(entry.name)
+        by_network[str(_identity(_own_method(folder, entry.name)))].append(entry.name)
     groups = [
         names[i : i + GROUP] for names in by_network.values() for i in range(0, len(names), GROUP)
     ]
@@ -144,7 +143,7 @@ def measure_latencies(
     for names in groups:
         with meter.driver_stage(stages.COMPARISON):
             measured = measure_methods(
-                _timed(bench, {name: folder.method(name) / METHOD for name in names}),
+                _timed(bench, {name: _own_method(folder, name) for name in names}),
                 bench.backbone,
                 bench.solver,
                 protocol,
@@ -182,9 +181,14 @@ def _without_latency(
     return kept, missing
 
 
-def _timed(bench: Workbench, files: Mapping[str, Path]) -> dict[str, TimedMethod]:
+def _own_method(folder: RunFolder, name: str) -> LoadedMethod:
+    """The method of a row in its run folder."""
+    path = folder.method(name) / METHOD
+    return load_method(path, place_in(folder, path))
+
+
+def _timed(bench: Workbench, loaded: Mapping[str, LoadedMethod]) -> dict[str, TimedMethod]:
     """Methods of one network, ready to be timed."""
-    loaded = {name: load_method(path) for name, path in files.items()}
     first = next(iter(loaded.values()))
     net = first.network(bench.fresh_backbone()) if first.changes_network else bench.backbone
     num_batches = bench.settings.evaluation.latency_batches
@@ -199,9 +203,8 @@ def _timed(bench: Workbench, files: Mapping[str, Path]) -> dict[str, TimedMethod
     }
 
 
-def _identity(method_file: Path) -> object:
+def _identity(loaded: LoadedMethod) -> object:
     """What two rows on the same network share."""
-    loaded = load_method(method_file)
     if not loaded.changes_network or loaded.weights is None:
         return None
     return loaded.weights.stat().st_ino, json.dumps(dict(loaded.file.network), sort_keys=True)
