@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from schedsearch.cli.parser import LineParser
+from schedsearch.cli.signals import stopping_with
 from schedsearch.cli.streams import safe_streams
 from schedsearch.exceptions import ExitCode, SchedSearchError
 from schedsearch.memory import is_out_of_memory, reason_of
@@ -29,6 +30,9 @@ INTERNAL_ERROR = 1
 
 BROKEN_PIPE = 141
 """Exit code after the reader of a pipe went away: 128 + SIGPIPE."""
+
+LONGEST_LINE = 2000
+"""Characters of a line of a message."""
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
@@ -108,8 +112,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
     with safe_streams():
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        try:
+            with stopping_with(""):
+                return _run(arguments)
+        except KeyboardInterrupt as stop:
+            advice = f". {stop}" if str(stop) else ""
+            message = f"schedsearch: interrupted{advice}"
+            return _fail(message, int(ExitCode.INTERRUPTED), debug="--debug" in arguments)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -117,8 +128,6 @@ def _run(arguments: Sequence[str]) -> int:
         args = _build_parser(arguments).parse_args(arguments)
     except SystemExit as stop:  # argparse ends --help, --version and its errors this way
         return stop.code if isinstance(stop.code, int) else 0
-    except KeyboardInterrupt:
-        return _fail("schedsearch: interrupted", int(ExitCode.INTERRUPTED), debug=False)
     _configure_logging(verbose=args.verbose, quiet=args.quiet, debug=args.debug)
     try:
         code = _command(args.command).take_action(args)
@@ -127,10 +136,6 @@ def _run(arguments: Sequence[str]) -> int:
         # Mistakes in a file begin with its name and line, as editors expect.
         prefix = "" if hasattr(error, "problems") else "schedsearch: "
         return _fail(f"{prefix}{error}", int(error.exit_code), debug=args.debug)
-    except KeyboardInterrupt as stop:
-        advice = f". {stop}" if str(stop) else ""
-        message = f"schedsearch: interrupted{advice}"
-        return _fail(message, int(ExitCode.INTERRUPTED), debug=args.debug)
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit, which would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -239,5 +244,13 @@ def _configure_logging(*, verbose: bool, quiet: bool, debug: bool) -> None:
 def _fail(message: str, code: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exc(file=sys.stderr)
-    print(message, file=sys.stderr)
+    print("\n".join(map(_shortened, message.split("\n"))), file=sys.stderr)
     return code
+
+
+def _shortened(line: str) -> str:
+    """A line without its middle, where a value from a file makes it very long."""
+    if len(line) <= LONGEST_LINE:
+        return line
+    begin, end = LONGEST_LINE * 3 // 4, LONGEST_LINE // 4
+    return f"{line[:begin]} ... {line[-end:]}"

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.portable import check_weights_path, read_portable, write_portable
+from schedsearch.files.printable import ONE_LINE
 from schedsearch.files.validation import validate
 from schedsearch.schedules.schedule_file import ScheduledBackbone
 
@@ -39,7 +40,7 @@ Kind = Literal[
 class MethodFile:
     """A method file (schema ``schedsearch.method/1``)."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(pattern=ONE_LINE)]
     kind: Kind
     """How the network is called; what was cut out of a network stands in ``network``."""
     backbone: ScheduledBackbone

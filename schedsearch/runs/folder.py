@@ -31,6 +31,12 @@ _RESULTS = {
 }
 """What ends the use of a saved state, by the folder of both."""
 
+_FILES = {
+    ".csv", ".db", ".json", ".jsonl", ".lock", ".log", ".png", ".pt", ".safetensors", ".tmp",
+    ".txt", ".yaml",
+}  # fmt: skip
+"""Endings of files; no folder of a run has one."""
+
 SCHEDULE_FILE = "schedule.yaml"
 """Name of a trial's schedule file in its folder."""
 
@@ -114,12 +120,18 @@ class RunFolder:
 
         Raises:
             ConfigError: If it is no run folder.
+            StorageError: If its space.yaml is gone, or a link leads out of it.
         """
         for path in (Path(name), Path("runs") / name):
             if (path / "space.yaml").is_file():
                 folder = cls(path)
                 folder.refuse_links()
                 return folder
+            if (path / "run.json").is_file():
+                raise StorageError(
+                    f"{path / 'space.yaml'} is gone or no file, and nothing else says what the "
+                    "results beside it mean. Restore it from a backup."
+                )
         found = sorted(file.parent for file in Path("runs").glob("*/space.yaml"))
         similar = nearest(Path(name).name, [path.name for path in found])
         there = f"Runs here: {', '.join(map(str, found))}." if found else "There is no run here."
@@ -150,11 +162,11 @@ class RunFolder:
         """Refuse a folder from which a link leads elsewhere, as in one that came from others.
 
         Raises:
-            StorageError: With the first link, device or pipe; Ray's own folder is left alone.
+            StorageError: With the first link, device or pipe, or a folder in place of a file;
+                Ray's own folder is left alone.
         """
         for path in _entries_below(self.root, leaving_out=self.ray):
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                kind = "a link" if path.is_symlink() else "a device or pipe"
+            if (kind := _odd_kind(path)) is not None:
                 raise StorageError(
                     f"{path} is {kind}, and a run folder holds its own files only. Remove it, or "
                     "put a copy of the file in its place."
@@ -247,6 +259,15 @@ def _entries_below(folder: Path, *, leaving_out: Path) -> Iterator[Path]:
         yield entry
         if entry.is_dir() and not entry.is_symlink():
             yield from _entries_below(entry, leaving_out=leaving_out)
+
+
+def _odd_kind(path: Path) -> str | None:
+    """What stands where a run has a file or a folder of its own; None for one of these."""
+    if path.is_symlink():
+        return "a link"
+    if path.is_dir():
+        return "a folder in place of a file" if path.suffix in _FILES else None
+    return None if path.is_file() else "a device or pipe"
 
 
 def _owner(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from schedsearch.files.portable import check_weights_path, read_portable, write_portable
+from schedsearch.files.printable import ONE_LINE
 from schedsearch.files.problems import Findings
 from schedsearch.files.validation import validate
 from schedsearch.schedules.clocks import Clock
@@ -40,7 +41,7 @@ class ScheduledBackbone:
 class ScheduleFile:
     """A schedule file (schema ``schedsearch.schedule/1`` or ``/2``)."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(pattern=ONE_LINE)]
     backbone: ScheduledBackbone
     depths: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     """Blocks to run per interval of diffusion time, from data to noise."""

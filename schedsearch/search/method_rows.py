@@ -14,7 +14,6 @@ from schedsearch.methods.loading import LoadedMethod, load_method
 from schedsearch.protocols import StagedBackbone
 from schedsearch.runs import costs as stages
 from schedsearch.runs.checks.identity import place_in
-from schedsearch.runs.methods.journals import MethodJournals
 from schedsearch.runs.methods.latencies import write_latencies
 from schedsearch.runs.methods.results import MethodResults
 from schedsearch.search.estimates import estimate_comparison
@@ -31,6 +30,7 @@ from schedsearch.search.stages.rivals import (
     network_jobs,
     rivals_in,
     row_jobs,
+    rows_there,
 )
 from schedsearch.settings.rows import FULL, Row, rows_of
 from schedsearch.workers.rivals.row_files import METHOD
@@ -86,7 +86,7 @@ def _untrained_jobs(ready: Preflight, folder: RunFolder) -> list[RowJob]:
         ready.settings,
         ready.settings_text,
         str(folder.root),
-        MethodJournals(folder, ready.settings).read(),
+        rows_there(folder, ready.settings),
     )
 
 

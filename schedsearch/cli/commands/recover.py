@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 
 from schedsearch.cli.arguments import add_run
 from schedsearch.cli.signals import stopping_with
+from schedsearch.formatting import for_shell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,5 +39,5 @@ def _recover(name: str, *, quiet: bool) -> int:
     if found.restored:
         trials = ", ".join(map(str, found.restored))
         print(f"lines restored from the folders of trials: {trials}")
-    print(f"Next: schedsearch status {shlex.quote(folder.shown)}; `schedsearch run` goes on.")
+    print(f"Next: schedsearch status {for_shell(folder.shown)}; `schedsearch run` goes on.")
     return 0

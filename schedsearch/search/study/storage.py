@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import shlex
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -22,8 +21,13 @@ from sqlalchemy.engine import make_url
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.files.mounts import network_file_system
 from schedsearch.files.printable import without_passwords
+from schedsearch.formatting import for_shell
 from schedsearch.records import OBJECTIVES
-from schedsearch.search.study.storage_url import database_words, engine_options
+from schedsearch.search.study.storage_url import (
+    check_storage_url,
+    database_words,
+    engine_options,
+)
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -56,6 +60,8 @@ def open_storage(folder: RunFolder, url: str | None, file: Path | None = None) -
         ConfigError: If the URL is none.
         StorageError: If the storage cannot be opened; the message says what to do.
     """
+    if url is not None:
+        check_storage_url(url)
     try:
         if url is None:
             return _open_sqlite(file or folder.study_file)
@@ -76,7 +82,7 @@ def open_storage(folder: RunFolder, url: str | None, file: Path | None = None) -
         raise StorageError(
             f"Cannot open the study {place}: {database_words(error)} If the file is damaged, move "
             "it away and run the same command again, or use "
-            f"`schedsearch recover {shlex.quote(folder.shown)}`: the study is rebuilt from "
+            f"`schedsearch recover {for_shell(folder.shown)}`: the study is rebuilt from "
             f"{folder.results_file.name}."
         ) from error
 

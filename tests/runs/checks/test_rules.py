@@ -33,6 +33,8 @@ SEEDS = [confirm_of(n, seed, 4.0) for n in range(2) for seed in (1, 2)]
         (record_of(3, tuple(range(1, 11))), "not in the space"),
         (record_of(3, (9,) * 10, fid=-0.001), "fid must be at least 0"),
         (record_of(3, (9,) * 10, latency_ms=-1.0), "latency_ms must be at least 0"),
+        (record_of(3, (9,) * 10, label="full\nDone."), "label must be one short line"),
+        (record_of(3, (9,) * 10, label="x" * 10_000), "label must be one short line"),
         (
             record_of(3, (9,) * 10, evaluation=evaluation_of(0.5, 9.0, protocol="f" * 16)),
             "protocol is 'ffffffffffffffff', but the lines before have '0123456789abcdef'",
