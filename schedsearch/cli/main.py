@@ -134,8 +134,9 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()  # a reader that went away is noticed here, not at exit
     except SchedSearchError as error:
         # Mistakes in a file begin with its name and line, as editors expect.
-        prefix = "" if hasattr(error, "problems") else "schedsearch: "
-        return _fail(f"{prefix}{error}", int(error.exit_code), debug=args.debug)
+        many = hasattr(error, "problems")
+        message = str(error) if many else f"schedsearch: {error}".replace("\n", "\\n")
+        return _fail(message, int(error.exit_code), debug=args.debug)
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit, which would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,6 +16,9 @@ from schedsearch.files.checksums import KEY, has_seal, opened, sealed
 
 _SCALARS = {int, float, str, bool, type(None)}
 
+MOST = 1e18
+"""Sums and ratios of numbers up to this are finite."""
+
 _LONGEST_INTEGER = 20
 """Characters of the largest 64-bit number."""
 
@@ -77,13 +80,15 @@ def read_document(path: Path, place: str | None = None) -> dict[str, Any]:
 
 
 def check_numbers(value: Any, what: str, *, least: float | None = None) -> None:
-    """Refuse what is no finite number.
+    """Refuse what is no finite number, or larger than anything that is measured.
 
     Raises:
         ValueError: With the name and the value.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{what} must be a finite number, got {value!r}.")
+    if abs(value) > MOST:
+        raise ValueError(f"{what} must be at most {MOST:g}, got {value!r}.")
     if least is not None and value < least:
         raise ValueError(f"{what} must be at least {least:g}, got {value!r}.")
 

@@ -185,7 +185,7 @@ def _copied(source: Path, weights: Path, output: Path) -> str:
 
 def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
     settings, latency = results.settings, results.latency
-    protocol = {} if latency is None else dict(latency.table["protocol"])
+    protocol = {} if latency is None else dict(latency.table.get("protocol", {}))
     values: dict[str, Any] = {
         "fid": entry.fid,
         "kid": entry.evaluation.kid,

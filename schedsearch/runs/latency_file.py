@@ -99,9 +99,10 @@ class LatencyReport:
         for value in self.visits:
             if type(value) is not int or value < 0:
                 raise ValueError(f"visits are integers from 0, got {value!r}.")
-        if self.table:
-            for name in ("a_ms", "b_ms", "c0_ms"):
-                check_numbers(self.table[name], name)
+        for name in ("a_ms", "b_ms", "c0_ms"):
+            check_numbers(self.table[name], name)
+        if not isinstance(self.table.get("protocol", {}), dict):
+            raise ValueError("table.protocol is an object.")
 
 
 def _measured(data: Mapping[str, Any]) -> MeasuredLatency:

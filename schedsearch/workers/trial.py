@@ -11,7 +11,12 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, cast
 
-from schedsearch.backbones.weights.checkpoint import link_weights, metadata_of, save_weights
+from schedsearch.backbones.weights.checkpoint import (
+    FINGERPRINT,
+    link_weights,
+    metadata_of,
+    save_weights,
+)
 from schedsearch.evaluation.latency_protocol import device_name
 from schedsearch.exceptions import CheckpointError, StorageError
 from schedsearch.files.atomic import write_text
@@ -223,6 +228,7 @@ def _save(
     backbone = ScheduledBackbone(
         family=family_of(bench.settings.backbone), num_exit_blocks=net.num_exit_blocks
     )
+    own_weights = dataclasses.replace(backbone, fingerprint=metadata_of(target).get(FINGERPRINT))
     if exits := exits_with_adapters(bench, folder, job.schedule):
         write_method_file(
             own / METHOD_FILE,
@@ -242,7 +248,7 @@ def _save(
         own / SCHEDULE_FILE,
         ScheduleFile(
             name=name,
-            backbone=backbone,
+            backbone=own_weights,
             depths=job.schedule.depths,
             edges=job.schedule.edges,
             clock=clock,

@@ -32,7 +32,9 @@ SEEDS = [confirm_of(n, seed, 4.0) for n in range(2) for seed in (1, 2)]
         (record_of(3, (9,) * 3), "has 3 intervals"),
         (record_of(3, tuple(range(1, 11))), "not in the space"),
         (record_of(3, (9,) * 10, fid=-0.001), "fid must be at least 0"),
-        (record_of(3, (9,) * 10, latency_ms=-1.0), "latency_ms must be at least 0"),
+        (record_of(3, (9,) * 10, latency_ms=-1.0), "latency_ms must be at least 1e-09"),
+        (record_of(3, (9,) * 10, latency_ms=5e-324), "latency_ms must be at least 1e-09"),
+        (record_of(3, (9,) * 10, fid=1e308), r"fid must be at most 1e\+18"),
         (record_of(3, (9,) * 10, label="full\nDone."), "label must be one short line"),
         (record_of(3, (9,) * 10, label="x" * 10_000), "label must be one short line"),
         (
