@@ -294,7 +294,7 @@ def simulate(
 
 
 def rows(trials: Sequence[int], workers: Sequence[int], num_trials: int | None) -> Iterator[str]:
-    """Lines of both tables, each measured in a process of its own."""
+    """Lines of both tables, each measured in a new process."""
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool,

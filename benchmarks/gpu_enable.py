@@ -1,4 +1,4 @@
-"""Cost of `schedsearch.enable` on a PixArt, and what schedules save, as shares of the plain model.
+"""Cost of `schedsearch.enable` on a PixArt, and what schedules save.
 
     python -m benchmarks.gpu_enable --output gpu_enable.jsonl --minutes 6
 

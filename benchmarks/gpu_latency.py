@@ -193,7 +193,7 @@ def model_of(args: argparse.Namespace) -> str:
 
 
 def even_plan(share: float, num_steps: int, width: int, fit: Fit) -> Plan:
-    """A plan of evenly spaced full steps; the others run no block and reuse the residual.
+    """A plan of evenly spaced full steps; the others reuse the residual.
 
     Its numbers are random, because only its time counts.
 
@@ -223,7 +223,7 @@ def groups_of(bench: Bench) -> Iterator[tuple[int, list[str]]]:
 
 
 def predicted_seconds(bench: Bench, rows: Sequence[GpuRow], batch: int, num: int) -> float:
-    """What a group will take, by the times of full depth so far; 0 where there is none."""
+    """What a group will take, by the times of full depth so far, or 0."""
     known = {row.protocol["batch"]: row.full_ms for row in rows}
     if not known:
         return 0.0

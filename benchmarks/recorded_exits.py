@@ -2,7 +2,7 @@
 
     python -m benchmarks.recorded_exits digits_dit runs/digits_dit/methods/deediff-0.75/method.yaml
 
-A network with random weights has no exits of its own. So its time is measured with the depths that
+A network with random weights has no trained exits. So its time is measured with the depths that
 every sample took on a trained one, scaled to its steps and blocks.
 
 Shapes: S steps, N samples.

@@ -50,8 +50,8 @@ _HOMES = {
     "sample": "sampling_api",
     "summary": "apply.enable",
 }
-"""Module that each public name lives in. No module may carry a public name: importing it would
-put the module in the name's place."""
+"""Module of each public name. No module may carry a public name: importing it would replace
+the name."""
 
 
 def __getattr__(name: str) -> object:

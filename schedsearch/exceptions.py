@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
 
 class SchedSearchError(Exception):
-    """Base of the tool's own errors: a sentence with the rule, the value and the remedy."""
+    """Base of the tool's errors: one sentence with rule, value and remedy."""
 
     exit_code: ExitCode = ExitCode.CONFIG
 
@@ -34,7 +34,7 @@ class ConfigError(SchedSearchError):
 
 
 class ScheduleError(ConfigError):
-    """A schedule cannot be applied to a model, or a call of the model cannot follow it."""
+    """A schedule cannot be applied to a model, or a call cannot follow it."""
 
 
 class CheckpointError(ConfigError):
@@ -42,7 +42,7 @@ class CheckpointError(ConfigError):
 
 
 class StorageError(SchedSearchError):
-    """The run folder or the study cannot be locked, read or written, or Ray was lost."""
+    """The run folder or the study cannot be used, or Ray was lost."""
 
     exit_code = ExitCode.STORAGE
 

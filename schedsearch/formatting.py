@@ -10,7 +10,7 @@ import shlex
 _HUGE = 1e5
 
 
-def decimals(value: float, most: int = 3) -> int:
+def decimals(value: float, most: int) -> int:
     """Decimals that leave about four digits, at most ``most``: 0.512, 12.34, 274.1, 3079."""
     for power in range(1, most + 1):
         if abs(value) < 10**power:
@@ -25,12 +25,12 @@ def rounded(value: float, *, sign: bool = False, most: int = 3) -> str:
     return f"{value:{'+' if sign else ''}.{decimals(value, most)}f}"
 
 
-def plus_minus(mean: float, half_width: float, *, sign: bool = False, most: int = 3) -> str:
-    """A value and half of its interval, with the decimals of the larger of the two."""
+def plus_minus(mean: float, half_width: float, *, sign: bool = False) -> str:
+    """A value and half of its interval, with the decimals of the larger."""
     largest = max(abs(mean), abs(half_width))
     if largest >= _HUGE:
         return f"{rounded(mean, sign=sign)} ± {half_width:.2g}"
-    digits = decimals(largest, most)
+    digits = decimals(largest, 3)
     return f"{mean:{'+' if sign else ''}.{digits}f} ± {half_width:.{digits}f}"
 
 

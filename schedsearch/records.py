@@ -64,7 +64,7 @@ class Evaluation:
     """Mean distance to the nearest training image: Euclidean over all pixels in [-1, 1]. None
     where pixels are not compared."""
     near_copies: float | None = None
-    """Share of samples as near to a training image as the closest 5 % are to each other."""
+    """Share of samples within the radius of near copies of a training image."""
     class_accuracy: float | None = None
     """Share of samples that the extractor recognises as their label, where it can tell."""
 

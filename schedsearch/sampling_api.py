@@ -27,8 +27,9 @@ from schedsearch.evaluation.sampling import (
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.problems import shown
 from schedsearch.memory import require_memory, within_memory
-from schedsearch.methods.loading import LoadedMethod, build_solver_for, check_weights
+from schedsearch.methods.loading import LoadedMethod, check_weights
 from schedsearch.methods.method_file import check_solver
+from schedsearch.methods.solver import build_solver_for
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from schedsearch.protocols import Backbone, Method
+    from schedsearch.protocols import Backbone, Method, Solver
 
 
 def load_backbone(
@@ -98,9 +99,9 @@ def sample(
 
     Args:
         net: The network, in eval mode, on the device to use.
-        schedule: An exit schedule, or a method of :func:`load_method`. A method with weights of
-            its own samples with a copy of ``net`` that has them; to build that copy only once,
-            pass what the method's ``network`` returns.
+        schedule: An exit schedule, or a method of :func:`load_method`. A method with its own
+            weights samples with a copy of ``net``. To build that copy only once, pass what the
+            method's ``network`` returns.
         solver: A value of ``solver.name``, such as ``ddim`` or ``flow_euler``. None takes the one
             that the method was made for, or ``ddim``, with flow matching ``flow_euler``.
         num_steps: Network calls per image. None takes those that the method was made for, or
@@ -132,43 +133,8 @@ def sample(
             f"The schedule runs up to {max(schedule.depths)} blocks, but the network has "
             f"{net.num_exit_blocks}. Scale it with schedsearch.schedules.hand_made.scale_schedule."
         )
-    # Validate the settings.
-    file = schedule.file if isinstance(schedule, LoadedMethod) else None
-    inner = net.net if isinstance(net, WrappedBackbone) else net
-    own: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
-    given: DiffusionSettings = read_sections(
-        {"diffusion": dataclasses.asdict(own) if diffusion is None else dict(diffusion)}
-    )["diffusion"]
-    if isinstance(inner, SiT) and given.process != "flow":
-        raise ConfigError(
-            f"A SiT is trained by flow matching, but diffusion.process is {given.process}. Pass "
-            "diffusion={'process': 'flow', 'time': 'sit'}, or sigma as the time of REPA's."
-        )
-    if solver is None:
-        default = "flow_euler" if given.process == "flow" else "ddim"
-        solver = (file and file.solver) or default
-    if num_steps is None:
-        num_steps = (file and file.num_steps) or 50
-    sections = read_sections(
-        {
-            "solver": {
-                "name": solver,
-                "num_steps": num_steps,
-                "cfg_scale": float(cfg_scale),
-                **solver_options,
-            }
-        }
-    )
-    settings: SolverSettings = sections["solver"]
-    check_claims(net, given)
-    process, learned = build_process(given), learns_variance(net)
-    if isinstance(schedule, LoadedMethod):
-        check_weights(schedule, net)
-        check_solver(schedule.file, schedule.path, solver=solver, num_steps=num_steps)
-        integrator = build_solver_for(schedule.file, settings, process, learned_variance=learned)
-    else:
-        integrator = build_solver(settings, process, learned_variance=learned)
-    # Sample.
+    options = {"name": solver, "num_steps": num_steps, "cfg_scale": float(cfg_scale)}
+    integrator, settings = _solver_for(net, schedule, diffusion, options | solver_options)
     if isinstance(schedule, LoadedMethod):
         net = schedule.network(net if schedule.made(net) else copy.deepcopy(net))
     if noise is None:
@@ -195,6 +161,37 @@ def sample(
         )
     require_finite(samples, "samples")
     return samples
+
+
+def _solver_for(
+    net: Backbone, schedule: Method, diffusion: Mapping[str, Any] | None, options: dict[str, Any]
+) -> tuple[Solver, SolverSettings]:
+    """Build the solver of a method from keys of ``solver``; None takes the method's own."""
+    inner = net.net if isinstance(net, WrappedBackbone) else net
+    trained: DiffusionSettings = getattr(inner, _DIFFUSION, DiffusionSettings())
+    given: DiffusionSettings = read_sections(
+        {"diffusion": dataclasses.asdict(trained) if diffusion is None else dict(diffusion)}
+    )["diffusion"]
+    if isinstance(inner, SiT) and given.process != "flow":
+        raise ConfigError(
+            f"A SiT is trained by flow matching, but diffusion.process is {given.process}. Pass "
+            "diffusion={'process': 'flow', 'time': 'sit'}, or sigma as the time of REPA's."
+        )
+    file = schedule.file if isinstance(schedule, LoadedMethod) else None
+    if options["name"] is None:
+        default = "flow_euler" if given.process == "flow" else "ddim"
+        options["name"] = (file and file.solver) or default
+    if options["num_steps"] is None:
+        options["num_steps"] = (file and file.num_steps) or 50
+    settings: SolverSettings = read_sections({"solver": options})["solver"]
+    check_claims(net, given)
+    process, learned = build_process(given), learns_variance(net)
+    if not isinstance(schedule, LoadedMethod):
+        return build_solver(settings, process, learned_variance=learned), settings
+    check_weights(schedule, net)
+    check_solver(schedule.file, schedule.path, solver=settings.name, num_steps=settings.num_steps)
+    built = build_solver_for(schedule.file, settings, process, learned_variance=learned)
+    return built, settings
 
 
 def _check_device(device: torch.device | str) -> None:

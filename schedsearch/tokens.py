@@ -20,7 +20,7 @@ class Tokens:
     condition: Tensor | None = None
     """Condition of every block, (N, D): time and class in a DiT; None in a U-ViT."""
     skips: tuple[Tensor, ...] = ()
-    """Encoder outputs that wait for the decoder, each (N, T, D); the last is used next."""
+    """Encoder outputs that the decoder needs, each (N, T, D), last first."""
 
     def rows(self, keep: slice | Tensor) -> Tokens:
         """Select samples of every field."""

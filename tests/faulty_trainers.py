@@ -95,9 +95,6 @@ class Faulty(AseTrainer):
     def stopped_after_step_1(self, net: Any, progress: Progress) -> Progress:
         return _StoppedAfter(progress, 1)
 
-    def stops_python(self, net: Any, progress: Progress) -> None:
-        raise SystemExit(7)
-
     def hangs(self, net: Any, progress: Progress) -> None:
         time.sleep(600)
 

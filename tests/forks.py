@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,29 +99,31 @@ def start_cli(*argv: object, log: Path, **options: Any) -> subprocess.Popen[byte
         )
 
 
-class ForkedCli:
-    """A command in its own process group, forked where possible; its streams go to ``log``."""
+class ForkedCall:
+    """A function in its own process group; its streams go to ``log``.
 
-    def __init__(self, *argv: object, log: Path) -> None:
-        if not can_fork():
-            self.pid = start_cli(*argv, log=log).pid
-            return
+    Args:
+        call: Returns the exit code; an error makes it 1.
+        log: File for both streams.
+    """
+
+    def __init__(self, call: Callable[[], int], log: Path) -> None:
         self.pid = os.fork()
-        if self.pid == 0:
-            code = 1
-            try:
-                os.setsid()
-                with log.open("a") as stream:
-                    for number in (1, 2):
-                        os.dup2(stream.fileno(), number)
-                sys.stdout = os.fdopen(1, "w", buffering=1)
-                sys.stderr = os.fdopen(2, "w", buffering=1)
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for workers that Ray starts
-                with forked_workers():
-                    code = main([str(word) for word in argv])
-            finally:
-                os._exit(code)
+        if self.pid:
+            return
+        code = 1
+        try:
+            os.setsid()
+            with log.open("a") as stream:
+                for number in (1, 2):
+                    os.dup2(stream.fileno(), number)
+            sys.stdout = os.fdopen(1, "w", buffering=1)
+            sys.stderr = os.fdopen(2, "w", buffering=1)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for workers that Ray starts
+            code = call()
+        finally:
+            os._exit(code)
 
     def wait(self, timeout: float = 240.0) -> int:
         """The exit code; negative for a signal."""
@@ -132,3 +134,18 @@ class ForkedCli:
                 return os.waitstatus_to_exitcode(status)
             assert time.monotonic() < end, "the command did not end"
             time.sleep(0.05)
+
+
+class ForkedCli(ForkedCall):
+    """A command in its own process group, forked where possible; its streams go to ``log``."""
+
+    def __init__(self, *argv: object, log: Path) -> None:
+        if not can_fork():
+            self.pid = start_cli(*argv, log=log).pid
+            return
+        super().__init__(lambda: _run_command(argv), log)
+
+
+def _run_command(argv: tuple[object, ...]) -> int:
+    with forked_workers():
+        return main([str(word) for word in argv])

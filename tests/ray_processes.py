@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from forks import ForkedCli
+from forks import ForkedCall
 from tiny_runs import children_of, is_alive, wait_until
 
 from schedsearch.exceptions import SchedSearchError
@@ -45,33 +45,23 @@ def busy_workers(pids: set[int]) -> list[int]:
     return [pid for pid in pids if program_of(pid).startswith(titles)]
 
 
-class ForkedDriver(ForkedCli):
+class ForkedDriver(ForkedCall):
     """A function in its own process group; its errors end it as they end the command line."""
 
     def __init__(self, call: Callable[[], None], log: Path) -> None:
-        self.pid = os.fork()
-        if self.pid:
-            return
-        code = 1
-        try:
-            os.setsid()
-            with log.open("a") as stream:
-                for number in (1, 2):
-                    os.dup2(stream.fileno(), number)
-            sys.stdout = os.fdopen(1, "w", buffering=1)
-            sys.stderr = os.fdopen(2, "w", buffering=1)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            call()
-            code = 0
-        except SchedSearchError as error:
-            print(f"schedsearch: {error}", file=sys.stderr)
-            code = int(error.exit_code)
-        finally:
-            os._exit(code)
+        def guarded() -> int:
+            try:
+                call()
+            except SchedSearchError as error:
+                print(f"schedsearch: {error}", file=sys.stderr)
+                return int(error.exit_code)
+            return 0
+
+        super().__init__(guarded, log)
 
 
 class ThreeNodes(ForkedDriver):
-    """A Ray cluster on this machine: a head without CPUs, and two nodes of one CPU."""
+    """A Ray cluster on this machine: nodes of one CPU, all but the head with a T4 in name."""
 
     def __init__(self, folder: Path) -> None:
         self._state = folder / "cluster.json"
@@ -82,7 +72,8 @@ class ThreeNodes(ForkedDriver):
         from ray.cluster_utils import Cluster
 
         cluster = Cluster()
-        nodes = [cluster.add_node(num_cpus=num_cpus) for num_cpus in (0, 1, 1)]
+        t4 = {"accelerator_type:T4": 1}
+        nodes = [cluster.add_node(num_cpus=1, resources=kind) for kind in ({}, t4, t4)]
         state = {
             "address": cluster.address,
             "gcs": nodes[0].all_processes["gcs_server"][0].process.pid,

@@ -28,7 +28,7 @@ def test_an_interval_has_the_decimals_of_its_larger_part() -> None:
     assert plus_minus(2.5, 12.75) == "2.50 ± 12.75"
     assert plus_minus(-1053.464, 67.627, sign=True) == "-1053 ± 68"
     assert plus_minus(318173822.4, 10366593.0) == "3.18e+08 ± 1e+07"
-    assert plus_minus(-7.321, 0.5, most=2) == "-7.32 ± 0.50"
+    assert rounded(-7.321, most=2) == "-7.32"
     assert rounded(31.4, sign=True, most=2) == "+31.4"
 
 

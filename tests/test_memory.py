@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.memory import is_out_of_memory, require_memory, within_memory
+from schedsearch.memory import is_out_of_memory, reason_of, require_memory, within_memory
 
 HUGE = 10**14
 
@@ -24,6 +24,12 @@ def test_a_failed_allocation_names_the_number(allocate) -> None:
     said = r"Out of memory with --batch 7; lower it\. \S"
     with pytest.raises(ConfigError, match=said), within_memory("--batch 7"):
         allocate()
+
+
+def test_a_long_reason_is_cut() -> None:
+    assert reason_of(MemoryError("no\n room")) == "no room"
+    assert reason_of(MemoryError("x" * 200)) == "x" * 200
+    assert reason_of(MemoryError("x" * 201)) == "x" * 197 + "..."
 
 
 def test_other_errors_pass() -> None:

@@ -196,4 +196,6 @@ def test_what_the_weights_say_of_themselves_holds_here_too(tmp_path) -> None:
     loaded = schedsearch.load_backbone(TINY["backbone"], weights=tmp_path / "net.pt")
     with pytest.raises(ConfigError, match="prediction v"):
         schedsearch.sample(loaded, D3, num=1, num_steps=2)
-    assert len(schedsearch.sample(loaded, D3, num=1, num_steps=2, diffusion={"prediction": "v"}))
+    as_v = {"num": 1, "num_steps": 2, "diffusion": {"prediction": "v"}}
+    expected = schedsearch.sample(net.eval(), D3, **as_v)
+    assert torch.equal(schedsearch.sample(loaded, D3, **as_v), expected)

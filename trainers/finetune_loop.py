@@ -169,7 +169,7 @@ class FinetuneLoop:
         return values
 
     def last_finite(self) -> nn.Module | None:
-        """Return the EMA network before a step that failed, or None if it is not finite."""
+        """Return the EMA network before a failed step, or None if not finite."""
         values = (*self.ema.module.parameters(), *self.ema.module.buffers())
         if all(bool(torch.isfinite(value).all()) for value in values):
             return averaged_net(self.ema)

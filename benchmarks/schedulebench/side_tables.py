@@ -190,7 +190,7 @@ def _latency(bench: Workbench) -> dict[str, Any]:
 def _errors(folder: Path, settings: StudySettings, variant: Variant) -> dict[str, Any]:
     """By the worker of the product, in this process; ``seconds`` become CPU seconds.
 
-    What a stop left behind is thrown away: taken up, it would cost nothing.
+    What an earlier stop left is deleted, since continuing it would cost nothing.
     """
     run_dir = folder / f"profile-{variant.key}"
     shutil.rmtree(run_dir, ignore_errors=True)

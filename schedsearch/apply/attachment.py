@@ -152,7 +152,7 @@ class Attachment:
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def disarm_failed(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Set the lists idle if a module has no output, because it failed; a forward hook."""
+        """Forward hook: set the lists idle if a module failed and has no output."""
         if output is None:
             self._set_idle()
 
@@ -181,7 +181,7 @@ class Attachment:
 
 
 def _between(model: nn.Module, last: nn.Module) -> list[nn.Module]:
-    """The model and its parts beside the blocks and the last one, which has a hook."""
+    """The model and its parts, without the blocks and the last part, which has a hook."""
     parts = [part for part in model.children() if not isinstance(part, nn.ModuleList)]
     return [module for module in (model, *parts) if module is not last]
 

@@ -29,10 +29,10 @@ class Summary:
     calls: Mapping[int, int]
     """Calls by the number of blocks that they ran, deepest first."""
     last_run: tuple[tuple[float, int], ...]
-    """Clock time, 0 at the data and 1000 at the noise, and blocks of every call of the last run.
+    """Clock time and blocks of every call of the last run.
 
-    They are those of the calls, whatever the settings of a scheduler say. A run begins where the
-    time rises.
+    The clock is 0 at the data and 1000 at the noise. Times are those of the calls, whatever the
+    settings of a scheduler say. A run begins where the time rises.
     """
     notes: tuple[str, ...] = ()
 

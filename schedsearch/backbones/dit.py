@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from schedsearch.backbones.exits import Exits
 from schedsearch.backbones.layers import (
+    check_labels,
     run_block,
     sincos_position_embedding,
     time_features,
@@ -235,11 +236,14 @@ class DiT(nn.Module):
 
     def open(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tokens:
         """Embed a batch: the tokens before the first block."""
+        check_labels(y, self.num_classes, self.null_label)
+        if y is None:
+            y = torch.zeros(len(x), dtype=torch.long, device=x.device)
         time = self.t_embedder(t)  # (N, D)
         return Tokens(
             h=self.x_embedder(x) + self.pos_embed,  # (N, T, D)
             time=time,
-            condition=time + self.y_embedder(self._labels(y, x)),
+            condition=time + self.y_embedder(y),
         )
 
     def run(self, tokens: Tokens, block: int, around: Around | None = None) -> Tokens:
@@ -265,15 +269,3 @@ class DiT(nn.Module):
                 exited.append(leaving)
             tokens = run_block(block, tokens, c, recompute=recompute)
         return torch.cat([tokens, *reversed(exited)]) if exited else tokens
-
-    def _labels(self, y: Tensor | None, x: Tensor) -> Tensor:
-        if self.num_classes is None:
-            if y is not None:
-                raise ValueError("This model is unconditional and takes no labels y.")
-            return torch.zeros(len(x), dtype=torch.long, device=x.device)
-        if y is None:
-            raise ValueError(
-                f"This model is conditioned on {self.num_classes} classes and needs labels y; "
-                f'the label {self.null_label} means "no class".'
-            )
-        return y

@@ -69,6 +69,21 @@ def unpatchify(pixels: Tensor, patch_size: int, num_channels: int) -> Tensor:
     )
 
 
+def check_labels(y: Tensor | None, num_classes: int | None, null_label: int | None) -> None:
+    """Refuse labels of an unconditional model, and their lack in a conditional one.
+
+    Raises:
+        ValueError: If ``y`` does not fit the model.
+    """
+    if num_classes is None and y is not None:
+        raise ValueError("This model is unconditional and takes no labels y.")
+    if num_classes is not None and y is None:
+        none = "." if null_label is None else f'; the label {null_label} means "no class".'
+        raise ValueError(
+            f"This model is conditioned on {num_classes} classes and needs labels y{none}"
+        )
+
+
 def run_block(block: nn.Module, *inputs: Any, recompute: bool) -> Tensor:
     """Run a block, optionally with gradient checkpointing.
 

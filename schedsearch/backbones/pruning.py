@@ -1,4 +1,4 @@
-"""Smaller networks cut out of a DiT or U-ViT: fewer blocks, or fewer heads and MLP units.
+"""Smaller networks cut out of a DiT or U-ViT: fewer blocks, heads or MLP units.
 
 The result is an ordinary network of the same class, so everything else works with it.
 """

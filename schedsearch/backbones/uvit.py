@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from schedsearch.backbones.exits import Exits
-from schedsearch.backbones.layers import run_block, time_features, unpatchify
+from schedsearch.backbones.layers import check_labels, run_block, time_features, unpatchify
 from schedsearch.config.backbone_arguments import UvitArguments, check_arguments
 from schedsearch.protocols import ExitLayers
 from schedsearch.tokens import Around, Tokens
@@ -250,13 +250,7 @@ class UViT(nn.Module):
 
     def open(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tokens:
         """Embed a batch: the tokens before the first block."""
-        if (y is None) != (self.num_classes is None):
-            raise ValueError(
-                "This model is unconditional and takes no labels y."
-                if y is not None
-                else f"This model is conditioned on {self.num_classes} classes and needs labels y"
-                + ("." if self.null_label is None else "; the last row means 'no class'.")
-            )
+        check_labels(y, self.num_classes, self.null_label)
         # NOTE: In the dtype of the weights, because autocast would round the time.
         features = time_features(t, self.width).to(self.pos_embed.dtype)
         time = self.time_embed(features)  # (N, D)

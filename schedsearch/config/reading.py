@@ -69,22 +69,20 @@ def read_settings(path_or_name: str | Path, overrides: Sequence[str] = ()) -> St
     return _settings(document, findings, path.parent.absolute(), check_disk=True)
 
 
-def settings_from_text(
-    text: str, file: str = "space.yaml", *, check_disk: bool = False
-) -> StudySettings:
+def settings_from_text(text: str, file: str = "space.yaml") -> StudySettings:
     """Read the resolved text of :func:`dump_settings`, for example of a stored run.
+
+    Its files need not exist, so a run can be read after its weights have moved.
 
     Args:
         text: YAML with absolute paths.
         file: Name for messages.
-        check_disk: Also check that files and classes exist. Without it a run can be read even
-            after its weights have moved.
 
     Raises:
         InvalidFileError: With every mistake.
     """
     document, findings = _parse(text, file, ())
-    return _settings(document, findings, Path.cwd(), check_disk=check_disk)
+    return _settings(document, findings, Path.cwd(), check_disk=False)
 
 
 def read_model_settings(
@@ -261,7 +259,7 @@ def validate_sections(
 
 
 def _default_of(field: dataclasses.Field[Any], valid: Mapping[str, Any]) -> Any:
-    """What a section is where the file leaves it out; a SiT brings its process along."""
+    """The default of a section; for a SiT, ``diffusion`` is flow matching."""
     backbone: BackboneSettings | None = valid.get("backbone")
     if field.name == "diffusion" and backbone is not None:
         family, _ = REGISTRY.get(backbone.name or "", (backbone.family, {}))

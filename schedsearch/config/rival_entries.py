@@ -66,7 +66,7 @@ def merged_recipe(recipe: RecipeSettings, entry: RivalSettings) -> Mapping[str, 
 
     Args:
         recipe: Of the space.
-        entry: May have ``recipe`` and, where a trainer has options of its own, ``extra``.
+        entry: May have ``recipe`` and, for options of the trainer, ``extra``.
     """
     data = {**dataclasses.asdict(recipe), **getattr(entry, "recipe", {})}
     extra = getattr(entry, "extra", {})

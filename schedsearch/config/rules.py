@@ -168,7 +168,7 @@ def adapters(
 def guidance_interval(
     solver: SolverSettings, recipe: RecipeSettings, plan: PlanSettings | None
 ) -> Iterator[Mistake]:
-    """What remembers a batch from call to call needs guidance in all calls, or in none."""
+    """Methods that remember a batch need guidance in all calls, or in none."""
     if solver.cfg_interval is None:
         return
     at, remedy = "solver.cfg_interval", "set it to null"

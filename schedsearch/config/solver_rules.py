@@ -113,7 +113,7 @@ def other_steps(
 def plans_fit(
     plan: PlanSettings | None, solver: SolverSettings, diffusion: DiffusionSettings
 ) -> Iterator[Mistake]:
-    """The solver takes the numbers of steps that plans are made for, each below its own."""
+    """Plans have fewer steps than the solver, and the solver can take them."""
     if plan is None:
         return
     at = f"{PLAN}.num_steps"

@@ -18,11 +18,14 @@ SUBSET_SIZE = 1000
 NUM_SUBSETS = 100
 """Number and size of random subsets for more rows (Binkowski et al., 2018, Sec. 4)."""
 
+_SEED = 0
+"""Seed of the subsets. Trials of equal sizes use the same rows, so their comparison is paired."""
+
 _CHUNK = 1024
 """Rows of the kernel matrix in memory at once."""
 
 
-def kernel_distance(x: Tensor, y: Tensor, *, seed: int = 0, max_full: int = MAX_FULL) -> float:
+def kernel_distance(x: Tensor, y: Tensor, *, max_full: int = MAX_FULL) -> float:
     """Compute KID, the unbiased squared MMD with the kernel (x.y / D + 1)^3.
 
     The value can be slightly negative.
@@ -30,8 +33,6 @@ def kernel_distance(x: Tensor, y: Tensor, *, seed: int = 0, max_full: int = MAX_
     Args:
         x: Features, (N, D).
         y: Features, (M, D).
-        seed: Seed of the subsets. Trials with equal seed and sizes use the same rows, so their
-            comparison is paired.
         max_full: Largest N and M for which all pairs are used.
 
     Raises:
@@ -45,7 +46,7 @@ def kernel_distance(x: Tensor, y: Tensor, *, seed: int = 0, max_full: int = MAX_
     check_finite(y)
     if max(len(x), len(y)) <= max_full:
         return _unbiased_mmd(x, y)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     values = []
     for _ in range(NUM_SUBSETS):
         rows_x = rng.choice(len(x), min(SUBSET_SIZE, len(x)), replace=False)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from schedsearch.backbones.compiling import compile_blocks
 from schedsearch.backbones.guidance import GuidedDenoiser
 from schedsearch.evaluation.clocks import Clock, build_clock
-from schedsearch.evaluation.latency_protocol import LatencyProtocol, latency_protocol
+from schedsearch.evaluation.latency_protocol import LatencyProtocol, study_protocol
 from schedsearch.evaluation.latency_rounds import (
     LatencyMeasurement,
     Work,
@@ -43,14 +43,11 @@ def measure_schedules(
     schedules: Mapping[str, ExitSchedule],
 ) -> dict[str, LatencyMeasurement]:
     """Measure sampling runs of several schedules with the protocol of a study."""
-    protocol = latency_protocol(
-        net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
-    )
     return measure_interleaved(
         net,
         schedules,
         solver,
-        protocol,
+        study_protocol(net, settings),
         repeats=settings.evaluation.latency_repeats,
         seed=settings.search.seed,
     )
@@ -131,7 +128,7 @@ class LatencyBench(contextlib.ExitStack):
         self._net = self.prepare(self._net)
 
     def prepare(self, net: Backbone) -> Backbone:
-        """Return a network in eval mode, in the protocol's data type and compiled if it says so.
+        """Return a network in eval mode, in the data type and compilation of the protocol.
 
         Half precision and compiled blocks use a copy, one for every network.
         """
@@ -228,7 +225,7 @@ def cost_times(solver: Solver) -> tuple[float, ...]:
 
 
 def _middle_time(solver: Solver) -> float:
-    """A time in the middle of the run; with an interval of guidance, one outside of it."""
+    """A time in the middle of the run, outside of an interval of guidance."""
     if solver.cfg_interval is None:
         return solver.times[len(solver.times) // 2]
     low, high = solver.cfg_interval

@@ -14,7 +14,7 @@ from schedsearch.evaluation.sampling import device_of
 from schedsearch.protocols import Backbone
 
 if TYPE_CHECKING:
-    from schedsearch.settings import EvaluationSettings, SolverSettings
+    from schedsearch.settings import EvaluationSettings, SolverSettings, StudySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,12 @@ def latency_protocol(
         compile=evaluation.latency_compile,
         solver_options=", ".join(f"{key}={value}" for key, value in solver.options.items()),
     )
+
+
+def study_protocol(net: Backbone, settings: StudySettings) -> LatencyProtocol:
+    """Return the protocol of a study: its solver, its evaluation and the threads of a trial."""
+    threads = settings.resources.cpus_per_trial
+    return latency_protocol(net, settings.solver, settings.evaluation, threads)
 
 
 def device_name(device: torch.device) -> str:

@@ -53,7 +53,7 @@ class Quality:
     nn_distance: float | None = None
     """Mean distance to the nearest training image: Euclidean over all pixels in [-1, 1]."""
     near_copies: float | None = None
-    """Share of images as near to a training image as the closest 5 % are to each other."""
+    """Share of images within the radius of near copies, see :mod:`.real_images.neighbours`."""
 
 
 @dataclass(frozen=True, slots=True)

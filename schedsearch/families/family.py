@@ -66,11 +66,11 @@ class Family:
     disarm_at: str = ""
     """Submodule that runs after the last block; empty for the model itself."""
     clock: Clock | None = None
-    """None where the class does not say what it is fed, so that the caller has to."""
+    """None where the class does not say what it is fed; then the caller must."""
     clock_scale_in_config: str | None = None
     """Key of the model's config: the time it is fed was multiplied by this."""
     no_clock_if: str | None = None
-    """Key of the model's config that is set where it is fed a time of another kind."""
+    """Key of the model's config that says that it is fed another kind of time."""
     may_choose_time: bool = False
     """Whether the caller may say what the model is fed."""
     sigma_attributes: tuple[str, ...] = ()

@@ -29,16 +29,17 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _CoreDumper.add_representer(str, _represent_text)
 
 
-def dump_yaml(data: Any, *, block_levels: int = 2) -> str:
+def dump_yaml(data: Any) -> str:
     """Plain data as YAML, keys in their order.
+
+    Two levels get a line per key, so that people can compare two files. Deeper levels and lists
+    of numbers stay on one line.
 
     Args:
         data: Dicts, lists and scalars.
-        block_levels: Levels that get a line per key, so that people can compare two files;
-            deeper levels and lists of numbers stay on one line.
     """
     node = _CoreDumper(io.StringIO(), sort_keys=False).represent_data(data)
-    _set_style(node, block_levels)
+    _set_style(node, block_levels=2)
     text = yaml.serialize(node, Dumper=_CoreDumper, allow_unicode=True, width=99)
     return str(text)
 

@@ -62,7 +62,7 @@ class InfluenceRun(MethodRun):
     def scores(self) -> list[float]:
         """Block influence ``1 - mean cos(h_in, h_out)`` (ShortGPT), one per exit block.
 
-        In a U-ViT an encoder block's score is the mean of its own and its partner's.
+        In a U-ViT an encoder block's score is the mean of it and its partner.
         """
         influence: list[float] = (1.0 - self._sums / max(1, self._steps)).tolist()
         exits, total = self.net.num_exit_blocks, self.net.num_blocks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -11,25 +11,19 @@ from typing import cast
 from torch import nn
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
-from schedsearch.diffusion.process import NoiseProcess
-from schedsearch.diffusion.solvers import build_solver
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.files.digest import sha256_of
 from schedsearch.files.portable import weights_beside
 from schedsearch.methods.kinds import build_method, fitted_numbers
-from schedsearch.methods.method_file import REMEDY, MethodFile, read_method_file
+from schedsearch.methods.method_file import MethodFile, read_method_file
 from schedsearch.methods.networks import build_network, check_adapters
-from schedsearch.protocols import Backbone, Method, NetworkCall, Solver
-from schedsearch.settings import SolverSettings
+from schedsearch.protocols import Backbone, Method, NetworkCall
 
 ADDS_WEIGHTS = frozenset({"block_cache", "plan"})
 """Kinds whose weights file belongs to the method, not to the network."""
 
-OWN_STEPS = frozenset({"steps", "plan"})
-"""Kinds that choose the number of solver steps."""
-
 UNCALIBRATED = frozenset({"steps", "tome"})
-"""Kinds whose numbers were fitted to no weights; caches with a fixed period are like them."""
+"""Kinds whose numbers were fitted to no weights. Caches with a fixed period count alike."""
 
 _OURS = "_schedsearch_"
 """Begins the attributes that say what a network was trained with."""
@@ -143,7 +137,7 @@ class LoadedMethod:
             if tuple(times) != fitted_numbers(self.file.numbers).times:
                 raise ConfigError(
                     f"{self.path}: the steps are fitted, so they run with their own solver only. "
-                    "Build it with schedsearch.methods.loading.build_solver_for."
+                    "Build it with schedsearch.methods.solver.build_solver_for."
                 )
         elif self.file.num_steps not in (None, len(times)):
             raise ConfigError(
@@ -152,7 +146,7 @@ class LoadedMethod:
             )
         if self.changes_network and not self.made(net):
             raise ConfigError(
-                f"{self.path}: the method needs a network of its own. Build it with the method's "
+                f"{self.path}: the method needs its own network. Build it with the method's "
                 "network(), or use schedsearch.sample."
             )
         return self.method.begin(net, times, guided=guided)
@@ -218,48 +212,3 @@ def check_weights(loaded: LoadedMethod, net: Backbone) -> None:
             f"{loaded.path}: the method was made on other weights than these. Make one for them "
             "with `schedsearch plan` or `schedsearch compare`."
         )
-
-
-def solver_for(file: MethodFile, solver: SolverSettings) -> SolverSettings:
-    """The settings that a method runs with: other steps where they belong to the method.
-
-    Raises:
-        ConfigError: If a plan was made for a space with another number of steps.
-    """
-    if file.kind not in OWN_STEPS or file.num_steps is None:
-        return solver
-    full_steps = file.numbers.get("full_steps", file.num_steps)
-    if file.kind == "plan" and solver.num_steps not in (file.num_steps, full_steps):
-        raise ConfigError(
-            f"The plan {file.name} is for {file.num_steps} solver steps, but solver.num_steps is "
-            f"{solver.num_steps}. {REMEDY}"
-        )
-    return replace(solver, num_steps=file.num_steps)
-
-
-def build_solver_for(
-    file: MethodFile,
-    settings: SolverSettings,
-    process: NoiseProcess,
-    *,
-    learned_variance: bool = False,
-) -> Solver:
-    """Build the solver that a method runs with: as set, with fewer steps, or with fitted ones.
-
-    Args:
-        file: The method.
-        settings: Section ``solver``.
-        process: Forward process to reverse.
-        learned_variance: Whether the backbone predicts variances.
-
-    Raises:
-        ConfigError: If the settings do not fit the process, or steps were fitted with others.
-    """
-    if file.kind == "fitted_steps":
-        if settings.cfg_interval is not None:
-            raise ConfigError(
-                "The steps were fitted with the same guidance in all calls, but "
-                "solver.cfg_interval is set; set it to null."
-            )
-        return fitted_numbers(file.numbers).solver(process, settings.cfg_scale)
-    return build_solver(solver_for(file, settings), process, learned_variance=learned_variance)

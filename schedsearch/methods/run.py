@@ -1,4 +1,4 @@
-"""What the runs of all methods have in common: the staged network and an account of its work."""
+"""What the runs of all methods share: the staged network and its block counts."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,37 +53,6 @@ def optimal_front(
         ValueError: If the table or the weights do not fit the space.
     """
     return Plan(costs, space, weights).front()
-
-
-def best_between(
-    costs: Floats,
-    space: SearchSpace,
-    weights: Sequence[int],
-    low: float,
-    high: float,
-    taken: Collection[ExitSchedule] = frozenset(),
-) -> ExitSchedule | None:
-    """Find the cheapest new schedule with a block count in [low, high].
-
-    The search is exact: it generates schedules by increasing cost until one is not taken.
-    Schedules count as equal if they agree wherever the solver calls the network (weight > 0).
-
-    Args:
-        costs: As for :func:`optimal_front`.
-        space: The space, nonincreasing or free.
-        weights: Network calls per interval, from data to noise, integers >= 0.
-        low: Smallest block count.
-        high: Largest block count.
-        taken: Schedules to exclude, with the same number of intervals.
-
-    Returns:
-        The schedule, or None if the range holds no new one.
-
-    Raises:
-        ValueError: If the table or the weights do not fit the space.
-    """
-    plan = Plan(costs, space, weights)
-    return plan.best_between(low, high, {plan.key(schedule) for schedule in taken})
 
 
 class Plan:
@@ -172,9 +141,18 @@ class Plan:
     def best_between(
         self, low: float, high: float, taken: Container[tuple[int, ...]]
     ) -> ExitSchedule | None:
-        """Find the cheapest schedule of a range whose key is not taken.
+        """Find the cheapest new schedule with a block count in [low, high].
 
+        The search is exact: it generates schedules by increasing cost until one is not taken.
         A later call goes on where this one stopped, so what is taken must stay taken.
+
+        Args:
+            low: Smallest block count.
+            high: Largest block count.
+            taken: Keys of the schedules to exclude, see :meth:`key`.
+
+        Returns:
+            The schedule, or None if the range holds no new one.
         """
         place = low, high
         if place not in self._streams:

@@ -11,71 +11,16 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from schedsearch.planning.plan_inputs import Floats, PlanCosts, PlanErrors, StepChoice
+
 Indices = NDArray[np.intp]
 
 _TOLERANCE = 1e-9  # relative; closer costs count as equal, a smaller gain as none
 _BINS = 4096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepChoice:
-    """What one solver step runs."""
-
-    kind: Literal["full", "reuse", "exit"]
-    blocks: int  # all blocks, the prefix of a reuse, or the depth of an exit
-    age: int = 0  # of a reuse: steps since the last full step, >= 1
-
-    def __post_init__(self) -> None:
-        if self.age < 0 or (self.age >= 1) != (self.kind == "reuse"):
-            raise ValueError(f"A reuse has an age >= 1, other steps have age 0, got {self}.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanErrors:
-    """Errors of all choices at all steps; ``inf`` means not offered."""
-
-    weights: Floats  # (num_steps,)
-    reuse: Floats  # (num_steps, num_prefixes, max_age); the last index is age - 1
-    prefixes: tuple[int, ...]  # blocks run by a reuse, increasing
-    exits: Floats  # (num_steps, num_exits)
-    exit_depths: tuple[int, ...]  # blocks run by an exit, increasing
-
-    def __post_init__(self) -> None:
-        shape = np.shape(self.weights)
-        if len(shape) != 1 or shape[0] == 0:
-            raise ValueError(f"Step weights need shape (num_steps,), got shape {shape}.")
-        shape, rows = np.shape(self.reuse), (*shape, len(self.prefixes))
-        if len(shape) != 3 or shape[:2] != rows:
-            raise ValueError(f"Reuse errors need shape (*{rows}, max_age), got shape {shape}.")
-        shape, rows = np.shape(self.exits), (rows[0], len(self.exit_depths))
-        if shape != rows:
-            raise ValueError(f"Exit errors need shape {rows}, got shape {shape}.")
-        _require_nonnegative("Step weights", self.weights, finite=True)
-        _require_nonnegative("Reuse errors", self.reuse)
-        _require_nonnegative("Exit errors", self.exits)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanCosts:
-    """Milliseconds of all choices; what a reuse costs may depend on its fit, so on the cell."""
-
-    num_blocks: int
-    full_ms: float  # one full call
-    reuse_ms: Floats  # (num_steps, num_prefixes, max_age), or (num_prefixes, 1)
-    exit_ms: Floats  # (num_steps, num_exits), or (num_exits,)
-    fixed_ms: float = 0.0  # the rest of a sampling run
-
-    def __post_init__(self) -> None:
-        if self.num_blocks < 1:
-            raise ValueError(f"A network has at least one block, got {self.num_blocks=}.")
-        for name in ("full_ms", "reuse_ms", "exit_ms", "fixed_ms"):
-            _require_nonnegative(name, getattr(self, name), finite=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +51,7 @@ def plan_front(errors: PlanErrors, costs: PlanCosts) -> list[PlannedSteps]:
 
 
 def best_within(front: Sequence[PlannedSteps], max_ms: float) -> PlannedSteps | None:
-    """Return the plan of lowest error with ``ms <= max_ms``, or None if all cost more.
+    """Return the plan of lowest error with ``ms <= max_ms``, or None.
 
     Like the front, it takes costs that differ by a relative 1e-9 as equal.
 
@@ -251,15 +196,6 @@ def _pareto(ms: Floats, error: Floats) -> Indices:
     kept = kept[error[kept] < before * (1 - _TOLERANCE)]
     # Merge equal costs.
     return kept[np.diff(ms[kept], append=np.inf) > _TOLERANCE * ms[kept]]
-
-
-def _require_nonnegative(name: str, values: ArrayLike, *, finite: bool = False) -> None:
-    array = np.asarray(values, dtype=np.float64)
-    # NOTE: NaN is not >= 0.
-    wrong = array[~(array >= 0) | (np.isinf(array) if finite else False)]
-    if wrong.size:
-        rule = "finite numbers >= 0" if finite else "numbers >= 0, or inf"
-        raise ValueError(f"{name} must be {rule}, got {wrong[0]}.")
 
 
 def _check_blocks(name: str, blocks: Sequence[int], allowed: range) -> None:

@@ -70,7 +70,7 @@ def seed_schedules(
 def _along_the_front(
     front: Sequence[PlannedSchedule], table: ErrorTable, space: SearchSpace, weights: Sequence[int]
 ) -> Floats:
-    """Place of every optimum: its share of latency less the root of its share of loss.
+    """Place of every optimum: share of latency less the root of the share of loss.
 
     A front is steep where it is cheap, so latency alone would leave that end without seeds. The
     root tames losses that explode there, as in the surrogate's prior.

@@ -25,7 +25,7 @@ WORST_GAP = float(np.log(10.0))
 """Largest log FID above the best; failed schedules are clipped to it."""
 
 MOST_TRIALS = 1000
-"""Trials of a fit, whose time is cubic: the ones nearest the front and a spread of others."""
+"""Trials of a fit, whose time is cubic: those nearest the front and some others."""
 
 _JITTER = 1e-6
 """Added to variances of log FID, for joint draws of near-duplicates."""

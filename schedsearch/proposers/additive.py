@@ -40,10 +40,11 @@ MIN_TRIALS = 2
 """Results that the surrogate needs, for a level and a slope."""
 
 CHOOSE_ALWAYS, GROWTH = 200, 1.1
-"""Hyperparameters are chosen for every proposal up to so many results, then at such steps."""
+"""Every proposal chooses hyperparameters up to the first number of results. Then they are chosen
+whenever the results have grown by the factor."""
 
 WORKERS_PER_SHARE = 16
-"""A fit serves one proposal per so many running trials, at least one."""
+"""A fit serves one proposal per this many running trials, at least one."""
 
 MAX_RUNNING = 120
 """Running schedules that count as known points; of more, the ones nearest the front."""

@@ -59,7 +59,7 @@ class UniformSampler(optuna.samplers.BaseSampler):
 
 
 def _number_without_retries(study: optuna.Study, trial: FrozenTrial) -> int:
-    """The number that a trial would have if no worker and no driver had died before it."""
+    """The number that a trial would have if nothing had died before it."""
     retries = sum(
         "retry_of" in other.user_attrs and other.number < trial.number
         for other in study.get_trials(deepcopy=False)

@@ -15,7 +15,7 @@ MORE_COPIES = 0.02
 """Share by which near copies may exceed full depth's."""
 
 STD_FARTHER = 0.02
-"""Share of the reference's pixel std that a schedule may be farther from it than full depth."""
+"""Share of the reference's pixel std that a schedule may differ more than full depth."""
 
 MAX_NAMED = 2
 """Schedules that the sentence names; it counts the others."""

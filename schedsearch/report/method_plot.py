@@ -28,7 +28,7 @@ LOG_ABOVE = 4.0
 
 
 def plot_methods(results: MethodResults | JoinedMethods, path: Path) -> None:
-    """Draw FID over time as a share of full depth's, with the front of all methods.
+    """Draw FID over the share of full depth's time, with the front of all methods.
 
     Lines join the operating points of one entry. Hollow marks are static twins. Bars are 95 %
     intervals over held-out seeds; where some methods have none with as many images, all stand at
@@ -132,7 +132,7 @@ def _draw_front(axes: Any, points: Sequence[tuple[float, float]]) -> None:
 
 
 def _draw_strips(axes: Any, plans: Mapping[str, MethodEntry]) -> None:
-    """Every plan as a strip of its steps, fastest on top; the colour is what a step runs."""
+    """Draw every plan as a strip of its steps, fastest on top."""
     colours = {"F": "#1f77b4", "R": "#fdd0a2", "G": "#fdae6b", "M": "#fd8d3c"}
     for row, plan in enumerate(plans.values()):
         steps = plan.first.steps

@@ -29,7 +29,7 @@ RUN_WIDTH = 10
 
 
 def methods_table(results: Methods, shown: Sequence[MethodEntry] | None = None) -> Table:
-    """Methods by time, at most 100 columns wide; None shows all. MACs only of a single run."""
+    """Methods by time, at most 100 columns wide. MACs only of a single run."""
     table = Table(
         title=f"Methods of {results.title}, by time",
         title_justify="left",
@@ -174,7 +174,7 @@ def macs_of(entry: MethodEntry) -> str:
 
 
 def fid_of(entry: MethodEntry, num_samples: int) -> str:
-    """Mean FID with half of its interval; with its number of images where that is another."""
+    """Mean FID with half of its interval, and the number of images where it differs."""
     found = entry.estimate
     if found is not None:
         text = plus_minus(found.mean, found.half_width)

@@ -1,4 +1,4 @@
-"""Plans in words and as a strip: how far each is from full depth, and what fine-tunes add."""
+"""Plans in words and as a strip, beside full depth and fine-tunes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def plan_lines(results: MethodResults) -> list[str]:
     if lines:
         lines += choices(results)
         lines.append(
-            "Steps: F runs all blocks. R, G and M run so many blocks, then reuse the last full "
-            "step's residual: plain, fitted per channel, or by a map. X and A exit, A with a map."
+            "Steps: F runs all blocks. R, G and M run that number of blocks, then reuse the last "
+            "full step's residual: plain, fitted per channel, or by a map. X and A exit, A with a "
+            "map."
         )
     return lines
 

@@ -133,7 +133,7 @@ def closing_lines(files: Sequence[str], command: str) -> list[str]:
 
     Args:
         files: Pictures and numbers.
-        command: The search that takes up the tables.
+        command: The search that uses the tables.
     """
     return [
         "Excess within two standard errors of 0 is dim. It ranks schedules roughly and before "

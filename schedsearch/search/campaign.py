@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from schedsearch.settings import StudySettings
 
 PlotFront = Callable[[RunResults, Path], None]
-"""Draws the front into a PNG; given by the command line, since pictures belong to ``report``."""
+"""Draws the front into a PNG; the command line gives it, since ``report`` is above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ def run_search(
 
 
 def _is_published(run: RunStages, plot_front: PlotFront | None) -> bool:
-    """Whether the picture is there and of this front; a kill may have come before it."""
+    """Whether the picture of this front is there; a kill may have come before it."""
     if plot_front is None or not run.results().entries:
         return True
     picture, front = run.folder.front_png, run.folder.front_yaml

@@ -34,7 +34,7 @@ ORIGINS = {"dp": "searched schedule, optimal by the error table"}
 
 
 class TrialPublisher:
-    """Writes a trial's attributes, note and artifacts before it is told.
+    """Writes a trial's attributes, note and artifacts before Optuna gets its result.
 
     Finished trials are read-only in Optuna, so this comes first; a picture that cannot be
     stored is logged and never costs the result.

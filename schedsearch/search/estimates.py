@@ -47,7 +47,7 @@ TIMED_THRESHOLDS = 2
 """Thresholds of a row that are timed, as a guess."""
 
 PLAN_PASSES = 8
-"""Network passes per image that fits and errors of plans take, with their sums, as a guess."""
+"""Network passes per image that fits and errors of plans take, roughly."""
 
 FRONT_SIZE = 8
 """Schedules of a front whose latency is measured, as a guess."""
@@ -225,7 +225,7 @@ def _share(entry: RivalSettings, row: Row, settings: StudySettings) -> float:
 
 
 def _plan_seconds(settings: StudySettings, rows: Sequence[Row], per_image: float) -> float:
-    """Calibrating plans: images of every stage, and half of a run per step that is weighed."""
+    """Calibrating plans: images of every stage, and half a run per weighed step."""
     if settings.plan is None:
         return 0.0
     targets = [PlanTarget.parse(str(row.point)) for row in rows if row.entry == PLAN]

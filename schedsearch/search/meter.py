@@ -25,7 +25,7 @@ _SAVE_EVERY = 30.0
 
 
 SHARE_OF_TIME = 0.05
-"""Largest share of the time that files cost which only show how far a run is."""
+"""Largest share of the time that files of progress may cost."""
 
 
 class Throttled:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from schedsearch.evaluation.latency_protocol import LatencyProtocol, latency_protocol
+from schedsearch.evaluation.latency_protocol import LatencyProtocol, study_protocol
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.methods.loading import LoadedMethod, load_method
 from schedsearch.protocols import StagedBackbone
@@ -77,7 +77,8 @@ def is_untrained_left(ready: Preflight, folder: RunFolder) -> bool:
     """Whether rows without training, or their latencies, are not measured yet."""
     if not isinstance(ready.bench.backbone, StagedBackbone) or ready.settings.plan is None:
         return False
-    return bool(_untrained_jobs(ready, folder) or _without_latency(ready, folder)[1])
+    protocol = study_protocol(ready.bench.backbone, ready.settings)
+    return bool(_untrained_jobs(ready, folder) or _without_latency(folder, protocol)[1])
 
 
 def _untrained_jobs(ready: Preflight, folder: RunFolder) -> list[RowJob]:
@@ -127,8 +128,8 @@ def measure_latencies(
 ) -> None:
     """Time all rows that have no latency yet, with all workers idle."""
     settings, bench = ready.settings, ready.bench
-    protocol = _protocol(ready)
-    kept, missing = _without_latency(ready, folder)
+    protocol = study_protocol(bench.backbone, settings)
+    kept, missing = _without_latency(folder, protocol)
     if not missing:
         return
     observer.stage("measuring the latency of the methods, workers idle", total=len(missing))
@@ -157,22 +158,12 @@ def measure_latencies(
         write_latencies(folder, kept)
 
 
-def _protocol(ready: Preflight) -> LatencyProtocol:
-    settings = ready.settings
-    return latency_protocol(
-        ready.bench.backbone,
-        settings.solver,
-        settings.evaluation,
-        settings.resources.cpus_per_trial,
-    )
-
-
 def _without_latency(
-    ready: Preflight, folder: RunFolder
+    folder: RunFolder, protocol: LatencyProtocol
 ) -> tuple[dict[str, Any], list[MethodEntry]]:
     """Latencies that are kept, and the rows that have none."""
     results = MethodResults.load(folder)
-    kept = results.latency_data(_protocol(ready).to_dict())
+    kept = results.latency_data(protocol.to_dict())
     missing = [
         entry
         for entry in results.entries

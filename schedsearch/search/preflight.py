@@ -172,7 +172,7 @@ def _check_devices(settings: StudySettings) -> None:
 
 
 def _check_memory(settings: StudySettings, values: int) -> None:
-    """Refuse numbers of images that no batch or result could hold; ``values`` are of one image."""
+    """Refuse batches and results that memory cannot hold; ``values`` are of one image."""
     evaluation = settings.evaluation
     for key, num in {
         "recipe.batch_size": settings.recipe.batch_size,

@@ -1,4 +1,4 @@
-"""The profile of a space by itself: both tables, and the schedules that they favour."""
+"""The command ``profile``: both tables of a space, and the schedules that they favour."""
 
 from __future__ import annotations
 

@@ -16,11 +16,10 @@ from schedsearch.runs.checks.journals import (
     method_journal,
     trial_journal,
 )
-from schedsearch.runs.checks.rules import trial_rules
 from schedsearch.runs.checks.space_file import read_space
 from schedsearch.search.runners.logs import logging_to
 from schedsearch.search.study.owner import open_own_study
-from schedsearch.search.study.reconcile import kept_record, rebuild, trial_folders
+from schedsearch.search.study.reconcile import rebuild, unrecorded
 from schedsearch.search.study.storage import close_storage, explaining_failures
 
 if TYPE_CHECKING:
@@ -102,25 +101,10 @@ def _restore_lines(
     folder: RunFolder, settings: StudySettings, journal: Journal[TrialRecord]
 ) -> list[int]:
     """Add complete results that lie in the folders of trials and lost their lines."""
-    records, check = journal.read(), trial_rules(settings)
-    for record in records:
-        check(record)
-    known = {record.number for record in records}
-    done = {record.depths for record in records if record.complete}
-    restored = []
-    for number in trial_folders(folder, len(records)):
-        if number in known:
-            continue
-        try:
-            record = kept_record(folder, number)
-            check(record)
-        except (OSError, ValueError):
-            continue
-        if record.number == number and record.complete and record.depths not in done:
-            journal.append(record)
-            done.add(record.depths)
-            restored.append(number)
-    return restored
+    restored = unrecorded(folder, journal.read(), settings)
+    for record in restored:
+        journal.append(record)
+    return [record.number for record in restored]
 
 
 def _building(folder: RunFolder) -> Path:

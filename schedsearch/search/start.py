@@ -118,7 +118,7 @@ def refuse_other_space(settings: StudySettings, folder: RunFolder) -> None:
 
 
 def identity_of(ready: Preflight, folder: RunFolder) -> RunIdentity:
-    """The run of a folder, new or kept, once its data is found to be the same.
+    """The identity of a run, new or kept; its data must be the same.
 
     Raises:
         ConfigError: If other data lies behind the same paths than when the run was started.

@@ -75,7 +75,7 @@ class BlockCacheRival:
         yield from needs_points(self.points, "every: [2] or thresholds: [0.3]")
         if self.scale_shift != "none" and self.every:
             reason = "scale and shift are fitted for plans of thresholds, but every is given"
-            yield "scale_shift", reason, "move every to an entry of its own"
+            yield "scale_shift", reason, "move every to another entry"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class RouterRival:
 
     kind: Literal["router"]
     penalties: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    """Prices of a part that runs, in the loss; one row each. A higher price reuses more."""
+    """Prices of a part that runs, in the loss. A higher price reuses more."""
     iterations: Count = 400
     """Optimizer steps of the router; the network stays as it is."""
     batch_size: Count = 32

@@ -49,7 +49,7 @@ class SmallRival:
 
     kind: Literal["small"]
     depth: Annotated[tuple[Count, ...], Field(min_length=1)]
-    """Blocks of the network; of a U-ViT, blocks of the encoder, with as many of the decoder."""
+    """Blocks of the network; in a U-ViT, of encoder and decoder each."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Keys of ``recipe`` that differ from the space's; ``num_steps`` of a pretraining."""
 

@@ -32,8 +32,8 @@ class LambdaSettings:
 class RecipeSettings:
     """Numbers of the short fine-tune (ASE, Sec. 3.3 and 4.1).
 
-    A file may also name a ``base`` here, a recipe that ships or a file, whose numbers hold where
-    it gives none of its own; it is merged before these settings are made.
+    A file may also name a ``base`` here: a recipe that ships, or a file. Its numbers hold where
+    the space gives none, and are merged before these settings are made.
     """
 
     num_steps: Annotated[int, Field(ge=0)]
@@ -77,7 +77,7 @@ class RecipeSettings:
     """``tf32`` allows fast float32 products on CUDA. ``bf16`` runs the network in autocast, with
     weights and loss in float32."""
     accumulate: Count = 1
-    """Parts into which a batch is cut to save memory; the gradient is that of the batch."""
+    """Parts into which a batch is cut to save memory. The gradient stays the same."""
     gradient_checkpointing: bool = False
     """Recompute the blocks in the backward pass: less memory, about a third more time."""
     save_every: Count = 200

@@ -83,10 +83,17 @@ class ResourceSettings:
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of a worker; small models gain nothing from more than one."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs of a worker, or a fraction of one. With 1 or more, trials measure latency in place."""
+    """GPUs of a worker, or a fraction. From 1 on, trials measure latency themselves."""
+    accelerator: str | None = None
+    """Kind of GPU that trials need, by Ray's name such as A100; null takes any."""
 
     @rules
     def _rules(self) -> Iterator[Mistake]:
+        kind = self.accelerator
+        if kind is not None and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", kind) is None:
+            yield "accelerator", f"{shown(kind)} names no GPU", "write Ray's name, such as A100"
+        elif kind is not None and self.backend != "ray":
+            yield "accelerator", f"needs the backend ray, got {self.backend}", "remove the key"
         gpus = self.gpus_per_trial
         if gpus > 1 and not float(gpus).is_integer():
             reason = f"must be a fraction below 1 or a whole number, got {gpus:g}"

@@ -1,4 +1,4 @@
-"""How sure a result is: means, paired differences and 95 % t intervals, and nothing else.
+"""How sure a result is: means, paired differences and 95 % t intervals.
 
 Read first: ``intervals.py``, ``paired.py``.
 """

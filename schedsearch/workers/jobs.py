@@ -36,7 +36,7 @@ class TrialJob(Job):
     """Number of the Optuna trial, and of its folder."""
     schedule: ExitSchedule
     label: str | None
-    """Name of a warm start such as ``D3-DiT``; None for a schedule that the search proposed."""
+    """Name of a warm start such as ``D3-DiT``; None for a proposal."""
     origin: str | None = None
     """``dp`` for an optimum of the error table, None for a proposal of the sampler."""
     predicted_latency_ms: float
@@ -91,7 +91,7 @@ class ProfileJob(Job):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkJob(Job):
-    """Trains the network of a row of a comparison, or cuts it out of the pretrained one."""
+    """Trains or cuts out the network of a row of a comparison."""
 
     row: Row
     training_seed: int
@@ -118,7 +118,7 @@ class Done:
     """A job ended well."""
 
     result: TrialRecord | tuple[ConfirmRecord, ...] | tuple[RivalRecord, ...] | ErrorTable | None
-    """Of a trial; of confirmations; of rows; of a profile, None where no table was asked for."""
+    """Of a trial, confirmation, row or profile; None where no table was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

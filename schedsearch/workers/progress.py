@@ -57,7 +57,7 @@ class FileProgress:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time of this attempt, and of earlier ones up to the state that it continues from."""
+        """CPU time of this attempt, and of earlier ones up to their saved state."""
         return self._earlier + time.process_time() - self._began
 
     def belongs_to(self, **owner: str) -> None:

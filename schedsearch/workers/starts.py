@@ -56,7 +56,7 @@ def finished_network(
 
 
 def timed_network(bench: Workbench, folder: RunFolder | None) -> Backbone:
-    """The network whose latencies are those of the trials; not to be trained or sampled from.
+    """The network whose latencies are those of the trials, for timing only.
 
     Args:
         bench: Of the study.

@@ -146,7 +146,7 @@ def _weights(
 def _finetuned(
     job: TrialJob, folder: RunFolder, bench: Workbench, progress: FileProgress
 ) -> Backbone:
-    """The fine-tuned network; its weights are kept at once, so that no later fault costs them."""
+    """The fine-tuned network; its weights are saved at once, before any other stage."""
     target, seed = folder.weights(job.number), bench.settings.search.seed
     about = {**mark_of(folder, job.schedule), "seed": str(seed)}
     if job.resume_from is not None and (net := _kept(job, folder, bench, about)) is not None:

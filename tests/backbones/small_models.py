@@ -17,20 +17,21 @@ DECODER = 4
 """Decoder blocks of the small U-ViT, half of its blocks."""
 
 
+DIT_CONFIG = {
+    "input_size": 8,
+    "patch_size": 2,
+    "in_channels": 2,
+    "hidden_size": 32,
+    "depth": DEPTH,
+    "num_heads": 4,
+    "num_classes": 7,
+}
+
+
 def make_dit(**overrides: object) -> DiT:
     """A small DiT; under the zeros of adaLN-zero its blocks would do nothing."""
-    config = {
-        "input_size": 8,
-        "patch_size": 2,
-        "in_channels": 2,
-        "hidden_size": 32,
-        "depth": DEPTH,
-        "num_heads": 4,
-        "num_classes": 7,
-        "learn_sigma": True,
-    }
     torch.manual_seed(0)
-    net = DiT(**{**config, **overrides})
+    net = DiT(**{**DIT_CONFIG, "learn_sigma": True, **overrides})
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.1)
     return net

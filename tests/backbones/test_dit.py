@@ -158,8 +158,10 @@ def test_parity_with_diffusers() -> None:
 def test_labels() -> None:
     net = make_dit()
     x, t, _ = make_inputs(net)
-    with pytest.raises(ValueError, match="7 classes and needs labels"):
+    with pytest.raises(ValueError, match='7 classes and needs labels y; the label 7 means "no cl'):
         net(x, t, None, exit_depth=1)
+    with pytest.raises(ValueError, match=r"7 classes and needs labels y\.$"):
+        make_dit(class_dropout_prob=0.0)(x, t, None, exit_depth=1)
     unconditional = make_dit(num_classes=0)
     assert unconditional.num_classes is None
     assert unconditional(x, t, None, exit_depth=1).shape == (9, 4, 8, 8)

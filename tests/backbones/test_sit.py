@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from small_models import DEPTH, make_dit
+from small_models import DEPTH, DIT_CONFIG, make_dit
 from torch import nn
 
 import schedsearch
@@ -18,20 +18,10 @@ from schedsearch.backbones.uvit import UViT
 from schedsearch.config.backbone_arguments import REGISTRY
 from schedsearch.settings import BackboneSettings
 
-CONFIG = {
-    "input_size": 8,
-    "patch_size": 2,
-    "in_channels": 2,
-    "hidden_size": 32,
-    "depth": DEPTH,
-    "num_heads": 4,
-    "num_classes": 7,
-}
-
 
 def make_sit(*, learn_sigma: bool = True) -> SiT:
     """A small SiT with the weights of the small DiT."""
-    net = SiT(**CONFIG, learn_sigma=learn_sigma)
+    net = SiT(**DIT_CONFIG, learn_sigma=learn_sigma)
     net.load_state_dict(make_dit(learn_sigma=learn_sigma).state_dict())
     return net.eval()
 
@@ -105,7 +95,7 @@ def test_registry_names(size: str, side: int) -> None:
 
 
 def test_from_python() -> None:
-    net = schedsearch.load_backbone({"family": "sit", "config": CONFIG})
+    net = schedsearch.load_backbone({"family": "sit", "config": DIT_CONFIG})
     assert isinstance(net, SiT)
     assert isinstance(net, DiT)
     assert not isinstance(net, UViT)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import DEPTH, make_dit
+from small_models import DIT_CONFIG, make_dit
 from torch import Tensor, nn
 
 import schedsearch
@@ -19,16 +19,7 @@ CFG = 1.5
 
 
 def make_net() -> Any:
-    config = {
-        "input_size": 8,
-        "patch_size": 2,
-        "in_channels": 2,
-        "hidden_size": 32,
-        "depth": DEPTH,
-        "num_heads": 4,
-        "num_classes": 7,
-    }
-    net: Any = schedsearch.load_backbone({"family": "sit", "config": config})
+    net: Any = schedsearch.load_backbone({"family": "sit", "config": DIT_CONFIG})
     assert isinstance(net, SiT)
     net.load_state_dict(make_dit().state_dict())
     with torch.no_grad():

@@ -92,7 +92,7 @@ def test_what_the_rows_of_the_labels_mean() -> None:
 def test_labels_must_fit_the_model() -> None:
     conditional, plain = make_uvit(num_classes=6, null_class=True), make_uvit()
     x, t, y = make_inputs(conditional)
-    with pytest.raises(ValueError, match="5 classes and needs labels y; the last row"):
+    with pytest.raises(ValueError, match="5 classes and needs labels y; the label 5"):
         conditional(x, t, None, exit_depth=1)
     with pytest.raises(ValueError, match="unconditional and takes no labels"):
         plain(x, t, y, exit_depth=1)

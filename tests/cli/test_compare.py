@@ -79,8 +79,8 @@ def test_rows_of_another_recipe_are_named_and_not_shown(two_runs: tuple[str, str
     out = run_cli("compare", run).out
     assert "other settings than the space has now: steps-9." in out
     assert "steps-9" not in out.partition("On the front")[0]
-    found = run_cli("pick", run, "--methods", "all", "--max-latency-ms", 1000)
-    assert "full" in found.out
+    rule = ("--methods", "all", "--max-latency-ms", 1000, "--format", "json")
+    assert json.loads(run_cli("pick", run, *rule).out)["name"] == "full"
     assert "steps-9" not in run_cli("front", run, "--methods", "all", "--format", "json").out
 
 

@@ -39,6 +39,7 @@ def test_every_command_has_help_without_heavy_imports(command: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == "0 []"
+    assert done.stdout.startswith(f"usage: schedsearch {command} ")
     assert "--debug" in done.stdout
 
 

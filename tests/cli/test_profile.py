@@ -55,7 +55,7 @@ def test_a_space_without_a_profile(tmp_path: Path) -> None:
     space = write_space(tmp_path, profile=None)
     done = run_cli("profile", space, "--output", tmp_path / "run")
     assert done.code == 2
-    assert "profile: null" in done.err
+    assert "but the space tiny says profile: null. Remove that line" in done.err
     assert not (tmp_path / "run").exists()
 
 

@@ -44,4 +44,5 @@ def test_no_seed_serves_two_purposes(good: Path) -> None:
 def test_mistakes(good: Path, options: tuple[str, ...], message: str) -> None:
     with pytest.raises(InvalidFileError) as caught:
         read_settings(good, options)
-    assert any(message in str(problem) for problem in caught.value.problems)
+    (problem,) = caught.value.problems
+    assert message in str(problem)

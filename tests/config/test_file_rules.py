@@ -77,6 +77,9 @@ def test_paths_that_lead_nowhere_have_one_remedy(
         ("num_classes: 10}", "num_classes: 10, class_dropout_prob: 0}",
          None),
         ("search:", "resources: {gpus_per_trial: 1.5}\nsearch:", "a whole number, got 1.5"),
+        ("search:", "resources: {accelerator: A100, backend: local}\nsearch:",
+         "resources.accelerator: needs the backend ray, got local"),
+        ("search:", "resources: {accelerator: 'A 100'}\nsearch:", "names no GPU"),
         ("search:", "evaluation: {features: digit}\nsearch:", "did you mean 'digits'?"),
         ("search:", "evaluation: {num_samples: 1}\nsearch:", "must be >= 2, got 1"),
         (

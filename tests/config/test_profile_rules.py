@@ -57,7 +57,8 @@ def test_without_a_profile_there_are_no_seeds_and_the_text_comes_back(good: Path
     ids=lambda value: str(value)[:40],
 )
 def test_mistakes(good: Path, options: tuple[str, ...], message: str) -> None:
-    assert any(message in problem for problem in mistakes(good, *options))
+    (problem,) = mistakes(good, *options)
+    assert message in problem
 
 
 def test_an_auditors_path_counts_from_the_file(edited: Callable[..., Path]) -> None:

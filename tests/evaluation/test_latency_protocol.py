@@ -4,20 +4,25 @@ import json
 from dataclasses import replace
 
 import pytest
+from driving import settings_of
 
-from schedsearch.evaluation.latency_protocol import LatencyProtocol, latency_protocol
+from schedsearch.evaluation.latency_protocol import (
+    LatencyProtocol,
+    latency_protocol,
+    study_protocol,
+)
 from schedsearch.settings import EvaluationSettings, SolverSettings
 
 
-def test_the_protocol_of_a_space(net):
-    made = latency_protocol(
-        net,
-        SolverSettings(name="dpm_solver", num_steps=20, cfg_scale=1.5),
-        EvaluationSettings(latency_batch=8, latency_dtype="bfloat16"),
-        threads=1,
+def test_the_protocol_of_a_study(net):
+    settings = settings_of(
+        solver={"name": "dpm_solver", "num_steps": 20, "cfg_scale": 1.5},
+        evaluation={"latency_batch": 8, "latency_dtype": "bfloat16"},
+        resources={"cpus_per_trial": 3},
     )
+    made = study_protocol(net, settings)
     assert made.device.startswith("cpu")
-    assert (made.dtype, made.batch, made.threads) == ("bfloat16", 8, 1)
+    assert (made.dtype, made.batch, made.threads) == ("bfloat16", 8, 3)
     assert (made.solver, made.num_steps, made.cfg_scale) == ("dpm_solver", 20, 1.5)
     assert "solver_options" not in made.to_dict()
 

@@ -95,8 +95,9 @@ def test_use_exported_schedule(tmp_path: Path) -> None:
     printed = run("03_use_exported_schedule.py", *small)
     assert "blocks, data -> noise: 10 10 9 9 7 7 6 6 4 4   (of 10)" in printed
     printed = run("03_use_exported_schedule.py", "--schedule=flat.yaml", *small)
+    assert "blocks, data -> noise: 4 4 4 4 4 4 4 4 4 4   (of 10)" in printed
     assert "saved: " in printed
-    assert (tmp_path / "two.png").is_file()
+    assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_enable_on_a_pipeline(tmp_path: Path) -> None:

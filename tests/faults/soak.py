@@ -39,6 +39,9 @@ KILLS_PER_RUN = 10
 PAUSE = 0.4
 """Longest CPU time between two kills, as a share of an undisturbed run's."""
 
+PAUSE_WITH_RAY = 1.0
+"""The same where half of a run is the start of Ray."""
+
 WARM = ["full", "D2-DiT", "D3-DiT"]
 
 QUICK = {"num_samples": 16, "latency_batch": 1, "auditor": None}
@@ -193,6 +196,7 @@ class Soak:
         kind = self.kinds[number % len(self.kinds)]
         episode = Episode(self.seed, number, kind)
         length, _ = self.undisturbed(kind)
+        longest = length * (PAUSE_WITH_RAY if kind == "ray" else PAUSE)
         work = Path(tempfile.mkdtemp(prefix="soak-"))
         space, run, log = space_of(work, kind), work / "run", work / "log.txt"
         kept: list[str] = []
@@ -200,9 +204,7 @@ class Soak:
         while code == -signal.SIGKILL:
             driver = ForkedCli("run", space, "--output", run, log=log)
             known: set[int] = set()
-            while episode.kills < most_kills and self._wait(
-                driver.pid, rng.uniform(0, PAUSE * length)
-            ):
+            while episode.kills < most_kills and self._wait(driver.pid, rng.uniform(0, longest)):
                 known |= children_of(driver.pid)
                 victims = workers_of(driver.pid, kind)
                 if victims and rng.random() < 0.5:

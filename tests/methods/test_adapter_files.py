@@ -62,7 +62,7 @@ def test_the_process_of_the_backbone_stays(tmp_path: Path) -> None:
 def test_a_plain_network_is_refused_by_everything_below(tmp_path: Path) -> None:
     loaded = load_method(write_adapted(tmp_path))
     for net in (make_dit().eval(), with_maps(make_dit(), [2, 3])):
-        with pytest.raises(ConfigError, match=r"needs a network of its own\. Build it"):
+        with pytest.raises(ConfigError, match=r"needs its own network\. Build it"):
             sample(net, loaded)
 
 

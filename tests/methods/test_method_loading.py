@@ -18,15 +18,10 @@ from schedsearch.diffusion.solvers.fitted import FittedSolver
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.methods.kinds import _BUILDERS
-from schedsearch.methods.loading import (
-    LoadedMethod,
-    build_solver_for,
-    check_weights,
-    load_method,
-    solver_for,
-)
+from schedsearch.methods.loading import LoadedMethod, check_weights, load_method
 from schedsearch.methods.method_file import MethodFile, write_method_file
 from schedsearch.methods.networks import build_network
+from schedsearch.methods.solver import build_solver_for, solver_for
 from schedsearch.protocols import Method
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.schedule_file import ScheduledBackbone
@@ -182,7 +177,7 @@ def test_the_network_of_a_file_has_its_weights(tmp_path: Path, network: dict[str
     net = loaded.network(make_dit())
     assert torch.equal(sample(net, loaded), sample(made, flat))
     for other in (make_dit(), make_uvit()):
-        with pytest.raises(ConfigError, match=r"needs a network of its own\. Build it with"):
+        with pytest.raises(ConfigError, match=r"needs its own network\. Build it with"):
             sample(other.eval(), loaded)
     options: dict[str, Any] = {"solver": "ddim", "num_steps": 3, "num": 3}
     expected = schedsearch.sample(made, flat, **options)
@@ -195,7 +190,7 @@ def test_the_network_of_a_file_has_its_weights(tmp_path: Path, network: dict[str
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_plain_backbone_does_not_run_such_a_method(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(ConfigError, match=r"needs a network of its own"):
+    with pytest.raises(ConfigError, match=r"needs its own network"):
         sample(make_dit().eval(), load_method(write(tmp_path, kind)))
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from schedsearch.planning.plan_front import PlanCosts, PlanErrors, StepChoice
+from schedsearch.planning.plan_inputs import PlanCosts, PlanErrors, StepChoice
 
 FULL = StepChoice(kind="full", blocks=4)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from schedsearch.planning.dynamic_programming import best_between, optimal_front
+from schedsearch.planning.dynamic_programming import Plan, optimal_front
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.schedules.space import Monotone, SearchSpace
 
@@ -68,8 +68,9 @@ def test_the_best_schedules_come_one_after_the_other(
             key = tuple(schedule.depths[i] for i in visited)
             cost = total(costs, space, schedule)
             expected[key] = min(cost, expected.get(key, np.inf))
+    plan = Plan(costs, space, weights)
     taken: list[ExitSchedule] = []
-    while (best := best_between(costs, space, weights, low, high, taken)) is not None:
+    while (best := plan.best_between(low, high, set(map(plan.key, taken)))) is not None:
         assert best in space
         taken.append(best)
         assert len(taken) <= len(expected)
@@ -80,12 +81,12 @@ def test_the_best_schedules_come_one_after_the_other(
 def test_an_unvisited_interval_makes_no_second_schedule() -> None:
     space = SearchSpace(1, 3, 2)
     costs = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
-    one = best_between(costs, space, (1, 0), 3, 3)
+    plan = Plan(costs, space, (1, 0))
+    one = plan.best_between(3, 3, ())
     assert one is not None
     assert one.depths[0] == 3
-    others = [ExitSchedule((3, depth)) for depth in (1, 2, 3)]
-    for other in others:
-        assert best_between(costs, space, (1, 0), 3, 3, {other}) is None
+    assert {plan.key(ExitSchedule((3, depth))) for depth in (1, 2, 3)} == {(3,)}
+    assert plan.best_between(3, 3, {(3,)}) is None
 
 
 def test_many_unvisited_intervals_cost_no_time() -> None:
@@ -93,27 +94,28 @@ def test_many_unvisited_intervals_cost_no_time() -> None:
     space = SearchSpace(1, 28, 10)
     weights = [0, 0, 0, 1, 0, 0, 1, 0, 0, 1]
     costs = table_of(space, 0) * np.array(weights)[:, None]
-    taken: list[ExitSchedule] = []
+    plan = Plan(costs, space, weights)
+    taken: set[tuple[int, ...]] = set()
     for _ in range(60):
-        best = best_between(costs, space, weights, 40, 44, taken)
+        best = plan.best_between(40, 44, taken)
         assert best is not None
-        taken.append(best)
-    assert len({(s.depths[3], s.depths[6], s.depths[9]) for s in taken}) == 60
+        taken.add((best.depths[3], best.depths[6], best.depths[9]))
+    assert len(taken) == 60
 
 
 @pytest.mark.parametrize(("low", "high"), [(50, 60), (-9, -1), (7, 6), (0, 3.9)])
 def test_an_empty_range_has_no_best(low: float, high: float) -> None:
     space = SearchSpace(1, 6, 4)
-    assert best_between(table_of(space, 0), space, (1, 1, 1, 1), low, high) is None
+    assert Plan(table_of(space, 0), space, (1, 1, 1, 1)).best_between(low, high, ()) is None
 
 
 def test_hardly_used_block_counts_are_reached() -> None:
     """With weights 3 and 5 not every count exists."""
     space = SearchSpace(1, 3, 2)
-    costs = table_of(space, 0)
+    plan = Plan(table_of(space, 0), space, (3, 5))
     exists = {blocks((3, 5), s) for s in space.enumerate()}
     for count in range(8, 25):
-        found = best_between(costs, space, (3, 5), count, count)
+        found = plan.best_between(count, count, ())
         assert (found is not None) == (count in exists)
 
 

@@ -9,13 +9,11 @@ from made_up_plans import FULL, brute_front, tables
 
 from schedsearch.planning import plan_front as module
 from schedsearch.planning.plan_front import (
-    PlanCosts,
-    PlanErrors,
     PlannedSteps,
-    StepChoice,
     best_within,
     plan_front,
 )
+from schedsearch.planning.plan_inputs import PlanCosts, PlanErrors, StepChoice
 
 
 def assert_equal_brute_force(errors, costs):
@@ -143,7 +141,6 @@ def test_plans_report_the_error_and_cost_of_their_steps():
         assert (plan.error, plan.ms) == (pytest.approx(error), pytest.approx(ms))
     assert (np.diff([plan.ms for plan in front]) > 0).all()
     assert (np.diff([plan.error for plan in front]) < 0).all()
-    assert front[-1].error >= 0
 
 
 def test_all_full_ends_the_front_unless_a_cheaper_plan_has_no_error():

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from schedsearch.planning.plan_front import PlanCosts, PlanErrors, StepChoice, plan_front
+from schedsearch.planning.plan_front import plan_front
+from schedsearch.planning.plan_inputs import PlanCosts, PlanErrors, StepChoice
 
 
 def test_a_reuse_needs_an_age_and_others_none():

@@ -35,6 +35,12 @@ def test_seeds_are_optima_evenly_spread_along_the_useful_front(count: int) -> No
     assert len(steps) == 0 or steps.max() - steps.min() <= 0.06  # a block or two on either side
 
 
+def test_one_seed_lies_in_the_middle() -> None:
+    (one,) = seed_schedules(TABLE, SPACE, WEIGHTS, 1)
+    middle = seed_schedules(TABLE, SPACE, WEIGHTS, 5)[2]
+    assert abs(blocks(one.depths) - blocks(middle.depths)) <= 6
+
+
 def test_a_warm_start_is_no_seed() -> None:
     """Nor is a schedule that differs from one only where the solver does not call."""
     weights = [2] * 9 + [0]

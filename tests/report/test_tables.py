@@ -116,8 +116,8 @@ def test_a_shortened_front_keeps_what_was_confirmed_and_every_baseline() -> None
     found = findings_of(results_of(confirmed({7: 3.0, 10: 3.0}), records))
     text = printed(front_table(found, max_searched=2))
     assert re.findall(r"trial \d+", text) == ["trial 7", "trial 10"]
-    assert "D2-DiT" in text
-    assert "full" in text
+    assert cells(text, "D2-DiT")
+    assert cells(text, "full")
 
 
 # ---- presets ----------------------------------------------------------------------------------

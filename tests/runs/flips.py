@@ -1,7 +1,6 @@
 """Flips bits in the files of a finished run and says what the commands make of them.
 
-``python tests/runs/flips.py 100`` prints a table for 100 flips of every file; it needs the
-folder of the tests on its path.
+``PYTHONPATH=.:tests python tests/runs/flips.py 100`` prints a table for 100 flips of every file.
 """
 
 import contextlib

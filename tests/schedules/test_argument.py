@@ -63,3 +63,12 @@ def test_a_u_vit_may_run_no_decoder_block(schedule_file_with: Callable[..., Path
 def test_a_file_for_another_model_is_refused(schedule_file_with: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match="for 10 exit blocks, but the backbone has 28"):
         resolve_schedule(str(schedule_file_with()), num_exit_blocks=28)
+
+
+def test_a_preset_belongs_to_the_clock_of_the_process() -> None:
+    assert resolve_schedule("D3-DiT", num_exit_blocks=10, clock="ddpm").clock == "ddpm"
+    assert resolve_schedule("D3-DiT@flow", num_exit_blocks=10, clock="flow").clock == "flow"
+    with pytest.raises(ConfigError, match="process has the clock flow; use D3-DiT@flow"):
+        resolve_schedule("D3-DiT", num_exit_blocks=10, clock="flow")
+    with pytest.raises(ConfigError, match="the clock flow, but the model's process has the clock"):
+        resolve_schedule("D3-DiT@flow", num_exit_blocks=10, clock="ddpm")

@@ -8,7 +8,7 @@ from tiny_runs import write_space
 from schedsearch.config import dump_settings, read_settings
 from schedsearch.runs.folder import RunFolder
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.workers.jobs import ConfirmJob, RetrainJob, StartJob, TrialJob
+from schedsearch.workers.jobs import StartJob, TrialJob
 from schedsearch.workers.workbench import Workbench, open_workbench
 
 DEPTHS = (10, 10, 10, 10, 8, 8, 8, 7, 7, 7)
@@ -60,27 +60,4 @@ def trial_job(tmp_path: Path, depths: tuple[int, ...] = DEPTHS, **changes: Any) 
         label=None,
         predicted_latency_ms=12.5,
         measure_latency=False,
-    )
-
-
-def confirm_job(job: TrialJob, seed: int) -> ConfirmJob:
-    return ConfirmJob(
-        settings=job.settings,
-        run_dir=job.run_dir,
-        number=job.number,
-        schedule=job.schedule,
-        seed=seed,
-        num_samples=NUM_SAMPLES,
-    )
-
-
-def retrain_job(job: TrialJob, training_seed: int) -> RetrainJob:
-    return RetrainJob(
-        settings=job.settings,
-        run_dir=job.run_dir,
-        number=job.number,
-        schedule=job.schedule,
-        training_seed=training_seed,
-        seeds=(0,),
-        num_samples=NUM_SAMPLES,
     )

@@ -17,7 +17,6 @@ from schedsearch.workers.jobs import DISK_STAGE, Failed, ProfileJob
 from schedsearch.workers.profile import run_profile
 from schedsearch.workers.progress import FileProgress
 from schedsearch.workers.run_job import run_job
-from trainers.ase import AseTrainer
 
 RECIPE = {"batch_size": 4, "save_every": 1, "num_steps": 3, "weights": "shared"}
 SMALL = {
@@ -45,21 +44,6 @@ def folder_of(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-@pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What each fine-tune was called with, and its first weights at the end."""
-    calls: list[tuple[Any, ...]] = []
-    finetune = AseTrainer.finetune
-
-    def counted(trainer: AseTrainer, *args: Any) -> Any:
-        before = {name: value.clone() for name, value in args[0].state_dict().items()}
-        calls.append((*args, before))
-        return finetune(trainer, *args)
-
-    monkeypatch.setattr(AseTrainer, "finetune", counted)
-    return calls
-
-
 def stop_after(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
     """Stop a fine-tune as Ctrl-C does, once the state of a step was saved."""
     save = FileProgress.save
@@ -80,7 +64,7 @@ def test_shared_weights_are_tuned_on_random_schedules(
     assert (table.depths, table.num_intervals) == ((8, 9, 10), 2)
     folder = folder_of(tmp_path)
     assert ErrorTable.load(folder.error_table) == table
-    ((_, exits, _, _, recipe, _, seed, before),) = given
+    ((before, _, exits, _, _, recipe, _, seed),) = given
     weights = load_file(folder.shared_weights)
     assert all(bool(torch.isfinite(value).all()) for value in weights.values())
     changed = {name for name in before if not weights[name].equal(before[name])}

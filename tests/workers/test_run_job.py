@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from trial_jobs import confirm_job, job_of
+from trial_jobs import DEPTHS, confirm_job, job_of
 
 from schedsearch.records import TrialRecord
 from schedsearch.workers.jobs import DISK_STAGE, Done, Failed, Job, ProfileJob
@@ -30,7 +30,7 @@ def test_a_trial_comes_back_as_its_record(tmp_path: Path) -> None:
     outcome = run_job(job_of(tmp_path))
     assert isinstance(outcome, Done)
     assert isinstance(outcome.result, TrialRecord)
-    assert outcome.result.number == 7
+    assert (outcome.result.number, outcome.result.depths) == (7, DEPTHS)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,9 @@ def test_faults_of_a_trial_say_where_and_why(
 def test_memory_that_was_short_once_is_enough_at_the_next_attempt(tmp_path: Path) -> None:
     job = job_of(tmp_path, "out_of_memory_once")
     assert failed(job).retry
-    assert isinstance(run_job(job), Done)
+    outcome = run_job(job)
+    assert isinstance(outcome, Done)
+    assert outcome.result.complete
 
 
 def test_what_cannot_be_loaded_fails_in_load(tmp_path: Path) -> None:

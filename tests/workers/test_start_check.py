@@ -18,24 +18,8 @@ from schedsearch.workers.jobs import DISK_STAGE, Done, Failed
 from schedsearch.workers.progress import FileProgress
 from schedsearch.workers.run_job import run_job
 from schedsearch.workers.start_check import fitted_adapters, run_start
-from trainers.ase import AseTrainer
 
 NAN = {"recipe": {"lr": 1.0e30}}
-
-
-@pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What each fine-tune started from and its other arguments."""
-    calls: list[tuple[Any, ...]] = []
-    finetune = AseTrainer.finetune
-
-    def counted(trainer: AseTrainer, *args: Any) -> Any:
-        before = {name: value.clone() for name, value in args[0].state_dict().items()}
-        calls.append((before, *args))
-        return finetune(trainer, *args)
-
-    monkeypatch.setattr(AseTrainer, "finetune", counted)
-    return calls
 
 
 def test_adapters_come_nearer_to_full_depth_on_other_images(tmp_path: Path) -> None:

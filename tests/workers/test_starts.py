@@ -11,15 +11,14 @@ from adapted_jobs import (
     DEPTHS,
     NUM_SAMPLES,
     bench_of,
-    confirm_job,
     folder_of,
-    retrain_job,
     settings_text,
     start_job,
     trial_job,
 )
 from made_up_starts import start_record
 from safetensors.torch import load_file
+from trial_jobs import confirm_job, retrain_job
 
 from schedsearch.evaluation.sampling import balanced_labels, generate, starting_noise
 from schedsearch.exceptions import CheckpointError, ConfigError, StorageError
@@ -144,11 +143,11 @@ def test_confirmation_and_retraining_use_the_adapted_network(kept: Path) -> None
     job = trial_job(kept)
     evaluation = run_trial(job).evaluation
     assert evaluation is not None
-    assert confirm(confirm_job(job, seed=0)).fid == evaluation.fid
-    (same,) = retrain(retrain_job(job, training_seed=0))
+    assert confirm(confirm_job(job, 0, NUM_SAMPLES)).fid == evaluation.fid
+    (same,) = retrain(retrain_job(job, 0, (0,), NUM_SAMPLES))
     assert same.fid == evaluation.fid
-    assert retrain(retrain_job(job, training_seed=0)) == (same,)  # from its kept weights
-    (other,) = retrain(retrain_job(job, training_seed=3))
+    assert retrain(retrain_job(job, 0, (0,), NUM_SAMPLES)) == (same,)  # from its kept weights
+    (other,) = retrain(retrain_job(job, 3, (0,), NUM_SAMPLES))
     assert other.fid != same.fid
 
 

@@ -34,7 +34,7 @@ def job_of(
     return TrialJob(**{**values, **changes})
 
 
-def confirm_job(job: TrialJob, seed: int) -> ConfirmJob:
+def confirm_job(job: TrialJob, seed: int, num_samples: int = 64) -> ConfirmJob:
     """The confirmation of a trial at a seed."""
     return ConfirmJob(
         settings=job.settings,
@@ -42,11 +42,13 @@ def confirm_job(job: TrialJob, seed: int) -> ConfirmJob:
         number=job.number,
         schedule=job.schedule,
         seed=seed,
-        num_samples=64,
+        num_samples=num_samples,
     )
 
 
-def retrain_job(job: TrialJob, training_seed: int, seeds: tuple[int, ...]) -> RetrainJob:
+def retrain_job(
+    job: TrialJob, training_seed: int, seeds: tuple[int, ...], num_samples: int = 64
+) -> RetrainJob:
     """The retraining of a trial's schedule."""
     return RetrainJob(
         settings=job.settings,
@@ -55,5 +57,5 @@ def retrain_job(job: TrialJob, training_seed: int, seeds: tuple[int, ...]) -> Re
         schedule=job.schedule,
         training_seed=training_seed,
         seeds=seeds,
-        num_samples=64,
+        num_samples=num_samples,
     )

@@ -104,13 +104,9 @@ def take_action(args: argparse.Namespace) -> int:
     from schedsearch.evaluation.grid import save_grid
     from schedsearch.evaluation.sampling import generate, require_finite
     from schedsearch.memory import within_memory
-    from schedsearch.methods.loading import (
-        build_solver_for,
-        check_weights,
-        load_method,
-        solver_for,
-    )
+    from schedsearch.methods.loading import check_weights, load_method
     from schedsearch.methods.method_file import check_fits
+    from schedsearch.methods.solver import build_solver_for, solver_for
 
     chosen = _choose_schedule(args)
     # NOTE: The checkpoint need not exist where other weights replace it.

@@ -113,10 +113,10 @@ def _fit(
 
 
 def meeting_calls(num_full: int, num_steps: int) -> tuple[int, ...]:
-    """Indices of the full run's calls where the few steps call too, evenly spaced from the first.
+    """Indices of the full run's calls that the few steps keep, evenly spaced.
 
     Raises:
-        ValueError: If there are not so many.
+        ValueError: If the full run has fewer calls.
     """
     if not 1 <= num_steps <= num_full:
         raise ValueError(f"Fitted steps are 1 to {num_full} of the full run's, got {num_steps}.")
@@ -124,7 +124,7 @@ def meeting_calls(num_full: int, num_steps: int) -> tuple[int, ...]:
 
 
 def _meeting_calls(solver: Solver, num_steps: int) -> tuple[int, ...]:
-    """The same for calls that start a step of the solver; those of Heun are every second one."""
+    """The same for calls that start a step; with Heun every second one."""
     stride = solver.calls_per_step
     found = meeting_calls(len(solver.times) // stride, num_steps)
     return tuple(stride * call for call in found)

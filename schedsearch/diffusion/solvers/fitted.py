@@ -14,8 +14,7 @@ from schedsearch.protocols import Denoiser, StepNoise, Wants
 from schedsearch.protocols import NoiseProcess as AnyProcess
 
 Output = Literal["noise", "data", "velocity"]
-"""What a step combines: predictions of the noise, of the data as DPM-Solver++ does, or of the
-velocity of flow matching."""
+"""What a step combines: predictions of noise, of data (DPM-Solver++), or of the velocity."""
 
 Coefficients = tuple[float, float, float]
 """Factors of the state, the newest output and the output before it."""
@@ -72,7 +71,10 @@ def scales_at(process: AnyProcess, times: Sequence[float]) -> list[tuple[float, 
 
 
 def outputs_of(process: AnyProcess) -> tuple[Output, ...]:
-    """Return what steps of a process may combine; noise says nothing at pure noise of a flow."""
+    """Return what steps of a process may combine.
+
+    In flow matching a prediction of the noise says nothing at pure noise.
+    """
     return ("velocity", "data") if process.kind == "flow" else ("noise", "data")
 
 

@@ -93,7 +93,7 @@ def euler_maruyama_times(num_steps: int, end_time: float) -> tuple[float, ...]:
 
 
 def flow_times(num_steps: int, shift: float = 1.0) -> tuple[float, ...]:
-    """Return the ``num_steps`` + 1 clock times from noise to data of flow matching, both included.
+    """Return the ``num_steps`` + 1 clock times of flow matching, from noise to data.
 
     Equal steps of sigma, moved by ``shift`` (SD3, Eq. 23).
     """

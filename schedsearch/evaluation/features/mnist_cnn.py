@@ -10,7 +10,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from schedsearch.evaluation.features.packaged import FeatureClassifier, PackagedExtractor
+from schedsearch.evaluation.features.packaged import (
+    FeatureClassifier,
+    PackagedExtractor,
+    convolutions,
+)
 
 WEIGHTS_FILE = "mnist_cnn.safetensors"
 NUM_FEATURES = 64
@@ -22,17 +26,8 @@ class MnistCNN(FeatureClassifier):
     """Three 3x3 convolutions with batch norm and max pooling, 64 features."""
 
     def __init__(self) -> None:
-        layers: list[nn.Module] = []
-        previous = 1
-        for channels in _CHANNELS:  # 28x28 -> 14x14 -> 7x7 -> 3x3
-            layers += [
-                nn.Conv2d(previous, channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-            previous = channels
-        super().__init__(nn.Sequential(*layers, nn.Flatten()), previous * 3 * 3, NUM_FEATURES)
+        layers = convolutions(1, _CHANNELS)  # 28x28 -> 14x14 -> 7x7 -> 3x3
+        super().__init__(nn.Sequential(*layers, nn.Flatten()), _CHANNELS[-1] * 3 * 3, NUM_FEATURES)
 
 
 def load(device: torch.device | str = "cpu") -> PackagedExtractor:

@@ -7,6 +7,7 @@ ReLU many features are always zero, so their covariance would be singular.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from typing import Self
 
@@ -65,6 +66,20 @@ class FeatureClassifier(nn.Module):
         """Compute class logits: images (N, C, H, W) uint8 -> (N, num_classes)."""
         logits: Tensor = self.head(self.dropout(F.relu(self.raw_features(images))))
         return logits
+
+
+def convolutions(channels: int, widths: Sequence[int]) -> list[nn.Module]:
+    """3x3 convolutions with batch norm and ReLU; each halves the side, rounding down."""
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+        channels = width
+    return layers
 
 
 class PackagedExtractor:

@@ -8,7 +8,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from schedsearch.evaluation.features.packaged import FeatureClassifier, PackagedExtractor
+from schedsearch.evaluation.features.packaged import (
+    FeatureClassifier,
+    PackagedExtractor,
+    convolutions,
+)
 
 WEIGHTS_FILE = "tiles_cnn.safetensors"
 NUM_FEATURES = 64
@@ -21,18 +25,9 @@ class TilesCNN(FeatureClassifier):
     """Three 3x3 convolutions with batch norm and max pooling, 64 features."""
 
     def __init__(self) -> None:
-        layers: list[nn.Module] = []
-        previous = 3
-        for channels in _CHANNELS:  # 32x32 -> 16x16 -> 8x8 -> 4x4
-            layers += [
-                nn.Conv2d(previous, channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-            previous = channels
+        layers = convolutions(3, _CHANNELS)  # 32x32 -> 16x16 -> 8x8 -> 4x4
         body = nn.Sequential(*layers, nn.Flatten())
-        super().__init__(body, previous * 4 * 4, NUM_FEATURES, num_classes=NUM_CLASSES)
+        super().__init__(body, _CHANNELS[-1] * 4 * 4, NUM_FEATURES, num_classes=NUM_CLASSES)
 
 
 def load(device: torch.device | str = "cpu") -> PackagedExtractor:

@@ -1,4 +1,4 @@
-"""Tensors cached on disk with what they were made from; damage is found and made good."""
+"""Tensors cached on disk with their sources; damaged files are made again."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         StorageError: If it cannot be written.
     """
     own = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    # NOTE: safetensors has no checksum of its own.
+    # NOTE: safetensors has no checksum.
     about = {**metadata, _CHECKSUM: _checksum(own, metadata)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,8 @@ copy from a better image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,13 +17,14 @@ from schedsearch.evaluation.real_images.cached_tensors import (
     load_tensors,
     save_tensors,
 )
+from schedsearch.evaluation.real_images.reference import RealImages
 
 MAX_VALUES = 2**26
 """Pixel values of training images to compare with: all of MNIST, or 21,845 of CIFAR-10."""
 
 MAX_IMAGE_VALUES = 64 * 64 * 3
-"""Pixel values of the largest images that are compared. In larger ones a small shift outweighs
-the content."""
+"""Pixel values of the largest images to compare. In larger ones a small shift outweighs the
+content."""
 
 MAX_RADIUS_IMAGES = 4000
 """Training images that the radius of near copies is a percentile of."""
@@ -38,24 +37,6 @@ _SEED = 0
 _BATCH = 256
 _ROWS, _CHUNK_VALUES = 512, 2**22  # images compared at once, so that memory is bounded
 _CENTRE = 128.0
-
-
-class TrainingSource(Protocol):
-    """The part of a data source that neighbours use."""
-
-    @property
-    def num_images(self) -> int:
-        """Number of images."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of the images."""
-        ...
-
-    def uint8_batches(self, batch_size: int) -> Iterable[Tensor]:
-        """Yield all images once in a fixed order, in batches (N, C, H, W) uint8."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +70,7 @@ class TrainingNeighbours:
 
 
 def load_or_compute_neighbours(
-    source: TrainingSource, cache_dir: Path, *, mirrored: bool = False
+    source: RealImages, cache_dir: Path, *, mirrored: bool = False
 ) -> TrainingNeighbours | None:
     """Load the training images to compare with from the cache, or draw and store them.
 
@@ -130,7 +111,7 @@ def load_or_compute_neighbours(
 
 
 def radius_of(images: Tensor, *, mirrored: bool = False) -> float:
-    """Distance within which 5 % of the images, (M, C, H, W) uint8, have their nearest other."""
+    """Distance within which 5 % of the images, (M, C, H, W) uint8, have a neighbour."""
     generator = torch.Generator().manual_seed(_SEED)
     rows = torch.randperm(len(images), generator=generator)[:MAX_RADIUS_IMAGES]
     distances = nearest_distances(images[rows], images, mirrored=mirrored, own_rows=rows)
@@ -186,7 +167,7 @@ def _nearest(images: Tensor, others: Tensor, own_rows: Tensor | None) -> Tensor:
     return torch.cat(parts) * (2 / 255)
 
 
-def _drawn(source: TrainingSource, limit: int) -> Tensor:
+def _drawn(source: RealImages, limit: int) -> Tensor:
     """All images of a source, or ``limit`` of them drawn with a fixed seed, in order."""
     generator = torch.Generator().manual_seed(_SEED)
     wanted = torch.zeros(source.num_images, dtype=torch.bool)

@@ -25,7 +25,7 @@ _TENSORS = ("mean", "cov", "features")
 
 
 class RealImages(Protocol):
-    """The part of a data source that a reference uses."""
+    """The part of a data source that a reference and neighbours use."""
 
     @property
     def num_images(self) -> int:

@@ -170,7 +170,7 @@ class CachedBlock(Around):
         self._needed: Mapping[Part, bool] = {}
 
     def set(self, *, fresh: Mapping[Part, bool], needed: Mapping[Part, bool]) -> None:
-        """Prepare a step: run cached parts or reuse them, and keep them for later or not."""
+        """Prepare a step: which parts run, which are reused, and which are kept."""
         self._fresh, self._needed = fresh, needed
 
     def forget(self) -> None:

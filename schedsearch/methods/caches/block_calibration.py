@@ -82,14 +82,14 @@ def _relative_change(now: Tensor, before: Tensor) -> Tensor:
 
 
 def mean_changes(runs: Iterable[ChangeRun]) -> Tensor:
-    """Average the changes over all rows of all runs, (S, L) float64; 0 at the first step."""
+    """Average the changes over all rows, (S, L) float64; 0 at the first step."""
     recorded = list(runs)
     total = torch.stack([run.sums for run in recorded]).sum(0)
     return total / sum(run.num_rows for run in recorded)
 
 
 def plan_from_changes(changes: Tensor, threshold: float) -> Plan:
-    """Recompute a block when its changes since the last time add up to more than a threshold.
+    """Recompute a block when its changes since then exceed a threshold.
 
     Args:
         changes: Relative L1 change against the step before, (S, L).

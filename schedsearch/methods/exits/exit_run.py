@@ -1,4 +1,4 @@
-"""Sampling runs in which every sample exits by itself, or the batch by its mean."""
+"""Sampling runs in which each sample exits alone, or the batch by its mean."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from schedsearch.protocols import ExitLayers, StagedBackbone
 from schedsearch.tokens import Tokens
 
 Decide = Literal["sample", "batch"]
-"""Whether every sample exits by itself, or all samples by their mean. With ``batch`` an image
-depends on its neighbours."""
+"""Whether a sample exits by itself, or all by their mean. With ``batch`` an image depends on
+its neighbours."""
 
 Pair = Literal["pair", "separate"]
-"""With guidance: whether the two rows of a sample exit by their mean, or each by itself."""
+"""With guidance: whether the two rows of a sample exit together, by their mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ def frozen_schedule(
 
 
 def share_explained_by_time(blocks: Sequence[Tensor]) -> float:
-    """Return the share of the variance of the depth that the step of the run explains.
+    """Return the share of the depth's variance that the step explains.
 
     1 if every call runs all samples equally deep, as a schedule does; 0 if steps do not differ
     in their mean depth.

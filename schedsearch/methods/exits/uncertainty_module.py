@@ -18,8 +18,7 @@ from schedsearch.protocols import ExitLayers, StagedBackbone
 from schedsearch.tokens import Tokens
 
 Variant = Literal["paper", "code"]
-"""DeeDiff by its paper, whose module predicts the uncertainty u, or by its published code, whose
-module predicts the certainty 1 - u."""
+"""DeeDiff by its paper or its published code, whose modules predict uncertainty and certainty."""
 
 
 class UncertaintyModule(nn.Module):

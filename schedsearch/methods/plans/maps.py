@@ -95,7 +95,7 @@ def map_sums(inputs: Tensor, missed: Tensor) -> Tensor:
 
 
 def fit_map(sums: Tensor) -> Tensor:
-    """Fit a linear map with a bias, (K + 1, D) float64, by ridge regression towards zero.
+    """Fit a linear map with a bias, (K + 1, D) float64, by ridge regression.
 
     Args:
         sums: From :func:`map_sums`, added up over batches.

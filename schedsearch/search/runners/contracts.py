@@ -68,7 +68,7 @@ class Runner(Protocol):
 
 
 class Observer(Protocol):
-    """What is told about a run while it goes on; see ``schedsearch.report``."""
+    """Receives messages about a run while it runs; see ``schedsearch.report``."""
 
     def stage(self, title: str, total: int | None = None, seconds: float | None = None) -> None:
         """A stage begins.

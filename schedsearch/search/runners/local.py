@@ -44,7 +44,7 @@ def _serve(pipe: Connection, parent: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process when its driver is gone or stops, so that no orphan goes on training."""
+    """End this process when its driver is gone, so that no orphan trains."""
     while os.getppid() == parent:
         stopping.end_if_stopped()
         time.sleep(_POLL_SECONDS)

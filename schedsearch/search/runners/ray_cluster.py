@@ -1,4 +1,4 @@
-"""Checks of a Ray cluster: whether it is there, and whether its nodes can run the jobs."""
+"""Checks whether a Ray cluster is there and its nodes can run the jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ray._private import services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from schedsearch.exceptions import ConfigError
-from schedsearch.search.runners.ray_watch import has_room, reason_of, shown
+from schedsearch.search.runners.ray_watch import ACCELERATOR, has_room, reason_of, shown
 
 _CONNECT_SECONDS = 10.0
 _LOOK_SECONDS = 60.0
@@ -67,7 +67,7 @@ def _greet(address: str) -> None:
 
 
 def check_room(needed: dict[str, float]) -> None:
-    """Find out whether a private runtime can run a job; to a cluster nodes may be added.
+    """Check that a private runtime can run a job; a cluster may get nodes later.
 
     Args:
         needed: Resources of one job, by Ray's names.
@@ -77,15 +77,16 @@ def check_room(needed: dict[str, float]) -> None:
     """
     (found,) = (node["Resources"] for node in ray.nodes() if node["Alive"])
     if not has_room(found, needed):
-        ordinary = {name: found.get(name, 0.0) for name in ("CPU", "GPU")}
+        names = ("CPU", "GPU", *(name for name in found if name.startswith(ACCELERATOR)))
+        ordinary = {name: found.get(name, 0.0) for name in names}
         raise ConfigError(
             f"A job needs {shown(needed)}, but Ray finds {shown(ordinary)} on this machine. Lower "
-            "resources.cpus_per_trial or resources.gpus_per_trial."
+            "resources.cpus_per_trial or gpus_per_trial, or change resources.accelerator."
         )
 
 
 def check_nodes(paths: Sequence[str]) -> None:
-    """Find out whether every node of a cluster sees the driver's files and has its versions.
+    """Check that every node of a cluster sees the driver's files and has its versions.
 
     Args:
         paths: Files and folders that jobs read, the run folder's lock among them.
@@ -120,7 +121,7 @@ def check_nodes(paths: Sequence[str]) -> None:
 
 
 def look(paths: Sequence[str]) -> dict[str, str]:
-    """What this node has: versions, and at each path a folder, a file's digest or nothing."""
+    """What this node has: its versions, and what lies at each path."""
     found = {f"the version of {name}": _version(name) for name in _PACKAGES}
     return found | {path: _content(Path(path)) for path in paths}
 
@@ -133,7 +134,7 @@ def _version(name: str) -> str:
 
 
 def _content(path: Path) -> str:
-    """A file by its size and a digest of its ends, since weights and data may be large."""
+    """A file's size and a digest of its ends, since it may be large."""
     if path.is_dir():
         return "a folder"
     if not path.is_file():

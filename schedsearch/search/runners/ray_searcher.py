@@ -1,4 +1,4 @@
-"""Lets Ray Tune ask a job source for jobs, and lets the driver's checks end an experiment."""
+"""Lets Ray Tune ask a job source for jobs, and the driver's checks end it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schedsearch.search.runners.interrupts import StopRequest, interrupts_afterw
 from schedsearch.workers.jobs import WORKER_STAGE, Done, Failed, Job, Outcome
 
 LATE_SECONDS = 60.0
-"""How far a job may overrun its time limit before the driver takes its worker for lost."""
+"""How far a job may overrun its limit before its worker counts as lost."""
 
 
 class SourceSearcher(Searcher):  # type: ignore[misc]
@@ -142,7 +142,7 @@ class StopByCheck(tune.Stopper):  # type: ignore[misc]
         return searcher.failure is not None
 
     def _check_time(self) -> None:
-        """End the run where a worker outlives the limit that it should have ended itself by.
+        """End the run where a worker lives far beyond its time limit.
 
         Raises:
             StorageError: If a job is far beyond its time.

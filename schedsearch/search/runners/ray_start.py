@@ -1,4 +1,4 @@
-"""Starts, joins and leaves Ray: within a time limit, and with nothing of Ray on the terminal."""
+"""Starts, joins and leaves Ray within a time limit, and keeps its output off the terminal."""
 
 from __future__ import annotations
 

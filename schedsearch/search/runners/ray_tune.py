@@ -25,7 +25,7 @@ from schedsearch.search.runners.ray_cluster import check_address, check_nodes, c
 from schedsearch.search.runners.ray_environment import check_temporary_folder
 from schedsearch.search.runners.ray_searcher import SourceSearcher, StopByCheck
 from schedsearch.search.runners.ray_start import AGAIN, join_cluster, start_runtime, stop_ray
-from schedsearch.search.runners.ray_watch import RayWatch, reason_of
+from schedsearch.search.runners.ray_watch import ACCELERATOR, RayWatch, reason_of
 from schedsearch.settings import ResourceSettings
 from schedsearch.workers.jobs import DISK_STAGE, Failed, Job
 
@@ -132,8 +132,11 @@ class RayRunner:
     @property
     def _needed(self) -> dict[str, float]:
         """Resources of one job, by Ray's names."""
-        gpus = self._resources.gpus_per_trial
-        return {"CPU": self._resources.cpus_per_trial, **({"GPU": gpus} if gpus else {})}
+        resources = self._resources
+        needed = {"CPU": float(resources.cpus_per_trial), "GPU": resources.gpus_per_trial}
+        if resources.accelerator is not None:
+            needed[ACCELERATOR + resources.accelerator] = 0.001  # jobs share the unit
+        return {name: amount for name, amount in needed.items() if amount}
 
     def run(self, source: JobSource, *, check: Callable[[], None] | None = None) -> None:
         """Run until the source is finished, see :class:`Runner`.
@@ -163,9 +166,8 @@ class RayRunner:
             raise searcher.failure
 
     def _tuner(self, searcher: SourceSearcher, checks: Callable[[], None]) -> tune.Tuner:
-        per_trial = {name.lower(): amount for name, amount in self._needed.items()}
         return tune.Tuner(
-            tune.with_resources(_trainable, per_trial),
+            tune.with_resources(_trainable, self._needed),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,

@@ -19,16 +19,19 @@ _ANSWER_SECONDS = 5.0
 """How long one question to the GCS may take."""
 
 SILENT_SECONDS = 30.0
-"""After this time without an answer the GCS is lost. Ray ends the process after 60 seconds."""
+"""After this time without an answer the GCS is lost; Ray waits 60 seconds."""
 
 GRACE_SECONDS = 10.0
 """How long Ray may take to return once the run is to end."""
 
 ROOM_SECONDS = 40.0
-"""How long a run waits for another node once the last one with room is lost."""
+"""How long a run waits for a node once the last one is lost."""
 
 SCALING_SECONDS = 600.0
-"""How long it waits for the first one, since clusters that scale start nodes on demand."""
+"""How long it waits for the first node; some clusters start nodes on demand."""
+
+ACCELERATOR = "accelerator_type:"
+"""Ray gives a node with a GPU one unit of a resource of this name and the GPU's kind."""
 
 _DAEMONS = ("gcs_server", "raylet")
 _ALIVE = 0
@@ -149,8 +152,13 @@ def has_room(resources: Mapping[str, float], needed: Mapping[str, float]) -> boo
 
 
 def shown(resources: Mapping[str, float]) -> str:
-    """Resources in words, for example ``1 CPU, 0.5 GPU``."""
-    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
+    """Resources in words, for example ``1 CPU, 0.5 GPU, accelerator T4``."""
+    words = (
+        f"accelerator {kind}" if kind else f"{amount:g} {name}"
+        for name, amount in resources.items()
+        for kind in [name.partition(ACCELERATOR)[2]]
+    )
+    return ", ".join(words)
 
 
 def reason_of(error: Any) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.evaluation.latency import BASELINE, cost_times, measure_schedules
-from schedsearch.evaluation.latency_protocol import latency_protocol
+from schedsearch.evaluation.latency_protocol import study_protocol
 from schedsearch.evaluation.latency_table import LatencyTable, measure_table
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.pareto import non_dominated
@@ -43,9 +43,7 @@ def open_table(
     """
     settings, net = bench.settings, timed_network(bench, folder)
     adapted = net is not bench.backbone
-    protocol = latency_protocol(
-        net, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
-    )
+    protocol = study_protocol(net, settings)
     weights = fingerprint(bench.pretrained)
     report = LatencyReport.load(folder) if folder is not None else None
     if folder is not None and report is not None:

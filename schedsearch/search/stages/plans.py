@@ -82,7 +82,7 @@ class CalibratedRows:
         self._calibrating: set[Job] = set()
 
     def next_job(self) -> Job | None:
-        """A calibration, a row that is ready, or None while only rows of plans wait for one."""
+        """A calibration, a row that is ready, or None while rows wait for a calibration."""
         job = self._plans.next_job()
         if job is not None:
             self._calibrating.add(job)

@@ -68,7 +68,7 @@ def row_jobs(
     run_dir: str,
     done: Sequence[RivalRecord],
 ) -> list[RowJob]:
-    """The rows that are not measured yet, or not with their twin, or with other settings.
+    """Rows to measure: new ones, those without their twin, or of other settings.
 
     Args:
         rows: The rows wanted.

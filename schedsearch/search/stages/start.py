@@ -127,7 +127,7 @@ def checked_schedule(
     *,
     num_exit_blocks: int,
 ) -> tuple[str, ExitSchedule]:
-    """Name and schedule of the check: the warm start that saves most, or a flat one.
+    """Name and schedule of the check: the fastest warm start, or a flat schedule.
 
     Args:
         warm_starts: Of the study; those at full depth do not count.

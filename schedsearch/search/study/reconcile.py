@@ -21,7 +21,7 @@ from schedsearch.runs.folder import RECORD_FILE
 from schedsearch.search.study.bulk import CHUNK, add_trials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from schedsearch.runs.folder import RunFolder
     from schedsearch.runs.journal import Journal
@@ -62,7 +62,8 @@ def reconcile(
     records = journal.read()
     by_number = {record.number: record for record in records}
     lost = _finished_but_unrecorded(study, folder, by_number, space)
-    lost += _unknown_to_study(study, folder, by_number, settings)
+    num_trials = len(study.get_trials(deepcopy=False))
+    lost += unrecorded(folder, by_number.values(), settings, first=num_trials)
     for record in lost:
         journal.append(record)
         records.append(record)
@@ -122,21 +123,28 @@ def _finished_but_unrecorded(
     return found
 
 
-def _unknown_to_study(
-    study: optuna.Study,
-    folder: RunFolder,
-    by_number: dict[int, TrialRecord],
-    settings: StudySettings,
+def unrecorded(
+    folder: RunFolder, records: Collection[TrialRecord], settings: StudySettings, first: int = 0
 ) -> list[TrialRecord]:
-    """Results in folders of trials that the study lost, of schedules without a result."""
-    done = {record.depths for record in by_number.values() if record.complete}
-    known = len(study.get_trials(deepcopy=False))
+    """Results in folders of trials that ``records`` lack, of schedules without a result.
+
+    Args:
+        folder: The run folder.
+        records: The lines of ``results.jsonl``.
+        settings: The run's settings.
+        first: Number of the first trial to look at.
+
+    Raises:
+        ValueError: If a record is not of this run.
+    """
     check = trial_rules(settings)
-    for record in by_number.values():
+    for record in records:
         check(record)
+    known = {record.number for record in records}
+    done = {record.depths for record in records if record.complete}
     found = []
-    for number in trial_folders(folder, len(by_number)):
-        if number < known or number in by_number:
+    for number in trial_folders(folder, len(records)):
+        if number < first or number in known:
             continue
         try:
             record = kept_record(folder, number)

@@ -80,7 +80,7 @@ def planned(bench: Workbench, folder: RunFolder, text: str, target: Path) -> Cal
 
 
 def choose(table: PlanTable, target: PlanTarget, num_calls: int) -> tuple[PlannedSteps, str]:
-    """The plan of least error within a target, and a note where the target is out of reach.
+    """The plan of least error within a target, and a note if none is.
 
     Args:
         table: The calibration.

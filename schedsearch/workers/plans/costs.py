@@ -1,4 +1,4 @@
-"""Measures what the steps of plans cost, by timing plans that repeat one kind of step."""
+"""Measures the costs of steps, by timing plans that repeat one kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from schedsearch.evaluation.latency_protocol import latency_protocol
+from schedsearch.evaluation.latency_protocol import study_protocol
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.exceptions import StorageError
@@ -51,12 +51,7 @@ def measure_costs(
         "map": PlanStep("reuse", 0, "map"),
         "adapter": PlanStep("exit", middle, "map"),
     }
-    protocol = latency_protocol(
-        bench.backbone,
-        bench.settings.solver,
-        bench.settings.evaluation,
-        bench.settings.resources.cpus_per_trial,
-    )
+    protocol = study_protocol(bench.backbone, bench.settings)
     timed = {
         name: TimedMethod(net=net, method=_repeated(step, num_calls, net.width), solver=solver)
         for name, step in kinds.items()
@@ -97,7 +92,7 @@ def _fitted(
 
 
 def _repeated(step: PlanStep, num_calls: int, width: int) -> Plan:
-    """A plan of one full step and then one kind of step; fitted numbers change nothing."""
+    """A plan of one full step and then one kind of step, with arbitrary numbers."""
     steps = (FULL_STEP, *[step] * (num_calls - 1))
     rows = {"plain": 0, "diagonal": 3, "map": 2 * width + 1}[step.fit]
     if step.kind == "exit":

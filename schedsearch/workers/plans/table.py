@@ -18,7 +18,7 @@ from schedsearch.files.atomic import replacing, write_text
 from schedsearch.files.strict_json import read_document, to_document
 from schedsearch.methods.plans.recording import Cell, Layout
 from schedsearch.methods.plans.steps import Fit, PlanStep
-from schedsearch.planning.plan_front import PlanCosts, PlanErrors
+from schedsearch.planning.plan_inputs import PlanCosts, PlanErrors
 
 TABLE = "table.json"
 FITS = "fits.safetensors"

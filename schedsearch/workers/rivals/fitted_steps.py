@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from schedsearch.workers.workbench import Workbench
 
 RUNS = 3
-"""Sampling runs of a fit: the full run, and the few steps with predicted noise and data."""
+"""Sampling runs of a fit: the full run, and its few steps."""
 
 
 def fitted_steps(bench: Workbench, net: Backbone, num_steps: int, num_samples: int) -> Calibrated:

@@ -1,4 +1,4 @@
-"""The network of a row: trained for its method, or cut out of the pretrained one."""
+"""The network of a row: trained, or cut out of the pretrained one."""
 
 from __future__ import annotations
 

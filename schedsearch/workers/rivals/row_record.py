@@ -12,7 +12,8 @@ from schedsearch.evaluation.flops import count_parameters
 from schedsearch.evaluation.grid import save_grid
 from schedsearch.methods.exits.freeze import share_explained_by_time
 from schedsearch.methods.kinds import build_method
-from schedsearch.methods.loading import ADDS_WEIGHTS, build_solver_for
+from schedsearch.methods.loading import ADDS_WEIGHTS
+from schedsearch.methods.solver import build_solver_for
 from schedsearch.protocols import ObservedCall
 from schedsearch.runs.methods.digests import decision_batch_in, digest_of
 from schedsearch.runs.methods.records import RivalRecord, SeedQuality
@@ -117,7 +118,7 @@ def measured_record(
 def _qualities(
     row: OpenRow, method: Method, solver: Solver, target: Path
 ) -> tuple[tuple[SeedQuality, ...], list[NetworkCall]]:
-    """Quality at every seed, and all runs of the method; images of the first become a picture."""
+    """Quality at every seed, and all runs of the method; the first is drawn."""
     bench, settings = row.bench, row.bench.settings.evaluation
     found: list[SeedQuality] = []
     runs: list[NetworkCall] = []

@@ -1,4 +1,4 @@
-"""The threshold of a row: as it stands, or the one that meets a share of measured time."""
+"""The threshold of a row: as given, or the one that meets a share of time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from schedsearch.evaluation.latency_protocol import latency_protocol
+from schedsearch.evaluation.latency_protocol import study_protocol
 from schedsearch.evaluation.latency_table import LatencyTable
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
 from schedsearch.exceptions import StorageError
@@ -87,15 +87,12 @@ def timed_share(bench: Workbench, net: Backbone, method: Method) -> float:
     Other workers may run beside it; they slow both alike.
     """
     settings = bench.settings
-    protocol = latency_protocol(
-        bench.backbone, settings.solver, settings.evaluation, settings.resources.cpus_per_trial
-    )
     timed = TimedMethod(net=net, method=method, solver=bench.solver, num_batches=TIMED_BATCHES)
     measured = measure_methods(
         {"method": timed},
         bench.backbone,
         bench.solver,
-        protocol,
+        study_protocol(bench.backbone, settings),
         repeats=settings.evaluation.latency_repeats,
     )
     return measured["method"].ratio

@@ -1,4 +1,4 @@
-"""The static twin of a dynamic method: the schedule with the mean depths that it took."""
+"""The static twin of a dynamic method: the schedule of its mean depths."""
 
 from __future__ import annotations
 

@@ -56,8 +56,10 @@ def test_a_module_list_is_no_wrapper() -> None:
 def test_a_network_whose_own_names_share_a_prefix(tmp_path: Path) -> None:
     inner = nn.Sequential()
     inner.add_module("net", Small(2.0))
+    inner.get_submodule("net").load_state_dict(RAW)
     torch.save(wrapped("module.net."), tmp_path / "net.pt")
     assert "'module.'" in (load_weights(inner, tmp_path / "net.pt") or "")
+    assert all(torch.equal(value, torch.full_like(value, 2)) for value in inner.parameters())
 
 
 def test_one_attribute_of_a_training_class(tmp_path: Path) -> None:

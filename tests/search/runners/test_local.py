@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driving import settings_of
 from forks import forked_workers
 from tiny_runs import wait_until
 
+from schedsearch.runs.folder import RunFolder
 from schedsearch.schedules.exit_schedule import ExitSchedule
-from schedsearch.search.runners import local
+from schedsearch.search.runners import build_runner, local
 from schedsearch.search.runners.local import LocalRunner
 from schedsearch.settings import ResourceSettings
 from schedsearch.workers import run_job as run_job_module
@@ -177,7 +179,9 @@ class TestDeaths:
 
     def test_a_hang_ends_with_the_time_limit(self, tmp_path: Path) -> None:
         source = ListSource(job_of(0, "hangs", str(tmp_path)))
-        with LocalRunner(ResourceSettings(num_workers=1), timeout=1.0) as runner:
+        settings = settings_of(search={"trial_timeout": 1}, resources={"backend": "local"})
+        with build_runner(settings, RunFolder(tmp_path), None) as runner:
+            assert isinstance(runner, LocalRunner)
             (process,) = processes(runner)
             runner.run(source)
             assert source.outcomes == {

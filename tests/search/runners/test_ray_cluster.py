@@ -1,10 +1,12 @@
 """A Ray cluster of three nodes on this machine, and what each of them must have."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from forks import ForkedCli
@@ -35,7 +37,7 @@ def space_in(folder: Path) -> Path:
         dict.fromkeys(WAITING, "waits_for_go"),
         warm_start=["full", *([depth] * 10 for depth in WAITING)],
         search={"n_trials": 4},
-        resources={"backend": "ray", "num_workers": 1},
+        resources={"backend": "ray", "num_workers": 1, "accelerator": "T4"},
     )
 
 
@@ -93,7 +95,7 @@ def test_a_worker_a_node_and_the_head_are_lost(tmp_path: Path, cluster: ThreeNod
         os.kill(pid, signal.SIGKILL)
     worker = worker_at(6, attempt=2)
     (other,) = (pid for pid in cluster.raylets if worker in children_of(pid))
-    assert other != node
+    assert {node, other} == set(cluster.raylets[1:])  # the head is of another kind
     # The head dies.
     for pid in (cluster.gcs, cluster.raylets[0]):
         os.kill(pid, signal.SIGKILL)
@@ -113,7 +115,7 @@ def test_a_worker_a_node_and_the_head_are_lost(tmp_path: Path, cluster: ThreeNod
     assert [depths[0] for depths in numbers_of(run)] == [10, 8]
 
     # The same command goes on, and the run equals an undisturbed one.
-    local = ("-o", "resources.backend=local")
+    local = ("-o", "resources.backend=local", "-o", "resources.accelerator=null")
     done = run_cli("run", space, *local, "--output", run)
     assert done.code == 0, done.err
     undisturbed = tmp_path / "undisturbed"
@@ -121,6 +123,23 @@ def test_a_worker_a_node_and_the_head_are_lost(tmp_path: Path, cluster: ThreeNod
     assert done.code == 0, done.err
     assert len(numbers_of(run)) == 4
     assert numbers_of(run) == numbers_of(undisturbed)
+
+
+@pytest.mark.ray
+def test_a_machine_without_room_for_a_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from schedsearch.search.runners import ray_cluster
+
+    has = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:T4": 1.0, "memory": 1e9}
+    machine = SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": has}])
+    monkeypatch.setattr(ray_cluster, "ray", machine)
+    ray_cluster.check_room({"CPU": 4, "accelerator_type:T4": 0.001})
+    message = (
+        "A job needs 1 CPU, accelerator H100, but Ray finds 4 CPU, 1 GPU, accelerator T4 on this "
+        "machine. Lower resources.cpus_per_trial or gpus_per_trial, or change "
+        "resources.accelerator."
+    )
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        ray_cluster.check_room({"CPU": 1, "accelerator_type:H100": 0.001})
 
 
 # ---- what every node must have ------------------------------------------------------------------

@@ -142,14 +142,18 @@ class Gcs:
         }
 
 
+T4 = {"accelerator_type:T4": 1.0}
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("nodes", "sentence"),
     [
-        ({OWN: {"CPU": 1.0, "GPU": 1.0}}, None),
-        ({OWN: {}, OTHER: {"CPU": 8.0, "GPU": 4.0}}, None),
-        ({OTHER: {"CPU": 8.0, "GPU": 4.0}}, "The raylet of the driver's node is lost"),
-        ({OWN: {"CPU": 8.0}}, "No node .* has had room for a job \\(1 CPU, 0.5 GPU\\) for"),
+        ({OWN: {"CPU": 1.0, "GPU": 1.0, **T4}}, None),
+        ({OWN: {}, OTHER: {"CPU": 8.0, "GPU": 4.0, **T4}}, None),
+        ({OTHER: {"CPU": 8.0, "GPU": 4.0, **T4}}, "The raylet of the driver's node is lost"),
+        ({OWN: {"CPU": 8.0, **T4}}, "No node .* room .*\\(1 CPU, 0.5 GPU, accelerator T4\\) for"),
+        ({OWN: {"CPU": 8.0, "GPU": 4.0}}, "No node .* room for a job .*accelerator T4"),
         (None, "Ray's GCS has not answered for"),
     ],
 )
@@ -162,7 +166,7 @@ def test_what_counts_as_a_loss(
         monkeypatch.setattr(ray_watch, name, -1.0)
     worker = SimpleNamespace(gcs_client=Gcs(nodes), current_node_id=NodeID(OWN))
     monkeypatch.setattr(f"{ray_watch.__name__}.ray_worker.global_worker", worker)
-    loss = ray_watch.RayWatch({"CPU": 1, "GPU": 0.5}).find_loss()
+    loss = ray_watch.RayWatch({"CPU": 1, "GPU": 0.5, "accelerator_type:T4": 0.001}).find_loss()
     assert (loss is None) if sentence is None else re.match(sentence, str(loss))
 
 

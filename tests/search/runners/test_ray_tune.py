@@ -5,8 +5,10 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from driving import settings_of
 from forks import ForkedCli
 from ray_processes import busy_workers
 from tiny_runs import (
@@ -18,7 +20,9 @@ from tiny_runs import (
 )
 
 from schedsearch.exceptions import ConfigError, StorageError
+from schedsearch.runs.folder import RunFolder
 from schedsearch.schedules.exit_schedule import ExitSchedule
+from schedsearch.search.runners import build_runner
 from schedsearch.settings import ResourceSettings
 from schedsearch.workers.jobs import WORKER_STAGE, ConfirmJob, Done, Failed, Job, Outcome
 
@@ -50,6 +54,23 @@ def test_an_address_without_a_cluster_is_bad_input(tmp_path: Path) -> None:
     runner = RayRunner(ResourceSettings(), folder=tmp_path, log_file=log, address="nonsense")
     with pytest.raises(ConfigError, match="Cannot join the Ray cluster at nonsense: Invalid"):
         runner.__enter__()
+
+
+@pytest.mark.ray
+def test_the_runner_has_the_limits_of_the_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from schedsearch.search.runners import ray_tune
+
+    made = Mock()
+    monkeypatch.setattr(ray_tune, "RayRunner", made)
+    settings = settings_of(search={"trial_timeout": 1}, resources={"backend": "ray"})
+    folder = RunFolder(tmp_path)
+    assert build_runner(settings, folder, "10.0.0.1:6379") == made.return_value
+    options = made.call_args.kwargs
+    assert (options["timeout"], options["address"]) == (1, "10.0.0.1:6379")
+    assert (options["stop_file"], options["folder"]) == (folder.stop_file, folder.ray)
+    made.return_value.check.assert_called_once_with()
 
 
 @pytest.mark.slow

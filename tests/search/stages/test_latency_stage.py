@@ -59,9 +59,11 @@ def test_another_protocol_makes_a_new_table(bench: Workbench, run_copy: Path) ->
 
 
 def test_a_dry_run_keeps_nothing(bench: Workbench) -> None:
-    _, report, is_new = open_table(bench, None)
+    table, report, is_new = open_table(bench, None)
     assert is_new
-    assert report.full_ms > 0
+    assert report.table == table.to_dict()
+    full = record_of(0, (10,) * 10).schedule
+    assert report.full_ms == pytest.approx(table.predict(full, bench.solver.times))
 
 
 @pytest.mark.parametrize("table", [{}, {"protocol": 3}, []])

@@ -8,15 +8,12 @@ import optuna
 import pytest
 import sqlalchemy
 from driving import Driver, settings_of
-from optuna.distributions import IntDistribution
 from optuna.trial import TrialState as OptunaState
 from optuna_dashboard import get_note, save_note
 
 from schedsearch.runs.folder import RunFolder
 from schedsearch.search.study.driver_storage import DriverStorage, for_driver, together
 from schedsearch.search.study.storage import open_storage, open_study
-
-BOUNDS = IntDistribution(1, 9)
 
 
 def folder_of(path: Path) -> RunFolder:
