@@ -91,7 +91,7 @@ class Journal(Generic[Entry]):
         if len(entries) < known:
             raise StorageError(
                 f"{self.path}:{len(entries) + 1}: the file held {known} lines, but has "
-                f"{len(entries)}: its end is lost. Restore it from a backup, or run the command "
+                f"{len(entries)}: lines are lost. Restore it from a backup, or run the command "
                 "that made it again: it measures what is lost."
             )
         return entries

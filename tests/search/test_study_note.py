@@ -10,10 +10,12 @@ from made_up_methods import ROWS, latency_of
 from optuna_dashboard._note import get_note_from_system_attrs
 from tiny_runs import run_cli, write_space
 
-from schedsearch.files.strict_json import to_document
 from schedsearch.report.method_tables import methods_note
+from schedsearch.runs.checks.identity import RunIdentity
+from schedsearch.runs.checks.journals import method_journal
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.methods.digests import digest_of, rivals_in
+from schedsearch.runs.methods.latencies import write_latencies
 from schedsearch.runs.results import RunResults
 from schedsearch.search.dashboard import TrialPublisher, _note
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
@@ -39,9 +41,14 @@ LATENCY["digests"]["steps-2"] = DIGEST
 def compared(run: RunFolder, latency: dict[str, Any] | None) -> RunFolder:
     """What a comparison leaves in a run folder."""
     run.methods.mkdir(parents=True)
-    run.rivals_file.write_text("".join(row.to_json() + "\n" for row in RECORDS))
+    RunIdentity(
+        data="d", num_images=1, reference="r", num_reference_images=1, extractor="e"
+    ).write(run)
+    journal = method_journal(run, run.rivals_file, SETTINGS)
+    for row in RECORDS:
+        journal.append(row)
     if latency is not None:
-        run.method_latency_file.write_text(to_document(latency))
+        write_latencies(run, latency)
     run.methods_png.write_bytes(b"a picture")
     return run
 

@@ -39,5 +39,9 @@ def _recover(name: str, *, quiet: bool) -> int:
     if found.restored:
         trials = ", ".join(map(str, found.restored))
         print(f"lines restored from the folders of trials: {trials}")
+    if found.num_lost:
+        print(
+            f"lines of results.jsonl lost: {found.num_lost}; `schedsearch run` tries as many again"
+        )
     print(f"Next: schedsearch status {for_shell(folder.shown)}; `schedsearch run` goes on.")
     return 0

@@ -106,7 +106,7 @@ def test_a_lost_end_is_found_and_accepted_by_the_next_driver(tmp_path: Path) -> 
     for left in (b"".join(lines[:2]), b"".join(lines[:2]) + lines[2][:30], b""):
         journal.path.write_bytes(left)
         kept = left.count(b"\n")
-        with pytest.raises(StorageError, match=f"held 3 lines, but has {kept}: its end is lost"):
+        with pytest.raises(StorageError, match=f"held 3 lines, but has {kept}: lines are lost"):
             journal.read()
     journal.path.write_bytes(lines[0] + lines[1][:30])
     journal.repair()
