@@ -25,6 +25,7 @@ DATA = ("data", "num_images", "reference", "num_reference_images", "extractor")
 """What must stay the same as long as a run goes on."""
 
 _RUN_ID = re.compile("[0-9a-f]{1,32}")
+_LONGEST_LINE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +102,10 @@ def run_id_of(folder: RunFolder) -> str | None:
         return identity.run_id
     for path in (folder.space_file, folder.results_file, folder.rivals_file, folder.plans_file):
         with contextlib.suppress(OSError), path.open("rb") as handle:
-            line = handle.readline().decode("utf-8", "replace")
-            if run := place_of(line if path == folder.space_file else line.rstrip("\n")):
-                return run.partition("/")[0]
+            line = handle.readline(_LONGEST_LINE).decode("utf-8", "replace")
+            place = place_of(line if path == folder.space_file else line.rstrip("\n"))
+            if _RUN_ID.fullmatch(run := place.partition("/")[0]):
+                return run
     return None
 
 

@@ -1,4 +1,4 @@
-"""``lines.json``: how many lines the journals of a run hold, so that a lost end is found."""
+"""``lines.json``: how much the files of a run hold, so that what is lost is found."""
 
 from __future__ import annotations
 
