@@ -13,6 +13,7 @@ from pathlib import Path
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.problems import nearest
+from schedsearch.runs.checks.entries import refuse_odd_entries, refuse_second_names
 
 STATE_FILE = "progress.pt"
 """Name of a job's saved state in its folder."""
@@ -30,12 +31,6 @@ _RESULTS = {
     "methods/networks/*/*": NETWORK_FILE,
 }
 """What ends the use of a saved state, by the folder of both."""
-
-_FILES = {
-    ".csv", ".db", ".json", ".jsonl", ".lock", ".log", ".png", ".pt", ".safetensors", ".tmp",
-    ".txt", ".yaml",
-}  # fmt: skip
-"""Endings of files; no folder of a run has one."""
 
 SCHEDULE_FILE = "schedule.yaml"
 """Name of a trial's schedule file in its folder."""
@@ -165,12 +160,7 @@ class RunFolder:
             StorageError: With the first link, device or pipe, or a folder in place of a file;
                 Ray's own folder is left alone.
         """
-        for path in _entries_below(self.root, leaving_out=self.ray):
-            if (kind := _odd_kind(path)) is not None:
-                raise StorageError(
-                    f"{path} is {kind}, and a run folder holds its own files only. Remove it, or "
-                    "put a copy of the file in its place."
-                )
+        refuse_odd_entries(self.root, leaving_out=self.ray)
 
     @staticmethod
     def write(path: Path, text: str, *, mode: int | None = None) -> None:
@@ -210,8 +200,11 @@ class RunFolder:
         The kernel drops the lock with the process, so a killed driver leaves none behind.
 
         Raises:
-            StorageError: If another driver holds it; the message names host and process.
+            StorageError: If another driver holds it; the message names host and process. Also
+                if a file of the folder is shared with another one.
         """
+        journals = (self.results_file, self.confirmation_file, self.rivals_file, self.plans_file)
+        refuse_second_names(self.lock_file, self.log_file, self.study_file, *journals)
         owner = {"host": socket.gethostname(), "pid": os.getpid()}
         try:
             handle = self.lock_file.open("a+")
@@ -246,28 +239,6 @@ class RunFolder:
         except OSError:
             return True
         return False
-
-
-def _entries_below(folder: Path, *, leaving_out: Path) -> Iterator[Path]:
-    try:
-        entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    except OSError as error:
-        raise StorageError(f"Cannot list {folder}: {error.strerror}.") from error
-    for entry in entries:
-        if entry == leaving_out:
-            continue
-        yield entry
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _entries_below(entry, leaving_out=leaving_out)
-
-
-def _odd_kind(path: Path) -> str | None:
-    """What stands where a run has a file or a folder of its own; None for one of these."""
-    if path.is_symlink():
-        return "a link"
-    if path.is_dir():
-        return "a folder in place of a file" if path.suffix in _FILES else None
-    return None if path.is_file() else "a device or pipe"
 
 
 def _owner(text: str) -> str:
