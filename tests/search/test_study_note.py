@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 from driving import record_of, settings_of
-from made_up_methods import ROWS, latency_of
+from made_up_methods import ROWS, latency_of, write_rows
 from optuna_dashboard._note import get_note_from_system_attrs
 from tiny_runs import run_cli, write_space
 
 from schedsearch.report.method_tables import methods_note
-from schedsearch.runs.checks.identity import RunIdentity
-from schedsearch.runs.checks.journals import method_journal
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.methods.digests import digest_of, rivals_in
 from schedsearch.runs.methods.latencies import write_latencies
@@ -41,12 +39,7 @@ LATENCY["digests"]["steps-2"] = DIGEST
 def compared(run: RunFolder, latency: dict[str, Any] | None) -> RunFolder:
     """What a comparison leaves in a run folder."""
     run.methods.mkdir(parents=True)
-    RunIdentity(
-        data="d", num_images=1, reference="r", num_reference_images=1, extractor="e"
-    ).write(run)
-    journal = method_journal(run, run.rivals_file, SETTINGS)
-    for row in RECORDS:
-        journal.append(row)
+    write_rows(run, RECORDS, SETTINGS)
     if latency is not None:
         write_latencies(run, latency)
     run.methods_png.write_bytes(b"a picture")
