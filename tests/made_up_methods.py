@@ -6,10 +6,14 @@ from typing import Any
 from driving import settings_of
 
 from schedsearch.records import TrialRecord
+from schedsearch.runs.checks.identity import RunIdentity
+from schedsearch.runs.checks.journals import method_journal
+from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.latency_file import LatencyReport
 from schedsearch.runs.methods.records import RivalRecord, SeedQuality
 from schedsearch.runs.methods.results import MethodResults
 from schedsearch.runs.results import RunResults
+from schedsearch.settings import StudySettings
 
 FULL_MS = 100.0
 
@@ -84,6 +88,17 @@ def latency_of(ratios: dict[str, float], full_ms: float = FULL_MS) -> dict[str, 
     }
     digests = {name: f"digest of {name}" for name in ratios}
     return {"protocol": {"device": "cpu"}, "rows": rows, "digests": digests}
+
+
+def write_rows(run: RunFolder, rows: Sequence[RivalRecord], settings: StudySettings) -> None:
+    """Keep rows in a run folder, as a comparison does that is its first command."""
+    if RunIdentity.read(run) is None:
+        RunIdentity(
+            data="d", num_images=1, reference="r", num_reference_images=1, extractor="e"
+        ).write(run)
+    journal = method_journal(run, run.rivals_file, settings)
+    for row in rows:
+        journal.append(row)
 
 
 def methods_of(

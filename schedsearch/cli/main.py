@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import cast
 
 from schedsearch.cli.parser import LineParser
+from schedsearch.cli.signals import stopping_with
 from schedsearch.cli.streams import safe_streams
 from schedsearch.exceptions import ExitCode, SchedSearchError
 from schedsearch.memory import is_out_of_memory, reason_of
@@ -30,6 +31,9 @@ INTERNAL_ERROR = 1
 
 BROKEN_PIPE = 141
 """Exit code after the reader of a pipe went away: 128 + SIGPIPE."""
+
+LONGEST_LINE = 2000
+"""Characters of a line of a message."""
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
@@ -109,8 +113,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
     with safe_streams():
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        try:
+            with stopping_with(""):
+                return _run(arguments)
+        except KeyboardInterrupt as stop:
+            advice = f". {stop}" if str(stop) else ""
+            message = f"schedsearch: interrupted{advice}"
+            return _fail(message, int(ExitCode.INTERRUPTED), debug="--debug" in arguments)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -118,8 +129,6 @@ def _run(arguments: Sequence[str]) -> int:
         args = _build_parser(arguments).parse_args(arguments)
     except SystemExit as stop:  # argparse ends --help, --version and its errors this way
         return stop.code if isinstance(stop.code, int) else 0
-    except KeyboardInterrupt:
-        return _fail("schedsearch: interrupted", int(ExitCode.INTERRUPTED), debug=False)
     except OSError as error:  # from the check of a path that an option names
         return _fail(*_last_line(error, debug=False), debug=False)
     _configure_logging(verbose=args.verbose, quiet=args.quiet, debug=args.debug)
@@ -128,12 +137,9 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()  # a reader that went away is noticed here, not at exit
     except SchedSearchError as error:
         # Mistakes in a file begin with its name and line, as editors expect.
-        prefix = "" if hasattr(error, "problems") else "schedsearch: "
-        return _fail(f"{prefix}{error}", int(error.exit_code), debug=args.debug)
-    except KeyboardInterrupt as stop:
-        advice = f". {stop}" if str(stop) else ""
-        message = f"schedsearch: interrupted{advice}"
-        return _fail(message, int(ExitCode.INTERRUPTED), debug=args.debug)
+        many = hasattr(error, "problems")
+        message = str(error) if many else f"schedsearch: {error}".replace("\n", "\\n")
+        return _fail(message, int(error.exit_code), debug=args.debug)
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit, which would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -246,5 +252,13 @@ def _configure_logging(*, verbose: bool, quiet: bool, debug: bool) -> None:
 def _fail(message: str, code: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exc(file=sys.stderr)
-    print(message, file=sys.stderr)
+    print("\n".join(map(_shortened, message.split("\n"))), file=sys.stderr)
     return code
+
+
+def _shortened(line: str) -> str:
+    """A line without its middle, where a value from a file makes it very long."""
+    if len(line) <= LONGEST_LINE:
+        return line
+    begin, end = LONGEST_LINE * 3 // 4, LONGEST_LINE // 4
+    return f"{line[:begin]} ... {line[-end:]}"

@@ -21,7 +21,7 @@ ABSOLUTE = re.compile(r"(?:^|[\s=:,'\"(])(?:~?/|[A-Za-z]:[\\/])[\w.]")
 
 
 def write_portable(
-    path: str | Path, data: Mapping[str, Any], what: str, *, checksum: bool = False
+    path: str | Path, data: Mapping[str, Any], what: str, *, place: str | None = None
 ) -> None:
     """Write a file atomically.
 
@@ -29,7 +29,8 @@ def write_portable(
         path: File to write or replace.
         data: Plain data with finite numbers and without absolute paths; keys in order.
         what: Kind of file, such as ``schedule file``, for messages.
-        checksum: Whether its first line holds one, for files that nobody edits.
+        place: What the checksum in its first line says; None leaves it out, for files that people
+            edit.
 
     Raises:
         ValueError: If ``data`` breaks one of these rules.
@@ -45,13 +46,18 @@ def write_portable(
             )
     try:
         text = dump_yaml(plain)
-        write_text(Path(path), sealed_yaml(text) if checksum else text)
+        write_text(Path(path), text if place is None else sealed_yaml(text, place))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise ConfigError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def read_portable(
-    path: str | Path, schema: str, what: str, newer: Sequence[str] = ()
+    path: str | Path,
+    schema: str,
+    what: str,
+    newer: Sequence[str] = (),
+    *,
+    place: str | None = None,
 ) -> tuple[dict[str, Any], Findings]:
     """Read a file and check its schema.
 
@@ -60,6 +66,7 @@ def read_portable(
         schema: Value of its key ``schema``, such as ``schedsearch.schedule/1``.
         what: Kind of file, for messages.
         newer: Further schemas to accept; the data then keeps the key ``schema``.
+        place: What a checksum in its first line must say; None takes any.
 
     Returns:
         The data without the schema, and the mistakes so far, for more checks.
@@ -71,7 +78,7 @@ def read_portable(
     findings = Findings(str(path))
     content = read_limited(as_path(path))
     try:
-        opened_yaml(content.decode("utf-8", "replace"))
+        opened_yaml(content.decode("utf-8", "replace"), place)
     except ValueError as error:
         remedy = "restore it; where it was edited on purpose, remove its first line"
         findings.add((), str(error).rstrip("."), remedy)

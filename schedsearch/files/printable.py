@@ -6,14 +6,26 @@ import errno
 import logging
 import os
 import re
+import stat
 from collections.abc import Callable
 from typing import Any
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""All but tab and line feed; also marks that turn the direction of text."""
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""All but tab and line feed; also what has no width, or turns the direction of text."""
 
-_PASSWORD = re.compile(r"(\w://[^\s:/@'\"]*:)\S+(?=@)")
-_QUERY = re.compile(r"([?&](?:password|passwd|pwd|secret|token)=)[^&\s'\"]+", re.IGNORECASE)
+_PASSWORD = re.compile(r"(\w:///?[^\s:/]*:)(?:\S+|[^@\n]{1,100})(?=@)")
+"""Up to the last ``@`` of a word, or to the next one where the password holds blanks."""
+
+_QUERY = re.compile(
+    r"([?&][^\s=&]*(?:pass|pwd|secret|token|key|%)[^\s=&]*=)[^&\s'\"]+", re.IGNORECASE
+)
+
+LONGEST_NAME = 200
+ONE_LINE = rf"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{{1,{LONGEST_NAME}}}$"
+"""A name: one line of text."""
 
 
 def printable(text: str) -> str:
@@ -60,14 +72,21 @@ class PrintableStream:
         try:
             act()
         except OSError as error:
-            # NOTE: EBADF: it was never open for writing.
-            if error.errno != errno.EBADF and not self.may_be_lost:
+            if not self._is_lost(error):
                 raise
-            # NOTE: The interpreter flushes it again at exit.
+            # NOTE: the interpreter flushes it again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.raw.fileno())
         except ValueError as error:
             if "closed file" not in str(error):
                 raise
+
+    def _is_lost(self, error: OSError) -> bool:
+        """Whether it was never open for writing, its terminal has closed, or it may be lost."""
+        if self.may_be_lost:
+            return True
+        if error.errno == errno.EIO:
+            return stat.S_ISCHR(os.fstat(self.raw.fileno()).st_mode)
+        return error.errno == errno.EBADF
 
 
 class PrintableFormatter(logging.Formatter):

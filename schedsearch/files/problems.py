@@ -20,6 +20,9 @@ FROM_FOLDER = "a relative path counts from the folder of the file"
 FROM_HERE = "a relative path counts from the current folder"
 """The same for a path on the command line or from Python."""
 
+LONGEST_KEY = 80
+"""Characters of a key in a message."""
+
 Mistake = tuple[str, str, str | None]
 """A dotted key, the rule with the value that breaks it, and a remedy."""
 
@@ -146,8 +149,15 @@ def dotted(path: KeyPath) -> str:
     """A key path as people write it: ``warm_start[3]``, ``space.min_depth``."""
     text = ""
     for key in path:
-        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+        name = key if isinstance(key, int) else _one_line(str(key))
+        text += f"[{name}]" if isinstance(key, int) else f".{name}" if text else str(name)
     return text
+
+
+def _one_line(key: str) -> str:
+    """A key without line ends, shortened for a message."""
+    short = key if len(key) <= LONGEST_KEY else f"{key[:LONGEST_KEY]}..."
+    return short.replace("\n", "\\n")
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:

@@ -16,6 +16,9 @@ from schedsearch.files.checksums import KEY, has_seal, opened, sealed
 
 _SCALARS = {int, float, str, bool, type(None)}
 
+MOST = 1e18
+"""Sums and ratios of numbers up to this are finite."""
+
 _LONGEST_INTEGER = 20
 """Characters of the largest 64-bit number."""
 
@@ -52,29 +55,40 @@ def to_line(data: Mapping[str, Any]) -> str:
     return sealed(json.dumps(data, separators=(",", ":")))
 
 
-def to_document(data: Mapping[str, Any]) -> str:
-    """JSON with a line per key, for a file of its own; it carries its checksum."""
-    return sealed(json.dumps(data, indent=1) + "\n")
+def to_document(data: Mapping[str, Any], place: str | None = None) -> str:
+    """JSON with a line per key, for a file of its own; it carries its checksum.
+
+    Args:
+        data: The object.
+        place: Where it belongs; None binds it to no place.
+    """
+    return sealed(json.dumps(data, indent=1) + "\n", place or "")
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path, place: str | None = None) -> dict[str, Any]:
     """The object of a file that :func:`to_document` made.
+
+    Args:
+        path: The file.
+        place: Where it must belong; None takes any.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is damaged.
+        ValueError: If it is damaged, or belongs elsewhere.
     """
-    return read_object(opened(path.read_bytes().decode("utf-8")), "The file")
+    return read_object(opened(path.read_bytes().decode("utf-8"), place), "The file")
 
 
 def check_numbers(value: Any, what: str, *, least: float | None = None) -> None:
-    """Refuse what is no finite number.
+    """Refuse what is no finite number, or larger than anything that is measured.
 
     Raises:
         ValueError: With the name and the value.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{what} must be a finite number, got {value!r}.")
+    if abs(value) > MOST:
+        raise ValueError(f"{what} must be at most {MOST:g}, got {value!r}.")
     if least is not None and value < least:
         raise ValueError(f"{what} must be at least {least:g}, got {value!r}.")
 

@@ -154,7 +154,7 @@ def _refuse_events(text: str, findings: Findings) -> bool:
                     _add_at(event, findings, "anchors (&name) are refused", "write the value out")
                 tag = getattr(event, "tag", None)
                 if tag is not None:
-                    _add_at(event, findings, f"the tag {tag} is refused", "remove it")
+                    _add_at(event, findings, f"the tag {str(tag)[:60]} is refused", "remove it")
                 if isinstance(event, yaml.CollectionStartEvent):
                     depth += 1
                     if depth > MAX_NESTING:
@@ -254,7 +254,7 @@ def _plain_scalar(node: yaml.ScalarNode, path: KeyPath, findings: Findings) -> A
     if node.tag == _FLOAT:
         value = float(re.sub(r"^([-+]?)\.(inf|nan)$", r"\1\2", text.lower()))
         if not math.isfinite(value):
-            findings.add(path, f"must be a finite number, got {text}")
+            findings.add(path, f"must be a finite number, got {text[:60]}")
             return 0.0
         return value
     return text

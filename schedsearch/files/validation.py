@@ -13,6 +13,7 @@ from typing import Any, cast, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from schedsearch.files.printable import LONGEST_NAME
 from schedsearch.files.problems import (
     Findings,
     KeyPath,
@@ -154,6 +155,8 @@ def _rule(details: ErrorDetails) -> str:
         if bound in context:
             return f"{sign} {context[bound]}"
     kind = details["type"]
+    if kind == "string_pattern_mismatch":
+        return f"one line of 1 to {LONGEST_NAME} characters"
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "")
     if kind == "too_short":

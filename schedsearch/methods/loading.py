@@ -153,13 +153,17 @@ class LoadedMethod:
         return self.method.begin(net, times, guided=guided)
 
 
-def load_method(path: str | Path) -> LoadedMethod:
+def load_method(path: str | Path, place: str | None = None) -> LoadedMethod:
     """Read a method file that ``schedsearch export --method`` wrote.
+
+    Args:
+        path: The file.
+        place: What its checksum must say, as that of a run's own file; None takes any.
 
     Raises:
         ConfigError: If the file or its weights cannot be read.
     """
-    loaded = LoadedMethod(read_method_file(path), as_path(path).absolute())
+    loaded = LoadedMethod(read_method_file(path, place), as_path(path).absolute())
     _check_digest(loaded)
     loaded.method  # noqa: B018 - mistakes in the numbers are found here
     loaded.check_adapters()

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from schedsearch.exceptions import ConfigError
 from schedsearch.files.portable import check_weights_path, read_portable, write_portable
+from schedsearch.files.printable import ONE_LINE
 from schedsearch.files.validation import validate
 from schedsearch.schedules.schedule_file import ScheduledBackbone
 
@@ -39,7 +40,7 @@ Kind = Literal[
 class MethodFile:
     """A method file (schema ``schedsearch.method/1``)."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(pattern=ONE_LINE)]
     kind: Kind
     """How the network is called; what was cut out of a network stands in ``network``."""
     backbone: ScheduledBackbone
@@ -59,13 +60,13 @@ class MethodFile:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_method_file(path: str | Path, content: MethodFile, *, checksum: bool = False) -> None:
+def write_method_file(path: str | Path, content: MethodFile, *, place: str | None = None) -> None:
     """Write a method file atomically, with keys in fixed order.
 
     Args:
         path: File to write or replace.
         content: The method.
-        checksum: Whether its first line holds one, as in a run folder.
+        place: What the checksum of a file in a run folder says; None leaves it out.
 
     Raises:
         ValueError: If a number is not finite or a path is absolute.
@@ -77,17 +78,21 @@ def write_method_file(path: str | Path, content: MethodFile, *, checksum: bool =
             data[key] = {name: item for name, item in value.items() if item is not None}
         elif value not in (None, {}):
             data[key] = value
-    write_portable(path, data, WHAT, checksum=checksum)
+    write_portable(path, data, WHAT, place=place)
 
 
-def read_method_file(path: str | Path) -> MethodFile:
+def read_method_file(path: str | Path, place: str | None = None) -> MethodFile:
     """Read and validate a method file.
+
+    Args:
+        path: The file.
+        place: What its checksum must say, as that of a run's own file; None takes any.
 
     Raises:
         InvalidFileError: If the file has mistakes; it lists all of them with their lines.
         ConfigError: If the file cannot be read.
     """
-    content, findings = read_portable(path, SCHEMA, WHAT)
+    content, findings = read_portable(path, SCHEMA, WHAT, place=place)
     valid, file = validate(MethodFile, content, (), findings)
     if valid:
         check_weights_path(file.weights, WHAT, findings)

@@ -68,9 +68,9 @@ class ErrorTable:
         excess: Floats = losses - losses[:, -1:]
         return excess
 
-    def save(self, path: Path) -> None:
-        """Write the table as JSON with its checksum, atomically."""
-        write_text(path, to_document(asdict(self)))
+    def save(self, path: Path, place: str | None = None) -> None:
+        """Write the table as JSON, atomically; its checksum names the place, if there is one."""
+        write_text(path, to_document(asdict(self), place))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -88,15 +88,19 @@ class ErrorTable:
         return cls(**values)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, place: str | None = None) -> Self:
         """Read a file written by :meth:`save`.
+
+        Args:
+            path: The file.
+            place: Where it must belong; None takes any.
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: If the file holds no error table.
+            ValueError: If the file holds no error table, or belongs elsewhere.
         """
         try:
-            return cls.from_dict(read_document(path))
+            return cls.from_dict(read_document(path, place))
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             reason = str(error).rstrip(".")
             raise ValueError(f"{path} is not an error table: {reason}.") from error

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
-from schedsearch.files.strict_json import check_fields, check_numbers, read_document, to_document
+from schedsearch.files.strict_json import check_fields, check_numbers
 from schedsearch.formatting import duration
+from schedsearch.runs.checks.identity import read_own, write_own
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -85,7 +86,7 @@ class Costs:
         Raises:
             StorageError: If it cannot be written.
         """
-        folder.write(folder.costs_file, to_document(asdict(self)))
+        write_own(folder, folder.costs_file, asdict(self))
 
     @classmethod
     def load(cls, folder: RunFolder) -> Costs:
@@ -95,7 +96,7 @@ class Costs:
             StorageError: If the file is damaged.
         """
         try:
-            data = read_document(folder.costs_file)
+            data = read_own(folder, folder.costs_file)
             stages = {str(name): _stage_cost(cost) for name, cost in data["stages"].items()}
             for name in ("wall_seconds", "in_flight_seconds"):
                 check_numbers(data[name], name, least=0)

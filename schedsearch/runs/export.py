@@ -8,10 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from schedsearch.backbones.weights.checkpoint import fingerprint_of, metadata_of, read_whole
+from schedsearch.backbones.weights.checkpoint import fingerprint_of, read_whole
 from schedsearch.exceptions import CheckpointError, ConfigError, NoResultError, StorageError
 from schedsearch.files.atomic import replacing
+from schedsearch.methods.loading import load_method
 from schedsearch.methods.method_file import MethodFile, read_method_file, write_method_file
+from schedsearch.runs.checks.identity import place_in
+from schedsearch.runs.checks.own_weights import check_own_weights
 from schedsearch.runs.entry import FrontEntry
 from schedsearch.runs.folder import METHOD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.runs.methods.entry import method_row
@@ -51,14 +54,21 @@ def export_schedule(
     own = folder.trial(entry.trial)
     kept: ScheduleFile | MethodFile
     if has_adapters(folder, entry.trial):
-        kept = read_method_file(own / METHOD_FILE)
+        path = own / METHOD_FILE
+        kept = read_method_file(path, place_in(folder, path))
         if weights is None:
             raise ConfigError(
                 f"The exits of trial {entry.trial} run through trained adapters, which lie in its "
                 "weights; add --weights FILE.safetensors."
             )
     else:
-        kept = read_schedule_file(own / SCHEDULE_FILE)
+        path = own / SCHEDULE_FILE
+        kept = read_schedule_file(path, place_in(folder, path))
+        if kept.schedule != entry.record.schedule:
+            raise StorageError(
+                f"{path} holds another schedule ({kept.schedule}) than its trial "
+                f"({entry.record.schedule}). Restore the file from a backup."
+            )
     source = folder.weights(entry.trial)
     if not source.is_file():
         raise StorageError(
@@ -67,14 +77,9 @@ def export_schedule(
         )
     try:
         fingerprint = fingerprint_of(read_whole(source))
-        tuned_for = metadata_of(source).get("schedule")
+        check_own_weights(folder, source, entry.record.schedule)
     except CheckpointError as error:
         raise StorageError(str(error)) from error
-    if tuned_for not in (None, str(entry.record.schedule)):
-        raise StorageError(
-            f"{source} was fine-tuned for another schedule ({tuned_for}, not "
-            f"{entry.record.schedule}). Restore the file from a backup."
-        )
     relative = None if weights is None else _copied(source, weights, output)
     name = entry.name or f"{results.settings.name}-trial-{entry.trial:04d}"
     measured, provenance = _measured(results, entry), _provenance(folder, results, entry)
@@ -135,7 +140,7 @@ def export_method(folder: RunFolder, name: str, output: Path, weights: Path | No
     path = folder.method(name) / METHOD_FILE
     if not path.is_file():
         raise StorageError(f"The file of {name} should be {path}, but it is gone. Restore it.")
-    file = read_method_file(path)
+    file = load_method(path, place_in(folder, path)).file
     relative = None
     if file.weights is not None:
         if weights is None:
@@ -180,7 +185,7 @@ def _copied(source: Path, weights: Path, output: Path) -> str:
 
 def _measured(results: RunResults, entry: FrontEntry) -> dict[str, Any]:
     settings, latency = results.settings, results.latency
-    protocol = {} if latency is None else dict(latency.table["protocol"])
+    protocol = {} if latency is None else dict(latency.table.get("protocol", {}))
     values: dict[str, Any] = {
         "fid": entry.fid,
         "kid": entry.evaluation.kid,

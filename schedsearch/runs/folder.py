@@ -13,6 +13,7 @@ from pathlib import Path
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.problems import nearest
+from schedsearch.runs.checks.entries import refuse_odd_entries, refuse_second_names
 
 STATE_FILE = "progress.pt"
 """Name of a job's saved state in its folder."""
@@ -114,12 +115,18 @@ class RunFolder:
 
         Raises:
             ConfigError: If it is no run folder.
+            StorageError: If its space.yaml is gone, or a link leads out of it.
         """
         for path in (Path(name), Path("runs") / name):
             if (path / "space.yaml").is_file():
                 folder = cls(path)
                 folder.refuse_links()
                 return folder
+            if (path / "run.json").is_file():
+                raise StorageError(
+                    f"{path / 'space.yaml'} is gone or no file, and nothing else says what the "
+                    "results beside it mean. Restore it from a backup."
+                )
         found = sorted(file.parent for file in Path("runs").glob("*/space.yaml"))
         similar = nearest(Path(name).name, [path.name for path in found])
         there = f"Runs here: {', '.join(map(str, found))}." if found else "There is no run here."
@@ -150,15 +157,10 @@ class RunFolder:
         """Refuse a folder from which a link leads elsewhere, as in one that came from others.
 
         Raises:
-            StorageError: With the first link, device or pipe; Ray's own folder is left alone.
+            StorageError: With the first link, device or pipe, or a folder in place of a file;
+                Ray's own folder is left alone.
         """
-        for path in _entries_below(self.root, leaving_out=self.ray):
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                kind = "a link" if path.is_symlink() else "a device or pipe"
-                raise StorageError(
-                    f"{path} is {kind}, and a run folder holds its own files only. Remove it, or "
-                    "put a copy of the file in its place."
-                )
+        refuse_odd_entries(self.root, leaving_out=self.ray)
 
     @staticmethod
     def write(path: Path, text: str, *, mode: int | None = None) -> None:
@@ -198,8 +200,11 @@ class RunFolder:
         The kernel drops the lock with the process, so a killed driver leaves none behind.
 
         Raises:
-            StorageError: If another driver holds it; the message names host and process.
+            StorageError: If another driver holds it; the message names host and process. Also
+                if a file of the folder is shared with another one.
         """
+        journals = (self.results_file, self.confirmation_file, self.rivals_file, self.plans_file)
+        refuse_second_names(self.lock_file, self.log_file, self.study_file, *journals)
         owner = {"host": socket.gethostname(), "pid": os.getpid()}
         try:
             handle = self.lock_file.open("a+")
@@ -234,19 +239,6 @@ class RunFolder:
         except OSError:
             return True
         return False
-
-
-def _entries_below(folder: Path, *, leaving_out: Path) -> Iterator[Path]:
-    try:
-        entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    except OSError as error:
-        raise StorageError(f"Cannot list {folder}: {error.strerror}.") from error
-    for entry in entries:
-        if entry == leaving_out:
-            continue
-        yield entry
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _entries_below(entry, leaving_out=leaving_out)
 
 
 def _owner(text: str) -> str:

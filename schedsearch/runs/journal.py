@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import replacing
-from schedsearch.files.checksums import holds_whole_line, opened, sealed
+from schedsearch.files.checksums import holds_whole_line, opened, place_of, sealed
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,8 @@ class Journal(Generic[Entry]):
         rules: Makes a check for the entries of one reading, in order; it raises ValueError.
         counts: Knows the least number of lines; None trusts the end of the file.
         checked: Whether each line carries a checksum, as those of a run do.
+        place: Run and file, which the checksum of a line names with the line's number. So a
+            line of another run is found, and one that was moved or copied. None skips this.
     """
 
     def __init__(
@@ -58,13 +60,16 @@ class Journal(Generic[Entry]):
         rules: Callable[[], Callable[[Entry], None]] | None = None,
         counts: Counts | None = None,
         checked: bool = True,
+        place: str | None = None,
     ) -> None:
         self.path = path
         self._parse = parse
         self._rules = rules
         self._counts = counts
         self._has_checksums = checked
-        self._num_lines: int | None = None
+        self._place = place
+        self._ends: tuple[int, int] | None = None
+        """Lines of the file, and the number in the last one; None before they are counted."""
 
     def read(self) -> list[Entry]:
         """All entries. A torn last line, of a writer that died, is left out.
@@ -75,8 +80,9 @@ class Journal(Generic[Entry]):
         entries: list[Entry] = []
         for number, _, found in self._checked():
             if isinstance(found, ValueError):
+                reason = str(found).rstrip(".")
                 raise StorageError(
-                    f"{self.path.name}:{number}: a line must be one complete record, but: {found} "
+                    f"{self.path}:{number}: a line must be one complete record, but: {reason}. "
                     "Restore it from a backup, or let `schedsearch recover` set it aside; what "
                     "it held is measured again."
                 ) from found
@@ -84,8 +90,8 @@ class Journal(Generic[Entry]):
         known = 0 if self._counts is None else self._counts.of(self.path.name)
         if len(entries) < known:
             raise StorageError(
-                f"{self.path.name}:{len(entries) + 1}: the file held {known} lines, but has "
-                f"{len(entries)}: its end is lost. Restore it from a backup, or run the command "
+                f"{self.path}:{len(entries) + 1}: the file held {known} lines, but has "
+                f"{len(entries)}: lines are lost. Restore it from a backup, or run the command "
                 "that made it again: it measures what is lost."
             )
         return entries
@@ -107,6 +113,7 @@ class Journal(Generic[Entry]):
             content, torn = b"", 0
         except OSError as error:
             raise StorageError(f"Cannot repair {self.path}: {error}.") from error
+        self._ends = None
         if self._counts is not None:
             count, known = content.count(b"\n"), self._counts.of(self.path.name)
             if count < known:
@@ -125,7 +132,9 @@ class Journal(Generic[Entry]):
         damaged = [(n, line) for n, line, found in checked if isinstance(found, ValueError)]
         if damaged:
             numbers = {number for number, _ in damaged}
-            kept = [line + b"\n" for number, line, _ in checked if number not in numbers]
+            whole = [line.decode("utf-8") for number, line, _ in checked if number not in numbers]
+            kept = [self._line_of(text, number) for number, text in enumerate(whole, start=1)]
+            self._ends = None
             try:
                 with target.open("ab") as handle:
                     handle.writelines(line + b"\n" for _, line in damaged)
@@ -142,8 +151,8 @@ class Journal(Generic[Entry]):
         Raises:
             StorageError: If it cannot be written; the file is as it was before.
         """
-        text = entry.to_json()
-        line = ((sealed(text) if self._has_checksums else text) + "\n").encode("utf-8")
+        count, last = self._counted()
+        line = self._line_of(entry.to_json(), last + 1)
         try:
             with self.path.open("ab", buffering=0) as handle:
                 size = handle.tell()
@@ -159,16 +168,41 @@ class Journal(Generic[Entry]):
                 f"Cannot write {self.path}: {error}. Free space and run the same command again; "
                 "everything recorded so far is kept."
             ) from error
+        self._ends = (count + 1, last + 1)
         if self._counts is not None:
-            self._count_one()
+            self._counts.note(self.path.name, count + 1)
 
-    def _count_one(self) -> None:
-        assert self._counts is not None
-        if self._num_lines is None:
-            self._num_lines = self.path.read_bytes().count(b"\n")
-        else:
-            self._num_lines += 1
-        self._counts.note(self.path.name, self._num_lines)
+    def _line_of(self, text: str, number: int) -> bytes:
+        """One line of the file, sealed for its number."""
+        if self._has_checksums:
+            text = sealed(text, "" if self._place is None else f"{self._place}:{number}")
+        return (text + "\n").encode("utf-8")
+
+    def _counted(self) -> tuple[int, int]:
+        """Lines of the file, and the number in the last one."""
+        if self._ends is None:
+            try:
+                lines = self.path.read_bytes().split(b"\n")[:-1]
+            except FileNotFoundError:
+                lines = []
+            except OSError as error:
+                raise StorageError(f"Cannot read {self.path}: {error}.") from error
+            last = place_of(lines[-1].decode("utf-8", "replace")) if lines else ""
+            self._ends = len(lines), max(len(lines), _number_in(last))
+        return self._ends
+
+    def _checked_number(self, text: str, before: int) -> int:
+        """The number that a line was written with.
+
+        Raises:
+            ValueError: If it belongs to another file or run, or does not follow the one before.
+        """
+        file, _, _ = (place := place_of(text)).rpartition(":")
+        if file != self._place:
+            raise ValueError(f"it belongs to {file or 'no run'}, not to {self._place}.")
+        if (number := _number_in(place)) <= before:
+            raise ValueError(f"it was written as line {number} and stands after line {before}.")
+        return number
 
     def _checked(self) -> Iterator[tuple[int, bytes, Entry | ValueError]]:
         """Number, bytes and entry of every line, or what is wrong with it."""
@@ -182,15 +216,24 @@ class Journal(Generic[Entry]):
         if holds_whole_line(rest):
             lines.append(rest)
         check = None if self._rules is None else self._rules()
+        last = 0
         for number, line in enumerate(lines, start=1):
             try:
                 text = line.decode("utf-8")
                 entry = self._parse(opened(text) if self._has_checksums else text)
                 if line is rest:
                     raise ValueError("its end is damaged.")
+                if self._place is not None:
+                    last = self._checked_number(text, last)
                 if check is not None:
                     check(entry)
             except ValueError as error:
                 yield number, line, error
             else:
                 yield number, line, entry
+
+
+def _number_in(place: str) -> int:
+    """The line that a place ends with; 0 where it names none."""
+    number = place.rpartition(":")[2]
+    return int(number) if number.isdecimal() and len(number) < 20 else 0

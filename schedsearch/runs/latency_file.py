@@ -7,12 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
-from schedsearch.files.strict_json import (
-    check_fields,
-    check_numbers,
-    read_document,
-    to_document,
-)
+from schedsearch.files.strict_json import check_fields, check_numbers
+from schedsearch.runs.checks.identity import read_own, write_own
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -70,7 +66,7 @@ class LatencyReport:
 
     def save(self, folder: RunFolder) -> None:
         """Replace the run's ``latency.json``."""
-        folder.write(folder.latency_file, to_document(asdict(self)))
+        write_own(folder, folder.latency_file, asdict(self))
 
     @classmethod
     def load(cls, folder: RunFolder) -> LatencyReport | None:
@@ -80,7 +76,7 @@ class LatencyReport:
             StorageError: If it is damaged.
         """
         try:
-            data = read_document(folder.latency_file)
+            data = read_own(folder, folder.latency_file)
             check_fields(cls, {**data, "visits": (), "measured": {}})
             measured = {int(n): _measured(m) for n, m in data.pop("measured").items()}
             visits = tuple(data.pop("visits", ()))
@@ -103,9 +99,10 @@ class LatencyReport:
         for value in self.visits:
             if type(value) is not int or value < 0:
                 raise ValueError(f"visits are integers from 0, got {value!r}.")
-        if self.table:
-            for name in ("a_ms", "b_ms", "c0_ms"):
-                check_numbers(self.table[name], name)
+        for name in ("a_ms", "b_ms", "c0_ms"):
+            check_numbers(self.table[name], name)
+        if not isinstance(self.table.get("protocol", {}), dict):
+            raise ValueError("table.protocol is an object.")
 
 
 def _measured(data: Mapping[str, Any]) -> MeasuredLatency:

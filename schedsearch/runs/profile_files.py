@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedsearch.files.atomic import write_text
 from schedsearch.planning.error_table import ErrorTable
+from schedsearch.runs.checks.identity import place_in
 from schedsearch.runs.folder import STATE_FILE
 from schedsearch.runs.starts.files import StartFiles
 
@@ -65,7 +66,8 @@ class ProfileFiles:
         if self._settings.profile is None or not self._are_of():
             return None
         try:
-            return ErrorTable.load(self._folder.error_table)
+            path = self._folder.error_table
+            return ErrorTable.load(path, place_in(self._folder, path))
         except (OSError, ValueError):  # it is measured again
             return None
 

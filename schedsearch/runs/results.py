@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from schedsearch.exceptions import NoResultError
+from schedsearch.exceptions import NoResultError, StorageError
 from schedsearch.pareto import hypervolume_in_box, non_dominated
 from schedsearch.records import ConfirmRecord, TrialRecord
 from schedsearch.runs.checks.journals import confirmation_journal, trial_journal
@@ -59,15 +59,21 @@ class RunResults:
         """Read a run folder, also while its driver works.
 
         Raises:
-            StorageError: If a file is damaged.
+            StorageError: If a file is damaged or gone.
         """
         from schedsearch.runs.checks.space_file import read_space
 
         settings = read_space(folder)
+        records, latency = trial_journal(folder, settings).read(), LatencyReport.load(folder)
+        if latency is None and any(record.complete for record in records):
+            raise StorageError(
+                f"{folder.latency_file} is gone, and the times of the schedules with it. Restore "
+                "it from a backup, or run the command that made it again: it is measured again."
+            )
         return cls(
             settings,
-            trial_journal(folder, settings).read(),
-            LatencyReport.load(folder),
+            records,
+            latency,
             confirmation_journal(folder, settings).read(),
             StartFiles(folder, settings).check(),
         )

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from schedsearch.files.portable import check_weights_path, read_portable, write_portable
+from schedsearch.files.printable import ONE_LINE
 from schedsearch.files.problems import Findings
 from schedsearch.files.validation import validate
 from schedsearch.schedules.clocks import Clock
@@ -40,7 +41,7 @@ class ScheduledBackbone:
 class ScheduleFile:
     """A schedule file (schema ``schedsearch.schedule/1`` or ``/2``)."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(pattern=ONE_LINE)]
     backbone: ScheduledBackbone
     depths: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     """Blocks to run per interval of diffusion time, from data to noise."""
@@ -80,20 +81,20 @@ def lowest_depth(family: str | None) -> int:
 
 
 def write_schedule_file(
-    path: str | Path, content: ScheduleFile, *, checksum: bool = False
+    path: str | Path, content: ScheduleFile, *, place: str | None = None
 ) -> None:
     """Write a schedule file atomically, with keys in fixed order.
 
     Args:
         path: File to write or replace.
         content: Plain data with finite numbers and without absolute paths.
-        checksum: Whether its first line holds one, as in a run folder.
+        place: What the checksum of a file in a run folder says; None leaves it out.
 
     Raises:
         ValueError: If ``content`` breaks one of these rules.
         ConfigError: If ``path`` cannot be written.
     """
-    write_portable(path, _data(content), WHAT, checksum=checksum)
+    write_portable(path, _data(content), WHAT, place=place)
 
 
 def _data(content: ScheduleFile) -> dict[str, Any]:
@@ -122,14 +123,18 @@ def _data(content: ScheduleFile) -> dict[str, Any]:
 # ---- reading ----------------------------------------------------------------------------------
 
 
-def read_schedule_file(path: str | Path) -> ScheduleFile:
+def read_schedule_file(path: str | Path, place: str | None = None) -> ScheduleFile:
     """Read and validate a schedule file.
+
+    Args:
+        path: The file.
+        place: What its checksum must say, as that of a run's own file; None takes any.
 
     Raises:
         InvalidFileError: If the file has mistakes; it lists all of them with their lines.
         ConfigError: If the file cannot be read.
     """
-    content, findings = read_portable(path, SCHEMA, WHAT, newer=(SCHEMA_2,))
+    content, findings = read_portable(path, SCHEMA, WHAT, newer=(SCHEMA_2,), place=place)
     schema = content.pop("schema")
     valid, file = validate(ScheduleFile, content, (), findings)
     if valid:

@@ -15,7 +15,7 @@ from schedsearch.schedules.hand_made import FULL
 from schedsearch.search.dashboard import MethodsNote, TrialPublisher
 from schedsearch.search.method_rows import all_rows, measure_latencies, measure_rows
 from schedsearch.search.runners import build_runner
-from schedsearch.search.stages.rivals import row_jobs
+from schedsearch.search.stages.rivals import row_jobs, rows_there
 from schedsearch.search.start import opened_run
 from schedsearch.search.study.owner import open_own_study
 from schedsearch.search.study.storage import explaining_failures, open_artifacts
@@ -75,11 +75,11 @@ def compare_space(
     # NOTE: without twins, because this is what measures them.
     with opened_run(settings, folder, observer, with_twins=False) as (ready, meter):
         rows = wanted_rows(ready, only)
-        journals = MethodJournals(folder, settings)
-        journals.repair()
+        MethodJournals(folder, settings).repair()
         num_failed = 0
         try:
-            jobs = row_jobs(rows, settings, ready.settings_text, str(folder.root), journals.read())
+            done = rows_there(folder, settings)
+            jobs = row_jobs(rows, settings, ready.settings_text, str(folder.root), done)
             if jobs:
                 with workers as runner:
                     num_failed = measure_rows(ready, jobs, folder, runner, meter, observer)

@@ -6,15 +6,14 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.evaluation.latency_protocol import LatencyProtocol, study_protocol
 from schedsearch.evaluation.method_latency import TimedMethod, measure_methods
-from schedsearch.methods.loading import load_method
+from schedsearch.methods.loading import LoadedMethod, load_method
 from schedsearch.protocols import StagedBackbone
 from schedsearch.runs import costs as stages
-from schedsearch.runs.methods.journals import MethodJournals
+from schedsearch.runs.checks.identity import place_in
 from schedsearch.runs.methods.latencies import write_latencies
 from schedsearch.runs.methods.results import MethodResults
 from schedsearch.search.estimates import estimate_comparison
@@ -31,6 +30,7 @@ from schedsearch.search.stages.rivals import (
     network_jobs,
     rivals_in,
     row_jobs,
+    rows_there,
 )
 from schedsearch.settings.rows import FULL, Row, rows_of
 from schedsearch.workers.rivals.row_files import METHOD
@@ -87,7 +87,7 @@ def _untrained_jobs(ready: Preflight, folder: RunFolder) -> list[RowJob]:
         ready.settings,
         ready.settings_text,
         str(folder.root),
-        MethodJournals(folder, ready.settings).read(),
+        rows_there(folder, ready.settings),
     )
 
 
@@ -136,8 +136,7 @@ def measure_latencies(
     # Rows of one network are timed together, so that few networks are in memory.
     by_network: dict[str, list[str]] = defaultdict(list)
     for entry in missing:
-        file = folder.method(entry.name) / METHOD
-        by_network[str(_identity(file))].append(entry.name)
+        by_network[str(_identity(_own_method(folder, entry.name)))].append(entry.name)
     groups = [
         names[i : i + GROUP] for names in by_network.values() for i in range(0, len(names), GROUP)
     ]
@@ -145,7 +144,7 @@ def measure_latencies(
     for names in groups:
         with meter.driver_stage(stages.COMPARISON):
             measured = measure_methods(
-                _timed(bench, {name: folder.method(name) / METHOD for name in names}),
+                _timed(bench, {name: _own_method(folder, name) for name in names}),
                 bench.backbone,
                 bench.solver,
                 protocol,
@@ -169,13 +168,19 @@ def _without_latency(
         entry
         for entry in results.entries
         if kept["digests"].get(entry.name) != entry.first.config_sha256
+        if (folder.method(entry.name) / METHOD).is_file()  # a row without it is measured again
     ]
     return kept, missing
 
 
-def _timed(bench: Workbench, files: Mapping[str, Path]) -> dict[str, TimedMethod]:
+def _own_method(folder: RunFolder, name: str) -> LoadedMethod:
+    """The method of a row in its run folder."""
+    path = folder.method(name) / METHOD
+    return load_method(path, place_in(folder, path))
+
+
+def _timed(bench: Workbench, loaded: Mapping[str, LoadedMethod]) -> dict[str, TimedMethod]:
     """Methods of one network, ready to be timed."""
-    loaded = {name: load_method(path) for name, path in files.items()}
     first = next(iter(loaded.values()))
     net = first.network(bench.fresh_backbone()) if first.changes_network else bench.backbone
     num_batches = bench.settings.evaluation.latency_batches
@@ -190,9 +195,8 @@ def _timed(bench: Workbench, files: Mapping[str, Path]) -> dict[str, TimedMethod
     }
 
 
-def _identity(method_file: Path) -> object:
+def _identity(loaded: LoadedMethod) -> object:
     """What two rows on the same network share."""
-    loaded = load_method(method_file)
     if not loaded.changes_network or loaded.weights is None:
         return None
     return loaded.weights.stat().st_ino, json.dumps(dict(loaded.file.network), sort_keys=True)

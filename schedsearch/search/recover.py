@@ -13,6 +13,7 @@ from schedsearch.exceptions import StorageError
 from schedsearch.runs.checks.identity import RunIdentity
 from schedsearch.runs.checks.journals import (
     confirmation_journal,
+    line_counts,
     method_journal,
     trial_journal,
 )
@@ -42,6 +43,8 @@ class Recovered:
     """Numbers of damaged lines, by file."""
     restored: list[int]
     """Trials whose lost line was found again in their folder."""
+    num_lost: int
+    """Lines of ``results.jsonl`` that are gone for good."""
 
 
 def recover_run(folder: RunFolder, tell: Callable[[str], None]) -> Recovered:
@@ -62,7 +65,9 @@ def recover_run(folder: RunFolder, tell: Callable[[str], None]) -> Recovered:
     with folder.locked(), logging_to(folder.log_file), explaining_failures(settings.name):
         folder.remove_leftovers()
         journal = trial_journal(folder, settings)
+        known = line_counts(folder).of(journal.path.name)
         set_aside = _set_aside(folder, settings, journal)
+        journal.repair()
         restored = _restore_lines(folder, settings, journal)
         by_number = {record.number: record for record in journal.read()}
         if RunIdentity.read(folder) is None and settings.search.storage is not None:
@@ -76,13 +81,21 @@ def recover_run(folder: RunFolder, tell: Callable[[str], None]) -> Recovered:
         rebuild(study, by_number, folder, space, tell, replacing=not own_file)
         if own_file:
             _put_in_place(study, folder)
-    return Recovered(num_trials=len(by_number), set_aside=set_aside, restored=restored)
+    return Recovered(
+        num_trials=len(by_number),
+        set_aside=set_aside,
+        restored=restored,
+        num_lost=max(0, known - len(by_number)),
+    )
 
 
 def _set_aside(
     folder: RunFolder, settings: StudySettings, results: Journal[TrialRecord]
 ) -> dict[str, list[int]]:
-    """Move damaged lines of all journals aside, and accept lost ends."""
+    """Move damaged lines of all journals aside.
+
+    What other commands measure again stays known as lost until they have.
+    """
     journals: list[Journal[Any]] = [
         results,
         confirmation_journal(folder, settings),
@@ -93,7 +106,6 @@ def _set_aside(
     for journal in journals:
         if numbers := journal.set_aside(journal.path.with_name(journal.path.name + ASIDE)):
             found[journal.path.name] = numbers
-        journal.repair()
     return found
 
 

@@ -14,7 +14,7 @@ from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.files.mounts import network_file_system
 from schedsearch.files.printable import without_passwords
 from schedsearch.runs import costs as stages
-from schedsearch.runs.checks.identity import RunIdentity
+from schedsearch.runs.checks.identity import RunIdentity, run_id_of
 from schedsearch.runs.checks.journals import trial_journal
 from schedsearch.runs.checks.space_file import read_space, write_space
 from schedsearch.runs.costs import Costs
@@ -80,6 +80,7 @@ def opened_run(
         identity = identity_of(ready, folder)
         # From here on the folder belongs to this space; a mistake found above can be mended.
         identity.write(folder)
+        ready.latency.save(folder)  # for this run: it was measured before there was one
         write_space(folder, settings)
         meter = Meter(folder, settings, Costs.load(folder), began=began)
         meter.add_driver_work(stages.CHECKS, time.monotonic() - began)
@@ -134,7 +135,7 @@ def identity_of(ready: Preflight, folder: RunFolder) -> RunIdentity:
     kept = RunIdentity.read(folder)
     if kept is None or not folder.space_file.is_file():
         _refuse_other_protocol(ready, folder)
-        return now
+        return replace(now, run_id=run_id_of(folder) or now.run_id)
     kept.refuse_other_data(now, folder.shown)
     return kept
 

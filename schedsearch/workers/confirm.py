@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from schedsearch.backbones.weights.checkpoint import save_weights
 from schedsearch.records import ConfirmRecord
+from schedsearch.runs.checks.own_weights import mark_of
 from schedsearch.runs.folder import RunFolder
 from schedsearch.workers.finetune import finetune
 from schedsearch.workers.progress import progress_in
@@ -53,7 +54,11 @@ def retrain(job: RetrainJob) -> tuple[ConfirmRecord, ...]:
         progress = progress_in(target.parent, folder, bench.settings)
         start = start_network(bench, folder, job.schedule)
         net = finetune(bench, job.schedule, progress, job.training_seed, net=start)
-        about = {"trial": str(job.number), "training_seed": str(job.training_seed)}
+        about = {
+            **mark_of(folder, job.schedule),
+            "trial": str(job.number),
+            "training_seed": str(job.training_seed),
+        }
         save_weights(cast("nn.Module", net), target, about)
         progress.done()
     return tuple(

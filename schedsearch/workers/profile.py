@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from schedsearch.backbones.weights.checkpoint import fingerprint, save_weights
 from schedsearch.evaluation.error_table import measure_error_table
+from schedsearch.runs.checks.identity import place_in
+from schedsearch.runs.checks.own_weights import check_own_weights, mark_of
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.profile_files import SEED_OFFSET, ProfileFiles
 from schedsearch.runs.starts.files import StartFiles
@@ -81,18 +83,20 @@ def _made(
     )
     seconds = round(time.perf_counter() - started, 3)
     table = dataclasses.replace(table, seconds=seconds)
-    table.save(folder.error_table)
+    table.save(folder.error_table, place_in(folder, folder.error_table))
     return table
 
 
 def _tuned(bench: Workbench, folder: RunFolder, progress: FileProgress) -> Backbone:
     """The shared EMA network; its weights are kept before anything else."""
     if folder.shared_weights.is_file():  # the table is all that was missing
+        check_own_weights(folder, folder.shared_weights)
         return bench.backbone_with(folder.shared_weights)
     settings = bench.settings
     steps = settings.recipe.num_steps
     progress.note(f"random schedules of the space, {steps} steps")
     tuned = finetune(bench, None, progress, SEED_OFFSET + settings.search.seed)
-    save_weights(cast("nn.Module", tuned), folder.shared_weights, {"num_steps": str(steps)})
+    about = {**mark_of(folder), "num_steps": str(steps)}
+    save_weights(cast("nn.Module", tuned), folder.shared_weights, about)
     progress.done()
     return tuned

@@ -9,11 +9,13 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from schedsearch.files.atomic import replacing
 from schedsearch.files.checksums import opened, sealed
 from schedsearch.files.digest import sha256_of
+from schedsearch.runs.checks.own_weights import mark_of
 from schedsearch.runs.folder import STATE_FILE
 from schedsearch.workers.stopping import Stopped
 
@@ -33,14 +35,23 @@ class FileProgress:
         folder: The trial's folder.
         save_every: Steps between two saved states.
         stop_file: A state is saved at once, and training ends, when this file is there.
+        run: Which run the fine-tune belongs to.
     """
 
-    def __init__(self, folder: Path, *, save_every: int, stop_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        save_every: int,
+        stop_file: Path | None = None,
+        run: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.folder = folder
         self._save_every = save_every
         self._stop_file = stop_file
         self._state_file = folder / STATE_FILE
-        self._owner: dict[str, str] = {}
+        self._run = dict(run)
+        self._owner = dict(run)
         self.last_loss: float | None = None
         self._began, self._earlier = time.process_time(), 0.0
 
@@ -54,7 +65,7 @@ class FileProgress:
 
         A saved state of another one is set aside, never continued.
         """
-        self._owner = owner
+        self._owner = {**self._run, **owner}
 
     def take_over(self, folder: Path | None) -> None:
         """Move the saved state of an interrupted trial here, if it left one.
@@ -150,7 +161,12 @@ class FileProgress:
 
 def progress_in(folder: Path, run: RunFolder, settings: StudySettings) -> FileProgress:
     """The progress of a fine-tune in a folder of a run."""
-    return FileProgress(folder, save_every=settings.recipe.save_every, stop_file=run.stop_file)
+    return FileProgress(
+        folder,
+        save_every=settings.recipe.save_every,
+        stop_file=run.stop_file,
+        run=mark_of(run),
+    )
 
 
 def _seal_of(handle: BinaryIO) -> tuple[int, dict[str, Any]]:

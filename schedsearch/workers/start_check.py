@@ -13,6 +13,8 @@ from schedsearch.files.atomic import replacing, write_text
 from schedsearch.files.digest import sha256_of
 from schedsearch.methods.plans.maps import fit_adapter
 from schedsearch.methods.plans.recording import FitRecording, FitRun, Layout
+from schedsearch.runs.checks.identity import place_in
+from schedsearch.runs.checks.own_weights import check_own_weights, mark_of
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.starts.files import RECORD, StartFiles
 from schedsearch.runs.starts.records import AdaptersRecord, StartRecord
@@ -72,7 +74,7 @@ def run_start(job: StartJob) -> StartRecord:
     except Exception:
         note_failure(progress)
         raise
-    record.write(target / RECORD)
+    record.write(target / RECORD, place_in(folder, target / RECORD))
     (target / WEIGHTS).unlink(missing_ok=True)
     progress.done()
     return record
@@ -138,10 +140,11 @@ def _trained(
     if job.start == "adapters":
         net = adapted_network(bench, folder, early_exits_of(job.schedule, net))
     if target.is_file():
+        check_own_weights(folder, target)
         load_weights(cast("nn.Module", net), target)
         return net
     net = finetune(bench, job.schedule, progress, bench.settings.search.seed, net=net)
-    save_weights(cast("nn.Module", net), target, {"start": job.start})
+    save_weights(cast("nn.Module", net), target, {**mark_of(folder), "start": job.start})
     return net
 
 
@@ -192,7 +195,7 @@ def _fit(bench: Workbench, folder: RunFolder, files: StartFiles, weights: str) -
         num_images=FIT_IMAGES,
         cpu_seconds=seconds,
     )
-    record.write(folder.adapters_record)
+    record.write(folder.adapters_record, place_in(folder, folder.adapters_record))
 
 
 def _check_adapters(folder: RunFolder, kept: StartRecord) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, cast
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from schedsearch.backbones.weights.checkpoint import load_weights, metadata_of
+from schedsearch.backbones.weights.checkpoint import load_weights
 from schedsearch.exceptions import CheckpointError, ConfigError
 from schedsearch.methods.exits.with_adapters import WithAdapters, early_exits
 from schedsearch.protocols import StagedBackbone
+from schedsearch.runs.checks.own_weights import check_own_weights
 from schedsearch.runs.starts.files import StartFiles
 
 if TYPE_CHECKING:
@@ -42,13 +43,10 @@ def finished_network(
 
     Raises:
         CheckpointError: If the file is missing or belongs to another model.
-        StorageError: If the run asks for adapters, and the check is missing.
+        StorageError: If it belongs to another run or schedule, or the check of adapters that
+            the run asks for is missing.
     """
-    if (found := metadata_of(weights).get("schedule")) not in (None, str(schedule)):
-        raise CheckpointError(
-            f"{weights} was fine-tuned for another schedule ({found}, not {schedule}). Restore "
-            "the file from a backup."
-        )
+    check_own_weights(folder, weights, schedule)
     exits = exits_with_adapters(bench, folder, schedule)
     if not exits:
         return bench.backbone_with(weights)

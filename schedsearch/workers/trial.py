@@ -11,12 +11,20 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, cast
 
-from schedsearch.backbones.weights.checkpoint import link_weights, metadata_of, save_weights
+from schedsearch.backbones.weights.checkpoint import (
+    FINGERPRINT,
+    link_weights,
+    metadata_of,
+    save_weights,
+)
 from schedsearch.evaluation.latency_protocol import device_name
-from schedsearch.exceptions import CheckpointError
+from schedsearch.exceptions import CheckpointError, StorageError
 from schedsearch.files.atomic import write_text
+from schedsearch.files.checksums import sealed
 from schedsearch.files.digest import sha256_of
 from schedsearch.records import Evaluation, TrialRecord, TrialState
+from schedsearch.runs.checks.identity import place_in
+from schedsearch.runs.checks.own_weights import check_own_weights, mark_of
 from schedsearch.runs.folder import METHOD_FILE, RECORD_FILE, SCHEDULE_FILE, RunFolder
 from schedsearch.version import __version__
 from schedsearch.workers.failures import StageError, note_failure, worker_name
@@ -105,7 +113,8 @@ def run_trial(job: TrialJob) -> TrialRecord:
         versions=versions(),
     )
     with stages("save"):
-        write_text(folder.trial(job.number) / RECORD_FILE, record.to_json() + "\n")
+        path = folder.trial(job.number) / RECORD_FILE
+        write_text(path, sealed(record.to_json(), place_in(folder, path) or "") + "\n")
         progress.done()
     return record
 
@@ -130,6 +139,7 @@ def _weights(
         return _finetuned(job, folder, bench, progress)
     if bench.is_full_depth(job.schedule):
         return bench.fresh_backbone()
+    check_own_weights(folder, folder.shared_weights)
     return bench.backbone_with(folder.shared_weights)
 
 
@@ -138,7 +148,7 @@ def _finetuned(
 ) -> Backbone:
     """The fine-tuned network; its weights are saved at once, before any other stage."""
     target, seed = folder.weights(job.number), bench.settings.search.seed
-    about = {"schedule": str(job.schedule), "seed": str(seed)}
+    about = {**mark_of(folder, job.schedule), "seed": str(seed)}
     if job.resume_from is not None and (net := _kept(job, folder, bench, about)) is not None:
         progress.note("continues with the fine-tuned weights of an earlier attempt")
         loss = metadata_of(target).get("final_loss")
@@ -166,7 +176,7 @@ def _kept(
         if any(found.get(key) != value for key, value in about.items()):
             return None
         return finished_network(bench, folder, job.schedule, target)
-    except CheckpointError:
+    except (CheckpointError, StorageError):
         return None
 
 
@@ -205,21 +215,23 @@ def _save(
     )
 
     weights, target = cast("nn.Module", net), folder.weights(job.number)
+    own = folder.trial(job.number)
     if bench.settings.recipe.weights == "shared":
         # NOTE: trials of shared weights would fill the disk with copies of one file.
         full = bench.is_full_depth(job.schedule)
         if full or not link_weights(weights, folder.shared_weights, target):
-            about = {"schedule": str(job.schedule), "trial": str(job.number)}
+            about = {**mark_of(folder, job.schedule), "trial": str(job.number)}
             save_weights(weights, target, about)
-    save_grid(quality.samples, folder.trial(job.number) / "samples.png")
+    save_grid(quality.samples, own / "samples.png")
     name = job.label or f"trial-{job.number:04d}"
     clock = bench.settings.diffusion.clock
     backbone = ScheduledBackbone(
         family=family_of(bench.settings.backbone), num_exit_blocks=net.num_exit_blocks
     )
+    own_weights = dataclasses.replace(backbone, fingerprint=metadata_of(target).get(FINGERPRINT))
     if exits := exits_with_adapters(bench, folder, job.schedule):
         write_method_file(
-            folder.trial(job.number) / METHOD_FILE,
+            own / METHOD_FILE,
             MethodFile(
                 name=name,
                 kind="schedule",
@@ -229,20 +241,20 @@ def _save(
                 weights=target.name,
                 weights_sha256=sha256_of(target),
             ),
-            checksum=True,
+            place=place_in(folder, own / METHOD_FILE) or "",
         )
         return
     write_schedule_file(
-        folder.trial(job.number) / SCHEDULE_FILE,
+        own / SCHEDULE_FILE,
         ScheduleFile(
             name=name,
-            backbone=backbone,
+            backbone=own_weights,
             depths=job.schedule.depths,
             edges=job.schedule.edges,
             clock=clock,
             weights=target.name,
         ),
-        checksum=True,
+        place=place_in(folder, own / SCHEDULE_FILE) or "",
     )
 
 

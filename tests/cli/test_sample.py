@@ -288,6 +288,15 @@ def test_more_images_than_memory(space: Path) -> None:
     assert f"--num {10**15} takes at least" in done.err
 
 
+def test_weights_of_another_run_beside_a_schedule_file(run_copy: Path, space: Path) -> None:
+    trial = run_copy / "trials" / "0001"
+    assert sample(space, "--schedule", trial / "schedule.yaml")[0].code == 0
+    (trial / "ema.safetensors").write_bytes((trial.parent / "0002/ema.safetensors").read_bytes())
+    done, _ = sample(space, "--schedule", trial / "schedule.yaml")
+    assert done.code == 2
+    assert "ema.safetensors holds other weights than those that" in done.err
+
+
 def test_weights_of_a_schedule_file_are_not_a_link(space: Path, tmp_path: Path) -> None:
     from schedsearch.schedules.schedule_file import (
         ScheduledBackbone,

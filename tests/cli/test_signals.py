@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from schedsearch.cli.commands import presets
 from schedsearch.cli.main import main
 from schedsearch.cli.signals import stopping_with
 from schedsearch.search import campaign
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +46,25 @@ def test_other_errors_pass() -> None:
         raise ValueError("mine")
 
 
-def test_an_ignored_ctrl_c_stays_ignored() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_ignored_signal_stays_ignored(number: int) -> None:
+    signal.signal(number, signal.SIG_IGN)
     with stopping_with("Run it again."):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_every_command_ends_with_one_line_and_130(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also while its modules are imported; what it half wrote is removed on the way out."""
+
+    def add_arguments(*args: object) -> None:
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(presets, "add_arguments", add_arguments)
+    assert main(["presets"]) == 130
+    assert capsys.readouterr().err == "schedsearch: interrupted\n"
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -110,7 +110,7 @@ def test_weights_beside_or_below_their_file(weights: str | None) -> None:
 
 def test_a_file_may_carry_a_checksum(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
-    write_portable(path, {"schema": SCHEMA, "a": 3}, "thing file", checksum=True)
+    write_portable(path, {"schema": SCHEMA, "a": 3}, "thing file", place="")
     assert read_portable(path, SCHEMA, "thing file")[0] == {"a": 3}
     text = path.read_text()
     path.write_text(text.replace("a: 3", "a: 4"))

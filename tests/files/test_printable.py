@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ from schedsearch.report.console import PrintableConsole
 URL = "postgresql://bob:hunter2@db.example/x"
 
 
-@pytest.mark.parametrize("code", [0x1B, 0x07, 0x00, 0x7F, 0x9B, 0x0D, 0x202E])
+@pytest.mark.parametrize(
+    "code",
+    [0x1B, 0x07, 0x00, 0x7F, 0x9B, 0x0D, 0x202E, 0x61C, 0x200B, 0x2028, 0xFEFF, 0xE0041],
+)
 def test_control_characters_are_escaped(code: int) -> None:
     shown = printable(f"a{chr(code)}b\n\tc")
     assert chr(code) not in shown
@@ -34,6 +38,12 @@ def test_control_characters_are_escaped(code: int) -> None:
         "redis://:hunter2@host",
         "postgresql://bob:hunter2'\"s@db/x",
         "postgresql://h/x?user=a&password=hunter2&sslmode=require",
+        "postgresql://h/x?sslpassword=hunter2",
+        "postgresql://h/x?pass%77ord=hunter2",
+        "postgresql://bob@corp:hunter2@host/x",
+        "postgresql://bob:p@hunter2@host/x",
+        "postgresql://bob:my hunter2@host/x",
+        "postgresql:///bob:hunter2@host/x",
     ],
 )
 def test_passwords_of_urls_are_hidden(url: str) -> None:
@@ -45,7 +55,12 @@ def test_passwords_of_urls_are_hidden(url: str) -> None:
 
 
 def test_other_urls_stay() -> None:
-    for url in ("sqlite:////tmp/x.db", "http://host:8000/ab", "mysql://user@host/x"):
+    for url in (
+        "sqlite:////tmp/x.db",
+        "http://host:8000/ab",
+        "mysql://user@host/x",
+        "sqlite:////a@b/x.db",
+    ):
         assert printable(url) == url
 
 
@@ -63,6 +78,13 @@ def test_a_closed_stream_takes_text() -> None:
     closed = io.StringIO()
     closed.close()
     print("lost", file=PrintableStream(closed), flush=True)
+
+
+def test_a_terminal_that_closed_takes_text() -> None:
+    ours, theirs = os.openpty()
+    os.close(ours)
+    with os.fdopen(theirs, "w") as terminal:
+        print("lost", file=PrintableStream(terminal), flush=True)
 
 
 def test_a_file_with_a_password_is_its_owners_alone(tmp_path: Path) -> None:

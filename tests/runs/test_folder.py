@@ -162,6 +162,32 @@ def test_a_pipe_in_a_run_folder_is_refused(tmp_path: Path) -> None:
         folder.create()
 
 
+@pytest.mark.parametrize("name", ["driver.lock", "driver.log", "results.jsonl", "study.db"])
+def test_nothing_is_written_through_a_hard_link(tmp_path: Path, name: str) -> None:
+    folder, outside = RunFolder(tmp_path / "run"), tmp_path / "outside"
+    folder.create()
+    outside.write_text("mine")
+    (folder.root / name).hardlink_to(outside)
+    with pytest.raises(StorageError, match=f"{name} has a second name elsewhere"), folder.locked():
+        pass
+    assert outside.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["study.db", "driver.lock", "trials/0000/ema.safetensors"])
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    (folder.root / name).mkdir(parents=True)
+    with pytest.raises(StorageError, match=f"{name} is a folder in place of a file"):
+        folder.create()
+
+
+def test_a_run_without_its_space_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(StorageError, match=r"space\.yaml is gone.*backup"):
+        RunFolder.existing(str(tmp_path))
+
+
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "disk")

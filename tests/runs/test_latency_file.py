@@ -1,6 +1,8 @@
 """``latency.json``: the table of a run and its measurements."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,22 @@ def test_it_survives_the_disk(tmp_path: Path) -> None:
     assert LatencyReport.load(folder) is None
     REPORT.save(folder)
     assert LatencyReport.load(folder) == REPORT
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {**REPORT.table, "a_ms": 1e308},
+        {**REPORT.table, "b_ms": True},
+        {**REPORT.table, "protocol": 3},
+    ],
+)
+def test_a_table_that_nobody_measured(tmp_path: Path, table: dict[str, Any]) -> None:
+    folder = RunFolder(tmp_path)
+    replace(REPORT, table=table).save(folder)
+    with pytest.raises(StorageError, match=r"latency\.json: .*Delete it"):
+        LatencyReport.load(folder)
 
 
 @pytest.mark.parametrize(

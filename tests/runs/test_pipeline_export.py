@@ -25,7 +25,6 @@ from schedsearch.data.vae import LatentDecoder
 from schedsearch.evaluation.frechet import feature_statistics, frechet_distance
 from schedsearch.evaluation.sampling import balanced_labels, starting_noise
 from schedsearch.exceptions import ConfigError, NoResultError, ScheduleError, StorageError
-from schedsearch.files.checksums import sealed_yaml
 from schedsearch.formatting import rounded
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.pipeline_export import export_pipeline
@@ -105,7 +104,7 @@ def edited(latent_run: Path, tmp_path: Path) -> Callable[..., Path]:
         data = yaml.safe_load((copy / "space.yaml").read_text())
         for name, values in sections.items():
             data[name] = {**data[name], **values} if isinstance(values, dict) else values
-        (copy / "space.yaml").write_text(sealed_yaml(yaml.safe_dump(data)))
+        (copy / "space.yaml").write_text(yaml.safe_dump(data))
         return copy
 
     return edit

@@ -94,6 +94,8 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
         ("depths:", "depth:", "depth: unknown key; did you mean 'depths'?"),
         ("num_exit_blocks", "exit_blocks", "backbone.num_exit_blocks: required key is missing"),
         ("name: mine\n", "", "name: required key is missing"),
+        ("name: mine", 'name: "mine\\nDone."', "name: must be one line of 1 to 200 characters"),
+        ("name: mine", f"name: {'x' * 201}", "name: must be one line of 1 to 200 characters"),
         ("name: mine", "name: mine\nname: yours", "mine.yaml:3:1: name: duplicate key"),
         ("name: mine", "name: !!python/name:os.system x", "tag"),
         ("depths:", "weights: /etc/passwd\ndepths:", "weights: must be a path inside the folder"),

@@ -58,6 +58,15 @@ def test_a_damaged_line_comes_back_from_the_folder_of_its_trial(run_copy: Path) 
     assert sorted(json.loads(again.out), key=str) == sorted(json.loads(front), key=str)
 
 
+def test_a_lost_confirmation_stays_known_until_it_is_measured_again(run_copy: Path) -> None:
+    path = run_copy / "confirmation.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert run_cli("recover", run_copy).code == 0
+    refused = run_cli("front", run_copy)
+    assert refused.code == 5
+    assert "lines are lost. Restore it" in refused.err
+
+
 def test_numbers_of_folders_are_not_given_anew(run_copy: Path) -> None:
     """A lost line and a lost record: the schedule runs again under another number."""
     path = run_copy / "results.jsonl"
@@ -65,7 +74,8 @@ def test_numbers_of_folders_are_not_given_anew(run_copy: Path) -> None:
     path.write_bytes(b"".join(lines[:-1]))
     lost = TrialRecord.from_json(lines[-1].decode().strip()).number
     (run_copy / "trials" / f"{lost:04d}" / "record.json").unlink()
-    assert run_cli("recover", run_copy).code == 0
+    done = run_cli("recover", run_copy)
+    assert (done.code, "lines of results.jsonl lost: 1; " in done.out) == (0, True)
     trial = optuna_trials(run_copy)[lost]
     assert trial.state is OptunaState.FAIL
     again = run_cli("run", run_copy.parent / "space.yaml", "--output", run_copy)

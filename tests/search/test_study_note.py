@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from driving import record_of, settings_of
-from made_up_methods import ROWS, latency_of
+from made_up_methods import ROWS, latency_of, write_rows
 from optuna_dashboard._note import get_note_from_system_attrs
 from tiny_runs import run_cli, write_space
 
-from schedsearch.files.strict_json import to_document
 from schedsearch.report.method_tables import methods_note
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.methods.digests import digest_of, rivals_in
+from schedsearch.runs.methods.latencies import write_latencies
 from schedsearch.runs.results import RunResults
 from schedsearch.search.dashboard import TrialPublisher, _note
 from schedsearch.search.study.storage import open_artifacts, open_storage, open_study
@@ -39,9 +39,9 @@ LATENCY["digests"]["steps-2"] = DIGEST
 def compared(run: RunFolder, latency: dict[str, Any] | None) -> RunFolder:
     """What a comparison leaves in a run folder."""
     run.methods.mkdir(parents=True)
-    run.rivals_file.write_text("".join(row.to_json() + "\n" for row in RECORDS))
+    write_rows(run, RECORDS, SETTINGS)
     if latency is not None:
-        run.method_latency_file.write_text(to_document(latency))
+        write_latencies(run, latency)
     run.methods_png.write_bytes(b"a picture")
     return run
 

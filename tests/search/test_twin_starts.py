@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_methods import rival_of
+from made_up_methods import rival_of, write_rows
 from tiny_runs import records_of, run_cli, write_space
 
 from schedsearch.config import read_settings
@@ -45,7 +45,7 @@ def compared(folder: Path, depths: tuple[int, ...], **changes: Any) -> tuple[Pat
     )
     target = run.method("calm-t0.99-twin")
     target.mkdir(parents=True)
-    run.rivals_file.write_text(record.to_json() + "\n")
+    write_rows(run, [record], settings)
     backbone = ScheduledBackbone(family="dit", num_exit_blocks=10)
     file = MethodFile(
         name=record.name, kind="schedule", backbone=backbone, numbers={"depths": list(depths)}
@@ -104,9 +104,9 @@ def test_a_twin_of_other_settings_is_not_used(tmp_path: Path) -> None:
 
 def test_a_failed_row_has_no_twin(tmp_path: Path) -> None:
     space, run = compared(tmp_path, FITS)
-    run.rivals_file.write_text(
-        rival_of("calm-t0.99", [], training_seed=0, failed="it broke").to_json() + "\n"
-    )
+    run.rivals_file.unlink()
+    failed = rival_of("calm-t0.99", [], training_seed=0, failed="it broke")
+    write_rows(run, [failed], read_settings(space))
     with pytest.raises(ConfigError, match="Run `schedsearch compare SPACE"):
         measured_twins(read_settings(space), run)
 

@@ -181,6 +181,7 @@ def show_pick(args: argparse.Namespace) -> int:
 
 def _print_method(folder: RunFolder, method: MethodEntry, why: str) -> None:
     from schedsearch.methods.method_file import read_method_file
+    from schedsearch.runs.checks.identity import place_in
     from schedsearch.runs.folder import METHOD_FILE
 
     record, name = method.first, method.name
@@ -189,7 +190,7 @@ def _print_method(folder: RunFolder, method: MethodEntry, why: str) -> None:
     print(f"latency:      {method.latency_ms:.2f} ms per batch, {record.share:.0%} of blocks")
     print(f"why:          {why}")
     path = folder.method(name) / METHOD_FILE
-    weighty = path.is_file() and read_method_file(path).weights is not None
+    weighty = path.is_file() and read_method_file(path, place_in(folder, path)).weights is not None
     weights = " --weights method.safetensors" if weighty else ""
     print(f"export:       {_export(folder)} --method {for_shell(name)} -o method.yaml{weights}")
 

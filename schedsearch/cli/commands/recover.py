@@ -6,6 +6,7 @@ import argparse
 
 from schedsearch.cli.arguments import add_run
 from schedsearch.cli.signals import stopping_with
+from schedsearch.formatting import for_shell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,6 @@ def take_action(args: argparse.Namespace) -> int:
 def _recover(name: str, *, quiet: bool) -> int:
     import sys
 
-    from schedsearch.formatting import for_shell
     from schedsearch.runs.folder import RunFolder
     from schedsearch.search.recover import ASIDE, recover_run
 
@@ -39,5 +39,9 @@ def _recover(name: str, *, quiet: bool) -> int:
     if found.restored:
         trials = ", ".join(map(str, found.restored))
         print(f"lines restored from the folders of trials: {trials}")
+    if found.num_lost:
+        print(
+            f"lines of results.jsonl lost: {found.num_lost}; `schedsearch run` tries as many again"
+        )
     print(f"Next: schedsearch status {for_shell(folder.shown)}; `schedsearch run` goes on.")
     return 0

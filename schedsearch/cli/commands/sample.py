@@ -184,21 +184,27 @@ class _Choice:
     spec: str
     weights: str | None
     fingerprint: str | None = None
+    names_weights: bool = False
+    """Whether the weights are those that the schedule file names."""
 
     def schedule_for(
         self, net: Any, family: str | None, space: SpaceSettings | None, clock: Clock
     ) -> ExitSchedule:
         """The schedule itself, with the edges of the space.
 
-        Says so when it was measured with other weights.
+        Says so when it was measured with other weights, given with ``--weights``.
 
         Args:
             net: The network.
             family: Its family; None for a custom class.
             space: The section, if it has edges.
             clock: Clock of the process.
+
+        Raises:
+            CheckpointError: If the weights that it names are not those that it was measured with.
         """
         from schedsearch.backbones.weights.checkpoint import fingerprint
+        from schedsearch.exceptions import CheckpointError
         from schedsearch.schedules.argument import resolve_schedule
 
         schedule = resolve_schedule(
@@ -209,7 +215,13 @@ class _Choice:
             clock=clock,
             family=family,
         )
-        if self.fingerprint is not None and self.fingerprint != fingerprint(net):
+        differs = self.fingerprint is not None and self.fingerprint != fingerprint(net)
+        if differs and self.names_weights:
+            raise CheckpointError(
+                f"{self.weights} holds other weights than those that {self.spec} was measured "
+                "with. Restore the file, or name the weights to use with --weights."
+            )
+        if differs:
             print(
                 f"warning: {self.spec} was measured with other weights than these; its FID does "
                 "not hold for them. Pass --weights with the exported file.",
@@ -232,11 +244,12 @@ def _choose_schedule(args: argparse.Namespace) -> _Choice:
     if not is_file(args.schedule):
         return _Choice(args.schedule, weights)
     file = read_schedule_file(path)
+    names_weights = weights is None and file.weights is not None
     if weights is None and file.weights is not None:
         weights = str(weights_beside(path, file.weights))
         if not args.quiet:
             print(f"weights: {file.weights}, as {path} says", file=sys.stderr)
-    return _Choice(args.schedule, weights, file.backbone.fingerprint)
+    return _Choice(args.schedule, weights, file.backbone.fingerprint, names_weights)
 
 
 def _write(path: Path, samples: Tensor, images: Tensor, *, raw: bool) -> None:

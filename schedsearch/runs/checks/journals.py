@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schedsearch.records import ConfirmRecord, TrialRecord
+from schedsearch.runs.checks.identity import place_in
 from schedsearch.runs.checks.line_counts import LineCounts
 from schedsearch.runs.checks.rules import confirmation_rules, method_rules, trial_rules
 from schedsearch.runs.journal import Journal
@@ -23,7 +24,8 @@ def trial_journal(folder: RunFolder, settings: StudySettings) -> Journal[TrialRe
         folder.results_file,
         TrialRecord.from_json,
         rules=lambda: trial_rules(settings),
-        counts=LineCounts(folder.lines_file),
+        counts=line_counts(folder),
+        place=place_in(folder, folder.results_file),
     )
 
 
@@ -33,7 +35,8 @@ def confirmation_journal(folder: RunFolder, settings: StudySettings) -> Journal[
         folder.confirmation_file,
         ConfirmRecord.from_json,
         rules=lambda: confirmation_rules(settings),
-        counts=LineCounts(folder.lines_file),
+        counts=line_counts(folder),
+        place=place_in(folder, folder.confirmation_file),
     )
 
 
@@ -43,5 +46,11 @@ def method_journal(folder: RunFolder, path: Path, settings: StudySettings) -> Jo
         path,
         RivalRecord.from_json,
         rules=lambda: method_rules(settings),
-        counts=LineCounts(folder.lines_file),
+        counts=line_counts(folder),
+        place=place_in(folder, path),
     )
+
+
+def line_counts(folder: RunFolder) -> LineCounts:
+    """How much the files of a run hold."""
+    return LineCounts(folder.lines_file, place_in(folder, folder.lines_file))

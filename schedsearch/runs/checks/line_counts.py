@@ -1,4 +1,4 @@
-"""``lines.json``: how many lines the journals of a run hold, so that a lost end is found."""
+"""``lines.json``: how much the files of a run hold, so that what is lost is found."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ class LineCounts:
 
     Args:
         path: The file; it need not exist.
+        place: What its checksum says; None for an unknown run.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, place: str | None = None) -> None:
+        self._path, self._place = path, place
 
     def of(self, name: str) -> int:
         """Lines that a journal is known to hold; 0 where nothing is known."""
@@ -29,12 +30,12 @@ class LineCounts:
     def note(self, name: str, count: int) -> None:
         """Remember the lines of a journal."""
         counts = self._read()
-        if counts.get(name) != count:
+        if counts.get(name, 0) != count:
             with contextlib.suppress(OSError):  # the lines themselves are safe
-                write_text(self._path, to_document({**counts, name: count}))
+                write_text(self._path, to_document({**counts, name: count}, self._place))
 
     def _read(self) -> dict[str, object]:
         try:
-            return read_document(self._path)
+            return read_document(self._path, self._place)
         except (OSError, ValueError):  # without it, only the end of a journal is unknown
             return {}

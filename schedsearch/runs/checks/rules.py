@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from schedsearch.files.printable import ONE_LINE
 from schedsearch.files.strict_json import check_numbers
 from schedsearch.records import ConfirmRecord, Evaluation, TrialRecord
 from schedsearch.runs.methods.records import RivalRecord
@@ -14,12 +16,18 @@ from schedsearch.settings import StudySettings
 AHEAD, PER_LINE = 1000, 100
 """How far trial numbers may run ahead of the lines: interrupted and repeated trials have none."""
 
+POSITIVE = 1e-9
+"""The least latency, by which others are divided."""
+
 AT_LEAST_ZERO = (
-    "fid", "audit_fid", "latency_ms", "sample_std", "reference_std", "nn_distance", "near_copies",
+    "fid", "audit_fid", "sample_std", "reference_std", "nn_distance", "near_copies",
     "class_accuracy", "seconds", "share", "macs", "full_macs", "held_bytes", "time_share",
     "training_samples", "training_seconds", "calibration_samples", "calibration_seconds",
 )  # fmt: skip
 """Fields that are never negative; every other number must be finite."""
+
+NAMES = ("name", "entry", "kind", "label", "origin", "features", "audit_features", "protocol")
+"""Fields that are shown as one line, where they are not empty."""
 
 
 def trial_rules(settings: StudySettings) -> Callable[[TrialRecord], None]:
@@ -114,7 +122,10 @@ def _check_evaluation(evaluation: Evaluation, wanted: int) -> None:
 def _check_fields(fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         if isinstance(value, int | float) and not isinstance(value, bool):
-            check_numbers(value, name, least=0 if name in AT_LEAST_ZERO else None)
+            least = POSITIVE if name == "latency_ms" else 0 if name in AT_LEAST_ZERO else None
+            check_numbers(value, name, least=least)
+        elif name in NAMES and value and not re.fullmatch(ONE_LINE, value):
+            raise ValueError(f"{name} must be one short line, got {value[:40]!r}.")
 
 
 def _check_same(name: str, record: Any, first: list[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schedsearch.runs.checks.journals import method_journal
+from schedsearch.runs.methods.latencies import accept_lost_latencies
 from schedsearch.runs.methods.records import RivalRecord
 from schedsearch.settings.plan import PLAN
 
@@ -22,6 +23,7 @@ class MethodJournals:
     """
 
     def __init__(self, folder: RunFolder, settings: StudySettings) -> None:
+        self._folder = folder
         self._rivals = method_journal(folder, folder.rivals_file, settings)
         self._plans = method_journal(folder, folder.plans_file, settings)
 
@@ -34,7 +36,8 @@ class MethodJournals:
         return [*self._rivals.read(), *self._plans.read()]
 
     def repair(self) -> None:
-        """Cut off a torn last line; only while holding the folder's lock."""
+        """Cut off a torn last line, accept what is lost; only while holding the folder's lock."""
+        accept_lost_latencies(self._folder)
         self._rivals.repair()
         self._plans.repair()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedsearch.exceptions import StorageError
 from schedsearch.files.digest import sha256_of
+from schedsearch.runs.checks.identity import place_in
 from schedsearch.runs.starts.records import AdaptersRecord, StartCheck, StartRecord
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class StartFiles:
             weights: Fingerprint of the pretrained weights; None skips their comparison, since
                 a run checks them elsewhere.
         """
-        record = AdaptersRecord.read(self._folder.adapters_record)
+        path = self._folder.adapters_record
+        record = AdaptersRecord.read(path, place_in(self._folder, path))
         return record if record is not None and self._fits(record, weights) else None
 
     def has_adapters(self, weights: str | None = None) -> bool:
@@ -84,7 +86,8 @@ class StartFiles:
 
     def record(self, start: Start, weights: str | None = None) -> StartRecord | None:
         """The outcome of one start; None where there is none of these settings."""
-        record = StartRecord.read(self._folder.start_check(start) / RECORD)
+        path = self._folder.start_check(start) / RECORD
+        record = StartRecord.read(path, place_in(self._folder, path))
         return record if record is not None and self._fits(record, weights) else None
 
     def check(self) -> StartCheck | None:

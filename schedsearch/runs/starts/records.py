@@ -27,22 +27,22 @@ class Record:
     """Fingerprint of the pretrained weights."""
 
     @classmethod
-    def read(cls, path: Path) -> Self | None:
-        """Read a file; None where there is none, or it is damaged."""
+    def read(cls, path: Path, place: str | None = None) -> Self | None:
+        """Read a file; None where there is none, or it is damaged, or belongs elsewhere."""
         try:
-            data = read_document(path)
+            data = read_document(path, place)
             check_fields(cls, data)
             return cls(**data)
         except (OSError, ValueError, TypeError):
             return None
 
-    def write(self, path: Path) -> None:
-        """Write it atomically.
+    def write(self, path: Path, place: str | None = None) -> None:
+        """Write it atomically; its checksum names the place.
 
         Raises:
             OSError: If the disk fails.
         """
-        write_text(path, to_document(dataclasses.asdict(self)))
+        write_text(path, to_document(dataclasses.asdict(self), place))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Holds Ctrl-C and SIGTERM back: until a step is done, or until workers saved their state."""
+"""Holds signals that end a run back: until a step is done, or workers saved their state."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a run, where the command line listens to them."""
+
 GRACE_SECONDS = 10.0
 """How long a stopped run waits for its workers to save what they train."""
 
 
 @contextmanager
 def interrupts_afterwards() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the block has ended.
+    """Hold these signals back until the block has ended.
 
     Compiled code below a source turns a KeyboardInterrupt into an error of its kind, or drops it.
     """
@@ -27,9 +30,7 @@ def interrupts_afterwards() -> Iterator[None]:
         return
     held: list[tuple[int, FrameType | None]] = []
     before = {
-        number: handler
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if callable(handler := signal.getsignal(number))
+        number: handler for number in ENDING if callable(handler := signal.getsignal(number))
     }
     for number in before:
         signal.signal(number, lambda *arrived: held.append(arrived))
@@ -43,7 +44,7 @@ def interrupts_afterwards() -> Iterator[None]:
 
 
 class StopRequest:
-    """Ctrl-C or SIGTERM while jobs run: the first asks the workers to end, a second ends at once.
+    """A signal while jobs run: the first asks the workers to end, a second ends at once.
 
     Workers see the request as a file in the run folder, so that it reaches those of other nodes.
 
@@ -62,7 +63,7 @@ class StopRequest:
         """Take over the signals that end a run."""
         if self._stop_file is None or threading.current_thread() is not threading.main_thread():
             return self
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDING:
             if callable(handler := signal.getsignal(number)):
                 self._before[number] = handler
                 signal.signal(number, self._ask)

@@ -29,7 +29,8 @@ _POLL_SECONDS = 0.5
 
 def _serve(pipe: Connection, parent: int) -> None:
     """Body of a worker process: job in, outcome out, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the driver decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # these reach all; the driver decides
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     from schedsearch.workers.run_job import run_job
 

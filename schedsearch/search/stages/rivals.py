@@ -13,6 +13,7 @@ from schedsearch.runs.methods.records import RivalRecord, newest
 from schedsearch.search.stages.queue import JobQueue
 from schedsearch.settings.rows import TWIN
 from schedsearch.workers.jobs import Done, Failed, Job, NetworkJob, RowJob
+from schedsearch.workers.rivals.row_files import METHOD
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -26,6 +27,7 @@ __all__ = [
     "network_jobs",
     "rivals_in",
     "row_jobs",
+    "rows_there",
     "seeds_of",
     "training_seeds",
 ]
@@ -89,6 +91,12 @@ def row_jobs(
                     )
                     jobs.append(job)
     return jobs
+
+
+def rows_there(folder: RunFolder, settings: StudySettings) -> list[RivalRecord]:
+    """What was recorded of rows that still have their method file."""
+    records = MethodJournals(folder, settings).read()
+    return [record for record in records if (folder.method(record.name) / METHOD).is_file()]
 
 
 class NetworkQueue(JobQueue):

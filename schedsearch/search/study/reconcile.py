@@ -15,6 +15,7 @@ from optuna.trial import TrialState as OptunaState
 
 from schedsearch.files.checksums import opened
 from schedsearch.records import TrialRecord
+from schedsearch.runs.checks.identity import place_in
 from schedsearch.runs.checks.rules import AHEAD, PER_LINE, trial_rules
 from schedsearch.runs.folder import RECORD_FILE
 from schedsearch.search.study.bulk import CHUNK, add_trials
@@ -168,10 +169,11 @@ def kept_record(folder: RunFolder, number: int) -> TrialRecord:
 
     Raises:
         OSError: If there is none.
-        ValueError: If it is damaged.
+        ValueError: If it is damaged, or belongs to another trial or run.
     """
-    text = (folder.trial(number) / RECORD_FILE).read_bytes().decode("utf-8").rstrip("\n")
-    return TrialRecord.from_json(opened(text))
+    path = folder.trial(number) / RECORD_FILE
+    text = path.read_bytes().decode("utf-8").rstrip("\n")
+    return TrialRecord.from_json(opened(text, place_in(folder, path)))
 
 
 def rebuild(

@@ -28,26 +28,20 @@ def running_trials(folder: RunFolder, settings: StudySettings) -> list[int]:
     Databases are read directly, because opening them through Optuna writes to them.
 
     Raises:
+        ConfigError: If ``search.storage`` is no database.
         StorageError: If the study cannot be read.
     """
     url = settings.search.storage
     if url is None:
         return _running_in_file(folder.study_file, settings.name)
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
 
     from schedsearch.search.study.storage_url import check_storage_url
 
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        check_storage_url(url)
-        return []
+    check_storage_url(url)
+    parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        path = Path(parsed.database or "")
-        if not path.parent.is_dir():
-            raise StorageError(f"Cannot read {path}: unable to open database file.")
-        return _running_in_file(path, settings.name)
+        return _running_in_file(Path(parsed.database or ""), settings.name)
     return _running_in_server(url, settings.name)
 
 

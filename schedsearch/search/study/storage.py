@@ -23,7 +23,11 @@ from schedsearch.files.mounts import network_file_system
 from schedsearch.files.printable import without_passwords
 from schedsearch.formatting import for_shell
 from schedsearch.records import OBJECTIVES
-from schedsearch.search.study.storage_url import database_words, engine_options
+from schedsearch.search.study.storage_url import (
+    check_storage_url,
+    database_words,
+    engine_options,
+)
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -56,6 +60,8 @@ def open_storage(folder: RunFolder, url: str | None, file: Path | None = None) -
         ConfigError: If the URL is none.
         StorageError: If the storage cannot be opened; the message says what to do.
     """
+    if url is not None:
+        check_storage_url(url)
     try:
         if url is None:
             return _open_sqlite(file or folder.study_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ SILENT_SECONDS = 120
 UNREACHABLE = (sqlalchemy.exc.SQLAlchemyError, RuntimeError, TypeError, ValueError, OSError)
 """What drivers raise when they connect, SQLAlchemy's errors and their own."""
 
+_USER = re.compile(r"^[^:]+://(?:[\w.~!$&'()*+,;=:%-]*@)?[^@]*$", re.ASCII)
+"""A URL whose user and password have no characters with another meaning."""
+
 _LIKE = "sqlite:///FILE, postgresql://USER@HOST/NAME or mysql://USER@HOST/NAME"
 
 
@@ -33,10 +37,10 @@ def check_storage_url(url: str) -> None:
     shown = without_passwords(url)
     try:
         parsed = make_url(url)
-        if parsed.password and shown == url:
+        if parsed.get_backend_name() != "sqlite" and not _USER.search(url):
             raise ConfigError(
-                "search.storage holds a password with characters that a URL cannot hold. "
-                "Percent-encode them: a space is %20."
+                "search.storage holds a user or a password with characters that a URL cannot "
+                "hold there. Percent-encode them: a space is %20, an @ is %40."
             )
         parsed.get_dialect().import_dbapi()
     except sqlalchemy.exc.NoSuchModuleError:

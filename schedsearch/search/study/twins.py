@@ -8,6 +8,7 @@ from schedsearch.config.warm_starts import TWIN_OF, twin_row
 from schedsearch.exceptions import ConfigError
 from schedsearch.formatting import for_shell
 from schedsearch.methods.loading import load_method
+from schedsearch.runs.checks.identity import place_in
 from schedsearch.runs.checks.rules import method_rules
 from schedsearch.runs.journal import Journal
 from schedsearch.runs.methods.digests import digest_of, rivals_in
@@ -56,7 +57,7 @@ def measured_twins(settings: StudySettings, folder: RunFolder) -> dict[str, Exit
         )
     found = {}
     for row, file in files.items():
-        method = load_method(file).method
+        method = load_method(file, place_in(folder, file)).method
         if not isinstance(method, ExitSchedule):
             raise ConfigError(
                 f"{file}: a static twin must be a method of kind schedule. Delete the rows of "
@@ -67,4 +68,9 @@ def measured_twins(settings: StudySettings, folder: RunFolder) -> dict[str, Exit
 
 
 def _rivals(settings: StudySettings, folder: RunFolder) -> Journal[RivalRecord]:
-    return Journal(folder.rivals_file, RivalRecord.from_json, rules=lambda: method_rules(settings))
+    return Journal(
+        folder.rivals_file,
+        RivalRecord.from_json,
+        rules=lambda: method_rules(settings),
+        place=place_in(folder, folder.rivals_file),
+    )

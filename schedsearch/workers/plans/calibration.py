@@ -26,6 +26,8 @@ from schedsearch.workers.plans.stage_files import (
     StageFiles,
     plan_digest,
     plan_folder,
+    read_table,
+    write_table,
 )
 from schedsearch.workers.plans.table import (
     FITS,
@@ -57,12 +59,12 @@ def calibrate_plans(job: PlanJob) -> None:
     bench = open_workbench(job.settings, str(folder.reference))
     path = plan_folder(folder, job.num_steps)
     digest = plan_digest(bench, job.num_steps)
-    kept = PlanTable.read(path)
+    kept = read_table(folder, path)
     if kept is not None and kept.digest == digest:
         return
     path.mkdir(parents=True, exist_ok=True)
     runs = CalibrationRuns.of(bench, job.num_steps)
-    _Calibration(folder, StageFiles(path, digest), runs).run()
+    _Calibration(folder, StageFiles(folder, path, digest), runs).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class _Calibration:
         table = self._table(errors, weights, costs, {})
         maps = files.numbers(MAPS, lambda: self._maps(table))
         with_maps = files.content(MAP_ERRORS, lambda: self._map_errors(maps))
-        self._table(errors, weights, costs, with_maps).write(files.path)
+        write_table(self.folder, files.path, self._table(errors, weights, costs, with_maps))
 
     def _fit(self) -> Numbers:
         """Corrections per channel of every cell, and adapters of every exit."""

@@ -9,7 +9,12 @@ from schedsearch.exceptions import StorageError
 from schedsearch.methods.plans.plan import map_name
 from schedsearch.planning.plan_front import PlannedSteps, best_within, plan_front
 from schedsearch.settings.plan import PlanTarget
-from schedsearch.workers.plans.stage_files import plan_digest, plan_folder
+from schedsearch.workers.plans.stage_files import (
+    plan_digest,
+    plan_folder,
+    read_numbers,
+    read_table,
+)
 from schedsearch.workers.plans.table import FITS, MAPS, Numbers, PlanTable
 from schedsearch.workers.rivals.thresholds import Calibrated
 
@@ -36,7 +41,7 @@ def planned(bench: Workbench, folder: RunFolder, text: str, target: Path) -> Cal
     wanted = PlanTarget.parse(text)
     num_steps = wanted.num_steps or bench.settings.solver.num_steps
     path = plan_folder(folder, num_steps)
-    table = PlanTable.read(path)
+    table = read_table(folder, path)
     if table is None or table.digest != plan_digest(bench, num_steps):
         raise StorageError(
             f"The row plan-{text} needs the calibration for {num_steps} steps, but {path} holds "
@@ -48,7 +53,7 @@ def planned(bench: Workbench, folder: RunFolder, text: str, target: Path) -> Cal
         table.step_of(index, choice.kind, choice.blocks, choice.age)
         for index, choice in enumerate(plan.steps)
     ]
-    numbers = Numbers.read([path / FITS, path / MAPS])
+    numbers = read_numbers(folder, [path / FITS, path / MAPS])
     maps = {
         map_name(index, step): numbers.of(index, step, plan.steps[index].age)
         for index, step in enumerate(steps)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.backbones.weights.checkpoint import fingerprint
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
-from schedsearch.files.strict_json import check_numbers, read_document, to_document
-from schedsearch.workers.plans.table import FITS, MAPS, TABLE, Numbers
+from schedsearch.files.digest import sha256_of
+from schedsearch.files.strict_json import check_numbers, to_document
+from schedsearch.runs.checks.identity import place_in, read_own
+from schedsearch.workers.plans.table import FITS, MAPS, TABLE, Numbers, PlanTable
 
 if TYPE_CHECKING:
     from schedsearch.runs.folder import RunFolder
@@ -48,14 +50,16 @@ class StageFiles:
     """What the stages of one calibration leave in their folder.
 
     Args:
-        path: The folder.
+        run: The run folder.
+        path: The folder of the calibration.
         digest: Of all that a calibration depends on.
 
     Attributes:
         seconds: CPU-seconds of the stages so far, those of earlier starts included.
     """
 
-    def __init__(self, path: Path, digest: str) -> None:
+    def __init__(self, run: RunFolder, path: Path, digest: str) -> None:
+        self._run = run
         self.path = path
         self.digest = digest
         self.seconds = 0.0
@@ -77,12 +81,12 @@ class StageFiles:
         """
         path = self.path / name
         if path.exists():
-            kept = _read(path)
+            kept = _read(self._run, path)
         else:
             began = time.process_time()
             found = make()
             kept = {"content": found, "seconds": time.process_time() - began}
-            write_text(path, to_document(kept))
+            write_text(path, to_document(kept, place_in(self._run, path)))
         self.seconds += kept["seconds"]
         return kept["content"]
 
@@ -96,20 +100,49 @@ class StageFiles:
         if not (path.exists() and about.exists()):
             began = time.process_time()
             make().write(path)
-            seconds = {"seconds": time.process_time() - began}
-            write_text(about, to_document(seconds))
-        self.seconds += _read(about)["seconds"]
-        return Numbers.read([path])
+            kept = {"seconds": time.process_time() - began, "sha256": sha256_of(path)}
+            write_text(about, to_document(kept, place_in(self._run, about)))
+        self.seconds += _read(self._run, about)["seconds"]
+        return read_numbers(self._run, [path])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_table(run: RunFolder, folder: Path) -> PlanTable | None:
+    """The table of a calibration; None where there is none.
+
+    Raises:
+        StorageError: If it is damaged, or of another run.
+    """
+    return PlanTable.read(folder, place_in(run, folder / TABLE))
+
+
+def write_table(run: RunFolder, folder: Path, table: PlanTable) -> None:
+    """Write the table of a calibration, which is its last file."""
+    table.write(folder, place_in(run, folder / TABLE))
+
+
+def read_numbers(run: RunFolder, paths: Sequence[Path]) -> Numbers:
+    """Fitted numbers of some stages, as they were written.
+
+    Raises:
+        StorageError: If a file is damaged or gone, or of another run.
+    """
+    for path in paths:
+        about = path.with_name(f"{path.name}.json")
+        if _read(run, about).get("sha256") != sha256_of(path):
+            raise StorageError(
+                f"{path} does not match {about.name}. Delete its folder; it is made again."
+            )
+    return Numbers.read(paths)
+
+
+def _read(run: RunFolder, path: Path) -> dict[str, Any]:
     """Content of a stage's file.
 
     Raises:
         StorageError: If it is damaged.
     """
     try:
-        kept = read_document(path)
+        kept = read_own(run, path)
         check_numbers(kept["seconds"], "seconds", least=0)
     except (OSError, ValueError, KeyError) as error:
         raise StorageError(

@@ -145,24 +145,33 @@ class PlanTable:
 
     # ---- files ----------------------------------------------------------------------------
 
-    def write(self, folder: Path) -> None:
-        """Write ``table.json``; the fitted numbers lie beside it."""
+    def write(self, folder: Path, place: str | None = None) -> None:
+        """Write ``table.json``; the fitted numbers lie beside it.
+
+        Args:
+            folder: Its folder.
+            place: What its checksum says.
+        """
         data = {
             **{k: v for k, v in asdict(self).items() if k not in ("reuse", "exits")},
             "reuse": [[*cell, dict(errors)] for cell, errors in self.reuse.items()],
             "exits": [[*cell, dict(errors)] for cell, errors in self.exits.items()],
         }
-        write_text(folder / TABLE, to_document(data))
+        write_text(folder / TABLE, to_document(data, place))
 
     @classmethod
-    def read(cls, folder: Path) -> Self | None:
+    def read(cls, folder: Path, place: str | None = None) -> Self | None:
         """Read ``table.json``; None where there is none.
+
+        Args:
+            folder: Its folder.
+            place: What its checksum must say; None takes any.
 
         Raises:
             StorageError: If it is damaged.
         """
         try:
-            data = read_document(folder / TABLE)
+            data = read_document(folder / TABLE, place)
             layout = data["layout"]
             return cls(
                 **{

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedsearch.methods.method_file import write_method_file
 from schedsearch.methods.networks import build_network
+from schedsearch.runs.checks.identity import place_in
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.methods.digests import entry_in
 from schedsearch.runs.methods.records import RivalRecord
@@ -56,7 +57,7 @@ def measure_row(job: RowJob) -> tuple[RivalRecord, ...]:
     row = OpenRow(bench=bench, job=job, net=net, network=network)
     file = method_file_of(bench, job.row.name, found, structure, weights)
     records = [measured_record(row, file, entry.kind, found, target)]
-    write_method_file(target / METHOD, file, checksum=True)
+    write_method_file(target / METHOD, file, place=place_in(folder, target / METHOD) or "")
     if job.row.has_twin:
         records.append(measure_twin(row, file, target, weights))
     seconds = round((time.perf_counter() - began) / len(records), 3)

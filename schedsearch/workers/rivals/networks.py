@@ -13,9 +13,11 @@ from schedsearch.config import read_sections
 from schedsearch.config.rival_entries import merged_recipe, schedule_at
 from schedsearch.exceptions import StorageError
 from schedsearch.files.atomic import write_text
-from schedsearch.files.strict_json import read_document, to_document
+from schedsearch.files.strict_json import to_document
 from schedsearch.methods.exits.with_adapters import WithAdapters
 from schedsearch.methods.networks import build_network
+from schedsearch.runs.checks.identity import place_in, read_own
+from schedsearch.runs.checks.own_weights import check_own_weights, mark_of
 from schedsearch.runs.folder import NETWORK_FILE, STATE_FILE, RunFolder
 from schedsearch.runs.methods.digests import entry_in, family_in, maker_in, network_digest_of
 from schedsearch.schedules.exit_schedule import ExitSchedule
@@ -65,14 +67,14 @@ def network_folder(folder: RunFolder, net: str, training_seed: int) -> Path:
     return folder.methods / "networks" / net / f"seed-{training_seed}"
 
 
-def read_network(path: Path) -> NetworkRecord | None:
+def read_network(folder: RunFolder, path: Path) -> NetworkRecord | None:
     """The record of a finished network; None where there is none.
 
     Raises:
         StorageError: If it is damaged.
     """
     try:
-        return NetworkRecord(**read_document(path / NETWORK_FILE))
+        return NetworkRecord(**read_own(folder, path / NETWORK_FILE))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
@@ -93,13 +95,14 @@ def open_network(
         return bench.backbone, NetworkRecord(digest="")
     assert training_seed is not None
     path = network_folder(folder, row.net, training_seed)
-    record = read_network(path)
+    record = read_network(folder, path)
     wanted = network_digest_of(bench.settings, maker_in(bench.settings, row), training_seed)
     if record is None or record.digest != wanted:
         raise StorageError(
             f"The row {row.name} needs the network {row.net}, but {path} holds none: its "
             "training failed. Mend the cause and run the same command again."
         )
+    check_own_weights(folder, path / WEIGHTS)
     return build_network(record.network, bench.fresh_backbone(), path / WEIGHTS), record
 
 
@@ -127,7 +130,7 @@ def make_network(job: NetworkJob) -> None:
     assert job.row.net is not None
     path = network_folder(folder, job.row.net, job.training_seed)
     digest = network_digest_of(bench.settings, job.row, job.training_seed)
-    kept = read_network(path)
+    kept = read_network(folder, path)
     if kept is not None and kept.digest == digest:
         return
     path.mkdir(parents=True, exist_ok=True)
@@ -136,17 +139,23 @@ def make_network(job: NetworkJob) -> None:
     recipe: RecipeSettings = read_sections(
         {"recipe": merged_recipe(bench.settings.recipe, entry)}
     )["recipe"]
-    progress = FileProgress(path, save_every=recipe.save_every, stop_file=folder.stop_file)
+    progress = FileProgress(
+        path,
+        save_every=recipe.save_every,
+        stop_file=folder.stop_file,
+        run=mark_of(folder),
+    )
     progress.note(f"network of {job.row.name}, {digest}")
     net, network = _made(bench, job, entry, recipe, progress)
-    save_weights(cast("nn.Module", net), path / WEIGHTS, {"row": job.row.name})
+    save_weights(cast("nn.Module", net), path / WEIGHTS, {**mark_of(folder), "row": job.row.name})
     record = NetworkRecord(
         digest=digest,
         network=network,
         samples=recipe.num_steps * recipe.batch_size,
         seconds=round(progress.cpu_seconds, 3),
     )
-    write_text(path / NETWORK_FILE, to_document(asdict(record)))
+    place = place_in(folder, path / NETWORK_FILE)
+    write_text(path / NETWORK_FILE, to_document(asdict(record), place))
     progress.done()
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from schedsearch.methods.exits.freeze import frozen_schedule
 from schedsearch.methods.kinds import build_method, numbers_of
 from schedsearch.methods.method_file import write_method_file
+from schedsearch.runs.checks.identity import place_in
+from schedsearch.runs.folder import RunFolder
 from schedsearch.settings.rows import TWIN
 from schedsearch.workers.rivals.account import blocks_by_call, num_blocks_of, sampled
 from schedsearch.workers.rivals.networks import WEIGHTS
@@ -46,11 +48,12 @@ def measure_twin(
     )
     folder = target.parent / (name + TWIN) if target.name == name else target / "twin"
     folder.mkdir(parents=True, exist_ok=True)
+    run = RunFolder.of(row.job.run_dir)
     if weights is not None:
         link_file(weights, folder / WEIGHTS)
     numbers = numbers_of(schedule, bench.settings.diffusion.clock)
     found = Calibrated(kind="schedule", numbers=numbers)
     twin = method_file_of(bench, name + TWIN, found, file.network, weights)
     record = measured_record(row, twin, "schedule", found, folder)
-    write_method_file(folder / METHOD, twin, checksum=True)
+    write_method_file(folder / METHOD, twin, place=place_in(run, folder / METHOD) or "")
     return record

@@ -32,7 +32,11 @@ SEEDS = [confirm_of(n, seed, 4.0) for n in range(2) for seed in (1, 2)]
         (record_of(3, (9,) * 3), "has 3 intervals"),
         (record_of(3, tuple(range(1, 11))), "not in the space"),
         (record_of(3, (9,) * 10, fid=-0.001), "fid must be at least 0"),
-        (record_of(3, (9,) * 10, latency_ms=-1.0), "latency_ms must be at least 0"),
+        (record_of(3, (9,) * 10, latency_ms=-1.0), "latency_ms must be at least 1e-09"),
+        (record_of(3, (9,) * 10, latency_ms=5e-324), "latency_ms must be at least 1e-09"),
+        (record_of(3, (9,) * 10, fid=1e308), r"fid must be at most 1e\+18"),
+        (record_of(3, (9,) * 10, label="full\nDone."), "label must be one short line"),
+        (record_of(3, (9,) * 10, label="x" * 10_000), "label must be one short line"),
         (
             record_of(3, (9,) * 10, evaluation=evaluation_of(0.5, 9.0, protocol="f" * 16)),
             "protocol is 'ffffffffffffffff', but the lines before have '0123456789abcdef'",
@@ -52,7 +56,7 @@ def test_a_wrong_trial_is_named_by_its_line(tmp_path: Path, wrong: Any, reason: 
     journal.append(wrong)
     with pytest.raises(StorageError, match=reason) as caught:
         journal.read()
-    assert str(caught.value).startswith("results.jsonl:4: ")
+    assert "results.jsonl:4: " in str(caught.value)
     assert "schedsearch recover" in str(caught.value)
 
 
@@ -102,7 +106,7 @@ def test_a_lost_end_is_found_and_accepted_by_the_next_driver(tmp_path: Path) -> 
     for left in (b"".join(lines[:2]), b"".join(lines[:2]) + lines[2][:30], b""):
         journal.path.write_bytes(left)
         kept = left.count(b"\n")
-        with pytest.raises(StorageError, match=f"held 3 lines, but has {kept}: its end is lost"):
+        with pytest.raises(StorageError, match=f"held 3 lines, but has {kept}: lines are lost"):
             journal.read()
     journal.path.write_bytes(lines[0] + lines[1][:30])
     journal.repair()

@@ -11,7 +11,7 @@ import pytest
 from schedsearch.search.runners.interrupts import StopRequest, interrupts_afterwards
 
 
-@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def number(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
     """A signal that interrupts, as the command line arranges it."""
 

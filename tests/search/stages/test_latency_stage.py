@@ -9,7 +9,7 @@ import torch
 from driving import record_of, settings_of
 
 from schedsearch.exceptions import ConfigError, StorageError
-from schedsearch.files.strict_json import to_document
+from schedsearch.runs.checks.identity import write_own
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.latency_file import LatencyReport, MeasuredLatency
 from schedsearch.runs.results import RunResults
@@ -50,7 +50,7 @@ def test_another_protocol_makes_a_new_table(bench: Workbench, run_copy: Path) ->
     data = json.loads(folder.latency_file.read_text())
     data["table"]["protocol"]["batch"] = 9
     del data["checksum"]
-    folder.latency_file.write_text(to_document(data))
+    write_own(folder, folder.latency_file, data)
     table, report, is_new = open_table(bench, folder)
     assert is_new
     assert table.protocol.batch == 8

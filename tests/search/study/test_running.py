@@ -10,7 +10,7 @@ import pytest
 from driving import Driver, settings_of
 from tiny_runs import contents
 
-from schedsearch.exceptions import StorageError
+from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.runs.folder import RunFolder
 from schedsearch.search.study.running import running_trials
 
@@ -59,7 +59,7 @@ def test_a_damaged_study(tmp_path: Path) -> None:
 def test_another_storage_that_is_not_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     missing = settings_of(search={"storage": f"sqlite:///{tmp_path / 'no' / 'where.db'}"})
-    with pytest.raises(StorageError, match="unable to open database file"):
+    with pytest.raises(ConfigError, match="the folder of that file does not exist"):
         running_trials(folder, missing)
     empty = settings_of(search={"storage": f"sqlite:///{tmp_path / 'empty.db'}"})
     assert running_trials(folder, empty) == []

@@ -33,6 +33,9 @@ def test_a_file_in_a_folder_that_is_there(tmp_path: Path) -> None:
         ("postgresql+nodriver://bob:secret@host/x", "names a database that Optuna cannot use"),
         ("mysql+mysqldb://bob:secret@host/x", r"its driver is missing.*PyMySQL for"),
         ("postgresql+psycopg://bob:my secret@host/x", "a space is %20"),
+        ("postgresql+psycopg://bob:p@secret@host/x", "an @ is %40"),
+        ("postgresql+psycopg://bob@corp:secret@host/x", "an @ is %40"),
+        ("postgresql+psycopg://bob:sec/secret@host/x", "Percent-encode"),
         ("mysql+pymysql://bob:secret@host", "names no database"),
     ],
 )
