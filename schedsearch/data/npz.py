@@ -133,7 +133,7 @@ def read_arrays(
             f"data.path {path} needs the key {first} (or {', '.join(others)}), but has "
             f"{', '.join(names) or 'nothing'}."
         )
-    for keys in (one_of, optional):
+    for keys in (one_of, LABEL_KEYS):
         if len(same := [key for key in keys if key in arrays]) > 1:
             raise ConfigError(f"data.path {path} must hold either {' or '.join(same)}, not both.")
     if odd := [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]:

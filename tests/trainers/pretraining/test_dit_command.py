@@ -137,7 +137,7 @@ def test_flow_matching(tmp_path: Path) -> None:
         (["--data", "npz", "--path", "x.npz"], "give --input-size and --in-channels"),
         (
             ["--data", "npz", "--path", "x.npz", "--input-size", "8", "--in-channels", "1"],
-            "x.npz is not a file",
+            "the file x.npz does not exist",
         ),
     ],
 )
