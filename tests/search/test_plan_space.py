@@ -218,7 +218,9 @@ def test_a_run_measures_plans_before_it_trains(tmp_path: Path) -> None:
     calibrated = done.err.index("The calibration of plans for 8 steps is ready")
     assert calibrated < done.err.index("fine-tuning and measuring")
     assert "plan-0.7" in done.out
-    assert "on the front of all methods" in done.out
+    front = json.loads(run_cli("front", run, "--methods", "all", "--format", "json").out)
+    others = [entry for entry in front if entry["name"] != "full"]  # none on a busy machine
+    assert (f"Of {len(others)} points on the front of all methods" in done.out) == bool(others)
     assert len((run / "results.jsonl").read_text().splitlines()) == 2
     shown = run_cli("compare", run, "--format", "json")
     assert {"plan-0.7", "steps-4", "D3-DiT"} <= {row["name"] for row in json.loads(shown.out)}
