@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import math
 from collections.abc import Mapping
-from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,11 +24,18 @@ from schedsearch.evaluation.sampling import (
     starting_noise,
 )
 from schedsearch.exceptions import ConfigError
-from schedsearch.files.problems import shown
 from schedsearch.memory import require_memory, within_memory
 from schedsearch.methods.loading import LoadedMethod, check_weights
 from schedsearch.methods.method_file import check_solver
 from schedsearch.methods.solver import build_solver_for
+from schedsearch.sampling_arguments import (
+    check_counts,
+    check_device,
+    check_noise,
+    check_objects,
+    check_scale,
+    checked_labels,
+)
 from schedsearch.schedules.exit_schedule import ExitSchedule
 from schedsearch.settings import DiffusionSettings, SolverSettings
 
@@ -68,7 +74,7 @@ def load_backbone(
     replaced = () if weights is None else ("backbone.checkpoint=null",)
     source = dict(space) if isinstance(space, Mapping) else space
     settings = read_model_settings(source, replaced)
-    _check_device(device)
+    check_device(device)
     backbone = settings.backbone
     if weights is not None:
         backbone = dataclasses.replace(backbone, checkpoint=str(weights))
@@ -126,9 +132,9 @@ def sample(
             network lacks the channels or the "no class" label that guidance needs.
         ValueError: If an argument has another type, shape or range; the message names it.
     """
-    _check_counts(num=num, seed=seed, batch_size=batch_size)
-    _check_objects(net, schedule, diffusion)
-    _check_scale(cfg_scale)
+    check_counts(num=num, seed=seed, batch_size=batch_size)
+    check_objects(net, schedule, diffusion)
+    check_scale(cfg_scale)
     if isinstance(schedule, ExitSchedule) and max(schedule.depths) > net.num_exit_blocks:
         raise ValueError(
             f"The schedule runs up to {max(schedule.depths)} blocks, but the network has "
@@ -142,11 +148,11 @@ def sample(
         require_memory(4 * num * math.prod(net.in_shape), f"num {num}")
         noise = starting_noise(seed, num, net.in_shape)
     else:
-        _check_noise(noise, net)
+        check_noise(noise, net)
     if labels is None:
         labels = balanced_labels(len(noise), net.num_classes)
     else:
-        labels = _whole_labels(labels, len(noise), net)
+        labels = checked_labels(labels, len(noise), net)
     with within_memory(f"num {len(noise)} and batch_size {batch_size}"):
         samples = generate(
             net,
@@ -192,92 +198,3 @@ def _solver_for(
     check_solver(schedule.file, schedule.path, solver=settings.name, num_steps=settings.num_steps)
     built = build_solver_for(schedule.file, settings, process, learned_variance=learned)
     return built, settings
-
-
-def _check_device(device: torch.device | str) -> None:
-    import torch
-
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"device must be cpu or cuda, got {shown(device)}.") from error
-    if found.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device must be cpu or cuda, got {shown(device)}.")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device is {found}, but torch finds {torch.cuda.device_count()} GPUs.")
-
-
-def _check_counts(**counts: object) -> None:
-    for name, value in counts.items():
-        low = 0 if name == "seed" else 1
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-            raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
-
-
-def _check_scale(cfg_scale: object) -> None:
-    plain = isinstance(cfg_scale, Real) and not isinstance(cfg_scale, bool)
-    if not plain or not math.isfinite(cast(float, cfg_scale)):
-        raise ValueError(f"cfg_scale must be a finite number, got {cfg_scale!r}.")
-
-
-def _check_objects(net: object, schedule: object, diffusion: object) -> None:
-    if not isinstance(diffusion, Mapping | None):
-        raise ValueError(f"diffusion must be a section as a dict, got {shown(diffusion)}.")
-    if not hasattr(net, "in_shape") or not hasattr(net, "num_exit_blocks"):
-        raise ValueError(
-            f"net must be a network of schedsearch.load_backbone, got a {type(net).__name__}."
-        )
-    if not hasattr(schedule, "begin") or isinstance(schedule, type):
-        raise ValueError(
-            f"schedule must be an ExitSchedule or a method of schedsearch.load_method, got "
-            f"{shown(schedule)}."
-        )
-
-
-def _check_noise(noise: Tensor, net: Backbone) -> None:
-    import torch
-
-    wanted = f"a float tensor (N, {', '.join(map(str, net.in_shape))}) with N >= 1"
-    _check_dense(noise, "noise", wanted)
-    if noise.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
-        raise ValueError(f"noise must be {wanted}, got {noise.dtype}.")
-    if tuple(noise.shape[1:]) != tuple(net.in_shape) or not len(noise):
-        raise ValueError(f"noise must be {wanted}, got the shape {tuple(noise.shape)}.")
-    require_finite(noise, "images of noise")
-
-
-def _whole_labels(labels: Tensor, num: int, net: Backbone) -> Tensor:
-    if net.num_classes is None:
-        raise ValueError("labels must be None, because the network is unconditional.")
-    wanted = "a tensor of integers, (N,)"
-    _check_dense(labels, "labels", wanted)
-    if not _is_integer(labels):
-        raise ValueError(f"labels must be {wanted}, got {labels.dtype}.")
-    if labels.shape != (num,):
-        raise ValueError(
-            f"{num} images need labels of shape ({num},), got {tuple(labels.shape)}. Set num, or "
-            "pass one label per image."
-        )
-    labels = labels.long()  # NOTE: torch compares no uint16 and uint64
-    if not bool(((labels >= 0) & (labels < net.num_classes)).all()):
-        raise ValueError(
-            f"labels must lie in [0, {net.num_classes - 1}], got {int(labels.min())} to "
-            f"{int(labels.max())}."
-        )
-    return labels
-
-
-def _check_dense(value: object, name: str, wanted: str) -> None:
-    import torch
-
-    if not isinstance(value, torch.Tensor):
-        kind = f"{getattr(value, 'dtype', '')} {type(value).__name__}".strip()
-        raise ValueError(f"{name} must be {wanted}, got a {kind}; use torch.as_tensor.")
-    if value.is_meta or value.layout != torch.strided:
-        raise ValueError(f"{name} must be {wanted}, got {value.layout} on {value.device}.")
-
-
-def _is_integer(labels: Tensor) -> bool:
-    import torch
-
-    return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
