@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.files.strict_json import load_json
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 CONFIG_FILE = "config.json"
@@ -85,7 +86,7 @@ class LatentDecoder:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = load_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"data.vae {folder} has no readable {CONFIG_FILE} ({error}). Name the folder of the "

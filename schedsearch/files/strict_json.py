@@ -9,6 +9,7 @@ import typing
 from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, fields
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -18,6 +19,10 @@ _SCALARS = {int, float, str, bool, type(None)}
 
 MOST = 1e18
 """Sums and ratios of numbers up to this are finite."""
+
+_BOXES = (dict, list)
+_DEEPEST = 50
+"""Levels of a value; code that walks through one may need a few stack frames per level."""
 
 _LONGEST_INTEGER = 20
 """Characters of the largest 64-bit number."""
@@ -33,7 +38,7 @@ def read_object(line: str, what: str) -> dict[str, Any]:
     Raises:
         ValueError: If it is no JSON with finite numbers, or no object.
     """
-    data = _load(line)
+    data = load_json(line)
     if not isinstance(data, dict):
         raise ValueError(f"{what} is a JSON object, but got {line[:40]!r}.")
     data.pop(KEY, None)
@@ -93,11 +98,25 @@ def check_numbers(value: Any, what: str, *, least: float | None = None) -> None:
         raise ValueError(f"{what} must be at least {least:g}, got {value!r}.")
 
 
-def _load(text: str) -> Any:
+def load_json(text: str) -> Any:
+    """The value of a JSON text that may come from anyone.
+
+    Raises:
+        ValueError: If it is no JSON, is nested deeper than anything needs to be, or holds a number
+            that is not finite or has more than 64 bits.
+    """
+    too_deep = ValueError(f"it is nested deeper than {_DEEPEST} levels.")
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_real, parse_int=_integer)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_real, parse_int=_integer)
     except RecursionError:
-        raise ValueError("it is nested too deep.") from None
+        raise too_deep from None
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        boxes = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, _BOXES)]
+        if not boxes:
+            return value
+        level = list(chain.from_iterable(boxes))
+    raise too_deep
 
 
 def _refuse(name: str) -> NoReturn:
@@ -119,7 +138,8 @@ def _integer(text: str) -> int:
 def check_fields(cls: type[Any], data: Mapping[str, Any]) -> None:
     """Refuse missing and unknown keys, and scalars of another type.
 
-    A key with a default may be missing. Containers are left to the caller.
+    A key with a default may be missing. Mappings of scalars are looked into; other containers are
+    left to the caller.
 
     Raises:
         ValueError: With the keys, or the field and its value.
@@ -132,10 +152,15 @@ def check_fields(cls: type[Any], data: Mapping[str, Any]) -> None:
     if wrong := sorted((required - data.keys()) | (data.keys() - names)):
         raise ValueError(f"{cls.__name__}: missing or unknown keys {', '.join(wrong)}.")
     for name, value in data.items():
-        options = typing.get_args(hints[name]) if _is_union(hints[name]) else (hints[name],)
+        hint, values = hints[name], [value]
+        if typing.get_origin(hint) is Mapping and isinstance(value, dict):
+            hint, values = typing.get_args(hint)[1], list(value.values())
+        elif typing.get_origin(hint) is Mapping:
+            raise ValueError(f"{cls.__name__}.{name}: expected an object, got {value!r}.")
+        options = typing.get_args(hint) if _is_union(hint) else (hint,)
         allowed = {*options, int} if float in options else set(options)
         # NOTE: Exact types, because a bool is an int in Python.
-        if allowed <= _SCALARS and type(value) not in allowed:
+        if allowed <= _SCALARS and any(type(v) not in allowed for v in values):
             raise ValueError(f"{cls.__name__}.{name}: unexpected value {value!r}.")
 
 

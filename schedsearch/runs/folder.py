@@ -13,6 +13,7 @@ from pathlib import Path
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.files.atomic import write_text
 from schedsearch.files.problems import nearest
+from schedsearch.files.strict_json import load_json
 from schedsearch.runs.checks.entries import refuse_odd_entries, refuse_second_names
 
 STATE_FILE = "progress.pt"
@@ -243,7 +244,7 @@ class RunFolder:
 
 def _owner(text: str) -> str:
     try:
-        owner = json.loads(text)
+        owner = load_json(text)
         return f"process {owner['pid']} on {owner['host']}"
     except (ValueError, KeyError, TypeError):
         return "another process"

@@ -18,6 +18,7 @@ from schedsearch.diffusion.diffusers_scheduler import diffusers_scheduler
 from schedsearch.exceptions import ConfigError, StorageError
 from schedsearch.files.atomic import replacing, replacing_folder, write_text
 from schedsearch.files.content import as_path
+from schedsearch.files.strict_json import load_json
 from schedsearch.files.targets import check_new_folder
 from schedsearch.runs.export import export_schedule, has_adapters
 from schedsearch.runs.folder import SCHEDULE_FILE, RunFolder
@@ -112,7 +113,7 @@ def _why_not(settings: StudySettings) -> str | None:
 def _copy_vae(vae: Path, folder: Path) -> None:
     """Copy the autoencoder, without the path that its config may hold."""
     folder.mkdir()
-    config = json.loads((vae / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = load_json((vae / CONFIG_FILE).read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
     write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
     with replacing(folder / WEIGHTS_FILE) as temporary:
@@ -142,7 +143,7 @@ def _class_names(settings: StudySettings) -> Any:
         if not (folder / "model_index.json").is_file():
             continue
         try:
-            index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+            index = load_json((folder / "model_index.json").read_text(encoding="utf-8"))
         except ValueError as error:
             raise ConfigError(f"{folder / 'model_index.json'} is damaged: {error}.") from error
         if isinstance(index, dict) and index.get("id2label"):

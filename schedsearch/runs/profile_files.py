@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from schedsearch.files.atomic import write_text
+from schedsearch.files.strict_json import load_json
 from schedsearch.planning.error_table import ErrorTable
 from schedsearch.runs.checks.identity import place_in
 from schedsearch.runs.folder import STATE_FILE
@@ -91,7 +92,7 @@ class ProfileFiles:
     def _are_of(self, weights: str | None = None) -> bool:
         """Whether what lies here was begun with these settings and weights."""
         try:
-            kept: dict[str, Any] = json.loads(self._origin_file.read_text(encoding="utf-8"))
+            kept: dict[str, Any] = load_json(self._origin_file.read_text(encoding="utf-8"))
             of_file = kept.pop("weights")
         except (OSError, ValueError, KeyError, AttributeError):
             return False

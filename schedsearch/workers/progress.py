@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from schedsearch.files.atomic import replacing
 from schedsearch.files.checksums import opened, sealed
 from schedsearch.files.digest import sha256_of
+from schedsearch.files.strict_json import load_json
 from schedsearch.runs.checks.own_weights import mark_of
 from schedsearch.runs.folder import STATE_FILE
 from schedsearch.workers.stopping import Stopped
@@ -181,7 +182,7 @@ def _seal_of(handle: BinaryIO) -> tuple[int, dict[str, Any]]:
     if not tail.endswith(b"}\n"):
         raise ValueError("it does not end with its digest")
     line = tail[:-1].rpartition(b"\n")[2]
-    seal: dict[str, Any] = json.loads(opened(line.decode("utf-8")))
+    seal: dict[str, Any] = load_json(opened(line.decode("utf-8")))
     return end - len(line) - 2, seal
 
 

@@ -22,7 +22,8 @@ VALUES: tuple[Any, ...] = (
     float("-inf"), 10**30, 10**400, -(10**4000), "", " ", "1", "nan", "1e5", "yes", "\x00",
     "\x1b]0;owned\x07", "\ud800", "\u202egnp.exe", "\U0010ffff", "a" * 100_000, "../../x", "~/x",
     "/dev/zero", "C:\\x", "x:y", "[red]", "sqlite:///x", [], {}, [None], [[]], [1] * 1000,
-    [float("nan")], ["a", 1], {"": None}, {"a": {"b": []}}, nested(30), nested(900),
+    [float("nan")], ["a", 1], {"": None}, {"a": {"b": []}}, nested(30), nested(480),
+    nested(900),
 )  # fmt: skip
 """Values that a reader may meet in place of a good one."""
 

@@ -8,7 +8,6 @@ omits the fixed position embedding. Its time embedding has other frequencies
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 from schedsearch.backbones.dit import NORM_EPS, DiT
 from schedsearch.backbones.layers import sincos_position_embedding
 from schedsearch.exceptions import CheckpointError, ConfigError
+from schedsearch.files.strict_json import load_json
 
 CLASS_NAMES = ("DiTTransformer2DModel", "Transformer2DModel")
 """Class names in ``config.json``; older folders (facebook/DiT-XL-2-256) have the second."""
@@ -120,7 +120,7 @@ def stated_arguments(config_file: Path) -> dict[str, int]:
         CheckpointError: If the config is damaged or describes another model.
     """
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        config = load_json(config_file.read_text(encoding="utf-8"))
         name = config["_class_name"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from schedsearch.backbones.weights.weight_names import name_some
 from schedsearch.exceptions import CheckpointError
+from schedsearch.files.strict_json import load_json
 
 _NUMBERED = re.compile(
     r"(?P<stem>.+[-_.])(?P<number>\d+)(?P<of>[-_.]of[-_.])(?P<total>\d+)(?P<suffix>\.\w+)"
@@ -88,8 +88,8 @@ def _weight_map(index: Path) -> dict[str, str]:
     try:
         if not index.is_file() or index.stat().st_size > _MAX_INDEX_BYTES:
             return {}
-        found = json.loads(index.read_text(encoding="utf-8")).get("weight_map")
-    except (OSError, ValueError, AttributeError, RecursionError):
+        found = load_json(index.read_text(encoding="utf-8")).get("weight_map")
+    except (OSError, ValueError, AttributeError):
         return {}
     if not isinstance(found, dict):
         return {}
