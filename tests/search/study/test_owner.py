@@ -22,10 +22,10 @@ def settings(tmp_path: Path) -> StudySettings:
 def folder_of(root: Path, settings: StudySettings) -> RunFolder:
     folder = RunFolder(root)
     folder.create()
-    write_space(folder, settings)
     RunIdentity(
         data="a", num_images=1, reference="b", num_reference_images=2, extractor="c"
     ).write(folder)
+    write_space(folder, settings)
     return folder
 
 

@@ -14,6 +14,7 @@ from tiny_runs import run_cli, write_space
 
 from schedsearch.exceptions import StorageError
 from schedsearch.runs.checks.identity import RunIdentity
+from schedsearch.runs.checks.journals import trial_journal
 from schedsearch.runs.checks.space_file import write_space as write_settings
 from schedsearch.runs.folder import RunFolder
 from schedsearch.runs.results import RunResults
@@ -32,10 +33,10 @@ def settings_in(url: str, name: str = "tiny", **search: object) -> StudySettings
 def folder_of(root: Path, settings: StudySettings) -> RunFolder:
     folder = RunFolder(root)
     folder.create()
-    write_settings(folder, settings)
     RunIdentity(
         data="a", num_images=1, reference="b", num_reference_images=2, extractor="c"
     ).write(folder)
+    write_settings(folder, settings)
     return folder
 
 
@@ -126,7 +127,9 @@ def test_recovery_of_a_study(database: str, tmp_path: Path) -> None:
     other.ask()
     schedules = [[10 - n // 100] * (n // 10 % 10) + [4] * (10 - n // 10 % 10) for n in range(600)]
     records = [record_of(n, d, n / 7 if n % 10 == 0 else None) for n, d in enumerate(schedules)]
-    folder.results_file.write_text("".join(f"{record.to_json()}\n" for record in records))
+    journal = trial_journal(folder, settings)
+    for record in records:
+        journal.append(record)
     before = rows_of(database)["trials"]
 
     def interrupt(_: str) -> None:
