@@ -103,14 +103,25 @@ class Network:
         return f"{self._prefix}-{node}"
 
 
+def _can_make_networks() -> bool:
+    probe = f"schedsearch-{os.getpid()}-probe"
+    bridge = ("link", "add", "bridge", "type", "bridge")
+    try:
+        ip("netns", "add", probe)
+        ip("netns", "exec", probe, "ip", *bridge)
+    except subprocess.CalledProcessError:
+        return False
+    finally:
+        ip("netns", "delete", probe, check=False)
+    return True
+
+
 @pytest.fixture
 def network() -> Iterator[Network]:
     if shutil.which("ip") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("network namespaces need root and the command ip")
-    probe = f"schedsearch-{os.getpid()}-probe"
-    if subprocess.run(["ip", "netns", "add", probe], capture_output=True).returncode != 0:
-        pytest.skip("this machine lets nobody make network namespaces")
-    ip("netns", "delete", probe)
+    if not _can_make_networks():
+        pytest.skip("this machine lets nobody make network namespaces with bridges")
     with short_folder() as temporary:
         path = {"RAY_TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(sys.path)}
         environment = {**os.environ, **QUICK_DEATH, **TOKEN, **path}
